@@ -1,0 +1,72 @@
+"""Settings of each stage, with their defaults. Frozen dataclasses only: no I/O, no Click, no heavy import."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """Which frames of a video are analysed: every n-th, or about `sample_fps` a second (which wins when set)."""
+
+    every: int = 1
+    sample_fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """Where the networks run.
+
+    `runtime`: auto (TensorFlow on a usable GPU, OpenVINO otherwise), tensorflow or openvino. `device`: auto, cpu, gpu or
+    gpu:N. `precision`: float32, float16 or bfloat16 (the last two for TensorFlow on a GPU).
+    """
+
+    runtime: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    require_gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """`size_px`: the longest side given to the network, a multiple of 32; faces scoring under `threshold` are dropped."""
+
+    size_px: int = 640
+    threshold: float = 0.5
+    nms_iou: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    """`model`: a name in `weights.py` or the path of a `.keras` file; p_mask >= `threshold` counts as with_mask."""
+
+    model: str = "mask"
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSettings:
+    """A face joins the track it overlaps by `iou` or more; a track unseen for `max_gap_s` seconds is over."""
+
+    iou: float = 0.3
+    max_gap_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What is written: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better)."""
+
+    save: frozenset[str] = frozenset({"annotated"})
+    codec: str = "libx264"
+    crf: int = 23
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """All settings of a scan; `batch_size` frames go through the networks together."""
+
+    batch_size: int = 16
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)

@@ -1,0 +1,1 @@
+"""Files in and out: walking folders, decoding, tf.data loading, writing."""

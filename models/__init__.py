@@ -1,0 +1,1 @@
+"""Weights and their cards; installed as package data. `maskbatch.weights` is the way in."""
