@@ -1,0 +1,53 @@
+"""Exact times of video frames, and which of them are analysed. Fractions only, so that 23.976 fps stays exact."""
+
+from fractions import Fraction
+from math import floor
+
+from maskbatch.config import SamplingSettings
+
+DEFAULT_FPS = Fraction(25)
+
+
+class FrameClock:
+    """Turns the time stamps of one video's frames, in order, into strictly rising seconds from its start."""
+
+    def __init__(self, start_s: Fraction, time_base: Fraction, fps: Fraction) -> None:
+        """`start_s` is where the video starts, in its own time; `time_base` the seconds of one tick of a time stamp."""
+        self._time_base = time_base
+        self._start = round(start_s / time_base)
+        self._step_s = 1 / fps
+        self._last_s: Fraction | None = None
+        self._next_s = Fraction(0)
+
+    def time_s(self, pts: int | None, duration: int | None) -> Fraction:
+        """Seconds of the frame with time stamp `pts` (or none) and `duration`, both in ticks."""
+        time_s = self._next_s if pts is None else (pts - self._start) * self._time_base
+        time_s = max(time_s, Fraction(0))
+        if self._last_s is not None and time_s <= self._last_s:
+            # a stamp that repeats is moved on by a tick; one that jumps back (joined recordings) by a whole frame
+            is_jump = self._last_s - time_s >= self._step_s
+            time_s = self._next_s if is_jump else self._last_s + self._time_base
+        self._last_s = time_s
+        self._next_s = time_s + (duration * self._time_base if duration else self._step_s)
+        return time_s
+
+
+class Sampler:
+    """Chooses frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds."""
+
+    def __init__(self, sampling: SamplingSettings, time_base: Fraction) -> None:
+        self._every = sampling.every
+        self._sample_fps = None if sampling.sample_fps is None else Fraction(str(sampling.sample_fps))
+        # some containers round times to 1 ms; a frame that is early by less than a tick is not early
+        self._slack_s = min(time_base, Fraction(1, 1000))
+        self._num_due = 0
+
+    def wants(self, index: int, time_s: Fraction) -> bool:
+        """Whether the frame number `index` at `time_s` is analysed; to be asked for every frame, in order."""
+        if self._sample_fps is None:
+            return index % self._every == 0
+        multiple = floor((time_s + self._slack_s) * self._sample_fps)
+        if multiple < self._num_due:
+            return False
+        self._num_due = multiple + 1
+        return True

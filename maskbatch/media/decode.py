@@ -1,0 +1,36 @@
+"""Opens a source: one small reader interface over photos and videos."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.media.photos import PhotoReader
+from maskbatch.media.videos import VideoReader
+
+
+class Reader(Protocol):
+    """An open source. Iterates `(index, timestamp_s, image)` once: image (H, W, 3) uint8 RGB, upright.
+
+    Entering and iterating raise DecodeError with a reason; what was yielded before stays valid.
+    """
+
+    frames_decoded: int
+
+    def __enter__(self) -> "Reader": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]: ...
+
+
+def open_source(source: Source, sampling: SamplingSettings) -> Reader:
+    """A reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds."""
+    if source.kind == "image":
+        return PhotoReader(source.path)
+    return VideoReader(source.path, sampling)

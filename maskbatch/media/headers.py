@@ -1,0 +1,91 @@
+"""What the first bytes of a photo say: its size before any pixel is decoded, and whether a JPEG has its end."""
+
+import struct
+from collections.abc import Callable, Iterator
+
+_START_OF_SCAN = 0xDA
+# SOF0..SOF15 carry the size; C4, C8 and CC in between are tables
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels as stored (before EXIF rotation), or None when the header is of another kind or cut.
+
+    Knows JPEG, PNG, BMP, GIF and WebP; for all other kinds the decoder's own limit has to do.
+    """
+    read_size = next((read for magic, read in _SIZE_READERS.items() if data.startswith(magic)), None)
+    try:
+        return None if read_size is None else read_size(data)
+    except (struct.error, IndexError):
+        return None
+
+
+def jpeg_is_whole(data: bytes) -> bool:
+    """Whether the coded image of a JPEG reaches its end marker.
+
+    Segments are walked up to the first scan, because an EXIF thumbnail is a JPEG of its own with its own end marker.
+    """
+    scan = next((offset for marker, offset in _jpeg_segments(data) if marker == _START_OF_SCAN), None)
+    # inside coded data every 0xFF is followed by 0x00 or a restart marker, so the end marker cannot occur by chance
+    return scan is not None and data.find(b"\xff\xd9", scan) >= 0
+
+
+def gif_is_whole(end: bytes) -> bool:
+    """Whether the last bytes of a GIF hold its end mark (some programs fill up with zeros behind it)."""
+    return end.rstrip(b"\0").endswith(b";")
+
+
+def jpeg_has_scan(data: bytes) -> bool:
+    """Whether the file is a JPEG that was cut no earlier than in its coded image."""
+    return any(marker == _START_OF_SCAN for marker, _ in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, offset of its length field) of each segment up to and including the first start of scan."""
+    offset = 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            return
+        marker = data[offset + 1]
+        if marker == 0xFF:  # a fill byte
+            offset += 1
+            continue
+        yield marker, offset + 2
+        if marker == _START_OF_SCAN:
+            return
+        offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    for marker, offset in _jpeg_segments(data):
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, offset + 3)
+            return width, height
+    return None
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[8:16].removeprefix(b"WEBP")  # RIFF holds WAV and AVI too
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)  # a negative height only means that rows run from top to bottom
+
+
+_SIZE_READERS: dict[bytes, Callable[[bytes], tuple[int, int] | None]] = {
+    b"\xff\xd8\xff": _jpeg_size,
+    b"\x89PNG\r\n\x1a\n": lambda data: struct.unpack_from(">II", data, 16),
+    b"BM": _bmp_size,
+    b"GIF8": lambda data: struct.unpack_from("<HH", data, 6),
+    b"RIFF": _webp_size,
+}

@@ -1,0 +1,147 @@
+"""Photos: bytes in, one upright RGB image out, by OpenCV (HEIC by pillow-heif where it is installed)."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+
+from maskbatch.errors import DecodeError
+from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole
+
+MAX_PIXELS = 250_000_000
+MAX_FILE_BYTES = 1 << 30
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# OpenCV before 4.11 has no flag for RGB
+_READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+
+
+class PhotoReader:
+    """Iterates the one frame of a photo: `(0, 0.0, image)`, image (H, W, 3) uint8 RGB upright.
+
+    Raises DecodeError when there is no image, and after the image when the file is cut in its middle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.frames_decoded = 0
+
+    def __enter__(self) -> "PhotoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing stays open: the file is read in one go."""
+
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        data = _read_bytes(self._path)
+        is_cut_jpeg = data[:3] == b"\xff\xd8\xff" and jpeg_has_scan(data) and not jpeg_is_whole(data)
+        # OpenCV gives up on a JPEG without its end marker; with one it gives what was there, the rest grey
+        image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)
+        self.frames_decoded = 1
+        yield 0, 0.0, image
+        if is_cut_jpeg or (data[:4] == b"GIF8" and not gif_is_whole(data[-64:])):
+            raise DecodeError("truncated: the file ends before its image does, the rest is blank")
+
+
+def decode_photo(data: bytes) -> np.ndarray:
+    """The photo in `data` (the bytes of a file) as (H, W, 3) uint8 RGB, EXIF orientation applied.
+
+    16-bit values are scaled, float values 0..1 (or 0..brightest, if that is above 1) become 0..255, alpha is dropped.
+    Raises DecodeError with the reason.
+    """
+    if not data:
+        raise DecodeError("file is empty")
+    check_pixels(image_size(data))
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        return _decode_heic(data)
+    try:
+        image = _imdecode_rgb(np.frombuffer(data, np.uint8))
+    except cv2.error as error:
+        reason = "too many pixels" if "MAX_IMAGE" in str(error) else error.err
+        raise DecodeError(f"not decodable: {reason}") from error
+    if image is None and data[:4] == b"GIF8":
+        image = _decode_gif(data)
+    if image is None:
+        raise DecodeError(_why_not(data))
+    check_pixels(image.shape[1::-1])
+    return image
+
+
+def check_pixels(size: tuple[int, int] | None) -> None:
+    """Raises DecodeError when (width, height) is more than this program decodes; None (unknown) passes."""
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        megapixels = size[0] * size[1] / 1e6
+        raise DecodeError(f"too large: {size[0]} x {size[1]} is {megapixels:.0f} megapixels, the limit is 250")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise DecodeError("too large: a photo file over 1 GiB")
+        return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
+    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None."""
+    if _READ_RGB is not None:
+        image = cv2.imdecode(encoded, _READ_RGB)
+    else:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        image = None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image if image is not None else _imdecode_deep(encoded)
+
+
+def _imdecode_deep(encoded: np.ndarray) -> np.ndarray | None:
+    """Photos of float or 32-bit values, which OpenCV does not reduce to 8 bits by itself."""
+    if bytes(encoded[:4]) not in (b"II*\0", b"MM\0*"):
+        return None
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None:
+        return None
+    values = np.nan_to_num(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_BGR2RGB), posinf=0.0, neginf=0.0)
+    return (np.clip(values / max(1.0, float(values.max())), 0, 1) * 255).round().astype(np.uint8)
+
+
+def _decode_gif(data: bytes) -> np.ndarray | None:
+    """The first frame of a GIF: OpenCV before 4.11 does not know GIF, and no version takes one that is cut."""
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            return next(container.decode(video=0)).to_ndarray(format="rgb24")
+    except (av.error.FFmpegError, StopIteration):
+        return None
+
+
+def _decode_heic(data: bytes) -> np.ndarray:
+    # PyAV opens HEIC too, but gives single tiles of a phone's photo, and does not turn it upright
+    try:
+        from pillow_heif import open_heif  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise DecodeError("HEIC photos need one more package: pip install pillow-heif") from error
+    try:
+        heif = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+        check_pixels(heif.size)
+        return np.ascontiguousarray(np.asarray(heif)[:, :, :3])
+    except (ValueError, OSError, RuntimeError, IndexError) as error:
+        raise DecodeError(f"not decodable: {error}") from error
+
+
+def _why_not(data: bytes) -> str:
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "not decodable: " + ("a damaged PNG" if b"IEND" in data[-64:] else "truncated, the PNG has no end")
+    if data[:4] == b"RIFF" and len(data) < int.from_bytes(data[4:8], "little") + 8:
+        return "not decodable: truncated, the file is shorter than its header says"
+    if data[:2] == b"BM" and len(data) < int.from_bytes(data[2:6], "little"):
+        return "not decodable: truncated, the file is shorter than its header says"
+    if data[:3] == b"\xff\xd8\xff":
+        return "not decodable: " + ("a damaged JPEG" if jpeg_has_scan(data) else "truncated, the JPEG has no image")
+    if image_size(data) is None and data[:4] not in (b"II*\0", b"MM\0*"):
+        return "not decodable: not a photo of a known kind, or damaged"
+    return "not decodable: damaged or truncated"

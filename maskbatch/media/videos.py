@@ -1,0 +1,215 @@
+"""Videos by PyAV: frames with exact times, upright, and what the container claims about them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import Colorspace
+
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.errors import DecodeError
+from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
+from maskbatch.media.headers import gif_is_whole
+from maskbatch.media.photos import check_pixels
+
+# containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
+_DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
+_AVCOL_SPC_UNSPECIFIED = 2
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+class VideoReader:
+    """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
+
+    `index` counts all decoded frames, also those not sampled, as does `frames_decoded`. `timestamp_s` rises strictly.
+    Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged or ends early.
+    """
+
+    def __init__(self, path: Path, sampling: SamplingSettings) -> None:
+        self._path = path
+        self._sampling = sampling
+        self._container: InputContainer | None = None
+        self._damage: list[str] = []
+        self._read_until_s = Fraction(0)
+        self.frames_decoded = 0
+
+    def __enter__(self) -> "VideoReader":
+        self._container = open_container(self._path)
+        try:
+            self._stream = video_stream(self._container)
+            check_pixels((self._stream.codec_context.width, self._stream.codec_context.height))
+            self._stream.thread_type = "AUTO"
+        except BaseException:
+            self._container.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        stream = self._stream
+        clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
+        sampler = Sampler(self._sampling, stream.time_base)
+        for frame in self._frames():
+            index = self.frames_decoded
+            self.frames_decoded += 1
+            time_s = clock.time_s(frame.pts, frame.duration)
+            if sampler.wants(index, time_s):  # only a wanted frame is worth the conversion to RGB
+                yield index, float(time_s), to_rgb(frame)
+        self._check_whole()
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        """All decodable frames; what could not be decoded is noted in `_damage`."""
+        # all streams, because the end of the longest one is what the container's duration is measured by
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self._damage.append(_reason(error))
+                packet = None
+            if packet is not None and packet.stream.index != self._stream.index:
+                self._note_end(packet)
+                continue
+            try:
+                # no packet is left: ask the decoder for the frames it still holds
+                yield from self._stream.codec_context.decode(packet)
+            except EOFError:
+                pass  # it was asked before, by the empty packet that ends a stream
+            except av.error.FFmpegError as error:
+                self._damage.append(_reason(error))
+            if packet is None:
+                return
+            self._note_end(packet)
+
+    def _note_end(self, packet: av.Packet) -> None:
+        if packet.pts is not None and packet.time_base:
+            end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
+            self._read_until_s = max(self._read_until_s, end_s)
+
+    def _check_whole(self) -> None:
+        if self.frames_decoded == 0:
+            because = f": {self._damage[0]}" if self._damage else ""
+            raise DecodeError(f"no frame can be decoded{because}")
+        expected = self._frames_missing() + self.frames_decoded
+        if expected > self.frames_decoded:
+            raise DecodeError(f"ends early: {self.frames_decoded} of about {expected} frames")
+        if self._container.format.name == "gif" and not gif_is_whole(self._path.read_bytes()[-64:]):
+            raise DecodeError("truncated: the GIF has no end")
+        if self._damage:
+            raise DecodeError(f"damaged: {len(self._damage)} packets could not be decoded ({self._damage[0]})")
+
+    def _frames_missing(self) -> int:
+        """How many frames fewer there are than the header promised, 0 when it is not clearly so."""
+        container, fps = self._container, frame_rate(self._container, self._stream)
+        missing_s = Fraction(0)
+        if container.duration and container.format.name.startswith(_DECLARES_DURATION):
+            # most containers count the duration from their first time stamp, some from 0: take the milder reading
+            missing_s = Fraction(container.duration, av.time_base) - self._read_until_s
+        elif container.format.name == "avi":
+            missing_s = (self._stream.frames - self.frames_decoded) / fps
+        tolerance_s = max(Fraction(1, 4), 3 / fps, Fraction(container.duration or 0, av.time_base) / 50)
+        return round(missing_s * fps) if missing_s > tolerance_s else 0
+
+
+def open_container(path: Path) -> InputContainer:
+    """The file as a PyAV container. Raises DecodeError with the reason."""
+    try:
+        if path.stat().st_size == 0:
+            raise DecodeError("file is empty")
+        # absolute, so that a name like "a:b.mp4" is not taken for a protocol
+        return av.open(str(path.absolute()), metadata_errors="replace")
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+    except av.error.FFmpegError as error:
+        raise DecodeError(f"not a video that can be opened: {_reason(error)}") from error
+
+
+def video_stream(container: InputContainer) -> av.VideoStream:
+    """The main video stream. Raises DecodeError when there is none, or no decoder for it."""
+    stream = container.streams.best("video") or next(iter(container.streams.video), None)
+    if stream is None:
+        raise DecodeError("the file has no video stream")
+    if stream.codec_context is None:
+        raise DecodeError("the video's codec is not supported")
+    return stream
+
+
+def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """The time stamp, in seconds, at which playing starts; video and audio are both counted from here.
+
+    That is the container's start, so that a video that comes in after its audio does so in the output too. But audio
+    often starts a fraction of a frame early (its codec's padding); then the first video frame is the start.
+    """
+    first = Fraction(stream.start_time) * stream.time_base if stream.start_time is not None else None
+    whole = Fraction(container.start_time, av.time_base) if container.start_time is not None else None
+    if first is None or whole is None:
+        return first or whole or Fraction(0)
+    return first if first - whole <= 1 / frame_rate(container, stream) else whole
+
+
+def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """Frames per second, exact; a raw stream has no times to average over, so its codec's word counts."""
+    is_timed = container.duration is not None or stream.duration is not None
+    rates = (stream.average_rate, stream.guessed_rate) if is_timed else (stream.guessed_rate, stream.average_rate)
+    return next((Fraction(rate) for rate in rates if rate), DEFAULT_FPS)
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """The frame as (H, W, 3) uint8 RGB, turned upright by its display matrix."""
+    # untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601
+    is_untagged_hd = frame.colorspace == _AVCOL_SPC_UNSPECIFIED and min(frame.width, frame.height) >= 720
+    image = frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU709 if is_untagged_hd else None)
+    turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
+    return image if turn is None else cv2.rotate(image, turn)
+
+
+def probe(source: Source) -> Source:
+    """The source with what its container claims; unchanged where it cannot be opened (never raises)."""
+    try:
+        with open_container(source.path) as container:
+            stream = video_stream(container)
+            fps = frame_rate(container, stream)
+            duration_s = _duration_s(container, stream)
+            num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
+            width, height = stream.codec_context.width, stream.codec_context.height
+            # one frame is decoded, because its display matrix is nowhere else to be had
+            if round(next(container.decode(stream)).rotation / 90) % 2:
+                width, height = height, width
+            return replace(
+                source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
+                duration_s=duration_s,
+            )  # fmt: skip
+    except Exception:  # whatever is wrong with the file is reported when it is decoded
+        return source
+
+
+def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
+    """The video's length in seconds: its own where known, but no longer than the whole (edit lists cut the end)."""
+    own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
+    whole = container.duration / av.time_base if container.duration else None
+    return min((seconds for seconds in (own, whole) if seconds), default=None)
+
+
+def _tagged_duration_s(stream: av.VideoStream) -> float | None:
+    """Matroska notes the length of a stream as a tag, "00:00:02.002000000"."""
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        return float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])
+    except (IndexError, ValueError):
+        return None
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    return error.strerror or str(error)
