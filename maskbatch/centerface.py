@@ -5,6 +5,7 @@ ends at stride 4, and four 1x1 heads. Source: Xu et al. 2019, "CenterFace: Joint
 as Point" (arXiv:1911.03599), github.com/Star-Clouds/CenterFace, MIT.
 """
 
+from maskbatch.runtime import Network
 from maskbatch.weights import find
 
 STRIDE = 4
@@ -63,8 +64,13 @@ def build_network():
     return keras.Model(image, maps, name="centerface")
 
 
-def load_network(name: str = "centerface"):
-    """The network with shipped weights. Raises WeightsError when they are missing or damaged."""
-    network = build_network()
-    network.load_weights(find(name))
-    return network
+def shipped_network(name: str = "centerface") -> Network:
+    """The network with shipped weights, to be opened by `runtime`. Raises WeightsError when they are missing or damaged."""
+    path = find(name)
+
+    def load():
+        network = build_network()
+        network.load_weights(path)
+        return network
+
+    return Network(path, load)

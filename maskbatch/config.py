@@ -1,5 +1,6 @@
 """Settings of each stage, with their defaults. Frozen dataclasses only: no I/O, no Click, no heavy import."""
 
+import os
 from dataclasses import dataclass, field
 
 
@@ -9,6 +10,21 @@ class SamplingSettings:
 
     every: int = 1
     sample_fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSettings:
+    """How decoded frames are batched, and how many may wait in memory.
+
+    A batch holds up to `batch_size` frames and `max_batch_pixels` pixels (but always one frame). `num_parallel` photos
+    are decoded at once and `prefetch` frames wait decoded, both fewer when they are so large that together they would
+    pass twice `max_batch_pixels`.
+    """
+
+    batch_size: int = 16
+    max_batch_pixels: int = 48_000_000
+    num_parallel: int = min(os.cpu_count() or 1, 8)
+    prefetch: int = 16
 
 
 @dataclass(frozen=True, slots=True)

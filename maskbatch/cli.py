@@ -1,0 +1,262 @@
+"""The command line. The only file with click; it maps errors to exit codes and imports late, so that
+`maskbatch --help` answers at once."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from maskbatch import __version__
+from maskbatch.config import (
+    ClassifierSettings,
+    DetectorSettings,
+    LoaderSettings,
+    OutputSettings,
+    RuntimeSettings,
+    SamplingSettings,
+    ScanSettings,
+)
+from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.terminal import Terminal, open_terminal
+
+BESIDE = "<beside the input>"
+_BACKBONES = ("mobilenet_v2", "mobilenet_v3_large", "resnet50_v2", "efficientnet_v2_b0")
+EXIT_COULD_NOT_RUN, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+class _Group(click.Group):
+    """Maps maskbatch's errors to messages and exit codes, for every command."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from error
+        except MaskbatchError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            name = f" {error.filename}" if error.filename else ""
+            raise click.ClickException(f"{error.strerror or error}{name}") from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="maskbatch")
+def main() -> None:
+    """Who wore a mask, where and when, and how sure are we?
+
+    Finds every face in photos and videos, tells masked from unmasked ones, and writes annotated media and CSV reports.
+    """
+
+
+def _options(*options: Callable) -> Callable:
+    """Several click options as one decorator, in the order they are listed in."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+_scan_options = _options(
+    click.option("--if-exists", type=click.Choice(["error", "overwrite"]), default="error", show_default=True,
+                 help="What to do when the output folder holds an earlier scan."),
+    click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+                 help="Analyse every N-th frame of a video."),
+    click.option("--sample-fps", type=click.FloatRange(0, min_open=True), metavar="F",
+                 help="Analyse about F frames per second of a video (instead of --every)."),
+    click.option("--save", default="annotated", show_default=True, metavar="WHAT",
+                 help="Media to write: annotated, crops, annotated,crops or none."),
+    click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True,
+                 help="A face counts as masked from this probability on."),
+    click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold,
+                 show_default=True, help="Faces that the detector scores lower are dropped."),
+    click.option("--det-size", type=click.IntRange(64, 4096), default=DetectorSettings().size_px, show_default=True,
+                 metavar="PX", help="Longest side given to the detector, a multiple of 32; larger finds smaller faces."),
+    click.option("--model", default=ClassifierSettings().model, show_default=True, metavar="NAME|FILE",
+                 help="The mask classifier: a shipped one, or a .keras file that maskbatch train made."),
+    click.option("--runtime", type=click.Choice(["auto", "openvino", "tensorflow"]), default="auto", show_default=True,
+                 help="auto: TensorFlow on a usable GPU, OpenVINO otherwise."),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
+                 help="Where the networks run."),
+    click.option("--precision", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32",
+                 show_default=True, help="What the networks compute in, where the device can."),
+    click.option("--require-gpu", is_flag=True, help="Stop with an error when no GPU is usable."),
+    click.option("--batch-size", type=click.IntRange(1, 1024), default=LoaderSettings().batch_size, show_default=True,
+                 help="Frames that go through the networks together."),
+    click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
+                 help="Quality of annotated videos (H.264); lower is better and larger."),
+    click.option("--log-file", type=_PATH, help="Write a log, a line per file, to this file."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no table; errors only."),
+)  # fmt: skip
+
+
+@main.command()
+@click.argument("paths", nargs=-1, type=_PATH, metavar="PATH...")
+@click.option("--out", type=_PATH, default=Path("maskbatch_out"), show_default=True, help="Output folder.")
+@click.option("--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+              help="Also scan the paths in FILE, one a line (- for standard input).")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Scan the first N files only.")
+@_scan_options
+def scan(paths: tuple[Path, ...], out: Path, from_list: Path | None, limit: int | None, **options: object) -> None:
+    """Scan photos and videos: folders (recursively) and files, in any mix."""
+    from maskbatch.media.sources import read_list
+
+    listed = read_list(from_list) if from_list else []
+    if not paths and not from_list:
+        raise UsageError("nothing to scan: name folders or files, or use --from-list")
+    _scan([*paths, *listed], out, limit, options)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=_PATH, metavar="FILE...")
+@click.option("--out", is_flag=False, flag_value=BESIDE, default="maskbatch_out", show_default=True, metavar="[DIR]",
+              help="Output folder; --out without DIR: NAME_maskbatch beside the first input.")  # fmt: skip
+@_scan_options
+def video(files: tuple[Path, ...], out: str, **options: object) -> None:
+    """Scan videos: annotated H.264 with the sound kept, and a CSV row for each face and frame."""
+    folders = [path for path in files if path.is_dir()]
+    if folders:
+        raise UsageError(f"{folders[0]} is a folder: use maskbatch scan")
+    beside = files[0].with_name(f"{files[0].stem}_maskbatch")
+    _scan(list(files), beside if out == BESIDE else Path(out), None, options)
+
+
+def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> None:
+    """The job of `scan` and `video`."""
+    settings = _scan_settings(options)
+    with open_terminal(options["quiet"], options["log_file"]) as terminal:
+        from maskbatch.engine import Engine, check_out, prepare_out
+        from maskbatch.media.sources import find_sources
+
+        overwrite = options["if_exists"] == "overwrite"
+        sources = find_sources(paths, exclude=out, limit=limit)
+        if not sources:
+            raise UsageError(f"no photo or video in {', '.join(map(str, paths))}")
+        check_out(out, overwrite)
+        engine = Engine(settings)
+        prepare_out(out)
+        terminal.say(f"{len(sources)} files, {engine.device.description}")
+        start = time.monotonic()
+        with terminal.progress(sources) as on_batch:
+            summary = engine.scan(sources, out, on_batch)
+        terminal.table(summary, out, time.monotonic() - start)
+    if summary.failed or summary.partial:
+        click.get_current_context().exit(EXIT_SOME_FAILED)
+
+
+def _scan_settings(options: dict) -> ScanSettings:
+    """Click's parameters -> settings. Raises UsageError for values that do not go together."""
+    save = frozenset(options["save"].split(",")) - {"none", ""}
+    if not save <= {"annotated", "crops"}:
+        raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
+    if options["det_size"] % 32:
+        raise UsageError(f"--det-size must be a multiple of 32, such as {round(options['det_size'] / 32) * 32}")
+    device, number = options["device"], options["device"].partition(":")[2]
+    if device not in ("auto", "cpu", "gpu") and not (device.startswith("gpu:") and number.isdigit()):
+        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
+    return ScanSettings(
+        loader=LoaderSettings(batch_size=options["batch_size"]),
+        sampling=SamplingSettings(options["every"], options["sample_fps"]),
+        runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
+        detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
+        classifier=ClassifierSettings(options["model"], options["threshold"]),
+        output=OutputSettings(save=save, crf=options["crf"]),
+    )
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True,
+              help="A face counts as masked from this probability on.")  # fmt: skip
+def report(folder: Path, threshold: float) -> None:
+    """Write the CSV reports of a scan again, maybe with another threshold; nothing is analysed again."""
+    from maskbatch.config import ReportSettings
+    from maskbatch.report import write_reports
+
+    if not (folder / ".state").is_dir():
+        raise UsageError(f"{folder} is not the output folder of a scan")
+    start = time.monotonic()
+    summary = write_reports(folder, ReportSettings(threshold=threshold))
+    Terminal(sys.stderr, quiet=False).table(summary, folder, time.monotonic() - start)
+
+
+@main.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
+                type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
+@click.option("--out", type=_PATH, required=True, help="Folder for the model, its history and its report.")
+@click.option("--recipe", type=click.Choice(["best", "reference"]), default="best", show_default=True,
+              help="best: ours. reference: head 5 epochs at 1e-4, then layers after 100, 3 epochs at 1e-5.")  # fmt: skip
+@click.option("--backbone", type=click.Choice(_BACKBONES), default="mobilenet_v2", show_default=True,
+              help="The pretrained network below the head.")  # fmt: skip
+@click.option("--base-weights", default="imagenet", show_default=True, metavar="imagenet|FILE",
+              help="The backbone's weights: downloaded by Keras, or a file.")  # fmt: skip
+@click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: as many as the faces fill.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of everything random in training.")
+@click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: OUT/cache.")
+@click.option("--resume", is_flag=True, help="Go on after the last finished epoch of a killed run.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")
+def train(datasets: tuple[Path, ...], **options: object) -> None:
+    """Train a mask classifier on class folders or scenes with Pascal VOC boxes."""
+    with open_terminal(options["quiet"], None) as terminal:
+        from maskbatch.trainer.fit import FitSettings
+        from maskbatch.trainer.train import DatasetSettings, TrainSettings
+        from maskbatch.trainer.train import train as run
+
+        dataset = DatasetSettings(datasets, options["splits"], seed=options["seed"], cache=options["cache"])
+        settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"])
+        fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
+                              resume=options["resume"])  # fmt: skip
+        with terminal.epochs() as progress:
+            result = run(settings, fitting, progress)
+        terminal.figures(result["figures"])
+
+
+@main.command()
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
+                type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
+@click.option("--model", default=ClassifierSettings().model, show_default=True, metavar="NAME|FILE")
+@click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set).")
+@click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", show_default=True,
+              help="The part of the dataset to measure on.")  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True)
+@click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: not kept.")
+@click.option("--json", "json_file", type=_PATH, help="Write all figures to this file.")
+def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **options: object) -> None:
+    """Measure a classifier on labelled faces, by face size, with intervals."""
+    import json
+
+    with open_terminal(False, None) as terminal:
+        from maskbatch.engine import classifier_path
+        from maskbatch.trainer.train import DatasetSettings, evaluate_dataset
+
+        dataset = DatasetSettings(datasets, options["splits"], cache=options["cache"])
+        split = None if options["split"] == "all" else options["split"]
+        figures = evaluate_dataset(classifier_path(model), dataset, split, options["threshold"])
+        if json_file:
+            json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        terminal.figures(figures)
+
+
+@main.command()
+def doctor() -> None:
+    """Check devices, codecs, versions and weights, and say what to do about each problem."""
+    with open_terminal(False, None):
+        from maskbatch.doctor import examine
+
+        findings = examine()
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.message}")
+    if not all(finding.ok for finding in findings):
+        click.get_current_context().exit(EXIT_COULD_NOT_RUN)

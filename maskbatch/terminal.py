@@ -1,0 +1,157 @@
+"""What a person sees: progress on stderr, results on stdout, and nothing of what libraries print behind our back.
+
+The only file with rich and tqdm.
+"""
+
+import faulthandler
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from maskbatch.errors import UsageError
+
+log = logging.getLogger("maskbatch")
+
+
+class Terminal:
+    """Progress on `stderr`, results on stdout; nothing but errors when quiet."""
+
+    def __init__(self, stderr, quiet: bool) -> None:
+        self._stderr, self._quiet = stderr, quiet
+
+    def say(self, message: str) -> None:
+        if not self._quiet:
+            print(message, file=self._stderr, flush=True)
+
+    @contextmanager
+    def progress(self, sources) -> Iterator[Callable]:
+        """A bar over frames with an ETA, and a count of files; plain lines where stderr is no terminal."""
+        from tqdm import tqdm
+
+        total = sum(source.num_frames or 1 for source in sources)
+        done = 0
+        with tqdm(total=total, unit="frame", file=self._stderr, disable=self._quiet, dynamic_ncols=True,
+                  mininterval=0.2 if self._stderr.isatty() else 10) as bar:  # fmt: skip
+
+            def on_batch(batch) -> None:
+                nonlocal done
+                done += len(batch.frames.ended)
+                bar.set_postfix_str(f"{done}/{len(sources)} files", refresh=False)
+                bar.update(len(batch.frames))
+
+            yield on_batch
+
+    @contextmanager
+    def epochs(self) -> Iterator[Callable]:
+        """A bar over the steps of each epoch."""
+        from tqdm import tqdm
+
+        with tqdm(unit="step", file=self._stderr, disable=self._quiet, dynamic_ncols=True,
+                  mininterval=0.2 if self._stderr.isatty() else 30) as bar:  # fmt: skip
+
+            def progress(epoch: int, step: int, steps: int, loss: float) -> None:
+                if step == 1:
+                    bar.reset(steps)
+                    bar.set_description_str(f"epoch {epoch + 1}", refresh=False)
+                bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+                bar.update()
+
+            yield progress
+
+    def table(self, summary, out: Path, seconds: float) -> None:
+        """The scan's result."""
+        if self._quiet:
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title="maskbatch", title_justify="left")
+        rate = "" if summary.compliance_rate is None else f"{summary.compliance_rate:.1%}"
+        columns = {
+            "files": summary.files, "failed": summary.failed, "partial": summary.partial, "faces": summary.faces,
+            "with mask": summary.with_mask, "without mask": summary.without_mask, "compliance": rate,
+            "files/s": f"{summary.files / max(seconds, 1e-9):.1f}",
+        }  # fmt: skip
+        for name in columns:
+            table.add_column(name, justify="right")
+        table.add_row(*map(str, columns.values()))
+        console = Console()
+        console.print(table)
+        console.print(f"reports in {out}", soft_wrap=True, highlight=False)
+
+    def figures(self, figures: dict) -> None:
+        """A classifier's figures by source and face size."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("on", "face px", "faces", "balanced accuracy", "95 %", "accuracy", "ROC area", "ECE")
+        for name, by_size in figures.items():
+            for size, item in by_size.items():
+                if item["faces"]:
+                    b = item["balanced_accuracy"]
+                    interval = f"{b['low']:.3f}-{b['high']:.3f}"
+                    rest = (f"{item[key]:.3f}" for key in ("accuracy", "roc_auc", "calibration_error"))
+                    table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
+        Console().print(table)
+
+
+@contextmanager
+def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:
+    """Our own words reach the terminal and the log; what TensorFlow, OpenCV and FFmpeg print to stderr does not.
+
+    They write to file descriptor 2 from C++, so that is what is turned away while `sys.stderr` keeps the terminal.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    own = os.dup(2)
+    away = os.open(os.devnull, os.O_WRONLY)
+    stderr, attached = sys.stderr, _is_descriptor(sys.stderr, 2)
+    handlers = []
+    try:
+        os.dup2(away, 2)
+        if attached:
+            sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+            faulthandler.enable(sys.stderr)
+        handlers = _log_handlers(sys.stderr, log_file)
+        yield Terminal(sys.stderr, quiet)
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+        os.dup2(own, 2)
+        os.close(own)
+        os.close(away)
+        if attached:
+            faulthandler.disable()
+            sys.stderr.close()
+            sys.stderr = stderr
+
+
+def _log_handlers(stderr, log_file: Path | None) -> list[logging.Handler]:
+    """Warnings go to the terminal, everything to the log file."""
+    handlers = [logging.StreamHandler(stderr)]
+    handlers[0].setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handlers[0].setLevel(logging.WARNING)
+    if log_file:
+        try:
+            handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot write the log {log_file}: {error.strerror}") from error
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    for handler in handlers:
+        log.addHandler(handler)
+    return handlers
+
+
+def _is_descriptor(stream, number: int) -> bool:
+    """Whether a text stream writes to that file descriptor (test runners replace `sys.stderr` by one that does not)."""
+    try:
+        return stream.fileno() == number
+    except (AttributeError, OSError, ValueError):
+        return False

@@ -1,0 +1,146 @@
+"""Training: a recipe's phases, epoch by epoch, each kept so that a killed run goes on where it was."""
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskbatch.errors import UsageError
+from maskbatch.trainer.batches import BatchSettings, evaluation_batches, sample_weights, training_batches
+from maskbatch.trainer.model import unfreeze
+from maskbatch.trainer.recipes import Phase, Recipe
+from maskbatch.trainer.samples import Samples
+
+log = logging.getLogger(__name__)
+
+_HISTORY = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """`steps` batches make an epoch; None: as many as the training samples fill. `patience`: epochs without a better
+    validation loss before training stops early."""
+
+    out: Path
+    batch_size: int = 32
+    steps: int | None = None
+    seed: int = 0
+    patience: int = 3
+    resume: bool = False
+
+
+def fit(
+    build: Callable[[], object],
+    train: Samples,
+    val: Samples,
+    recipe: Recipe,
+    settings: FitSettings,
+    progress: Callable[[int, int, int, float], None] = lambda *_: None,
+):
+    """Trains what `build` makes and returns it with the weights of its best epoch (least validation loss).
+
+    Every finished epoch leaves the model with its optimizer's state in `out/state/`, and a row in `out/history.csv`.
+    `progress(epoch, step, steps, loss)` is called after each batch. Raises UsageError when there is nothing to resume.
+    """
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    run = _Run(train, recipe, settings)
+    state = settings.out / "state"
+    rows, model = _resume(state) if settings.resume else ([], build())
+    for epoch in range(len(rows), recipe.num_epochs):
+        if _patience_is_over(rows, settings.patience):
+            break
+        phase, begins = recipe.phase_at(epoch)
+        if begins:
+            _compile(model, phase, run.steps)
+        rows.append(_train_epoch(model, run.batches(epoch), evaluation_batches(val), epoch, run.steps, progress))
+        _keep(model, rows, state)
+        _write_history(rows, settings.out / "history.csv")
+    model.load_weights(state / "best.weights.h5")
+    return model
+
+
+class _Run:
+    """What stays the same over all epochs: the samples, their weights, the number of steps."""
+
+    def __init__(self, train: Samples, recipe: Recipe, settings: FitSettings) -> None:
+        self.train, self.recipe, self.settings = train, recipe, settings
+        self.steps = settings.steps or max(1, len(train) // settings.batch_size)
+        self.weights = sample_weights(train) if recipe.balanced else np.ones(len(train))
+
+    def batches(self, epoch: int):
+        """The tf.data.Dataset of one epoch."""
+        shape = BatchSettings(self.settings.batch_size, self.steps, self.settings.seed)
+        return training_batches(self.train, self.recipe.augment, self.weights, shape, epoch)
+
+
+def _compile(model, phase: Phase, steps: int) -> None:
+    import keras
+
+    unfreeze(model, phase.first_layer)
+    rate = phase.learning_rate
+    if phase.cosine:
+        total = phase.epochs * steps
+        warmup = max(1, total // 10)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warmup), warmup_target=phase.learning_rate, warmup_steps=warmup
+        )
+    model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
+
+
+def _train_epoch(model, batches, val_batches, epoch: int, steps: int, progress) -> dict:
+    import keras
+
+    start = time.monotonic()
+    on_batch_end = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: progress(epoch, step + 1, steps, logs["loss"])
+    )
+    history = model.fit(
+        batches, validation_data=val_batches, verbose=0, callbacks=[on_batch_end, keras.callbacks.TerminateOnNaN()]
+    )
+    row = {name: values[-1] for name, values in history.history.items()}
+    rate = float(model.optimizer.learning_rate)
+    return {"epoch": epoch, "learning_rate": rate, **row, "seconds": round(time.monotonic() - start, 1)}
+
+
+def _keep(model, rows: list[dict], state: Path) -> None:
+    """Keeps the epoch; the list of epochs is written last, so that a kill in between repeats the epoch."""
+    state.mkdir(parents=True, exist_ok=True)
+    if min(rows, key=lambda row: row["val_loss"]) is rows[-1]:
+        model.save_weights(state / "best.weights.h5")
+    partial = state / "last.part.keras"
+    model.save(partial)
+    partial.replace(state / f"epoch{rows[-1]['epoch']}.keras")
+    partial = state / "rows.part.json"
+    partial.write_text(json.dumps(rows))
+    partial.replace(state / "rows.json")
+    (state / f"epoch{rows[-1]['epoch'] - 1}.keras").unlink(missing_ok=True)
+
+
+def _resume(state: Path):
+    """The finished epochs' rows, and the model as the last of them left it, its optimizer's state included."""
+    import keras
+
+    try:
+        rows = json.loads((state / "rows.json").read_text())
+    except OSError as error:
+        raise UsageError(f"nothing to resume: {state} holds no finished epoch. Start without --resume") from error
+    return rows, keras.models.load_model(state / f"epoch{rows[-1]['epoch']}.keras", safe_mode=True)
+
+
+def _patience_is_over(rows: list[dict], patience: int) -> bool:
+    losses = [row["val_loss"] for row in rows]
+    return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
+
+
+def _write_history(rows: list[dict], path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _HISTORY, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,110 @@
+"""The mask classifier's network, defined once for scan, train and evaluate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbatch.classifier import CROP_PX
+from maskbatch.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A `keras.applications` network: its name there, and whether it normalises 0-255 pixels itself."""
+
+    application: str
+    normalises: bool
+
+
+BACKBONES = {
+    "mobilenet_v2": Backbone("MobileNetV2", normalises=False),
+    "mobilenet_v3_large": Backbone("MobileNetV3Large", normalises=True),
+    "resnet50_v2": Backbone("ResNet50V2", normalises=False),
+    "efficientnet_v2_b0": Backbone("EfficientNetV2B0", normalises=True),
+}
+
+
+def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imagenet"):
+    """The classifier: RGB (N, 224, 224, 3) 0-255 -> p_mask (N, 1) in 0-1.
+
+    Backbone -> GlobalAveragePooling2D -> Dense 128 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. Normalisation is part of the
+    graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep ImageNet's
+    statistics, which small, imbalanced batches would spoil. `base_weights`: "imagenet" (Keras downloads them), the path
+    of a weights file of that very backbone, or None for random ones.
+    Raises WeightsError when the weights cannot be had or do not fit.
+    """
+    import keras
+    from keras import layers
+
+    image = keras.Input((CROP_PX, CROP_PX, 3), name="image")
+    chosen = BACKBONES[backbone]
+    base = _build_base(chosen, base_weights)
+    x = image if chosen.normalises else layers.Rescaling(1 / 127.5, offset=-1, name="normalise")(image)
+    x = layers.GlobalAveragePooling2D(name="pool")(base(x, training=False))
+    x = layers.Dense(128, activation="relu", name="hidden")(x)
+    x = layers.Dropout(0.5, name="dropout")(x)
+    p_mask = layers.Dense(1, activation="sigmoid", name="p_mask", dtype="float32")(x)
+    return keras.Model(image, p_mask, name=f"mask_{backbone}")
+
+
+def backbone_of(model):
+    """The backbone inside a model that `build_model` made (the layer that is itself a model)."""
+    import keras
+
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+def unfreeze(model, first_layer: int | None) -> None:
+    """Makes the backbone's layers from index `first_layer` on trainable; None freezes them all. The head always trains."""
+    base = backbone_of(model)
+    base.trainable = first_layer is not None
+    for layer in base.layers[:first_layer]:
+        layer.trainable = False
+
+
+def model_loader(path: Path) -> Callable[[], object]:
+    """A function that loads the classifier at `path` when it is first needed."""
+    return lambda: load_model(path)
+
+
+def load_model(path: Path):
+    """A saved classifier (`.keras`), in Keras's safe mode, which runs no code from the file.
+
+    Raises WeightsError when it is no Keras model, or takes or gives other shapes than a classifier here must.
+    """
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for files that are not its own
+        reason = str(error).strip().split("\n")[0][:200]
+        raise WeightsError(f"{path} is not a model that Keras can load safely: {reason}") from error
+    wanted, given = (None, CROP_PX, CROP_PX, 3), model.input_shape
+    if given != wanted or model.output_shape != (None, 1):
+        raise WeightsError(
+            f"{path} does not fit: a mask classifier takes {wanted} and gives (None, 1), this model takes {given} and "
+            f"gives {model.output_shape}. Train one with maskbatch train"
+        )
+    return model
+
+
+def _build_base(backbone: Backbone, base_weights: str | None):
+    import keras
+
+    build = getattr(keras.applications, backbone.application)
+    options = {"include_preprocessing": True} if backbone.normalises else {}
+    shape = (CROP_PX, CROP_PX, 3)
+    if base_weights is None or base_weights == "imagenet":
+        try:
+            return build(input_shape=shape, include_top=False, weights=base_weights, **options)
+        except Exception as error:  # urllib's and Keras's own, depending on what is in the way
+            raise WeightsError(
+                f"cannot download the ImageNet weights of {backbone.application} ({error}). Either run once with a "
+                "network connection (Keras keeps them in ~/.keras), or give a weights file with --base-weights FILE"
+            ) from error
+    base = build(input_shape=shape, include_top=False, weights=None, **options)
+    try:
+        base.load_weights(base_weights)
+    except Exception as error:
+        raise WeightsError(f"{base_weights} does not hold weights of {backbone.application}: {error}") from error
+    return base

@@ -1,0 +1,54 @@
+"""Cutting faces and classifying them."""
+
+import numpy as np
+
+from maskbatch.classifier import CROP_PX, Classifier, cut_crop
+from maskbatch.data import Faces
+
+
+def faces_at(rows, xyxy):
+    """Faces with boxes, and nothing else worth looking at."""
+    count = len(rows)
+    return Faces(np.array(rows, np.int64), np.array(xyxy, np.float32).reshape(-1, 4), np.ones(count, np.float32),
+                 np.zeros((count, 5, 2), np.float32))  # fmt: skip
+
+
+def test_crop_is_centred_on_the_face():
+    """The face's middle is the crop's middle, and a margin of a quarter lies on each side."""
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[80:120, 130:170] = 255
+    crop = cut_crop(image, np.array([130, 80, 170, 120], np.float32))
+    assert crop.shape == (CROP_PX, CROP_PX, 3) and crop.dtype == np.uint8
+    bright = np.argwhere(crop[..., 0] > 128)
+    np.testing.assert_allclose(bright.min(axis=0), CROP_PX / 6, atol=3)
+    np.testing.assert_allclose(bright.max(axis=0), CROP_PX * 5 / 6, atol=3)
+
+
+def test_a_face_at_the_border_keeps_its_proportions():
+    """Outside the image the edge repeats, so a face in the corner is neither squeezed nor framed in black."""
+    image = np.full((50, 50, 3), 77, np.uint8)
+    for box in ([0, 0, 20, 20], [45, 45, 50, 50], [-10, -10, 70, 70]):
+        assert (cut_crop(image, np.array(box, np.float32)) == 77).all()
+
+
+def test_a_face_of_no_size_still_gives_a_crop():
+    """Boxes of a fraction of a pixel do not fail."""
+    crop = cut_crop(np.zeros((10, 10, 3), np.uint8), np.array([3.2, 3.2, 3.3, 3.3], np.float32))
+    assert crop.shape == (CROP_PX, CROP_PX, 3)
+
+
+def test_each_face_gets_its_own_probability():
+    """Faces of several images in chunks smaller than their number are classified in their order."""
+    images = [np.full((40, 40, 3), value, np.uint8) for value in (0, 51, 255)]
+    run = lambda crops: [crops.mean(axis=(1, 2, 3), keepdims=False)[:, None] / 255]  # noqa: E731
+    faces = faces_at([0, 1, 1, 2, 2], [[5, 5, 20, 20]] * 5)
+    np.testing.assert_allclose(Classifier(run, max_batch=2)(images, faces).p_mask, [0, 0.2, 0.2, 1, 1], atol=1e-6)
+
+
+def test_no_faces_need_no_network():
+    """An empty batch is classified without a call."""
+
+    def run(crops):
+        raise AssertionError("called for nothing")
+
+    assert len(Classifier(run)([], Faces.empty()).p_mask) == 0
