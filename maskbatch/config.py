@@ -77,10 +77,10 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """All settings of a scan; `batch_size` frames go through the networks together."""
+    """All settings of a scan."""
 
-    batch_size: int = 16
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    loader: LoaderSettings = field(default_factory=LoaderSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
