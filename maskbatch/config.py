@@ -76,6 +76,14 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more."""
+
+    threshold: float = 0.5
+    min_track_s: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class ScanSettings:
     """All settings of a scan."""
 

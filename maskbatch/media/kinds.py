@@ -6,16 +6,13 @@ from typing import Literal
 import av
 import cv2
 
-PHOTO_SUFFIXES = frozenset(
-    f".{name}" for name in "jpg jpeg jpe jfif png webp bmp dib tif tiff avif heic heif hif jp2 ppm pgm pbm pnm".split()
+_PHOTO_NAMES = "jpg jpeg jpe jfif png webp bmp dib tif tiff avif heic heif hif jp2 ppm pgm pbm pnm"
+_VIDEO_NAMES = (
+    "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v mpv vob ts mts m2ts trp wmv asf flv f4v 3gp 3g2 ogv ogm mxf "
+    "nut ivf y4m mjpeg mjpg h264 264 avc h265 265 hevc dav rm rmvb"
 )
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v mpv vob ts mts m2ts trp wmv asf flv f4v 3gp 3g2 ogv ogm "
-        "mxf nut ivf y4m mjpeg mjpg h264 264 avc h265 265 hevc dav rm rmvb"
-    ).split()
-)
+PHOTO_SUFFIXES = frozenset(f".{name}" for name in _PHOTO_NAMES.split())
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_NAMES.split())
 # demuxers of PyAV that take text for moving pictures
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 

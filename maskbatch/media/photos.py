@@ -122,7 +122,7 @@ def _decode_gif(data: bytes) -> np.ndarray | None:
 def _decode_heic(data: bytes) -> np.ndarray:
     # PyAV opens HEIC too, but gives single tiles of a phone's photo, and does not turn it upright
     try:
-        from pillow_heif import open_heif  # noqa: PLC0415 - optional
+        from pillow_heif import open_heif  # an optional package
     except ImportError as error:
         raise DecodeError("HEIC photos need one more package: pip install pillow-heif") from error
     try:

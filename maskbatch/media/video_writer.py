@@ -1,0 +1,129 @@
+"""Writes annotated video: H.264 in MP4 with the source's own times and audio."""
+
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from maskbatch.config import OutputSettings
+from maskbatch.data import Source
+from maskbatch.media.audio import AudioTrack
+from maskbatch.media.clock import DEFAULT_FPS
+from maskbatch.media.writers import partial_file
+
+# ticks that most frame rates divide; for a source that has no time base of its own
+_DEFAULT_TIME_BASE = Fraction(1, 90000)
+_AVCOL_BT709 = 1
+
+
+class VideoWriter:
+    """Frames in, an MP4 out that plays in browsers, when the `with` block ends without an error.
+
+    The file's times are those of the frames, its length that of the source, its audio the source's. The first frame
+    sets the size (odd sides get one more pixel); without any frame there is no file. Raises OSError when it cannot write.
+    """
+
+    def __init__(self, path: Path, source: Source, settings: OutputSettings) -> None:
+        self._path = path
+        self._source = source
+        self._settings = settings
+        self._fps = source.fps or DEFAULT_FPS
+        self._time_base = source.time_base or _DEFAULT_TIME_BASE
+        self._stack = ExitStack()
+        self._container: av.container.OutputContainer | None = None
+        self._last_pts = -1
+        self._most_gap = round(1 / self._fps / self._time_base) or 1
+        self._durations: dict[int, int] = {}
+        self._reformatter = VideoReformatter()  # kept, because it is dear to set up
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None or self._container is None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:  # closes the container, then renames
+            self._finish()
+
+    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
+        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next one."""
+        try:
+            if self._container is None:
+                self._open(rgb)
+            pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
+            if self._last_pts >= 0:
+                self._durations[self._last_pts] = pts - self._last_pts
+                self._most_gap = max(self._most_gap, pts - self._last_pts)
+            self._last_pts = pts
+            self._mux(self._stream.encode(self._frame(rgb, pts)))
+            self._audio.write_until(pts * self._time_base)
+        except av.error.FFmpegError as error:
+            raise OSError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+    def _open(self, rgb: np.ndarray) -> None:
+        partial = self._stack.enter_context(partial_file(self._path))
+        container = av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"})
+        self._container = self._stack.enter_context(container)
+        self._stream = container.add_stream(
+            self._settings.codec, rate=self._fps, options=_encoder_options(self._settings)
+        )
+        codec = self._stream.codec_context
+        codec.height, codec.width = rgb.shape[0] + rgb.shape[0] % 2, rgb.shape[1] + rgb.shape[1] % 2
+        codec.pix_fmt = "yuv420p"
+        self._stream.time_base = codec.time_base = self._time_base
+        # without B-frames a packet's place is its time, so that times need no edit list and start at 0
+        codec.max_b_frames = 0
+        codec.colorspace = codec.color_primaries = codec.color_trc = _AVCOL_BT709
+        codec.color_range = ColorRange.MPEG
+        self._audio = AudioTrack(self._source.path, container)
+        self._stack.callback(self._audio.close)
+
+    def _frame(self, rgb: np.ndarray, pts: int) -> av.VideoFrame:
+        width, height = self._stream.codec_context.width, self._stream.codec_context.height
+        missing_x, missing_y = width - rgb.shape[1], height - rgb.shape[0]
+        if missing_x in (0, 1) and missing_y in (0, 1):
+            if missing_x or missing_y:
+                rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
+        else:  # some recordings change their size on the way; a stream cannot
+            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = self._reformatter.reformat(
+            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = pts, self._time_base
+        return frame
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            # encoders forget how long a frame is shown, which matters for the last one
+            packet.duration = self._durations.pop(packet.pts, self._last_duration())
+            self._container.mux_one(packet)
+
+    def _last_duration(self) -> int:
+        """Ticks until the end of the source; one frame when that end is unknown, or not reached by far."""
+        left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._last_pts
+        return left if 0 < left <= 2 * self._most_gap else round(1 / self._fps / self._time_base) or 1
+
+    def _finish(self) -> None:
+        try:
+            self._mux(self._stream.encode(None))
+            self._audio.write_until(None)
+            self._container.close()  # writes the index; once more in the stack, where it does nothing
+        except av.error.FFmpegError as error:
+            raise OSError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _encoder_options(settings: OutputSettings) -> dict[str, str]:
+    if settings.codec in ("libx264", "libx265"):
+        return {"preset": "veryfast", "crf": str(settings.crf)}
+    if settings.codec.endswith("_nvenc"):
+        return {"preset": "p4", "rc": "vbr", "cq": str(settings.crf)}
+    return {}
