@@ -54,29 +54,32 @@ def predict(run: Run, samples: Samples, batch_size: int = 64) -> np.ndarray:
 def face_figures(label: np.ndarray, p_mask: np.ndarray, threshold: float = 0.5) -> FaceFigures:
     """Figures for labels (N,) in {0, 1} and probabilities (N,). Raises MaskbatchError where scikit-learn is missing.
 
-    Balanced accuracy, areas and intervals are NaN where only one class is there.
+    Figures that need a class which is not there are NaN.
     """
     try:
         from sklearn import metrics
     except ImportError as error:
         raise MaskbatchError("evaluation needs scikit-learn: pip install 'maskbatch[train]'") from error
     predicted = (p_mask >= threshold).astype(int)
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        label, predicted, labels=[0, 1], zero_division=np.nan
-    )
     both = len(np.unique(label)) == 2
+    confusion = np.zeros((2, 2), int)
+    np.add.at(confusion, (label, predicted), 1)
+    with np.errstate(invalid="ignore"):
+        right = np.diag(confusion)
+        precision, recall = right / confusion.sum(axis=0), right / confusion.sum(axis=1)
+        f1 = 2 * right / (confusion.sum(axis=0) + confusion.sum(axis=1))
     return FaceFigures(
         faces=len(label),
         with_mask=int(label.sum()),
         accuracy=float((label == predicted).mean()) if len(label) else float("nan"),
         balanced_accuracy=balanced_accuracy(label, predicted),
-        precision=tuple(map(float, precision)),
-        recall=tuple(map(float, recall)),
-        f1=tuple(map(float, f1)),
+        precision=tuple(precision.tolist()),
+        recall=tuple(recall.tolist()),
+        f1=tuple(f1.tolist()),
         roc_auc=float(metrics.roc_auc_score(label, p_mask)) if both else float("nan"),
         average_precision=float(metrics.average_precision_score(label, p_mask)) if both else float("nan"),
         calibration_error=calibration_error(label, p_mask),
-        confusion=tuple(tuple(map(int, row)) for row in metrics.confusion_matrix(label, predicted, labels=[0, 1])),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 

@@ -42,7 +42,7 @@ def fit(
     settings: FitSettings,
     progress: Callable[[int, int, int, float], None] = lambda *_: None,
 ):
-    """Trains what `build` makes and returns it with the weights of its best epoch (least validation loss).
+    """Trains what `build` makes and returns the model as its best epoch left it (least validation loss).
 
     Every finished epoch leaves the model with its optimizer's state in `out/state/`, and a row in `out/history.csv`.
     `progress(epoch, step, steps, loss)` is called after each batch. Raises UsageError when there is nothing to resume.
@@ -62,8 +62,7 @@ def fit(
         rows.append(_train_epoch(model, run.batches(epoch), evaluation_batches(val), epoch, run.steps, progress))
         _keep(model, rows, state)
         _write_history(rows, settings.out / "history.csv")
-    model.load_weights(state / "best.weights.h5")
-    return model
+    return keras.models.load_model(state / "best.keras", compile=False, safe_mode=True)
 
 
 class _Run:
@@ -102,7 +101,11 @@ def _train_epoch(model, batches, val_batches, epoch: int, steps: int, progress) 
         on_train_batch_end=lambda step, logs: progress(epoch, step + 1, steps, logs["loss"])
     )
     history = model.fit(
-        batches, validation_data=val_batches, verbose=0, callbacks=[on_batch_end, keras.callbacks.TerminateOnNaN()]
+        batches,
+        validation_data=val_batches,
+        verbose=0,
+        shuffle=False,
+        callbacks=[on_batch_end, keras.callbacks.TerminateOnNaN()],
     )
     row = {name: values[-1] for name, values in history.history.items()}
     rate = float(model.optimizer.learning_rate)
@@ -113,7 +116,7 @@ def _keep(model, rows: list[dict], state: Path) -> None:
     """Keeps the epoch; the list of epochs is written last, so that a kill in between repeats the epoch."""
     state.mkdir(parents=True, exist_ok=True)
     if min(rows, key=lambda row: row["val_loss"]) is rows[-1]:
-        model.save_weights(state / "best.weights.h5")
+        model.save(state / "best.keras")
     partial = state / "last.part.keras"
     model.save(partial)
     partial.replace(state / f"epoch{rows[-1]['epoch']}.keras")
