@@ -7,6 +7,15 @@ from typing import Literal
 
 import numpy as np
 
+# Rows that a scan leaves for its reports: a line per face per analysed frame, and a line per source.
+FACE_COLUMNS = (
+    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask",
+)  # fmt: skip
+FILE_COLUMNS = (
+    "source", "kind", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
+)  # fmt: skip
+P_MASK_DECIMALS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -134,6 +143,11 @@ class Batch:
 
     frames: Frames
     faces: Faces
+
+
+def wears_mask(p_mask: np.ndarray, threshold: float) -> np.ndarray:
+    """(N,) bool: with_mask, from `p_mask` (N,). It is rounded first, as in the rows, so that pictures and reports agree."""
+    return np.round(np.asarray(p_mask, np.float64), P_MASK_DECIMALS) >= threshold
 
 
 def _check_shape(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
