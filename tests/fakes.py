@@ -1,0 +1,34 @@
+"""Small arrays that stand for frames and faces."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskbatch.data import Ended, Faces, Frames
+
+
+def fake_frames(
+    source_id: Sequence[int], index: Sequence[int], timestamp_s: Sequence[float], ended: Sequence[Ended] = (),
+    size: tuple[int, int] = (32, 24),
+) -> Frames:  # fmt: skip
+    """Grey frames of `size` (width, height); every frame is another grey."""
+    images = tuple(np.full((size[1], size[0], 3), 40 + 10 * (i % 20), np.uint8) for i in range(len(index)))
+    return Frames(
+        images,
+        np.array(source_id, np.int64),
+        np.array(index, np.int64),
+        np.array(timestamp_s, np.float64),
+        tuple(ended),
+    )
+
+
+def fake_faces(row: Sequence[int], xyxy: Sequence[Sequence[float]], p_mask: Sequence[float] | None = None) -> Faces:
+    """Faces with the given rows, boxes and, perhaps, p_mask; score 0.9, landmarks 0."""
+    num_faces = len(row)
+    faces = Faces(
+        np.array(row, np.int64),
+        np.array(xyxy, np.float32).reshape(num_faces, 4),
+        np.full(num_faces, 0.9, np.float32),
+        np.zeros((num_faces, 5, 2), np.float32),
+    )
+    return faces if p_mask is None else faces.with_p_mask(np.array(p_mask, np.float32))

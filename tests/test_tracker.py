@@ -1,0 +1,176 @@
+import time
+
+import numpy as np
+import pytest
+from fakes import fake_faces, fake_frames
+
+from maskbatch.config import TrackerSettings
+from maskbatch.data import Ended, Faces
+from maskbatch.tracker import Tracker
+
+
+def box(x, y, size=40):
+    return [x - size / 2, y - size / 2, x + size / 2, y + size / 2]
+
+
+def follow(per_frame, fps=30.0, settings=None):
+    """Track ids of each frame of one source, given the boxes of each frame."""
+    tracker = Tracker(settings or TrackerSettings())
+    ids = []
+    for i, xyxy in enumerate(per_frame):
+        faces = fake_faces([0] * len(xyxy), xyxy)
+        ids.append(tracker(fake_frames([0], [i], [i / fps]), faces).track_id.tolist())
+    return ids
+
+
+def test_a_still_face_keeps_its_id():
+    """A face that stays where it is has one track."""
+    assert follow([[box(100, 100)]] * 5) == [[0]] * 5
+
+
+def test_ids_follow_the_order_of_appearance():
+    """Ids start at 0 and go up, in the order faces appear, then in the order of the frame's faces."""
+    assert follow([[box(300, 100), box(100, 100)], [box(100, 100), box(500, 100), box(300, 100)]]) == [
+        [0, 1],
+        [1, 2, 0],
+    ]
+
+
+def test_no_faces_are_no_special_case():
+    """Frames without faces, and batches without frames, give no ids and no error."""
+    tracker = Tracker(TrackerSettings())
+    assert len(tracker(fake_frames([], [], []), Faces.empty()).track_id) == 0
+    assert follow([[], [box(50, 50)], [], [box(50, 50)]]) == [[], [0], [], [0]]
+
+
+def test_two_faces_that_pass_each_other_keep_their_ids():
+    """Walking past each other at constant velocity does not swap ids."""
+    frames = [[box(100 + 6 * i, 100), box(300 - 6 * i, 115)] for i in range(34)]
+    assert follow(frames) == [[0, 1]] * 34
+
+
+def test_a_row_of_faces_that_moves_by_its_own_spacing_is_not_shifted():
+    """Once velocities are known, the prediction wins over the place where somebody else was last seen."""
+    starts = (100, 150, 200)
+    frames = [[box(x + moved, 100) for x in starts] for moved in (0, 10, 20, 30, 40)]
+    tracker = Tracker(TrackerSettings())
+    for i, xyxy in enumerate(frames):
+        tracker(fake_frames([0], [i], [i / 10]), fake_faces([0] * 3, xyxy))
+    # five frames later the row has moved by exactly the distance between two faces
+    later = tracker(fake_frames([0], [9], [0.9]), fake_faces([0] * 3, [box(x + 90, 100) for x in starts]))
+    assert later.track_id.tolist() == [0, 1, 2]
+
+
+def test_a_small_fast_face_is_followed_without_overlap():
+    """At 8 analysed frames a second a walking face no longer overlaps itself, and is still one track."""
+    assert follow([[box(100 + 14 * i, 100, 12)] for i in range(10)], fps=8) == [[0]] * 10
+
+
+def test_a_far_face_is_another_person():
+    """A face that appears several face sizes away begins a track of its own."""
+    assert follow([[box(100, 100)], [box(400, 100)]]) == [[0], [1]]
+
+
+def test_a_face_of_another_size_is_another_person():
+    """A face three times as large nearby is not the small one."""
+    assert follow([[box(100, 100, 12)], [box(110, 104, 40)]]) == [[0], [1]]
+
+
+@pytest.mark.parametrize(("missed", "expected"), [(9, 0), (10, 1)])
+def test_a_track_ends_after_max_gap_s(missed, expected):
+    """Seen again at exactly `max_gap_s` it is the same track; one frame later it is a new one."""
+    frames = [[box(100, 100)], *([[]] * missed), [box(100, 100)]]
+    assert follow(frames, fps=10)[-1] == [expected]
+
+
+def test_the_next_analysed_frame_always_counts():
+    """With frames further apart than `max_gap_s`, a face in the same place still is the same person."""
+    assert follow([[box(100, 100)]] * 3, fps=0.4) == [[0]] * 3
+
+
+def test_an_occluded_walker_is_found_again_where_he_should_be():
+    """After half a second behind a pillar a face is taken up at its predicted place."""
+    frames = [[box(100 + 5 * i, 100)] if not 20 <= i < 35 else [] for i in range(50)]
+    ids = follow(frames)
+    assert {i for frame in ids for i in frame} == {0}
+
+
+def test_trembling_detections_do_not_break_tracks():
+    """Boxes that jitter by 2 pixels and drop out at random stay one track each."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for i in range(120):
+        centres = [(100 + 2 * i, 100), (400, 120 + i), (200, 300)]
+        frames.append([box(x + rng.normal(0, 2), y + rng.normal(0, 2)) for x, y in centres if rng.random() > 0.2])
+    assert {i for frame in follow(frames) for i in frame} == {0, 1, 2}
+
+
+def test_batching_changes_nothing():
+    """The same frames give the same ids one by one, all at once, and mixed with another source."""
+    rng = np.random.default_rng(1)
+    per_frame = [[box(100 * k + 3 * i + rng.normal(), 80) for k in range(rng.integers(0, 5))] for i in range(40)]
+    expected = [i for ids in follow(per_frame) for i in ids]
+    for size in (7, 40):
+        tracker, got = Tracker(TrackerSettings()), []
+        for start in range(0, 40, size):
+            chunk = per_frame[start : start + size]
+            # every frame of source 0 is followed by one of source 1 with a single face
+            row = [r for k, xyxy in enumerate(chunk) for r in [2 * k] * len(xyxy) + [2 * k + 1]]
+            xyxy = [b for boxes in chunk for b in [*boxes, box(300, 300)]]
+            times = np.repeat(np.arange(start, start + len(chunk)) / 30, 2)
+            frames = fake_frames([0, 1] * len(chunk), range(2 * len(chunk)), times)
+            tracked = tracker(frames, fake_faces(row, xyxy))
+            got += tracked.track_id[frames.source_id[tracked.row] == 0].tolist()
+            assert set(tracked.track_id[frames.source_id[tracked.row] == 1].tolist()) == {0}
+        assert got == expected
+
+
+def test_faces_of_photos_are_numbered():
+    """Photos, sources of one frame, need no branch: the faces of each get 0..n-1."""
+    frames = fake_frames([4, 5, 6], [0, 0, 0], [0, 0, 0], [Ended(i, 1, 1) for i in (4, 5, 6)])
+    faces = fake_faces([0, 0, 2], [box(50, 50), box(150, 50), box(50, 50)])
+    assert Tracker(TrackerSettings())(frames, faces).track_id.tolist() == [0, 1, 0]
+
+
+def test_state_of_an_ended_source_is_dropped():
+    """A tracker keeps nothing of sources that have ended, so that a long run does not fill the memory."""
+    tracker = Tracker(TrackerSettings())
+    for i in range(3):
+        tracker(fake_frames([i], [0], [0], [Ended(i, 1, 1)]), fake_faces([0], [box(50, 50)]))
+    assert not tracker._by_source
+
+
+def test_equal_timestamps_do_no_harm():
+    """Frames with the same time neither warn nor raise."""
+    tracker = Tracker(TrackerSettings())
+    for i in range(3):
+        tracked = tracker(fake_frames([0], [i], [1.0]), fake_faces([0], [box(50 + i, 50)]))
+        assert tracked.track_id.tolist() == [0]
+
+
+def test_empty_boxes_do_no_harm():
+    """Boxes without area are numbered, not joined to others, and do not divide by zero."""
+    with np.errstate(all="raise"):
+        assert follow([[[5, 5, 5, 5]], [[5, 5, 5, 5], box(50, 50)]]) == [[0], [1, 2]]
+
+
+def test_everything_else_is_kept():
+    """Only `track_id` changes."""
+    faces = fake_faces([0], [box(50, 50)], [0.75])
+    tracked = Tracker(TrackerSettings())(fake_frames([0], [0], [0]), faces)
+    assert tracked.p_mask is faces.p_mask and tracked.xyxy is faces.xyxy and tracked.row is faces.row
+
+
+def test_ten_faces_take_less_than_a_millisecond():
+    """Tracking is nothing beside the networks (the limit is loose: machines are shared)."""
+    tracker = Tracker(TrackerSettings())
+    batches = [
+        (fake_frames([0], [i], [i / 30]), fake_faces([0] * 10, [box(100 * k + i, 100) for k in range(10)]))
+        for i in range(60)
+    ]
+    took = []
+    for frames, faces in batches:
+        start = time.perf_counter()
+        tracker(frames, faces)
+        took.append(time.perf_counter() - start)
+    assert np.median(took) < 1e-3
