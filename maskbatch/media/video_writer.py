@@ -65,6 +65,8 @@ class VideoWriter:
             self._last_pts = pts
             self._mux(self._stream.encode(self._frame(rgb, pts)))
             self._audio.write_until(pts * self._time_base)
+        except av.codec.codec.UnknownCodecError as error:
+            raise OSError(f"cannot write {self._path}: there is no encoder {error}") from error
         except av.error.FFmpegError as error:
             raise OSError(f"cannot write {self._path}: {error.strerror or error}") from error
 

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
@@ -38,6 +38,7 @@ class VideoReader:
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
+        self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
         self.frames_decoded = 0
 
     def __enter__(self) -> "VideoReader":
@@ -66,7 +67,7 @@ class VideoReader:
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             if sampler.wants(index, time_s):  # only a wanted frame is worth the conversion to RGB
-                yield index, float(time_s), to_rgb(frame)
+                yield index, float(time_s), to_rgb(frame, self._reformatter)
         self._check_whole()
 
     def _frames(self) -> Iterator[av.VideoFrame]:
@@ -166,11 +167,12 @@ def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
     return next((Fraction(rate) for rate in rates if rate), DEFAULT_FPS)
 
 
-def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """The frame as (H, W, 3) uint8 RGB, turned upright by its display matrix."""
     # untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601
     is_untagged_hd = frame.colorspace == _AVCOL_SPC_UNSPECIFIED and min(frame.width, frame.height) >= 720
-    image = frame.to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU709 if is_untagged_hd else None)
+    colorspace = Colorspace.ITU709 if is_untagged_hd else None
+    image = reformatter.reformat(frame, format="rgb24", src_colorspace=colorspace).to_ndarray()
     turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
     return image if turn is None else cv2.rotate(image, turn)
 

@@ -1,0 +1,143 @@
+"""Makes the photos and videos that tests read: small, exact, and broken in known ways."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (240, 240, 240)
+NTSC_FILM = Fraction(24000, 1001)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder."""
+
+    fps: Fraction = Fraction(25)
+    codec: str = "libx264"
+    pts: Sequence[int] | None = None
+    time_base: Fraction | None = None
+    rotation: int = 0
+    audio: str | None = None
+
+
+def corners(width: int = 96, height: int = 64) -> np.ndarray:
+    """(H, W, 3) uint8 RGB: a quarter each red, green (right), blue (below) and white, so that no turn looks alike."""
+    image = np.empty((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
+    image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, WHITE
+    return image
+
+
+def quarter_means(image: np.ndarray) -> np.ndarray:
+    """(4, 3): the colour in the middle of each quarter, in the order of `corners`."""
+    height, width = image.shape[:2]
+    centres = [(y, x) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    return np.array([image[y - 3 : y + 4, x - 3 : x + 4].mean((0, 1)) for y, x in centres])
+
+
+def has_corners(image: np.ndarray, tolerance: int = 14) -> bool:
+    """Whether `image` shows `corners` upright and in the right colours."""
+    return bool(np.abs(quarter_means(image) - [RED, GREEN, BLUE, WHITE]).max() <= tolerance)
+
+
+def encode(image: np.ndarray, suffix: str) -> bytes:
+    """`image` as a file's bytes: (H, W, 3) RGB or (H, W, 4) RGBA or (H, W) grey, of any dtype the format takes."""
+    if image.ndim == 3:
+        image = image[:, :, [2, 1, 0, *range(3, image.shape[2])]]
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def write_photo(path: Path, image: np.ndarray | None = None) -> Path:
+    """A photo of `corners`, or of `image`; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(corners() if image is None else image, path.suffix))
+    return path
+
+
+def jpeg_with_exif(upright: np.ndarray, orientation: int, thumbnail: bytes = b"") -> bytes:
+    """A JPEG stored the way a camera held in that EXIF orientation (1-8) does; `thumbnail` goes into the EXIF too."""
+    back = {
+        1: lambda image: image, 2: np.fliplr, 3: lambda image: np.rot90(image, 2), 4: np.flipud,
+        5: lambda image: image.transpose(1, 0, 2), 6: np.rot90,
+        7: lambda image: np.rot90(image, 2).transpose(1, 0, 2), 8: lambda image: np.rot90(image, -1),
+    }  # fmt: skip
+    jpeg = encode(np.ascontiguousarray(back[orientation](upright)), ".jpg")
+    tags = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + b"II*\0\x08\0\0\0" + tags + thumbnail
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def numbered(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:
+    """Frames whose grey level tells their number: 20, 26, 32, ..."""
+    return [np.full((height, width, 3), 20 + 6 * number, np.uint8) for number in range(count)]
+
+
+def number_of(image: np.ndarray) -> int:
+    """The number of a frame of `numbered`."""
+    return round((float(image.mean()) - 20) / 6)
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = None) -> Path:
+    """Encode RGB frames as `clip` says; the container is that of the path's extension."""
+    clip = clip or Clip()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time_base = clip.time_base or 1 / clip.fps
+    options = {"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(clip.codec, rate=clip.fps)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(clip.codec, "yuv420p")
+        if clip.codec != "mpeg4":
+            stream.codec_context.time_base = time_base
+        if clip.rotation:
+            stream.set_display_rotation(clip.rotation)
+        if stream.height % 2 or stream.width % 2:
+            stream.pix_fmt = "yuv444p"
+        audio = container.add_stream(clip.audio, rate=48000, layout="mono") if clip.audio else None
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = (clip.pts[number] if clip.pts else number), time_base
+            container.mux(stream.encode(frame))
+        if audio is not None:
+            _add_tone(container, audio, len(frames) / clip.fps)
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_sound(path: Path, codec: str = "aac", seconds: Fraction = Fraction(1)) -> Path:
+    """A file with audio only."""
+    with av.open(str(path), "w") as container:
+        _add_tone(container, container.add_stream(codec, rate=48000, layout="mono"), seconds)
+    return path
+
+
+def write_cut(path: Path, whole: Path, share: float = 0.6) -> Path:
+    """The first `share` of a file's bytes."""
+    path.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    return path
+
+
+def packets_of(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
+    """(time in seconds, bytes) of each packet of the file's first stream of that kind."""
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        return [(packet.pts * packet.time_base, bytes(packet)) for packet in container.demux(stream) if packet.size]
+
+
+def _add_tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: Fraction) -> None:
+    size = stream.codec_context.frame_size or 1024
+    kind = stream.codec_context.format.name
+    for start in range(0, int(seconds * 48000), size):
+        wave = 0.3 * np.sin(np.arange(start, start + size) * (2 * np.pi * 440 / 48000))
+        depth = {"s16": np.int16, "s32": np.int32}.get(kind.rstrip("p"))
+        samples = (wave * np.iinfo(depth).max).astype(depth) if depth else wave.astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples[None], format=kind, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))

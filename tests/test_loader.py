@@ -1,0 +1,198 @@
+"""Batches of frames from many sources: order, ends, sizes, and files that fail."""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from makers import corners, number_of, numbered, write_cut, write_photo, write_video
+
+from maskbatch.config import LoaderSettings, SamplingSettings
+from maskbatch.data import Ended, Frames, Source
+from maskbatch.media import loader
+from maskbatch.media.loader import load
+from maskbatch.media.sources import find_sources
+
+ALL = SamplingSettings()
+
+
+def _load(sources: Sequence[Source], **settings: int) -> list[Frames]:
+    return list(load(sources, ALL, LoaderSettings(**settings)))
+
+
+def _ended(batches: Sequence[Frames]) -> list[Ended]:
+    return [ended for batch in batches for ended in batch.ended]
+
+
+def _photos(folder: Path, count: int) -> list[Source]:
+    for number, image in enumerate(numbered(count)):
+        write_photo(folder / f"{number}.png", image)
+    return find_sources([folder], None)
+
+
+def test_photos_keep_their_order(tmp_path):
+    """Photos decoded in parallel come in source order, each with its end in the same batch."""
+    batches = _load(_photos(tmp_path, 21), batch_size=8, num_parallel=4)
+    assert [len(batch) for batch in batches] == [8, 8, 5]
+    assert [number_of(image) for batch in batches for image in batch.images] == list(range(21))
+    for batch in batches:
+        assert [ended.source_id for ended in batch.ended] == batch.source_id.tolist()
+    assert _ended(batches)[3] == Ended(3, 1, 1, 96, 64, None)
+    assert batches[0].index.tolist() == [0] * 8 and batches[0].timestamp_s.dtype == np.float64
+
+
+def test_failing_photos_do_not_disturb(tmp_path):
+    """Files that fail end with their reason, in order, and the others come through."""
+    sources = _photos(tmp_path, 12)
+    for number in (0, 4, 5, 11):
+        sources[number].path.write_bytes(b"" if number == 4 else b"junk" * 9)
+    batches = _load(sources, batch_size=3, num_parallel=3)
+    kept = [1, 2, 3, 6, 7, 8, 9, 10]
+    assert [number_of(image) for batch in batches for image in batch.images] == kept
+    ended = _ended(batches)
+    assert [end.source_id for end in ended] == list(range(12))
+    assert [end.source_id for end in ended if end.error is None] == kept
+    assert ended[4] == Ended(4, 0, 0, None, None, "file is empty")
+
+
+def test_only_failing_files(tmp_path):
+    """A batch without frames is possible, and carries the ends."""
+    sources = _photos(tmp_path, 5)
+    for source in sources:
+        source.path.unlink()
+    batches = _load(sources, batch_size=2)
+    assert [len(batch) for batch in batches] == [0, 0, 0]
+    assert len(_ended(batches)) == 5 and "No such file" in _ended(batches)[0].error
+
+
+def test_video_and_its_end(tmp_path):
+    """A video's frames come in order over several batches; its end comes once, with the last, and counts."""
+    write_video(tmp_path / "x.mp4", numbered(20))
+    [source] = find_sources([tmp_path], None)
+    batches = list(load([source], SamplingSettings(every=2), LoaderSettings(batch_size=4)))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert [index for batch in batches for index in batch.index] == list(range(0, 20, 2))
+    assert [len(batch.ended) for batch in batches] == [0, 0, 1]
+    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, None),)
+
+
+def test_broken_video_is_partial(tmp_path):
+    """A truncated video gives its frames, and its end carries the reason and the counts."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(50)]
+    write_cut(tmp_path / "x.mkv", write_video(tmp_path / ".w.mkv", noise), 0.5)
+    batches = _load(find_sources([tmp_path], None))
+    [ended] = _ended(batches)
+    assert ended.error.startswith("ends early: ")
+    assert ended.frames_decoded == ended.frames_analysed == sum(map(len, batches)) > 5
+
+
+def test_photos_and_videos_mixed(tmp_path):
+    """Any mix of sources comes in source order."""
+    write_photo(tmp_path / "a.png")
+    write_video(tmp_path / "b.mp4", numbered(5))
+    write_photo(tmp_path / "c.png")
+    batches = _load(find_sources([tmp_path], None))
+    assert [source_id for batch in batches for source_id in batch.source_id] == [0, 1, 1, 1, 1, 1, 2]
+    assert [ended.source_id for ended in _ended(batches)] == [0, 1, 2]
+
+
+def test_batches_are_bounded_by_pixels(tmp_path):
+    """A batch stays under max_batch_pixels, but a larger photo still passes, alone."""
+    sources = _photos(tmp_path, 5)
+    write_photo(sources[2].path, corners(400, 400))
+    batches = _load(sources, max_batch_pixels=2 * 96 * 64)
+    assert [len(batch) for batch in batches] == [2, 1, 2]
+
+
+def test_nothing_to_load():
+    """No sources give no batches."""
+    assert _load([]) == []
+
+
+def test_unexpected_errors_end_the_source_only(tmp_path, monkeypatch):
+    """An error that nobody foresaw becomes the source's reason, with its type."""
+    sources = _photos(tmp_path, 3)
+    real_open = loader.open_source
+
+    def fail(source, sampling):
+        if source.id == 1:
+            raise RuntimeError("odd")
+        return real_open(source, sampling)
+
+    monkeypatch.setattr(loader, "open_source", fail)
+    assert [ended.error for ended in _ended(_load(sources))] == [None, "RuntimeError: odd", None]
+
+
+class _Endless:
+    """A reader of a million frames that counts itself."""
+
+    opened = closed = given = most_open = 0
+    lock = threading.Lock()
+
+    def __init__(self, num_frames: int) -> None:
+        self._num_frames = num_frames
+        self.frames_decoded = 0
+
+    def __enter__(self) -> "_Endless":
+        with self.lock:
+            _Endless.opened += 1
+            _Endless.most_open = max(_Endless.most_open, _Endless.opened - _Endless.closed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            _Endless.closed += 1
+
+    def __iter__(self):
+        for index in range(self._num_frames):
+            time.sleep(0.005)
+            with self.lock:
+                _Endless.given += 1
+            self.frames_decoded += 1
+            yield index, index / 25, np.zeros((10, 10, 3), np.uint8)
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """Readers that count, in place of files."""
+    for name in ("opened", "closed", "given", "most_open"):
+        monkeypatch.setattr(_Endless, name, 0)
+    monkeypatch.setattr(
+        loader, "open_source", lambda source, _: _Endless(1 if source.kind == "image" else 1_000_000)
+    )  # fmt: skip
+    return _Endless
+
+
+@pytest.mark.parametrize(("kind", "count"), [("video", 1), ("image", 1000)])
+def test_early_end_stops_decoding_and_closes(endless, kind, count):
+    """Leaving the iteration early does not hang, stops decoding, closes the files; little was read ahead."""
+    sources = [Source(i, Path("x"), "x", kind, width=10, height=10) for i in range(count)]
+    batches = load(sources, ALL, LoaderSettings(batch_size=4, num_parallel=2, prefetch=4))
+    next(batches)
+    batches.close()
+    deadline = time.monotonic() + 10
+    while endless.closed < endless.opened and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert endless.opened == endless.closed > 0
+    assert endless.given < 40
+
+
+def test_photos_are_decoded_in_parallel(endless):
+    """Several photos are open at once, but never more than asked for."""
+    sources = [Source(i, Path("x"), "x", "image") for i in range(60)]
+    assert len(_ended(_load(sources, num_parallel=3))) == 60
+    assert 1 < endless.most_open <= 3
+
+
+def test_large_photos_are_read_ahead_less(tmp_path):
+    """The depth follows from the largest header, so that memory stays bounded."""
+    small, large = write_photo(tmp_path / "a.png"), write_photo(tmp_path / "b.png", corners(1000, 800))
+    sources = [Source(0, small, "a.png", "image")] * 50
+    settings = LoaderSettings(num_parallel=8, prefetch=16, max_batch_pixels=1_000_000)
+    assert loader._depth(sources, settings) == (8, 16)
+    assert loader._depth([*sources, Source(1, large, "b.png", "image")], settings) == (1, 1)
+    video = Source(0, Path("v"), "v", "video", width=400, height=400)
+    assert loader._depth([video], settings) == (1, 9)

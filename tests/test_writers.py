@@ -1,0 +1,274 @@
+"""What is written: formats, names, exact times, audio, and nothing half-done."""
+
+import csv
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from makers import (
+    NTSC_FILM,
+    Clip,
+    corners,
+    has_corners,
+    number_of,
+    numbered,
+    packets_of,
+    write_cut,
+    write_video,
+)  # fmt: skip
+
+from maskbatch.config import OutputSettings, SamplingSettings
+from maskbatch.data import Source
+from maskbatch.errors import DecodeError
+from maskbatch.media.decode import open_source
+from maskbatch.media.sources import find_sources
+from maskbatch.media.video_writer import VideoWriter
+from maskbatch.media.writers import RowWriter, annotated_name, write_image
+
+ALL = SamplingSettings()
+
+
+def _probed(path: Path) -> Source:
+    return find_sources([path], None)[0]
+
+
+def _frames(path: Path) -> list[tuple[float, np.ndarray]]:
+    with open_source(_probed(path), ALL) as reader:
+        return [(time_s, image) for _, time_s, image in reader]
+
+
+def _copy(source_path: Path, target: Path, sampling: SamplingSettings = ALL) -> list[float]:
+    """Write the source's frames as the scan does; returns their times."""
+    source = _probed(source_path)
+    times = []
+    with VideoWriter(target, source, OutputSettings()) as writer, open_source(source, sampling) as reader:
+        for _, time_s, image in reader:
+            writer.write(image, time_s)
+            times.append(time_s)
+    return times
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".jfif", ".png", ".webp", ".bmp", ".tiff"])
+def test_image_round_trip(tmp_path, suffix):
+    """Each photo format is written in its own format, in RGB, and nothing else is left."""
+    path = tmp_path / "sub" / f"ü{suffix}"
+    write_image(path, corners())
+    assert has_corners(_frames(path)[0][1])
+    assert list(path.parent.iterdir()) == [path]
+    magic = {".png": b"\x89PNG", ".webp": b"RIFF", ".bmp": b"BM", ".tiff": b"II*\0"}.get(suffix, b"\xff\xd8\xff")
+    assert path.read_bytes().startswith(magic)
+
+
+def test_image_that_cannot_be_written(tmp_path):
+    """A size the format cannot hold, and a folder that is a file, are OSErrors; nothing is left behind."""
+    with pytest.raises(OSError, match="cannot write"):
+        write_image(tmp_path / "x.webp", np.zeros((2, 20000, 3), np.uint8))
+    with pytest.raises(OSError, match="cannot write"):
+        write_image(tmp_path / "x.unknown", corners())
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        write_image(tmp_path / "file" / "x.png", corners())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [
+        ("a/b.JPG", "image", "a/b.JPG"),
+        ("a/b.heic", "image", "a/b.heic.jpg"),
+        ("b.gif", "image", "b.gif.jpg"),
+        ("b.gif", "video", "b.gif.mp4"),
+        ("c.MP4", "video", "c.MP4"),
+        ("clip.avi", "video", "clip.avi.mp4"),
+        ("noext", "image", "noext.jpg"),
+    ],
+)
+def test_annotated_name(name, kind, expected):
+    """The tree is mirrored; a format that is not written gets an extension more, so names stay apart."""
+    assert annotated_name(Source(0, Path("/x") / name, name, kind)) == expected
+
+
+def test_frame_rate_duration_and_colours_are_kept(tmp_path):
+    """23.976 fps stays exactly that; times, length, size and colours are the source's; it is browser H.264."""
+    source = write_video(tmp_path / "s.mp4", [corners()] * 24, Clip(fps=NTSC_FILM))
+    times = _copy(source, tmp_path / "out/t.mp4")
+    written = _probed(tmp_path / "out/t.mp4")
+    assert (written.fps, written.num_frames, written.width, written.height) == (NTSC_FILM, 24, 96, 64)
+    assert written.duration_s == pytest.approx(24 * 1001 / 24000, abs=1e-9)
+    copied = _frames(written.path)
+    assert [time_s for time_s, _ in copied] == times
+    assert has_corners(copied[-1][1], tolerance=25)
+    with av.open(str(written.path)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.pix_fmt, codec.colorspace, codec.color_range) == ("h264", "yuv420p", 1, 1)
+    data = written.path.read_bytes()
+    assert data.find(b"moov") < data.find(b"mdat")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["t.mp4"]
+
+
+def test_variable_frame_rate_round_trip(tmp_path):
+    """Uneven times survive, the length of the last frame too."""
+    pts = [0, 40, 45, 300, 301, 1000, 1017, 2500]
+    source = write_video(tmp_path / "s.mkv", numbered(8), Clip(pts=pts, time_base=Fraction(1, 1000)))
+    _copy(source, tmp_path / "t.mp4")
+    copied = _frames(tmp_path / "t.mp4")
+    assert [round(time_s * 1000, 6) for time_s, _ in copied] == pts
+    assert [number_of(image) for _, image in copied] == list(range(8))
+    assert _probed(tmp_path / "t.mp4").duration_s == pytest.approx(_probed(source).duration_s, abs=1e-3)
+
+
+def test_sampled_frames_last_as_long_as_the_source(tmp_path):
+    """With every fifth frame only, each is shown at its time and the last until the end."""
+    source = write_video(tmp_path / "s.mp4", numbered(25))
+    assert _copy(source, tmp_path / "t.mp4", SamplingSettings(every=5)) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert [time_s for time_s, _ in _frames(tmp_path / "t.mp4")] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert _probed(tmp_path / "t.mp4").duration_s == pytest.approx(1.0)
+
+
+def test_rotated_video_is_written_upright(tmp_path):
+    """The copy needs no display matrix: its pixels are upright."""
+    stored = np.ascontiguousarray(np.rot90(corners(), -1))
+    _copy(write_video(tmp_path / "s.mp4", [stored] * 3, Clip(rotation=90)), tmp_path / "t.mp4")
+    written = _probed(tmp_path / "t.mp4")
+    assert (written.width, written.height) == (96, 64)
+    assert has_corners(_frames(written.path)[0][1], tolerance=25)
+
+
+def test_odd_and_changing_sizes(tmp_path):
+    """Odd sides get one more pixel, the repeated edge; a frame of another size is scaled to the first."""
+    with VideoWriter(tmp_path / "t.mp4", Source(0, tmp_path / "none", "none", "video"), OutputSettings()) as writer:
+        writer.write(corners(97, 65), 0.0)
+        writer.write(corners(40, 30), 0.04)
+        writer.write(corners(97, 65)[:, ::-1][:, ::-1], 0.08)
+    images = [image for _, image in _frames(tmp_path / "t.mp4")]
+    assert [image.shape for image in images] == [(66, 98, 3)] * 3
+    assert all(has_corners(image, tolerance=25) for image in images)
+    assert np.abs(images[0][-1].astype(int) - images[0][-2]).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("s.mp4", "aac"),
+        ("s.mkv", "libopus"),
+        ("s.mkv", "libmp3lame"),
+        ("s.flv", "aac"),
+        ("s.mkv", "ac3"),
+        ("s.mkv", "flac"),
+    ],
+)
+def test_audio_is_copied(tmp_path, name, codec):
+    """Audio that MP4 can hold is copied: the same packets, and the same times relative to the video."""
+    source = write_video(tmp_path / name, numbered(30), Clip(fps=NTSC_FILM, audio=codec))
+    _copy(source, tmp_path / "t.mp4")
+    before, after = packets_of(source, "audio"), packets_of(tmp_path / "t.mp4", "audio")
+    assert [body for _, body in before] == [body for _, body in after]
+    video_shift = packets_of(source, "video")[0][0] - packets_of(tmp_path / "t.mp4", "video")[0][0]
+    shifts = {round(float(was - now - video_shift), 3) for (was, _), (now, _) in zip(before, after, strict=True)}
+    assert max(map(abs, shifts)) <= 0.001
+
+
+@pytest.mark.parametrize(("name", "codec"), [("s.mov", "pcm_s16le"), ("s.mpg", "mp2")])
+def test_other_audio_becomes_aac(tmp_path, name, codec):
+    """Audio that MP4 cannot hold is encoded to AAC, as long as it was."""
+    source = write_video(
+        tmp_path / name, numbered(30), Clip(audio=codec, codec="mpeg2video" if name == "s.mpg" else "libx264")
+    )
+    _copy(source, tmp_path / "t.mp4")
+    with av.open(str(tmp_path / "t.mp4")) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.name == "aac"
+        assert float(stream.duration * stream.time_base) == pytest.approx(1.2, abs=0.06)
+        loudness = [np.abs(frame.to_ndarray()).mean() for frame in container.decode(stream)]
+    assert max(loudness) > 0.1
+
+
+def test_late_video_stays_in_sync(tmp_path):
+    """A video that comes in a second after its audio does so in the copy."""
+    pts = [1000 + 40 * number for number in range(10)]
+    source = write_video(tmp_path / "s.mkv", numbered(10), Clip(audio="aac", pts=pts, time_base=Fraction(1, 1000)))
+    times = _copy(source, tmp_path / "t.mp4")
+    assert times[0] == pytest.approx(1.0, abs=0.03)
+    before, after = packets_of(source, "audio"), packets_of(tmp_path / "t.mp4", "audio")
+    assert [body for _, body in before] == [body for _, body in after]
+    assert _frames(tmp_path / "t.mp4")[0][0] == pytest.approx(1.0, abs=0.03)
+
+
+def test_broken_audio_is_a_warning(tmp_path, caplog):
+    """When the audio cannot be read the video is written all the same, and a warning names the file."""
+    source = _probed(write_video(tmp_path / "s.mp4", numbered(5), Clip(audio="aac")))
+    source.path.write_bytes(b"gone" * 99)
+    with caplog.at_level(logging.WARNING), VideoWriter(tmp_path / "t.mp4", source, OutputSettings()) as writer:
+        for number, image in enumerate(numbered(5)):
+            writer.write(image, number / 25)
+    assert "s.mp4: the audio is left out" in caplog.text
+    assert len(_frames(tmp_path / "t.mp4")) == 5
+
+
+def test_partial_source_is_written_as_far_as_it_goes(tmp_path):
+    """Frames of a truncated file, with its audio, make a whole video; its last frame does not freeze."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(50)]
+    cut = write_cut(tmp_path / "s.mp4", write_video(tmp_path / ".whole.mp4", noise, Clip(audio="aac")), 0.5)
+    source, num_frames = _probed(cut), 0
+    writer, reader = VideoWriter(tmp_path / "t.mp4", source, OutputSettings()), open_source(source, ALL)
+    with writer, reader, pytest.raises(DecodeError, match="ends early"):
+        for _, time_s, image in reader:
+            writer.write(image, time_s)
+            num_frames += 1
+    written = _probed(tmp_path / "t.mp4")
+    assert written.num_frames == num_frames > 5
+    assert written.duration_s == pytest.approx(num_frames / 25, abs=0.05)
+    assert packets_of(written.path, "audio")
+
+
+def test_nothing_is_left_after_an_error(tmp_path):
+    """An exception while writing removes the temporary file; the exception goes on."""
+    source = _probed(write_video(tmp_path / "s.mp4", numbered(5), Clip(audio="aac")))
+    with pytest.raises(KeyError), VideoWriter(tmp_path / "out/t.mp4", source, OutputSettings()) as writer:
+        writer.write(corners(), 0.0)
+        raise KeyError
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_video_without_frames_leaves_no_file(tmp_path):
+    """No frame, no file."""
+    with VideoWriter(tmp_path / "out/t.mp4", Source(0, Path("x"), "x", "video"), OutputSettings()):
+        pass
+    assert not (tmp_path / "out/t.mp4").exists()
+
+
+def test_unusable_codec_is_an_oserror(tmp_path):
+    """An encoder that does not exist, or needs a device that is not here, fails with a reason and leaves nothing."""
+    source = Source(0, Path("x"), "x", "video")
+    for codec in ("no_such_codec", "h264_v4l2m2m"):
+        writer = VideoWriter(tmp_path / "t.mp4", source, OutputSettings(codec=codec))
+        with pytest.raises(OSError, match="cannot write"), writer:
+            writer.write(corners(), 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_quoted_and_appear_whole(tmp_path):
+    """Commas, quotes, line ends and any letters survive; the file has its name only when it is whole."""
+    path = tmp_path / "sub/rows.csv"
+    rows = [["a,b", 'say "x"', "line\nend"], ["ü 写", 1.5, None]]
+    with RowWriter(path, ["one", "two", "three"]) as writer:
+        for row in rows:
+            writer.write(row)
+        assert not path.exists()
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["one", "two", "three"], rows[0], ["ü 写", "1.5", ""]]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_rows_are_dropped_on_an_error(tmp_path):
+    """An exception drops what was written; an older file of the name stays as it was; wrong rows are refused."""
+    path = tmp_path / "rows.csv"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="needs 2 values"), RowWriter(path, ["a", "b"]) as writer:
+        writer.write([1, 2])
+        writer.write([1])
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
