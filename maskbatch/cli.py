@@ -200,10 +200,14 @@ def report(folder: Path, threshold: float) -> None:
               help="The pretrained network below the head.")  # fmt: skip
 @click.option("--base-weights", default="imagenet", show_default=True, metavar="imagenet|FILE",
               help="The backbone's weights: downloaded by Keras, or a file.")  # fmt: skip
-@click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw.")
+@click.option(
+    "--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: as many as the faces fill.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of everything random in training.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the split and of everything random in training."
+)
 @click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: OUT/cache.")
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch of a killed run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")

@@ -93,9 +93,10 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
 
     Follows `decode` of github.com/Star-Clouds/CenterFace: a cell over the threshold is a face centred at
     (cell + offset + 0.5) * stride, of size exp(scale) * stride, with landmarks in box sizes from the top left corner.
+    Only local maxima count (as in CenterNet, Zhou et al. 2019): a close-up lights up thousands of cells.
     """
     heatmap, scale, offset, landmarks = maps
-    row, y, x = np.nonzero(heatmap[..., 0] >= threshold)
+    row, y, x = np.nonzero(_peaks(heatmap[..., 0], threshold))
     cell = np.stack([x, y], axis=-1).astype(np.float32)
     centre = (cell + offset[row, y, x, ::-1] + 0.5) * STRIDE
     size = np.exp(scale[row, y, x, ::-1]) * STRIDE
@@ -103,3 +104,11 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
     points = landmarks[row, y, x].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + top_left[:, None]
     xyxy = np.concatenate([top_left, top_left + size], axis=-1)
     return _Candidates(row.astype(np.int64), xyxy, heatmap[row, y, x, 0], points)
+
+
+def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
+    """Where heat (B, h, w) is at least `threshold` and as high as any of the eight cells around, (B, h, w) bool."""
+    padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)))
+    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    around = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
+    return (heat >= threshold) & (heat >= around)

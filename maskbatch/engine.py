@@ -104,7 +104,9 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UsageError(f"{out} is a file: give a folder with --out")
     earlier = _earlier(out)
     if earlier and not (out / ".state").is_dir():
-        raise UsageError(f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out")
+        raise UsageError(
+            f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out"
+        )
     if earlier and not overwrite:
         raise UsageError(f"{out} holds an earlier scan: choose another --out, or replace it with --if-exists overwrite")
 

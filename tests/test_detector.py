@@ -97,7 +97,12 @@ def scene(width, height, box=None):
 
 def test_faces_come_back_in_pixels_of_their_own_image():
     """Images of all sizes and orientations share a batch; each face is found where it is, in order of the images."""
-    given = [(1280, 720, (600, 300, 700, 440)), (720, 1280, (10, 900, 200, 1200)), (64, 48, (16, 12, 32, 36)), (500, 30, None)]
+    given = [
+        (1280, 720, (600, 300, 700, 440)),
+        (720, 1280, (10, 900, 200, 1200)),
+        (64, 48, (16, 12, 32, 36)),
+        (500, 30, None),
+    ]
     faces = Detector(fake_run, DetectorSettings())([scene(*item) for item in given])
     assert faces.row.tolist() == [0, 1, 2]
     for xyxy, (_, _, box) in zip(faces.xyxy, given, strict=False):
