@@ -16,6 +16,7 @@ MAX_PIXELS = 250_000_000
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_TIFF_MAGIC = (b"II*\0", b"MM\0*")
 # OpenCV before 4.11 has no flag for RGB
 _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
@@ -91,23 +92,25 @@ def _read_bytes(path: Path) -> bytes:
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
     """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None."""
+    if bytes(encoded[:4]) in _TIFF_MAGIC:
+        return _imdecode_tiff(encoded)
     if _READ_RGB is not None:
-        image = cv2.imdecode(encoded, _READ_RGB)
-    else:
-        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        image = None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image if image is not None else _imdecode_deep(encoded)
+        return cv2.imdecode(encoded, _READ_RGB)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _imdecode_deep(encoded: np.ndarray) -> np.ndarray | None:
-    """Photos of float or 32-bit values, which OpenCV does not reduce to 8 bits by itself."""
-    if bytes(encoded[:4]) not in (b"II*\0", b"MM\0*"):
-        return None
+def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:
+    """As above, for TIFF, whose float values OpenCV either refuses or brightens when it is asked for 8 bits."""
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None
-    values = np.nan_to_num(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_BGR2RGB), posinf=0.0, neginf=0.0)
-    return (np.clip(values / max(1.0, float(values.max())), 0, 1) * 255).round().astype(np.uint8)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image.dtype == np.uint8:
+        return image
+    values = np.nan_to_num(image.astype(np.float32), posinf=0.0, neginf=0.0)
+    brightest = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else max(1.0, float(values.max()))
+    return (np.clip(values / brightest, 0, 1) * 255).round().astype(np.uint8)
 
 
 def _decode_gif(data: bytes) -> np.ndarray | None:
@@ -142,6 +145,6 @@ def _why_not(data: bytes) -> str:
         return "not decodable: truncated, the file is shorter than its header says"
     if data[:3] == b"\xff\xd8\xff":
         return "not decodable: " + ("a damaged JPEG" if jpeg_has_scan(data) else "truncated, the JPEG has no image")
-    if image_size(data) is None and data[:4] not in (b"II*\0", b"MM\0*"):
+    if image_size(data) is None and data[:4] not in _TIFF_MAGIC:
         return "not decodable: not a photo of a known kind, or damaged"
     return "not decodable: damaged or truncated"

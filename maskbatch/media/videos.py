@@ -169,10 +169,13 @@ def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     """The frame as (H, W, 3) uint8 RGB, turned upright by its display matrix."""
-    # untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601
+    # untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601. PyAV before 17
+    # takes BT.601 even for tagged video, unless it is told, and told of a difference to the (meaningless) one of RGB
     is_untagged_hd = frame.colorspace == _AVCOL_SPC_UNSPECIFIED and min(frame.width, frame.height) >= 720
-    colorspace = Colorspace.ITU709 if is_untagged_hd else None
-    image = reformatter.reformat(frame, format="rgb24", src_colorspace=colorspace).to_ndarray()
+    is_bt709 = is_untagged_hd or frame.colorspace == Colorspace.ITU709
+    image = reformatter.reformat(
+        frame, format="rgb24", src_colorspace=Colorspace.ITU709 if is_bt709 else None, dst_colorspace=Colorspace.ITU601
+    ).to_ndarray()
     turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
     return image if turn is None else cv2.rotate(image, turn)
 
