@@ -52,7 +52,7 @@ RECIPES = {
         ),
         Recipe(
             "best",
-            (Phase(1, 1e-3, None), Phase(3, 2e-4, 0, cosine=True)),
+            (Phase(1, 1e-3, None), Phase(2, 2e-4, 0, cosine=True)),
             augment.recorded,
             balanced=True,
         ),

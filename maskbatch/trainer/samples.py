@@ -84,10 +84,9 @@ def load_samples(
     if kept and kept.is_file():
         return _load(kept)
     rows = []
-    for start in range(0, len(pictures), _BATCH):
-        readable = [(picture, image) for picture in pictures[start : start + _BATCH] for image in _read(picture)]
-        faces = detect([image for _, image in readable])
-        for row, (picture, image) in enumerate(readable):
+    for batch in read_batches(pictures):
+        faces = detect([image for _, image in batch])
+        for row, (picture, image) in enumerate(batch):
             rows += _picture_samples(picture, image, faces.xyxy[faces.row == row])
     if not rows:
         raise DatasetError("no labelled face could be read from the dataset")
@@ -107,6 +106,12 @@ def fingerprint(pictures: Iterable[Picture]) -> str:
         size = picture.path.stat().st_size
         digest.update(f"{picture.path.name}|{size}|{shape}|{picture.label.tolist()}|{picture.split}\n".encode())
     return digest.hexdigest()
+
+
+def read_batches(pictures: Sequence[Picture]) -> Iterable[list[tuple[Picture, np.ndarray]]]:
+    """The pictures with their pixels (H, W, 3) uint8 RGB, some at a time, the unreadable ones left out."""
+    for start in range(0, len(pictures), _BATCH):
+        yield [(picture, image) for picture in pictures[start : start + _BATCH] for image in _read(picture)]
 
 
 def _read(picture: Picture) -> Iterable[np.ndarray]:

@@ -1,0 +1,226 @@
+"""The command line, end to end: real weights on the sample media, and what goes wrong."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import makers
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from maskbatch.cli import main
+
+SAMPLES = Path(__file__).parents[1] / "sample_media"
+
+
+def rows(path):
+    """A CSV file as dictionaries."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run(*arguments):
+    """`maskbatch ARGUMENTS`, in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """The sample media, scanned once by the program itself as a user would."""
+    out = tmp_path_factory.mktemp("scan") / "out"
+    command = [sys.executable, "-m", "maskbatch", "scan", str(SAMPLES), "--out", str(out), "--save", "annotated,crops"]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert result.returncode == 0, result.stderr
+    return out, result
+
+
+def test_every_face_of_the_sample_photos_is_found_and_labelled_right(scanned):
+    """Each face of `labels.csv` is found where it is, with its label, and no other face is."""
+    out, _ = scanned
+    truth = [row for row in rows(SAMPLES / "labels.csv") if not row["source"].endswith((".mp4", ".mkv", ".avi", ".webm"))]
+    found = [row for row in rows(out / "faces.csv") if not row["source"].endswith((".mp4", ".mkv", ".avi", ".webm"))]
+    assert len(truth) >= 6
+    for row in truth:
+        middle = [(float(row[f"{axis}_min"]) + float(row[f"{axis}_max"])) / 2 for axis in "xy"]
+        here = [face for face in found if face["source"] == row["source"] and all(
+            float(face[f"{axis}_min"]) < value < float(face[f"{axis}_max"]) for axis, value in zip("xy", middle, strict=True)
+        )]  # fmt: skip
+        assert [face["label"] for face in here] == [row["label"]], row
+    assert len(found) == len(truth)
+
+
+def test_reports_of_the_samples_add_up(scanned):
+    """Every file has its row, nothing failed, and the total counts what the files count."""
+    out, _ = scanned
+    files, summary = rows(out / "files.csv"), rows(out / "summary.csv")
+    media = [path for path in SAMPLES.rglob("*") if path.suffix not in (".py", ".md", ".csv") and path.is_file()]
+    assert len(files) == len([path for path in media if "__pycache__" not in path.parts])
+    assert {row["status"] for row in files} == {"ok"}
+    total = summary[-1]
+    assert total["folder"] == "TOTAL" and int(total["files"]) == len(files)
+    for column in ("faces", "with_mask", "without_mask"):
+        assert int(total[column]) == sum(int(row[column]) for row in files)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["summary"]["files"] == len(files) and len(record["weights"]["classifier"]["sha256"]) == 64
+
+
+def test_annotated_media_mirror_the_samples(scanned):
+    """Each photo and video has its annotated copy of the same size; videos are H.264 yuv420p as long as the original."""
+    out, _ = scanned
+    for row in rows(out / "files.csv"):
+        copy = out / "annotated" / row["source"]
+        if row["kind"] == "image":
+            assert cv2.imread(str(copy)).shape[:2] == (int(row["height"]), int(row["width"]))
+            continue
+        copy = copy if copy.suffix == ".mp4" else copy.with_name(copy.name + ".mp4")
+        with av.open(str(copy)) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
+            assert sum(1 for _ in container.decode(video=0)) == int(row["frames_decoded"])
+            assert float(stream.duration * stream.time_base) == pytest.approx(float(row["duration_s"]), abs=0.05)
+
+
+def test_the_library_chatter_stays_away(scanned):
+    """Standard error has our own lines only, standard output the table."""
+    _, result = scanned
+    for line in result.stderr.splitlines():
+        assert "files" in line or "frame" in line or not line.strip(), line
+    assert "with mask" in result.stdout and "reports in" in result.stdout
+
+
+def test_report_again_with_another_threshold(scanned, tmp_path):
+    """A threshold of 1 leaves hardly a mask, without a new analysis; the default brings the old numbers back."""
+    out, _ = scanned
+    before = (out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()
+    assert run("report", out, "--threshold", "1").exit_code == 0
+    assert int(rows(out / "summary.csv")[-1]["with_mask"]) == 0
+    assert run("report", out).exit_code == 0
+    assert ((out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()) == before
+
+
+def test_both_runtimes_give_the_same_answers(scanned, tmp_path):
+    """OpenVINO and TensorFlow agree on every face of the samples: boxes to a tenth of a pixel, p_mask to 1e-3."""
+    out, _ = scanned
+    assert run("scan", SAMPLES, "--out", tmp_path / "tf", "--runtime", "tensorflow", "--save", "none").exit_code == 0
+    ours, theirs = rows(out / "faces.csv"), rows(tmp_path / "tf" / "faces.csv")
+    assert len(ours) == len(theirs)
+    for first, second in zip(ours, theirs, strict=True):
+        assert (first["source"], first["frame"], first["label"]) == (second["source"], second["frame"], second["label"])
+        assert float(first["p_mask"]) == pytest.approx(float(second["p_mask"]), abs=1e-3)
+        assert float(first["x_min"]) == pytest.approx(float(second["x_min"]), abs=0.11)
+
+
+def test_batch_size_changes_no_byte(scanned, tmp_path):
+    """The reports of batches of 1 and of 7 frames are those of the default."""
+    out, _ = scanned
+    for size in (1, 7):
+        assert run("scan", SAMPLES, "--out", tmp_path / str(size), "--batch-size", size, "--save", "none").exit_code == 0
+        for name in ("faces.csv", "files.csv", "summary.csv"):
+            assert (tmp_path / str(size) / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_broken_files_are_rows_and_the_run_goes_on(tmp_path):
+    """Corrupt, empty and good files in one run: a row each, a reason for the bad ones, exit code 3."""
+    media = tmp_path / "in"
+    for folder in ("a", "b"):
+        (media / folder).mkdir(parents=True)
+        cv2.imwrite(str(media / folder / "same.jpg"), np.full((80, 100, 3), 90, np.uint8))
+    (media / "a" / "empty.png").touch()
+    (media / "b" / "rubbish.mp4").write_bytes(b"no video")
+    whole = (media / "a" / "same.jpg").read_bytes()
+    (media / "b" / "cut.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    result = run("scan", media, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    status = {row["source"]: (row["status"], bool(row["error"])) for row in rows(tmp_path / "out" / "files.csv")}
+    assert status.pop("b/cut.jpg")[0] in ("partial", "failed")
+    assert status == {
+        "a/same.jpg": ("ok", False), "b/same.jpg": ("ok", False), "a/empty.png": ("failed", True),
+        "b/rubbish.mp4": ("failed", True),
+    }  # fmt: skip
+    assert (tmp_path / "out" / "annotated" / "a" / "same.jpg").is_file()
+    assert (tmp_path / "out" / "annotated" / "b" / "same.jpg").is_file()
+
+
+def test_the_output_folder_inside_the_input_is_not_scanned(tmp_path):
+    """Scanning a folder into itself twice gives the same files, not the annotated copies of the first time."""
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))
+    for _ in range(2):
+        assert run("scan", tmp_path, "--out", tmp_path / "out", "--if-exists", "overwrite").exit_code == 0
+        assert [row["source"] for row in rows(tmp_path / "out" / "files.csv")] == ["photo.png"]
+
+
+def test_wrong_use_stops_at_once_with_one_sentence(tmp_path):
+    """Missing paths, options that cannot be, and folders that are no place to write to are usage errors: exit code 2."""
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "faces.csv").write_text("my own")
+    cases = {
+        ("scan",): "nothing to scan",
+        ("scan", tmp_path / "nowhere"): "nowhere",
+        ("scan", photo, "--colour"): "--colour",
+        ("scan", photo, "--det-size", "100"): "multiple of 32",
+        ("scan", photo, "--save", "everything"): "--save",
+        ("scan", photo, "--device", "tpu"): "--device",
+        ("scan", photo, "--model", "nothing.keras"): "nothing.keras",
+        ("scan", photo, "--out", tmp_path / "file"): "is a file",
+        ("scan", photo, "--out", tmp_path / "file" / "below"): "below",
+        ("scan", photo, "--out", tmp_path / "mine"): "not from maskbatch",
+        ("video", tmp_path): "maskbatch scan",
+        ("report", tmp_path): "not the output folder",
+    }
+    for arguments, words in cases.items():
+        result = run(*arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert words in result.output and "Traceback" not in result.output
+    assert (tmp_path / "mine" / "faces.csv").read_text() == "my own"
+
+
+def test_an_earlier_scan_is_not_overwritten_unasked(tmp_path):
+    """The second run into the same folder stops; with --if-exists overwrite it replaces what maskbatch wrote, and no more."""
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    assert run("scan", photo, "--out", out).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    assert run("scan", photo, "--out", out).exit_code == 2
+    assert run("scan", photo, "--out", out, "--if-exists", "overwrite").exit_code == 0
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
+    """--require-gpu never runs on the CPU in silence: it stops, exit code 1, and writes nothing."""
+    from maskbatch import runtime
+
+    monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: [])
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    result = run("scan", photo, "--out", tmp_path / "out", "--require-gpu")
+    assert result.exit_code == 1 and "GPU" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_bare_out_writes_beside_the_video(tmp_path):
+    """`maskbatch video clip.mp4 --out` makes clip_maskbatch/ beside the clip, with the annotated clip in it."""
+    clip = makers.write_video(tmp_path / "clip.mp4", makers.numbered(5))
+    assert run("video", clip, "--out").exit_code == 0
+    assert (tmp_path / "clip_maskbatch" / "annotated" / "clip.mp4").is_file()
+
+
+def test_help_answers_without_tensorflow():
+    """`maskbatch --help` loads neither TensorFlow nor OpenCV, PyAV or pandas."""
+    code = "import sys; from maskbatch.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n" \
+           "print([m for m in ('tensorflow', 'cv2', 'av', 'pandas', 'openvino') if m in sys.modules])"  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip().endswith("[]") and "scan" in result.stdout
+
+
+def test_doctor_finds_nothing_wrong_here():
+    """On a machine where the other tests pass, every check is ok."""
+    result = run("doctor")
+    assert result.exit_code == 0 and "FAIL" not in result.output and "libx264" in result.output
