@@ -84,7 +84,8 @@ def test_float_tiff_is_scaled(tmp_path):
     floats = corners().astype(np.float32) / 255
     assert has_corners(_read_photo(tmp_path / "x.tiff", encode(floats, ".tiff")), tolerance=3)
     bright = _read_photo(tmp_path / "y.tiff", encode(floats * 1000, ".tiff"))
-    assert bright.max() == 255 and np.abs(bright / (255 / 240) - corners()).max() < 12  # older OpenCV writes floats with loss
+    # a wide tolerance, because OpenCV 4.10 writes floats with loss
+    assert bright.max() == 255 and has_corners(bright * (240 / 255), tolerance=12)
 
 
 def test_grey_and_alpha(tmp_path):
