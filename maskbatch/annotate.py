@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -111,6 +112,7 @@ def _labels(look: _Look, p_mask: float, outer: np.ndarray, shape: tuple[int, ...
                 yield _measured(text, height_px)
 
 
+@lru_cache(maxsize=1024)  # measuring costs more than drawing
 def _measured(text: str, height_px: int) -> _Label:
     (text_width, _), _ = cv2.getTextSize(text, _FONT, _scale(height_px), _pen(height_px))
     return _Label(text, height_px, (text_width + height_px, 2 * height_px - height_px // 4))
