@@ -235,22 +235,25 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", show_default=True,
               help="The part of the dataset to measure on.")  # fmt: skip
 @click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True)
+@click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold, show_default=True)
 @click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: not kept.")
 @click.option("--json", "json_file", type=_PATH, help="Write all figures to this file.")
 def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **options: object) -> None:
-    """Measure a classifier on labelled faces, by face size, with intervals."""
+    """Measure on labelled pictures: the classifier by face size, and the whole chain where scenes have boxes."""
     import json
 
     with open_terminal(False, None) as terminal:
         from maskbatch.engine import classifier_path
-        from maskbatch.trainer.train import DatasetSettings, evaluate_dataset
+        from maskbatch.trainer.train import DatasetSettings, Thresholds, evaluate_dataset
 
         dataset = DatasetSettings(datasets, options["splits"], cache=options["cache"])
         split = None if options["split"] == "all" else options["split"]
-        figures = evaluate_dataset(classifier_path(model), dataset, split, options["threshold"])
+        thresholds = Thresholds(options["det_threshold"], options["threshold"])
+        figures = evaluate_dataset(classifier_path(model), dataset, split, thresholds)
         if json_file:
             json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-        terminal.figures(figures)
+        terminal.figures(figures["faces"])
+        terminal.scenes(figures["scenes"])
 
 
 @main.command()

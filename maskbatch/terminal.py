@@ -97,6 +97,27 @@ class Terminal:
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
         Console().print(table)
 
+    def scenes(self, figures: dict) -> None:
+        """The whole chain's figures by source; pairs are without and with a mask."""
+        from rich.console import Console
+        from rich.table import Table
+
+        if not figures:
+            return
+        names = {"pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "AP40", "class_ap50": "class AP50",
+                 "class_ap40": "AP40", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1",
+                 "false_faces": "false/picture", "total_rate_error": "rate error"}  # fmt: skip
+        table = Table("scenes", *names.values())
+        for source, item in figures.items():
+            table.add_row(source, *(_shown(item[key]) for key in names))
+        Console().print(table)
+
+
+def _shown(value: object) -> str:
+    """A figure or a pair of figures with three decimals; counts as they are."""
+    values = value if isinstance(value, (tuple, list)) else [value]
+    return " ".join(f"{one:.3f}" if isinstance(one, float) else str(one) for one in values)
+
 
 @contextmanager
 def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch import __version__, centerface, runtime, weights
-from maskbatch.config import DetectorSettings, RuntimeSettings
+from maskbatch.classifier import Classifier
+from maskbatch.config import ClassifierSettings, DetectorSettings, RuntimeSettings
 from maskbatch.detector import Detector
 from maskbatch.errors import DatasetError, UsageError
 from maskbatch.trainer.dataset import Picture, read_datasets, split_pictures
@@ -18,6 +19,10 @@ from maskbatch.trainer.fit import FitSettings, fit
 from maskbatch.trainer.model import build_model, model_loader
 from maskbatch.trainer.recipes import RECIPES
 from maskbatch.trainer.samples import Samples, fingerprint, load_samples
+from maskbatch.trainer.scenes import analyse_scenes, scene_figures
+
+# findings down to this score make the precision-recall curve; a scan reports from its own threshold on
+_LOW = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,39 @@ def train(settings: TrainSettings, fitting: FitSettings, progress: Callable[[int
     return report
 
 
-def evaluate_dataset(model: Path, settings: DatasetSettings, split: str | None, threshold: float) -> dict:
-    """Figures of the classifier at `model` on a dataset, or on one split of it, in the shape `evaluate` gives."""
-    _, samples = _samples(settings, None)
-    chosen = samples if split is None else samples.take(samples.split == split)
-    if not len(chosen):
-        raise DatasetError(f"the dataset has no face in the split {split!r}")
-    return evaluate(model, chosen, threshold)
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The operating point that is examined: of the detector's score, and of p_mask."""
+
+    detector: float = DetectorSettings().threshold
+    mask: float = ClassifierSettings().threshold
+
+
+def evaluate_dataset(model: Path, settings: DatasetSettings, split: str | None, thresholds: Thresholds) -> dict:
+    """Figures of the classifier at `model` on a dataset, or on one split of it.
+
+    {"faces": what `evaluate` gives, "scenes": {source or "all sources": figures of the whole chain}}; "scenes" is empty
+    where no picture has boxes. Raises DatasetError when there is no face to measure on.
+    """
+    pictures = split_pictures(read_datasets(settings.roots, settings.splits_file), settings.val_fraction, settings.seed)
+    pictures = [picture for picture in pictures if split in (None, picture.split)]
+    if not pictures:
+        raise DatasetError(f"the dataset has no picture in the split {split!r}")
+    device = runtime.choose_device(RuntimeSettings())
+    faces = load_samples(pictures, _detector(device, DetectorSettings()), settings.cache)
+    classify = Classifier(runtime.open_network(runtime.Network(model, model_loader(model)), device))
+    detect = _detector(device, DetectorSettings(threshold=_LOW))
+    sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
+    scenes = {
+        source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))
+        for source in sources
+    }
+    if len(sources) > 1:
+        scenes["all sources"] = [scene for source in sources for scene in scenes[source]]
+    figures = {
+        source: scene_figures(found, thresholds.detector, thresholds.mask).as_dict() for source, found in scenes.items()
+    }
+    return {"faces": evaluate(model, faces, thresholds.mask), "scenes": figures}
 
 
 def evaluate(model: Path, samples: Samples, threshold: float = 0.5) -> dict:
@@ -101,10 +132,12 @@ def _as_dicts(figures: dict[str, FaceFigures]) -> dict[str, dict]:
     return {size: item.as_dict() for size, item in figures.items()}
 
 
-def _samples(settings: DatasetSettings, out: Path | None) -> tuple[list[Picture], Samples]:
+def _samples(settings: DatasetSettings, out: Path) -> tuple[list[Picture], Samples]:
     pictures = read_datasets(settings.roots, settings.splits_file)
     pictures = split_pictures(pictures, settings.val_fraction, settings.seed)
-    cache = settings.cache or (out and out / "cache")
-    device = runtime.choose_device(RuntimeSettings())
-    detector = Detector(runtime.open_network(centerface.shipped_network(), device), DetectorSettings())
-    return pictures, load_samples(pictures, detector, cache)
+    detect = _detector(runtime.choose_device(RuntimeSettings()), DetectorSettings())
+    return pictures, load_samples(pictures, detect, settings.cache or out / "cache")
+
+
+def _detector(device: runtime.Device, settings: DetectorSettings) -> Detector:
+    return Detector(runtime.open_network(centerface.shipped_network(), device), settings)
