@@ -64,6 +64,7 @@ class Engine:
             for batch in analyse(load(shard.sources, self.settings.sampling, self.settings.loader), stages):
                 for sink in sinks:
                     sink.write(batch)
+                _log_ended(batch, shard)
                 on_batch(batch)
 
     def _write_run(self, out: Path, timing: dict, summary: Summary) -> None:
@@ -87,6 +88,13 @@ class Engine:
         partial = out / ".run.json.part"
         partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(out / "run.json")
+
+
+def _log_ended(batch: Batch, shard: Shard) -> None:
+    """A line for each file that is done."""
+    names = {source.id: source.name for source in shard.sources}
+    for ended in batch.frames.ended:
+        log.info("%s: %s, %d frames analysed", names[ended.source_id], ended.error or "ok", ended.frames_analysed)
 
 
 def classifier_path(model: str) -> Path:

@@ -7,6 +7,7 @@ import faulthandler
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from maskbatch.errors import UsageError
 
 log = logging.getLogger("maskbatch")
+
+_PLAIN_EVERY_S = 10
 
 
 class Terminal:
@@ -28,19 +31,23 @@ class Terminal:
 
     @contextmanager
     def progress(self, sources) -> Iterator[Callable]:
-        """A bar over frames with an ETA, and a count of files; plain lines where stderr is no terminal."""
+        """A bar over frames with an ETA, and a count of files; now and then a plain line where stderr is no terminal."""
         from tqdm import tqdm
 
-        total = sum(source.num_frames or 1 for source in sources)
-        done = 0
-        with tqdm(total=total, unit="frame", file=self._stderr, disable=self._quiet, dynamic_ncols=True,
-                  mininterval=0.2 if self._stderr.isatty() else 10) as bar:  # fmt: skip
+        total, is_terminal = sum(source.num_frames or 1 for source in sources), self._stderr.isatty()
+        files_done, frames_done, told = 0, 0, time.monotonic()
+        with tqdm(total=total, unit="frame", file=self._stderr, disable=self._quiet or not is_terminal,
+                  dynamic_ncols=True) as bar:  # fmt: skip
 
             def on_batch(batch) -> None:
-                nonlocal done
-                done += len(batch.frames.ended)
-                bar.set_postfix_str(f"{done}/{len(sources)} files", refresh=False)
+                nonlocal files_done, frames_done, told
+                files_done += len(batch.frames.ended)
+                frames_done += len(batch.frames)
+                bar.set_postfix_str(f"{files_done}/{len(sources)} files", refresh=False)
                 bar.update(len(batch.frames))
+                if not is_terminal and time.monotonic() - told > _PLAIN_EVERY_S:
+                    told = time.monotonic()
+                    self.say(f"{files_done} of {len(sources)} files, {frames_done} of about {total} frames")
 
             yield on_batch
 
@@ -68,15 +75,15 @@ class Terminal:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title="maskbatch", title_justify="left")
+        table = Table(title="people with and without a mask", title_justify="left")
         rate = "" if summary.compliance_rate is None else f"{summary.compliance_rate:.1%}"
         columns = {
-            "files": summary.files, "failed": summary.failed, "partial": summary.partial, "faces": summary.faces,
-            "with mask": summary.with_mask, "without mask": summary.without_mask, "compliance": rate,
+            "files": summary.files, "failed": summary.failed, "partial": summary.partial, "people": summary.faces,
+            "with": summary.with_mask, "without": summary.without_mask, "compliance": rate,
             "files/s": f"{summary.files / max(seconds, 1e-9):.1f}",
         }  # fmt: skip
         for name in columns:
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_row(*map(str, columns.values()))
         console = Console()
         console.print(table)
