@@ -145,7 +145,7 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
         check_out(out, overwrite)
         engine = Engine(settings)
         prepare_out(out)
-        terminal.say(f"{len(sources)} files, {engine.device.description}")
+        terminal.say(f"{len(sources)} {'file' if len(sources) == 1 else 'files'}, {engine.device.description}")
         start = time.monotonic()
         with terminal.progress(sources) as on_batch:
             summary = engine.scan(sources, out, on_batch)
