@@ -64,6 +64,15 @@ def _options(*options: Callable) -> Callable:
     return decorate
 
 
+class _AutoOrShare(click.ParamType):
+    """A number from 0 to 1, or the word auto."""
+
+    name = "FLOAT|auto"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        return "auto" if value == "auto" else click.FloatRange(0, 1).convert(value, param, ctx)
+
+
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -203,6 +212,10 @@ def report(folder: Path, threshold: float) -> None:
 @click.option(
     "--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw."
 )
+@click.option("--groups", type=_FILE, help="CSV with columns path and group; no group is cut by the split. Default: "
+              "near-duplicates, found by perceptual hash.")  # fmt: skip
+@click.option("--balance", type=click.Choice(["weights", "oversample", "none"]),
+              help="Rarer faces count more in the loss, or are drawn more often; default: the recipe's.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: as many as the faces fill.")
 @click.option(
@@ -212,19 +225,54 @@ def report(folder: Path, threshold: float) -> None:
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch of a killed run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no table.")
 def train(datasets: tuple[Path, ...], **options: object) -> None:
-    """Train a mask classifier on class folders or scenes with Pascal VOC boxes."""
+    """Train a mask classifier on class folders or scenes with Pascal VOC or COCO boxes."""
     with open_terminal(options["quiet"], None) as terminal:
         from maskbatch.trainer.fit import FitSettings
-        from maskbatch.trainer.train import DatasetSettings, TrainSettings
+        from maskbatch.trainer.train import DatasetSettings, Listener, TrainSettings
         from maskbatch.trainer.train import train as run
 
-        dataset = DatasetSettings(datasets, options["splits"], seed=options["seed"], cache=options["cache"])
-        settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"])
+        dataset = DatasetSettings(datasets, options["splits"], options["groups"], seed=options["seed"],
+                                  cache=options["cache"])  # fmt: skip
+        settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"],
+                                 options["balance"])  # fmt: skip
         fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
                               resume=options["resume"])  # fmt: skip
         with terminal.epochs() as progress:
-            result = run(settings, fitting, progress)
+            result = run(settings, fitting, Listener(terminal.say, progress))
         terminal.figures(result["figures"])
+
+
+@main.command("train-detector")
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
+                type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
+@click.option("--out", type=_PATH, required=True, help="Folder for the weights, their history and their report.")
+@click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw.")
+@click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
+              help="A source whose boxes do not go around the face; there the original detector's own are learnt.")  # fmt: skip
+@click.option("--alpha", type=click.FloatRange(0, 1), help="How much of the fine-tuning to take: 0 is the original. "
+              "Default: what is best on the validation scenes without loss to any source.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: each scene once.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of everything random.")
+@click.option("--resume", is_flag=True, help="Go on after the last finished epoch of a killed run.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
+    """Fine-tune the face detector on scenes with boxes, and measure it before and after."""
+    with open_terminal(options["quiet"], None) as terminal:
+        from maskbatch.trainer.detector_fit import DetectorFitSettings
+        from maskbatch.trainer.detector_train import DetectorTrainSettings
+        from maskbatch.trainer.detector_train import train_detector as run
+        from maskbatch.trainer.measure import DatasetSettings
+
+        dataset = DatasetSettings(datasets, options["splits"], seed=options["seed"])
+        settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["alpha"])
+        names = ("out", "epochs", "steps", "batch_size", "learning_rate", "seed", "resume")
+        fitting = DetectorFitSettings(**{name: options[name] for name in names})
+        with terminal.epochs() as progress:
+            result = run(settings, fitting, progress)
+        terminal.detector(result["figures_by_alpha"], result["alpha"])
 
 
 @main.command()
@@ -234,26 +282,34 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set).")
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", show_default=True,
               help="The part of the dataset to measure on.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True)
+@click.option("--groups", type=_FILE, help="CSV with columns path and group, as given to train.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split, as given to train.")
+@click.option("--threshold", type=_AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
+              help="Of p_mask; auto: the best for this dataset (balanced accuracy of faces; macro-F1 of scenes over this "
+              "and --det-threshold).")  # fmt: skip
 @click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold, show_default=True)
 @click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: not kept.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json, the confusion matrix and the reliability plot.")
 @click.option("--json", "json_file", type=_PATH, help="Write all figures to this file.")
 def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **options: object) -> None:
     """Measure on labelled pictures: the classifier by face size, and the whole chain where scenes have boxes."""
-    import json
-
     with open_terminal(False, None) as terminal:
         from maskbatch.engine import classifier_path
-        from maskbatch.trainer.train import DatasetSettings, Thresholds, evaluate_dataset
+        from maskbatch.trainer.measure import DatasetSettings, EvaluationSettings, Thresholds, evaluate_dataset
+        from maskbatch.trainer.outputs import write_json
 
-        dataset = DatasetSettings(datasets, options["splits"], cache=options["cache"])
+        dataset = DatasetSettings(datasets, options["splits"], options["groups"], seed=options["seed"],
+                                  cache=options["cache"])  # fmt: skip
         split = None if options["split"] == "all" else options["split"]
-        thresholds = Thresholds(options["det_threshold"], options["threshold"])
-        figures = evaluate_dataset(classifier_path(model), dataset, split, thresholds)
+        choose = options["threshold"] == "auto"
+        mask = ClassifierSettings().threshold if choose else options["threshold"]
+        evaluation = EvaluationSettings(split, Thresholds(options["det_threshold"], mask), choose, options["out"])
+        figures = evaluate_dataset(classifier_path(model), dataset, evaluation)
         if json_file:
-            json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+            write_json(figures, json_file)
         terminal.figures(figures["faces"])
         terminal.scenes(figures["scenes"])
+        terminal.operating_point(figures.get("operating_point", {}))
 
 
 @main.command()

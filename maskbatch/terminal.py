@@ -104,6 +104,20 @@ class Terminal:
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
         Console().print(table)
 
+    def detector(self, figures: dict, chosen: float) -> None:
+        """A detector's figures by source, before (alpha 0) and after fine-tuning; the chosen alpha has a star."""
+        from rich.console import Console
+        from rich.table import Table
+
+        sizes = list(next(iter(figures[0.0].values()))["recall_by_size"])
+        table = Table("alpha", "scenes", "faces", "AP50", "AP40", "false/picture", *(f"recall {size} px" for size in sizes))
+        for alpha, by_source in figures.items():
+            for source, item in by_source.items():
+                values = [item[key] for key in ("faces", "ap50", "ap40", "false_faces")]
+                name = f"{alpha:.2f}{' *' if alpha == chosen else ''}"
+                table.add_row(name, source, *map(_shown, [*values, *item["recall_by_size"].values()]))
+        Console().print(table)
+
     def scenes(self, figures: dict) -> None:
         """The whole chain's figures by source; pairs are without and with a mask."""
         from rich.console import Console
@@ -117,7 +131,22 @@ class Terminal:
         table = Table("scenes", *names.values())
         for source, item in figures.items():
             table.add_row(source, *(_shown(item[key]) for key in names))
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        for source, item in figures.items():
+            if (third := item["worn_incorrectly"])["faces"]:
+                console.print(f"{source}: of {third['faces']} masks worn incorrectly {third['found']} were found, "
+                              f"{third['with_mask']} of them labelled with_mask", highlight=False)  # fmt: skip
+
+    def operating_point(self, chosen: dict) -> None:
+        """The thresholds that were chosen, and for what."""
+        from rich.console import Console
+
+        for on, point in chosen.items():
+            detector = "" if point["detector"] is None else f" --det-threshold {point['detector']:.2f}"
+            Console().print(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
+                            f"{point['value']:.4f}; a little too good on the pictures it was chosen on)",
+                            highlight=False, soft_wrap=True)  # fmt: skip
 
 
 def _shown(value: object) -> str:

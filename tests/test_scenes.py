@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskbatch.trainer.scenes import Scene, average_precision, scene_figures
+from maskbatch.trainer.scenes import Scene, average_precision, scene_figures, worn_incorrectly
 from maskbatch.trainer.scenes import _OneClass as OneClass
 
 BOX = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 140, 40]], np.float32)
@@ -62,3 +62,11 @@ def test_pictures_without_faces_or_findings():
     alarm = Scene(BOX[:0], np.empty(0, int), BOX[:1], np.ones(1), np.ones(1))
     figures = scene_figures([empty, alarm, scene([1, 0])], 0.5, 0.5)
     assert figures.false_faces == pytest.approx(1 / 3) and figures.recall == (1, 1)
+
+
+def test_masks_worn_incorrectly_are_counted_apart():
+    """Of three such faces two are found, and one of them is called with_mask; other faces do not count here."""
+    scenes = [scene([-1, -1, 1], p_mask=[0.9, 0.2, 0.9]), scene([-1], score=[0.1])]
+    third = worn_incorrectly(scenes, 0.5, 0.5)
+    assert (third.faces, third.found, third.with_mask) == (3, 2, 1)
+    assert worn_incorrectly([scene([1, 0])], 0.5, 0.5).faces == 0

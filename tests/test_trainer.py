@@ -2,65 +2,35 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
+from trainer_makers import (
+    class_folders,
+    coco_scenes,
+    detect_middle,
+    detect_nothing,
+    grey_samples,
+    scenes,
+    tiny_model,
+)
 
 from maskbatch.classifier import CROP_PX
-from maskbatch.data import Faces
 from maskbatch.errors import DatasetError, UsageError, WeightsError
 from maskbatch.trainer import augment
-from maskbatch.trainer.batches import BatchSettings, evaluation_batches, sample_weights, training_batches
+from maskbatch.trainer.batches import (
+    BatchSettings,
+    class_weights,
+    evaluation_batches,
+    sample_weights,
+    training_batches,
+)
+from maskbatch.trainer.covers import CoverSettings
 from maskbatch.trainer.dataset import read_datasets, split_pictures
 from maskbatch.trainer.evaluate import balanced_accuracy, calibration_error, figures_by_size, predict
 from maskbatch.trainer.fit import FitSettings, fit
-from maskbatch.trainer.model import build_model, load_model, unfreeze
-from maskbatch.trainer.recipes import Phase, Recipe
+from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
+from maskbatch.trainer.recipes import RECIPES, Phase, Recipe
 from maskbatch.trainer.samples import load_samples
-
-VOC = """<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>
-</object></annotation>"""
-
-
-def write_picture(path, value, size=(120, 90)):
-    """A flat grey picture: its value is what a classifier can tell it by."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((size[1], size[0], 3), value, np.uint8))
-
-
-def class_folders(root, count=6):
-    """Bright pictures with a mask, dark ones without."""
-    for i in range(count):
-        write_picture(root / "with_mask" / f"{i}.png", 200 + i)
-        write_picture(root / "without_mask" / f"{i}.png", 40 + i)
-    return root
-
-
-def scenes(root, labels=("with_mask", "without_mask", "mask_worn_incorrectly")):
-    """One picture for each label, with one box."""
-    for i, label in enumerate(labels):
-        write_picture(root / "images" / f"{i}.jpg", 60 * i + 50)
-        (root / "annotations").mkdir(parents=True, exist_ok=True)
-        (root / "annotations" / f"{i}.xml").write_text(VOC.format(label, 30, 20, 60, 60))
-    return root
-
-
-def detect_nothing(images):
-    """A detector that finds no face."""
-    return Faces.empty()
-
-
-def detect_middle(images):
-    """A detector that finds one face in the middle of each picture, a little off the annotation."""
-    count = len(images)
-    xyxy = np.tile(np.array([32, 22, 60, 60], np.float32), (count, 1))
-    return Faces(np.arange(count), xyxy, np.ones(count, np.float32), np.zeros((count, 5, 2), np.float32))
-
-
-def grey_samples(tmp_path, count=6):
-    """Samples whose class is their brightness."""
-    pictures = split_pictures(read_datasets([class_folders(tmp_path / "faces", count)]), 0.34, seed=0)
-    return load_samples(pictures, detect_nothing)
 
 
 def test_class_folders_and_scenes_are_read(tmp_path):
@@ -70,6 +40,21 @@ def test_class_folders_and_scenes_are_read(tmp_path):
     samples = load_samples(pictures, detect_middle)
     assert len(samples) == 14 and samples.label.sum() == 7
     assert samples.annotated.sum() == 2 and samples.detected.all()
+
+
+@pytest.mark.parametrize("folder", ["annotations", "."])
+def test_coco_gives_what_voc_gives(tmp_path, folder):
+    """The same boxes and labels, wherever the JSON lies; crowd regions and unused categories do not matter."""
+    voc, coco = read_datasets([scenes(tmp_path / "voc")]), read_datasets([coco_scenes(tmp_path / "coco", folder)])
+    assert len(coco) == len(voc) == 3
+    for one, other in zip(voc, coco, strict=True):
+        assert one.path.name == other.path.name and one.label.tolist() == other.label.tolist()
+        np.testing.assert_array_equal(one.xyxy, other.xyxy)
+    with pytest.raises(DatasetError, match="moustache"):
+        read_datasets([coco_scenes(tmp_path / "odd", labels=("moustache",))])
+    (tmp_path / "coco" / folder / "instances_val.json").write_text("{")
+    with pytest.raises(DatasetError, match="COCO"):
+        read_datasets([tmp_path / "coco"])
 
 
 def test_split_folders_are_kept(tmp_path):
@@ -135,29 +120,56 @@ def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
         assert changed.dtype == np.uint8 and changed.ndim == 3
         np.testing.assert_array_equal(changed, again)
         height, width = changed.shape[:2]
-        assert 0 < box[2] - box[0] and box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
+        assert box[2] - box[0] > 0 and box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
+
+
+def batches(samples, epoch=0, **changes):
+    """All crops (N, 224, 224, 3), labels (N,) and weights (N,) of one epoch of three batches of four."""
+    settings = BatchSettings(4, 3, seed=5, **{"augment": augment.reference, **changes})
+    parts = [[part.numpy() for part in batch] for batch in training_batches(samples, settings, epoch)]
+    assert len(parts) == 3 and parts[0][0].shape == (4, CROP_PX, CROP_PX, 3) and parts[0][1].shape == (4, 1)
+    crops, labels, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return crops, labels[:, 0], weights
 
 
 def test_training_batches_repeat_for_a_seed(tmp_path):
     """Two epochs differ, the same epoch does not, whatever the threads did; shapes and types are the network's."""
     samples = grey_samples(tmp_path)
-    draw = lambda epoch: [  # noqa: E731
-        (crops.numpy(), labels.numpy()) for crops, labels in
-        training_batches(samples, augment.recorded, np.ones(len(samples)), BatchSettings(4, 3, seed=5), epoch)
-    ]  # fmt: skip
-    first, again, other = draw(0), draw(0), draw(1)
-    assert len(first) == 3 and first[0][0].shape == (4, CROP_PX, CROP_PX, 3) and first[0][1].shape == (4, 1)
-    for (a, la), (b, lb) in zip(first, again, strict=True):
+    recorded = {"augment": augment.recorded, "balance": "oversample"}
+    first, again, other = (batches(samples, epoch, **recorded) for epoch in (0, 0, 1))
+    for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(la, lb)
-    assert any((a[0] != b[0]).any() for a, b in zip(first, other, strict=True))
+    assert (first[0] != other[0]).any()
+
+
+def test_every_sample_comes_in_turn_unless_oversampled(tmp_path):
+    """Drawn in turn, an epoch of all samples holds each once; with weights the rarer class counts more in the loss."""
+    samples = grey_samples(tmp_path)
+    _, labels, weights = batches(samples)
+    assert labels.sum() == samples.label.sum() and (weights == 1).all()
+    few = samples.take(np.r_[:6, 6:8])
+    _, labels, weights = batches(few, balance="weights")
+    assert set(weights[labels == 1]) == {np.float32(class_weights(few.label)[1])}
+    assert class_weights(np.array([0, 0, 0, 1])).tolist() == pytest.approx([2 / 3, 2])
+
+
+def test_drawn_masks_change_the_label_and_other_covers_do_not(tmp_path):
+    """All bare faces with landmarks become masked ones, or get something else and stay bare; others stay as they are."""
+    seen = grey_samples(tmp_path / "seen", detect=detect_middle)
+    assert batches(seen, covers=CoverSettings(mask=1.0))[1].all()
+    plain, covered = batches(seen), batches(seen, covers=CoverSettings(other=1.0))
+    np.testing.assert_array_equal(plain[1], covered[1])
+    changed = (plain[0] != covered[0]).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(changed, plain[1] == 0)
+    unseen = grey_samples(tmp_path / "unseen")
+    assert batches(unseen, covers=CoverSettings(mask=1.0))[1].sum() == unseen.label.sum()
 
 
 def test_evaluation_batches_keep_the_order(tmp_path):
     """Every sample comes once, in order, with its own label, and looks as a scan would see it."""
     samples = grey_samples(tmp_path)
-    labels = np.concatenate([label.numpy()[:, 0] for _, label in evaluation_batches(samples, batch_size=5)])
-    brightness = np.concatenate([crops.numpy().mean((1, 2, 3)) for crops, _ in evaluation_batches(samples, 5)])
+    labels = np.concatenate([label.numpy()[:, 0] for _, label, _ in evaluation_batches(samples, batch_size=5)])
+    brightness = np.concatenate([crops.numpy().mean((1, 2, 3)) for crops, _, _ in evaluation_batches(samples, 5)])
     np.testing.assert_array_equal(labels, samples.label)
     np.testing.assert_array_equal(brightness > 128, samples.label == 1)
 
@@ -167,6 +179,14 @@ def test_sample_weights_balance_the_classes(tmp_path):
     samples = grey_samples(tmp_path).take(np.array([0, 1, 2, 3, 4, 5, 6]))
     weights = sample_weights(samples)
     assert weights[samples.label == 0].sum() == pytest.approx(weights[samples.label == 1].sum())
+
+
+def test_sample_weights_foresee_drawn_masks(tmp_path):
+    """With a tenth of the bare faces masked by drawing, both classes still come equally often."""
+    samples = grey_samples(tmp_path, detect=detect_middle)
+    weights = sample_weights(samples, mask_share=0.1)
+    bare = weights[samples.label == 0].sum()
+    assert bare * 0.9 == pytest.approx(weights[samples.label == 1].sum() + bare * 0.1)
 
 
 def by_brightness(crops):
@@ -209,26 +229,73 @@ def test_sizes_with_one_class_or_none_are_not_a_number():
     assert np.isnan(figures["16-32"].balanced_accuracy.value) and figures["16-32"].recall[1] == 0.5
 
 
-def tiny_recipe(epochs=1):
-    """A head epoch and one with part of the backbone."""
-    return Recipe("tiny", (Phase(1, 1e-3, None), Phase(epochs, 1e-4, 140, cosine=True)), augment.reference, True)
+def tiny_recipe(*phases, patience=3):
+    """Some phases on hardly changed faces."""
+    return Recipe("tiny", phases, augment.reference, balance="oversample", patience=patience)
 
 
-def test_training_learns_keeps_and_resumes(tmp_path):
-    """Bright against dark is learnt; a run cut off after the first epoch goes on to the same number of epochs."""
+def parts_of(tmp_path):
     samples = grey_samples(tmp_path)
-    train, val = samples.take(samples.split == "train"), samples.take(samples.split == "val")
-    build = lambda: build_model(base_weights=None)  # noqa: E731
+    return samples.take(samples.split == "train"), samples.take(samples.split == "val")
+
+
+def test_training_keeps_and_resumes(tmp_path):
+    """A run cut off after the first epoch goes on to the same number of epochs; without one there is nothing to resume."""
+    train, val = parts_of(tmp_path)
     out = tmp_path / "out"
-    settings = FitSettings(out, batch_size=4, steps=2, seed=3)
+    head, rest = Phase(1, 1e-3, None), Phase(2, 1e-3, 0, cosine=True)
     with pytest.raises(UsageError, match="nothing to resume"):
-        fit(build, train, val, tiny_recipe(), FitSettings(out, resume=True))
-    fit(build, train, val, Recipe("half", (Phase(1, 1e-3, None),), augment.reference, True), settings)
-    model = fit(build, train, val, tiny_recipe(), FitSettings(out, 4, 2, 3, resume=True))
-    assert [row["epoch"] for row in json.loads((out / "state" / "rows.json").read_text())] == [0, 1]
-    assert len((out / "history.csv").read_text().splitlines()) == 3
+        fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, resume=True))
+    fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, 4, 2, seed=3))
+    model, rows = fit(tiny_model, train, val, tiny_recipe(head, rest), FitSettings(out, 4, 2, 3, resume=True))
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [row["epoch"] for row in json.loads((out / "state" / "rows.json").read_text())] == [0, 1, 2]
+    assert len((out / "history.csv").read_text().splitlines()) == 4
+    assert rows[1]["learning_rate"] > rows[2]["learning_rate"]
     model.save(out / "model.keras")
     assert load_model(out / "model.keras").output_shape == (None, 1)
+
+
+def test_training_stops_early_with_the_best_weights(tmp_path):
+    """At a learning rate that ruins the network the first epoch is the best, and the last phase ends after two more;
+    without patience all epochs run and the last is the result."""
+    train, val = parts_of(tmp_path)
+    ruin = (Phase(1, 1e-4, None), Phase(6, 30.0, 0))
+    model, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
+    assert len(rows) < 7
+    best = min(rows, key=lambda row: row["val_loss"])
+    model.compile(loss="binary_crossentropy")
+    assert model.evaluate(evaluation_batches(val), verbose=0) == pytest.approx(best["val_loss"], rel=1e-3)
+    _, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=None), FitSettings(tmp_path / "b", 4, 2))
+    assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6.keras"]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_trains(backbone):
+    """One step forwards and backwards through head and last layers changes the weights; pixels go in as they are."""
+    import keras
+
+    model = build_model(backbone, base_weights=None)
+    # the last fifth is as good a proof as all of it, and quicker
+    unfreeze(model, len(backbone_of(model).layers) * 4 // 5)
+    model.compile(keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    before = [weight.numpy() for weight in model.trainable_weights]
+    crops = np.random.default_rng(0).integers(0, 256, (2, CROP_PX, CROP_PX, 3), dtype=np.uint8)
+    loss = model.train_on_batch(crops, np.array([[0.0], [1.0]], np.float32))
+    assert np.isfinite(loss) and model.output_shape == (None, 1)
+    assert any((old != new.numpy()).any() for old, new in zip(before, model.trainable_weights, strict=True))
+
+
+def test_the_reference_recipe_is_the_reference():
+    """Its phases, its rates, its scaling by 1/255; every epoch runs."""
+    recipe = RECIPES["reference"]
+    assert [(phase.epochs, phase.learning_rate, phase.first_layer) for phase in recipe.phases] == [
+        (5, 1e-4, None),
+        (3, 1e-5, 100),
+    ]
+    assert recipe.balance == "none" and recipe.patience is None and recipe.augment is augment.reference
+    scaling = build_model(base_weights=None, unit_scale=recipe.unit_scale).get_layer("normalise")
+    assert (scaling.scale, scaling.offset) == (1 / 255, 0)
 
 
 def test_unfreezing_touches_the_layers_it_should():

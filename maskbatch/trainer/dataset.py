@@ -1,7 +1,6 @@
 """Datasets on disk: class folders and annotated scenes -> `Picture`s with a split that cuts no group."""
 
 import csv
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.errors import DatasetError
+from maskbatch.trainer.annotations import LABELS, read_coco, read_voc
 
-LABELS = ("without_mask", "with_mask")  # the index is the class: 1 = with_mask, as in p_mask
-_SPLITS = ("train", "val", "test")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # folder: split
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-_LEFT_OUT = {"mask_worn_incorrectly"}  # neither class; too few to be a third
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +46,23 @@ def read_datasets(roots: Sequence[Path], splits_file: Path | None = None) -> lis
 
 
 def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) -> list[Picture]:
-    """The pictures with every empty split filled in: whole groups drawn for `val`, the rest `train`.
+    """The pictures with every empty split filled in: whole groups drawn for `val`, the rest `train`; a group of which
+    some pictures have a split already goes there.
 
     The same seed and pictures give the same split.
     """
-    groups = sorted({picture.group for picture in pictures if not picture.split})
+    given = {picture.group: picture.split for picture in pictures if picture.split}
+    groups = sorted({picture.group for picture in pictures} - set(given))
     order = np.random.default_rng(seed).permutation(len(groups))
     drawn = {groups[i] for i in order[: round(len(groups) * val_fraction)]}
-    return [
-        picture if picture.split else replace(picture, split="val" if picture.group in drawn else "train")
-        for picture in pictures
-    ]
+    splits = given | {group: "val" if group in drawn else "train" for group in groups}
+    return [picture if picture.split else replace(picture, split=splits[picture.group]) for picture in pictures]
 
 
 def _read_dataset(root: Path) -> list[Picture]:
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder: give a folder of class folders or of annotated scenes")
-    parts = [(root / split, split) for split in _SPLITS if (root / split).is_dir()] or [(root, "")]
+    parts = [(root / name, split) for name, split in _SPLITS.items() if (root / name).is_dir()] or [(root, "")]
     pictures = []
     for folder, split in parts:
         found = list(_class_folders(folder)) or list(_scenes(folder))
@@ -72,7 +70,8 @@ def _read_dataset(root: Path) -> list[Picture]:
     if not pictures:
         raise DatasetError(
             f"{root} holds no dataset: there must be with_mask/ and without_mask/ folders (maybe below train/, val/, "
-            "test/), or images with Pascal VOC annotations (images/ and annotations/, or .xml files beside the images)"
+            "test/), or images with Pascal VOC or COCO annotations (images/ and annotations/, or .xml or .json files "
+            "beside the images)"
         )
     return pictures
 
@@ -85,31 +84,23 @@ def _class_folders(folder: Path) -> Iterable[Picture]:
 
 
 def _scenes(folder: Path) -> Iterable[Picture]:
-    separate = (folder / "annotations").is_dir()
-    annotations, images = (folder / "annotations", folder / "images") if separate else (folder, folder)
-    by_stem = {path.stem: path for path in sorted(images.rglob("*")) if path.suffix.lower() in _SUFFIXES}
+    annotations = folder / "annotations" if (folder / "annotations").is_dir() else folder
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    paths = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+    by_stem = {path.stem: path for path in paths}
     for annotation in sorted(annotations.rglob("*.xml")):
         if annotation.stem not in by_stem:
             raise DatasetError(f"{annotation} has no picture of that name in {images}")
         path = by_stem[annotation.stem]
-        xyxy, label = _read_voc(annotation)
-        yield Picture(path, xyxy, label, folder.name, str(path))
-
-
-def _read_voc(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (K, 4) and labels (K,) of a Pascal VOC annotation."""
-    known = {**{name: label for label, name in enumerate(LABELS)}, **dict.fromkeys(_LEFT_OUT, -1)}
-    try:
-        objects = ElementTree.parse(path).getroot().findall("object")
-        names = [item.findtext("name", "").strip() for item in objects]
-        sides = ("xmin", "ymin", "xmax", "ymax")
-        xyxy = [[float(item.findtext(f"bndbox/{side}")) for side in sides] for item in objects]
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path} is not a Pascal VOC annotation: {error}") from error
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise DatasetError(f"{path} has the label {unknown[0]!r}: known are {', '.join(known)}")
-    return np.array(xyxy, np.float32).reshape(-1, 4), np.array([known[name] for name in names], np.int64)
+        yield Picture(path, *read_voc(annotation), folder.name, str(path))
+    by_name = {path.name: path for path in paths}
+    for annotation in sorted(annotations.glob("*.json")):
+        for name, boxes in read_coco(annotation).items():
+            # the name may lead through folders, from wherever the annotators stood
+            path = images / name if (images / name).is_file() else by_name.get(Path(name).name)
+            if path is None:
+                raise DatasetError(f"{annotation} names {name}, which is not in {images}")
+            yield Picture(path, *boxes, folder.name, str(path))
 
 
 def _with_splits(pictures: Sequence[Picture], splits_file: Path) -> list[Picture]:
@@ -118,7 +109,7 @@ def _with_splits(pictures: Sequence[Picture], splits_file: Path) -> list[Picture
     result = []
     for picture in pictures:
         row = rows.get(str(picture.path.resolve()))
-        if row is None or row["split"] not in _SPLITS:
+        if row is None or row["split"] not in _SPLITS.values():
             raise DatasetError(f"{splits_file} gives no split for {picture.path}")
         source, group = row.get("set") or picture.source, row.get("cluster") or picture.group
         result.append(replace(picture, split=row["split"], source=source, group=group))

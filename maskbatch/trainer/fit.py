@@ -8,10 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from maskbatch.errors import UsageError
-from maskbatch.trainer.batches import BatchSettings, evaluation_batches, sample_weights, training_batches
+from maskbatch.trainer.batches import BatchSettings, evaluation_batches, training_batches
 from maskbatch.trainer.model import unfreeze
 from maskbatch.trainer.recipes import Phase, Recipe
 from maskbatch.trainer.samples import Samples
@@ -23,14 +21,13 @@ _HISTORY = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accur
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """`steps` batches make an epoch; None: as many as the training samples fill. `patience`: epochs without a better
-    validation loss before training stops early."""
+    """`steps` batches make an epoch; None: as many as the training samples fill. `resume` goes on after the last
+    finished epoch."""
 
     out: Path
     batch_size: int = 32
     steps: int | None = None
     seed: int = 0
-    patience: int = 3
     resume: bool = False
 
 
@@ -41,8 +38,9 @@ def fit(
     recipe: Recipe,
     settings: FitSettings,
     progress: Callable[[int, int, int, float], None] = lambda *_: None,
-):
-    """Trains what `build` makes and returns the model as its best epoch left it (least validation loss).
+) -> tuple[object, list[dict]]:
+    """Trains what `build` makes. Returns the model as the best epoch (least validation loss) left it, or the last one
+    where the recipe has no patience; and the epochs' rows.
 
     Every finished epoch leaves the model with its optimizer's state in `out/state/`, and a row in `out/history.csv`.
     `progress(epoch, step, steps, loss)` is called after each batch. Raises UsageError when there is nothing to resume.
@@ -54,29 +52,31 @@ def fit(
     state = settings.out / "state"
     rows, model = _resume(state) if settings.resume else ([], build())
     for epoch in range(len(rows), recipe.num_epochs):
-        if _patience_is_over(rows, settings.patience):
+        if _patience_is_over(rows, recipe):
             break
         phase, begins = recipe.phase_at(epoch)
         if begins:
             _compile(model, phase, run.steps)
         rows.append(_train_epoch(model, run.batches(epoch), evaluation_batches(val), epoch, run.steps, progress))
-        _keep(model, rows, state)
+        _keep(model, rows, recipe, state)
         _write_history(rows, settings.out / "history.csv")
-    return keras.models.load_model(state / "best.keras", compile=False, safe_mode=True)
+    chosen = state / f"epoch{chosen_epoch(rows, recipe)}.keras"
+    return keras.models.load_model(chosen, compile=False, safe_mode=True), rows
 
 
 class _Run:
-    """What stays the same over all epochs: the samples, their weights, the number of steps."""
+    """What stays the same over all epochs: the samples and how they are drawn."""
 
     def __init__(self, train: Samples, recipe: Recipe, settings: FitSettings) -> None:
-        self.train, self.recipe, self.settings = train, recipe, settings
+        self._train = train
         self.steps = settings.steps or max(1, len(train) // settings.batch_size)
-        self.weights = sample_weights(train) if recipe.balanced else np.ones(len(train))
+        self._settings = BatchSettings(
+            settings.batch_size, self.steps, settings.seed, recipe.augment, recipe.covers, recipe.balance
+        )
 
     def batches(self, epoch: int):
         """The tf.data.Dataset of one epoch."""
-        shape = BatchSettings(self.settings.batch_size, self.steps, self.settings.seed)
-        return training_batches(self.train, self.recipe.augment, self.weights, shape, epoch)
+        return training_batches(self._train, self._settings, epoch)
 
 
 def _compile(model, phase: Phase, steps: int) -> None:
@@ -112,18 +112,25 @@ def _train_epoch(model, batches, val_batches, epoch: int, steps: int, progress) 
     return {"epoch": epoch, "learning_rate": rate, **row, "seconds": round(time.monotonic() - start, 1)}
 
 
-def _keep(model, rows: list[dict], state: Path) -> None:
-    """Keeps the epoch; the list of epochs is written last, so that a kill in between repeats the epoch."""
+def chosen_epoch(rows: list[dict], recipe: Recipe) -> int:
+    """The epoch whose model is the result: the one of least validation loss, or the last where there is no patience."""
+    chosen = rows[-1] if recipe.patience is None else min(rows, key=lambda row: row["val_loss"])
+    return chosen["epoch"]
+
+
+def _keep(model, rows: list[dict], recipe: Recipe, state: Path) -> None:
+    """Keeps the epoch; the list of epochs is written after its model, so that a kill in between repeats the epoch."""
     state.mkdir(parents=True, exist_ok=True)
-    if min(rows, key=lambda row: row["val_loss"]) is rows[-1]:
-        model.save(state / "best.keras")
-    partial = state / "last.part.keras"
+    partial = state / "partial.keras"
     model.save(partial)
     partial.replace(state / f"epoch{rows[-1]['epoch']}.keras")
-    partial = state / "rows.part.json"
+    partial = state / "rows.json.part"
     partial.write_text(json.dumps(rows))
     partial.replace(state / "rows.json")
-    (state / f"epoch{rows[-1]['epoch'] - 1}.keras").unlink(missing_ok=True)
+    wanted = {rows[-1]["epoch"], chosen_epoch(rows, recipe)}
+    for row in rows:
+        if row["epoch"] not in wanted:
+            (state / f"epoch{row['epoch']}.keras").unlink(missing_ok=True)
 
 
 def _resume(state: Path):
@@ -137,9 +144,13 @@ def _resume(state: Path):
     return rows, keras.models.load_model(state / f"epoch{rows[-1]['epoch']}.keras", safe_mode=True)
 
 
-def _patience_is_over(rows: list[dict], patience: int) -> bool:
-    losses = [row["val_loss"] for row in rows]
-    return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
+def _patience_is_over(rows: list[dict], recipe: Recipe) -> bool:
+    """Whether the last phase has gone on for `patience` epochs without a better validation loss."""
+    if recipe.patience is None or not rows:
+        return False
+    waited = rows[-1]["epoch"] - chosen_epoch(rows, recipe)
+    in_last_phase = len(rows) - (recipe.num_epochs - recipe.phases[-1].epochs)
+    return min(waited, in_last_phase) >= recipe.patience
 
 
 def _write_history(rows: list[dict], path: Path) -> None:

@@ -24,13 +24,14 @@ BACKBONES = {
 }
 
 
-def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imagenet"):
+def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imagenet", unit_scale: bool = False):
     """The classifier: RGB (N, 224, 224, 3) 0-255 -> p_mask (N, 1) in 0-1.
 
     Backbone -> GlobalAveragePooling2D -> Dense 128 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. Normalisation is part of the
     graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep ImageNet's
     statistics, which small, imbalanced batches would spoil. `base_weights`: "imagenet" (Keras downloads them), the path
     of a weights file of that very backbone, or None for random ones.
+    `unit_scale` divides pixels by 255 and no more, where the backbone does not normalise them itself.
     Raises WeightsError when the weights cannot be had or do not fit.
     """
     import keras
@@ -39,7 +40,8 @@ def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imag
     image = keras.Input((CROP_PX, CROP_PX, 3), name="image")
     chosen = BACKBONES[backbone]
     base = _build_base(chosen, base_weights)
-    x = image if chosen.normalises else layers.Rescaling(1 / 127.5, offset=-1, name="normalise")(image)
+    scale, offset = (1 / 255, 0) if unit_scale else (1 / 127.5, -1)
+    x = image if chosen.normalises else layers.Rescaling(scale, offset=offset, name="normalise")(image)
     x = layers.GlobalAveragePooling2D(name="pool")(base(x, training=False))
     x = layers.Dense(128, activation="relu", name="hidden")(x)
     x = layers.Dropout(0.5, name="dropout")(x)

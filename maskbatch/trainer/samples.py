@@ -25,6 +25,8 @@ _REGION_MARGIN = 0.75
 _FACE_PX = round(CROP_PX / (1 + 2 * MARGIN)) + 10
 _MATCH_IOU = 0.4
 _BATCH = 16
+# of what is kept in the cache; another one when samples are made in another way
+_VERSION = 2
 # the longest shape a picture of a class folder may have and still be taken for a face crop where no face is found
 _MAX_CROP_ASPECT = 1.5
 
@@ -34,14 +36,15 @@ class Samples:
     """N labelled faces.
 
     `region`: N JPEG files as bytes, each a face with its surroundings; `xyxy` (N, 2, 4) float32: the face's box in the
-    region, as annotated and as detected (the same one twice where only one is known); `label` (N,) int64; `size_px`
-    (N,) float32: the face's size in the picture it comes from; `detected` (N,) bool; `annotated` (N,) bool: from a scene
-    with annotated boxes, not from a class folder; `path`, `source`, `group`,
-    `split`: (N,) str.
+    region, as annotated and as detected (the same one twice where only one is known); `landmarks` (N, 5, 2) float32: the
+    detected face's, in the region, NaN where none was detected; `label` (N,) int64; `size_px` (N,) float32: the face's
+    size in the picture it comes from; `detected` (N,) bool; `annotated` (N,) bool: from a scene with annotated boxes,
+    not from a class folder; `path`, `source`, `group`, `split`: (N,) str.
     """
 
     region: tuple[bytes, ...]
     xyxy: np.ndarray
+    landmarks: np.ndarray
     label: np.ndarray
     size_px: np.ndarray
     detected: np.ndarray
@@ -70,7 +73,7 @@ class Samples:
         return cut_crop(self.image(position), self.xyxy[position, 1])
 
 
-_ARRAYS = ("xyxy", "label", "size_px", "detected", "annotated", "path", "source", "group", "split")
+_ARRAYS = ("xyxy", "landmarks", "label", "size_px", "detected", "annotated", "path", "source", "group", "split")
 
 
 def load_samples(
@@ -80,14 +83,14 @@ def load_samples(
 
     Pictures that cannot be read are left out with a warning. Raises DatasetError when nothing is left.
     """
-    kept = cache and cache / f"samples-{fingerprint(pictures)[:16]}.npz"
+    kept = cache and cache / f"samples-{_VERSION}-{fingerprint(pictures)[:16]}.npz"
     if kept and kept.is_file():
         return _load(kept)
     rows = []
     for batch in read_batches(pictures):
         faces = detect([image for _, image in batch])
         for row, (picture, image) in enumerate(batch):
-            rows += _picture_samples(picture, image, faces.xyxy[faces.row == row])
+            rows += _picture_samples(picture, image, faces.take(faces.row == row))
     if not rows:
         raise DatasetError("no labelled face could be read from the dataset")
     region, *columns = zip(*rows, strict=True)
@@ -124,50 +127,52 @@ def _read(picture: Picture) -> Iterable[np.ndarray]:
         log.warning("%s is left out or read in part: %s", picture.path, error)
 
 
-def _picture_samples(picture: Picture, image: np.ndarray, found: np.ndarray) -> Iterable[tuple]:
-    """One row of `Samples` for each labelled face; `found` (M, 4) are the detector's boxes."""
-    annotated, chosen = (picture.xyxy, found) if picture.xyxy is not None else _whole_picture(image, found)
+def _picture_samples(picture: Picture, image: np.ndarray, faces: Faces) -> Iterable[tuple]:
+    """One row of `Samples` for each labelled face; `faces` are the detector's, in this picture."""
+    annotated = _whole_picture(image, faces.xyxy) if picture.xyxy is None else picture.xyxy
     for xyxy, label in zip(annotated, picture.label, strict=False):
         if label < 0 or boxes.area(xyxy) <= 0:
             continue
-        matched = _match(xyxy, chosen)
-        pair = np.stack([xyxy, xyxy if matched is None else matched])
-        region, pair = _cut_region(image, pair)
+        matched = _match(xyxy, faces.xyxy)
+        pair = np.stack([xyxy, xyxy if matched is None else faces.xyxy[matched]])
+        points = np.full((5, 2), np.nan, np.float32) if matched is None else faces.landmarks[matched]
+        region, pair, points = _cut_region(image, pair, points)
         size_px = np.float32(boxes.size_px(pair[1] if picture.xyxy is None else xyxy))
         yield (
-            region, pair, label, size_px, matched is not None, picture.xyxy is not None, str(picture.path), picture.source,
-            picture.group, picture.split,
+            region, pair, points, label, size_px, matched is not None, picture.xyxy is not None, str(picture.path),
+            picture.source, picture.group, picture.split,
         )  # fmt: skip
 
 
-def _whole_picture(image: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The one face of a class folder's picture: the largest found, or the picture itself where it is a face crop."""
+def _whole_picture(image: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Box (1, 4) of the one face of a class folder's picture: the largest found, or the picture itself where it is a face
+    crop; else (0, 4)."""
     if len(found):
-        largest = found[[boxes.area(found).argmax()]]
-        return largest, largest
+        return found[[boxes.area(found).argmax()]]
     height, width = image.shape[:2]
     if max(width, height) > _MAX_CROP_ASPECT * min(width, height):
-        return np.empty((0, 4), np.float32), found
+        return np.empty((0, 4), np.float32)
     half = min(width, height) / (1 + 2 * MARGIN) / 2
     box = [width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half]
-    return np.array([box], np.float32), found
+    return np.array([box], np.float32)
 
 
-def _match(xyxy: np.ndarray, found: np.ndarray) -> np.ndarray | None:
-    """The detector's box of an annotated face: the best overlap, or the largest box inside it (whole-head boxes)."""
+def _match(xyxy: np.ndarray, found: np.ndarray) -> int | None:
+    """Which of the detector's boxes (M, 4) an annotated face is: the best overlap, or the largest box inside it (where
+    boxes go around the whole head)."""
     if not len(found):
         return None
     overlap = boxes.iou(xyxy[None], found)[0]
     if overlap.max() >= _MATCH_IOU:
-        return found[overlap.argmax()]
+        return int(overlap.argmax())
     inner = boxes.clip(found - np.tile(xyxy[:2], 2), *(xyxy[2:] - xyxy[:2]))
     inside = boxes.area(inner) / np.maximum(boxes.area(found), 1)
     candidates = np.where(inside > 0.9, boxes.area(found), 0)
-    return found[candidates.argmax()] if candidates.max() > 0.15 * boxes.area(xyxy) else None
+    return int(candidates.argmax()) if candidates.max() > 0.15 * boxes.area(xyxy) else None
 
 
-def _cut_region(image: np.ndarray, pair: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """The surroundings of both boxes (2, 4) as a JPEG, and the boxes in its pixels."""
+def _cut_region(image: np.ndarray, pair: np.ndarray, points: np.ndarray) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """The surroundings of both boxes (2, 4) as a JPEG, and the boxes and landmarks (5, 2) in its pixels."""
     around = np.concatenate([pair[:, :2].min(axis=0), pair[:, 2:].max(axis=0)])
     left, top, right, bottom = np.round(boxes.square(around, _REGION_MARGIN)).astype(int)
     height, width = image.shape[:2]
@@ -179,7 +184,8 @@ def _cut_region(image: np.ndarray, pair: np.ndarray) -> tuple[bytes, np.ndarray]
     factor = np.array([size[0] / region.shape[1], size[1] / region.shape[0]])
     moved = (pair - np.tile([left, top], 2)) * np.tile(factor, 2)
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 97])
-    return jpeg.tobytes(), moved.astype(np.float32)
+    moved_points = (points - (left, top)) * factor
+    return jpeg.tobytes(), moved.astype(np.float32), moved_points.astype(np.float32)
 
 
 def _save(samples: Samples, path: Path) -> None:

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from maskbatch import boxes
-from maskbatch.data import Faces
-from maskbatch.trainer.dataset import LABELS, Picture
+from maskbatch.data import Faces, wears_mask
+from maskbatch.trainer.annotations import LABELS, WORN_INCORRECTLY
+from maskbatch.trainer.dataset import Picture
 from maskbatch.trainer.samples import read_batches
 
 # annotators draw larger boxes than detectors: at 0.5 a box that is right is often counted wrong
@@ -72,11 +73,7 @@ def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: floa
     """Figures over all scenes at the given thresholds of score and p_mask."""
     faces = [_with_label(scene, None) for scene in scenes]
     classes = [[_with_label(scene, label) for scene in scenes] for label in range(len(LABELS))]
-    shown = [[_over(scene, det_threshold, threshold, label) for scene in scenes] for label in range(len(LABELS))]
-    counts = np.array([_counts(matched) for matched in shown])
-    with np.errstate(invalid="ignore"):
-        precision, recall = counts[:, 0] / counts[:, 1], counts[:, 0] / counts[:, 2]
-        f1 = 2 * counts[:, 0] / (counts[:, 1] + counts[:, 2])
+    precision, recall, f1 = _class_figures(scenes, det_threshold, threshold)
     rates = np.array([_rates(scene, det_threshold, threshold) for scene in scenes]).reshape(-1, 4)
     return SceneFigures(
         pictures=len(scenes),
@@ -96,6 +93,35 @@ def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: floa
     )
 
 
+def macro_f1(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> float:
+    """The mean of both classes' F1 at the given thresholds; NaN where a class has neither a box nor a finding."""
+    return float(_class_figures(scenes, det_threshold, threshold)[2].mean())
+
+
+@dataclass(frozen=True, slots=True)
+class WornIncorrectly:
+    """What becomes of the faces of neither class: how many there are, how many a scan finds at its thresholds and IoU
+    0.4, and how many of those it calls with_mask."""
+
+    faces: int
+    found: int
+    with_mask: int
+
+
+def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: float) -> WornIncorrectly:
+    """Counts over all scenes at the given thresholds."""
+    faces = found = with_mask = 0
+    for scene in scenes:
+        shown = scene.score >= det_threshold
+        one = _OneClass(scene.xyxy, scene.xyxy[:0], scene.found[shown], scene.score[shown])
+        box = _boxes_hit(one, END_TO_END_IOU)
+        theirs = (box >= 0) & (scene.label[box] == WORN_INCORRECTLY) if len(scene.label) else np.zeros(len(box), bool)
+        faces += int((scene.label == WORN_INCORRECTLY).sum())
+        found += int(theirs.sum())
+        with_mask += int(wears_mask(scene.p_mask[shown][theirs], threshold).sum())
+    return WornIncorrectly(faces, found, with_mask)
+
+
 @dataclass(frozen=True, slots=True)
 class _OneClass:
     """A scene seen for one class: boxes that count, boxes to ignore, findings in order of falling score."""
@@ -112,7 +138,7 @@ def _with_label(scene: Scene, label: int | None) -> _OneClass:
         wanted, score = np.ones(len(scene.label), bool), scene.score
     else:
         wanted, score = scene.label == label, scene.score * (scene.p_mask if label else 1 - scene.p_mask)
-    ignored = np.zeros_like(wanted) if label is None else scene.label < 0
+    ignored = np.zeros_like(wanted) if label is None else scene.label == WORN_INCORRECTLY
     order = np.argsort(-score, kind="stable")
     return _OneClass(scene.xyxy[wanted], scene.xyxy[ignored], scene.found[order], score[order])
 
@@ -127,15 +153,22 @@ def _over(scene: Scene, det_threshold: float, threshold: float, label: int) -> _
 def match(one: _OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
     """Whether each finding (N,) hits a box of its own, best score first; and whether it counts at all: not if it hits
     none but overlaps an ignored one."""
-    hit, counts = np.zeros(len(one.found), bool), np.ones(len(one.found), bool)
+    hit = _boxes_hit(one, min_iou) >= 0
+    if not len(one.ignored):
+        return hit, np.ones_like(hit)
+    return hit, hit | (boxes.iou(one.found, one.ignored).max(axis=1, initial=0) < min_iou)
+
+
+def _boxes_hit(one: _OneClass, min_iou: float) -> np.ndarray:
+    """Which box each finding (N,) hits: the one it overlaps most of those that no finding before it hit; -1 for none."""
+    box = np.full(len(one.found), -1, np.int64)
     overlap, free = boxes.iou(one.found, one.wanted), np.ones(len(one.wanted), bool)
     for i in range(len(one.found)):
         candidates = np.where(free, overlap[i], 0) if len(free) else np.zeros(1)
         if candidates.max() >= min_iou:
-            hit[i], free[candidates.argmax()] = True, False
-    if len(one.ignored):
-        counts = hit | (boxes.iou(one.found, one.ignored).max(axis=1, initial=0) < min_iou)
-    return hit, counts
+            box[i] = candidates.argmax()
+            free[box[i]] = False
+    return box
 
 
 def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
@@ -152,6 +185,17 @@ def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
     precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
     monotonic = np.maximum.accumulate(precision[::-1])[::-1]
     return float(monotonic[hit].sum() / num_wanted)
+
+
+def _class_figures(
+    scenes: Sequence[Scene], det_threshold: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each class (2,) at the given thresholds."""
+    shown = [[_over(scene, det_threshold, threshold, label) for scene in scenes] for label in range(len(LABELS))]
+    counts = np.array([_counts(matched) for matched in shown])
+    with np.errstate(invalid="ignore"):
+        precision, recall = counts[:, 0] / counts[:, 1], counts[:, 0] / counts[:, 2]
+        return precision, recall, 2 * counts[:, 0] / (counts[:, 1] + counts[:, 2])
 
 
 def _counts(scenes: Sequence[_OneClass]) -> tuple[int, int, int]:

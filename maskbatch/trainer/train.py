@@ -1,143 +1,157 @@
-"""`maskbatch train` and `maskbatch evaluate` as functions: datasets in, a model and its figures out."""
+"""`maskbatch train` as a function: datasets in; a calibrated model, its figures, plots and card out."""
 
 import json
-import platform
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from maskbatch import __version__, centerface, runtime, weights
-from maskbatch.classifier import Classifier
-from maskbatch.config import ClassifierSettings, DetectorSettings, RuntimeSettings
-from maskbatch.detector import Detector
+from maskbatch import weights
+from maskbatch.config import ClassifierSettings
 from maskbatch.errors import DatasetError, UsageError
-from maskbatch.trainer.dataset import Picture, read_datasets, split_pictures
-from maskbatch.trainer.evaluate import FaceFigures, figures_by_size, predict
-from maskbatch.trainer.fit import FitSettings, fit
-from maskbatch.trainer.model import build_model, model_loader
-from maskbatch.trainer.recipes import RECIPES
+from maskbatch.trainer.annotations import LABELS
+from maskbatch.trainer.batches import Balance
+from maskbatch.trainer.calibrate import calibrate
+from maskbatch.trainer.fit import FitSettings, chosen_epoch, fit
+from maskbatch.trainer.groups import Grouping
+from maskbatch.trainer.measure import DatasetSettings, face_report, load_pictures, predict_file, shipped_detector
+from maskbatch.trainer.model import build_model
+from maskbatch.trainer.operating_point import choose_for_faces
+from maskbatch.trainer.outputs import plain, versions, write_json, write_training
+from maskbatch.trainer.plots import check_plots
+from maskbatch.trainer.recipes import RECIPES, Recipe
 from maskbatch.trainer.samples import Samples, fingerprint, load_samples
-from maskbatch.trainer.scenes import analyse_scenes, scene_figures
 
-# findings down to this score make the precision-recall curve; a scan reports from its own threshold on
-_LOW = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetSettings:
-    """`roots`: dataset folders; `splits_file`: a CSV of path, split, cluster, set; `cache`: where cut faces are kept."""
-
-    roots: tuple[Path, ...]
-    splits_file: Path | None = None
-    val_fraction: float = 0.15
-    seed: int = 0
-    cache: Path | None = None
+# fewer faces of a class in annotated scenes than this, and calibration takes all validation faces
+_MIN_CALIBRATION_FACES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What is trained, and on what."""
+    """What is trained, and on what. `balance` None: what the recipe says."""
 
     dataset: DatasetSettings
     recipe: str = "best"
     backbone: str = "mobilenet_v2"
-    base_weights: str = "imagenet"
+    base_weights: str | None = "imagenet"
+    balance: Balance | None = None
 
 
-def train(settings: TrainSettings, fitting: FitSettings, progress: Callable[[int, int, int, float], None]) -> dict:
-    """Trains a classifier into `fitting.out`: `model.keras`, `history.csv`, `report.json`. Returns the report.
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to know: `say(message)`, and `progress(epoch, step, steps, loss)` after each batch."""
 
-    Raises UsageError when the folder holds a model already, DatasetError when a class or a split is empty.
+    say: Callable[[str], None] = lambda message: None
+    progress: Callable[[int, int, int, float], None] = lambda epoch, step, steps, loss: None
+
+
+def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | None = None) -> dict:
+    """Trains and calibrates a classifier into `fitting.out`: `model.keras`, `history.csv`, `report.json`,
+    `model_card.md` and plots. Returns the report.
+
+    `model.keras` appears last, so that a run killed at any point can be resumed. Raises UsageError when the folder holds
+    a model or an unfinished run already, or the run to resume was another one; DatasetError when a class or a split is
+    empty.
     """
-    target = fitting.out / "model.keras"
+    listener, start = listener or Listener(), time.monotonic()
+    check_plots()
+    target, recipe = fitting.out / "model.keras", _recipe(settings)
     if target.exists():
         raise UsageError(f"{target} exists: choose another --out, or remove it first")
-    pictures, samples = _samples(settings.dataset, fitting.out)
+    pictures, groups = load_pictures(settings.dataset)
+    listener.say(f"{len(pictures)} pictures; {groups}")
+    samples = load_samples(pictures, shipped_detector(), settings.dataset.cache or fitting.out / "cache")
+    by_split = _by_split(samples)
+    report = _plan(settings, fitting, recipe) | {"dataset": _dataset(settings, fingerprint(pictures), groups, by_split)}
+    _check_state(report, fitting)
+
+    def build():
+        return build_model(settings.backbone, settings.base_weights, recipe.unit_scale)
+
+    val = by_split["val"]
+    model, epochs = fit(build, by_split["train"], val, recipe, fitting, listener.progress)
+    model, calibration = calibrate(model, calibration_samples(val))
+    whole = fitting.out / "state" / "calibrated.keras"
+    model.save(whole)
+    p_mask, threshold = predict_file(whole, val), ClassifierSettings().threshold
+    report |= {
+        "versions": versions(),
+        "epochs": epochs,
+        "chosen_epoch": chosen_epoch(epochs, recipe),
+        "calibration": asdict(calibration),
+        "model_sha256": weights.sha256(whole),
+        "threshold": threshold,
+        "figures": face_report(val, p_mask, threshold),
+        "operating_point": asdict(choose_for_faces(val.label, p_mask)),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_training(report, val.label, p_mask, fitting.out)
+    whole.replace(target)
+    return report
+
+
+def calibration_samples(val: Samples) -> Samples:
+    """The validation faces that calibration is fitted on: those of annotated scenes, which are what a scan meets, where
+    there are enough of both classes; else all."""
+    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_CALIBRATION_FACES
+    return val.take(val.annotated) if enough else val
+
+
+def _recipe(settings: TrainSettings) -> Recipe:
+    recipe = RECIPES[settings.recipe]
+    return replace(recipe, balance=settings.balance) if settings.balance else recipe
+
+
+def _by_split(samples: Samples) -> dict[str, Samples]:
     by_split = {split: samples.take(samples.split == split) for split in ("train", "val", "test")}
     for split in ("train", "val"):
         if len(np.unique(by_split[split].label)) < 2:
             raise DatasetError(f"the {split} split needs faces of both classes; it has {len(by_split[split])} faces")
-    fitting.out.mkdir(parents=True, exist_ok=True)
-    recipe = RECIPES[settings.recipe]
-    build = lambda: build_model(settings.backbone, settings.base_weights)  # noqa: E731 - called only when not resuming
-    model = fit(build, by_split["train"], by_split["val"], recipe, fitting, progress)
-    model.save(target)
-    report = {
-        "maskbatch": __version__,
-        "python": platform.python_version(),
-        "recipe": settings.recipe,
-        "backbone": settings.backbone,
-        "seed": fitting.seed,
-        "dataset": {"fingerprint": fingerprint(pictures), "faces": {name: len(s) for name, s in by_split.items()}},
-        "model_sha256": weights.sha256(target),
-        "figures": evaluate(target, by_split["val"]),
-    }
-    (fitting.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return report
+    return by_split
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The operating point that is examined: of the detector's score, and of p_mask."""
-
-    detector: float = DetectorSettings().threshold
-    mask: float = ClassifierSettings().threshold
-
-
-def evaluate_dataset(model: Path, settings: DatasetSettings, split: str | None, thresholds: Thresholds) -> dict:
-    """Figures of the classifier at `model` on a dataset, or on one split of it.
-
-    {"faces": what `evaluate` gives, "scenes": {source or "all sources": figures of the whole chain}}; "scenes" is empty
-    where no picture has boxes. Raises DatasetError when there is no face to measure on.
-    """
-    pictures = split_pictures(read_datasets(settings.roots, settings.splits_file), settings.val_fraction, settings.seed)
-    pictures = [picture for picture in pictures if split in (None, picture.split)]
-    if not pictures:
-        raise DatasetError(f"the dataset has no picture in the split {split!r}")
-    device = runtime.choose_device(RuntimeSettings())
-    faces = load_samples(pictures, _detector(device, DetectorSettings()), settings.cache)
-    classify = Classifier(runtime.open_network(runtime.Network(model, model_loader(model)), device))
-    detect = _detector(device, DetectorSettings(threshold=_LOW))
-    sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
-    scenes = {
-        source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))
-        for source in sources
-    }
-    if len(sources) > 1:
-        scenes["all sources"] = [scene for source in sources for scene in scenes[source]]
-    figures = {
-        source: scene_figures(found, thresholds.detector, thresholds.mask).as_dict() for source, found in scenes.items()
-    }
-    return {"faces": evaluate(model, faces, thresholds.mask), "scenes": figures}
-
-
-def evaluate(model: Path, samples: Samples, threshold: float = 0.5) -> dict:
-    """{source or "all sources" or "scenes": {face size: figures}} for the classifier at `model`."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(runtime.Network(model, model_loader(model)), device)
-    p_mask = predict(run, samples)
-    result = {"all sources": np.ones(len(samples), bool)}
-    result |= {str(source): samples.source == source for source in np.unique(samples.source)}
-    if samples.annotated.any():
-        result["scenes"] = samples.annotated
+def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict:
+    """The part of the report that is known before training, and must be the same when a run is resumed."""
     return {
-        name: _as_dicts(figures_by_size(samples.label[k], p_mask[k], samples.size_px[k], threshold))
-        for name, k in result.items()
+        "recipe": recipe.as_dict(),
+        "backbone": settings.backbone,
+        "base_weights": settings.base_weights and Path(settings.base_weights).name,
+        "batch_size": fitting.batch_size,
+        "steps": fitting.steps,
+        "seeds": {"split": settings.dataset.seed, "training": fitting.seed},
     }
 
 
-def _as_dicts(figures: dict[str, FaceFigures]) -> dict[str, dict]:
-    return {size: item.as_dict() for size, item in figures.items()}
+def _dataset(settings: TrainSettings, digest: str, groups: Grouping, by_split: dict[str, Samples]) -> dict:
+    counts = {
+        split: dict(zip(LABELS, np.bincount(samples.label, minlength=2).tolist(), strict=True))
+        for split, samples in by_split.items()
+    }
+    return {
+        "roots": [root.resolve().name for root in settings.dataset.roots],
+        "fingerprint": digest,
+        "files": {
+            "splits": settings.dataset.splits_file and settings.dataset.splits_file.name,
+            "groups": settings.dataset.groups_file and settings.dataset.groups_file.name,
+        },
+        "val_fraction": settings.dataset.val_fraction,
+        "groups": asdict(groups),
+        "faces": counts,
+    }
 
 
-def _samples(settings: DatasetSettings, out: Path) -> tuple[list[Picture], Samples]:
-    pictures = read_datasets(settings.roots, settings.splits_file)
-    pictures = split_pictures(pictures, settings.val_fraction, settings.seed)
-    detect = _detector(runtime.choose_device(RuntimeSettings()), DetectorSettings())
-    return pictures, load_samples(pictures, detect, settings.cache or out / "cache")
-
-
-def _detector(device: runtime.Device, settings: DetectorSettings) -> Detector:
-    return Detector(runtime.open_network(centerface.shipped_network(), device), settings)
+def _check_state(plan: dict, fitting: FitSettings) -> None:
+    """Keeps what the run is about to do, or compares it with what the run to be resumed did."""
+    kept, rows = fitting.out / "state" / "plan.json", fitting.out / "state" / "rows.json"
+    if fitting.resume and kept.is_file():
+        other = json.loads(kept.read_text(encoding="utf-8"))
+        changed = [name for name, value in plain(plan).items() if other.get(name) != value]
+        if changed:
+            raise UsageError(f"cannot resume: {', '.join(changed)} differ from those of the run in {fitting.out}")
+    elif rows.is_file() and not fitting.resume:
+        raise UsageError(f"{fitting.out} holds an unfinished run: add --resume, or choose another --out")
+    else:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(plan, kept)

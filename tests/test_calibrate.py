@@ -1,0 +1,72 @@
+"""Calibration and operating points: known answers, and a model whose last layer carries them."""
+
+import numpy as np
+import pytest
+from trainer_makers import grey_samples, tiny_model
+
+from maskbatch.trainer.batches import evaluation_batches
+from maskbatch.trainer.calibrate import calibrate, fit_calibration, fit_scale, predict_logits
+from maskbatch.trainer.operating_point import choose_for_faces, choose_for_scenes
+from maskbatch.trainer.scenes import Scene
+
+
+def overconfident(factor, shift=0.0, count=8000):
+    """Logits that are `factor` times too large, labels drawn from the true ones, and groups of four."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0.5, 2, count)
+    label = (rng.random(count) < 1 / (1 + np.exp(-true))).astype(int)
+    return true * factor - shift, label, np.arange(count) // 4
+
+
+def test_known_temperature_and_shift_are_found():
+    """Logits made three times too large give a temperature of 3; a shift is found by Platt scaling, and only wanted
+    where there is one."""
+    logit, label, group = overconfident(3.0)
+    found = fit_calibration(logit, label, group)
+    assert found.method == "temperature" and found.temperature == pytest.approx(3, rel=0.05) and found.shift == 0
+    assert found.error_before > 0.08 and found.error_after < 0.02 and found.error_held_out < 0.02
+    assert found.loss_after < found.loss_before
+    logit, label, group = overconfident(2.0, shift=2.0)
+    found = fit_calibration(logit, label, group)
+    assert found.method == "platt" and found.temperature == pytest.approx(2, rel=0.06)
+    assert found.shift == pytest.approx(1, abs=0.1)
+
+
+def test_separable_faces_have_a_finite_scale():
+    """A classifier that makes no error on few faces, or knows nothing, still gets numbers."""
+    scale, shift = fit_scale(np.array([-3.0, -2, 2, 3]), np.array([0, 0, 1, 1]), True)
+    assert 0 < scale < 20 and np.isfinite(shift)
+    scale, _ = fit_scale(np.array([3.0, 2, -2, -3]), np.array([0, 0, 1, 1]), False)
+    assert scale == 0.05
+
+
+def test_calibration_lives_in_the_last_layer(tmp_path):
+    """Afterwards the model gives the calibrated probabilities, and has the layers it had."""
+    samples, model = grey_samples(tmp_path), tiny_model()
+    layers = [layer.name for layer in model.layers]
+    before = predict_logits(model, samples)
+    assert model.get_layer("p_mask").activation.__name__ == "sigmoid"
+    model, found = calibrate(model, samples, method="platt")
+    after = model.predict(evaluation_batches(samples), verbose=0)[:, 0]
+    wanted = 1 / (1 + np.exp(-(before / found.temperature + found.shift)))
+    np.testing.assert_allclose(after, wanted, atol=1e-4)
+    assert [layer.name for layer in model.layers] == layers and found.faces == len(samples)
+
+
+def test_the_operating_point_of_faces():
+    """A threshold between the classes is found; of many equals the one nearest to a half; one class alone has none."""
+    label = np.array([0] * 50 + [1] * 10)
+    chosen = choose_for_faces(label, np.where(label == 1, 0.3, 0.1))
+    assert 0.1 < chosen.mask <= 0.3 and chosen.value == 1 and chosen.detector is None
+    assert choose_for_faces(label, np.where(label == 1, 0.9, 0.1)).mask == 0.5
+    assert np.isnan(choose_for_faces(label[:50], np.zeros(50)).value)
+
+
+def test_the_operating_point_of_scenes():
+    """False faces scored 0.55 and masks of probability 0.3 move both thresholds to where the chain is perfect."""
+    xyxy = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 140, 40]], np.float32)
+    scene = Scene(xyxy[:2], np.array([0, 1]), xyxy, np.array([0.9, 0.8, 0.55]), np.array([0.1, 0.3, 0.1]))
+    chosen = choose_for_scenes([scene] * 3)
+    assert chosen.value == 1 and chosen.detector > 0.55 and 0.1 < chosen.mask <= 0.3
+    empty = Scene(xyxy[:0], np.empty(0, int), xyxy[:0], np.empty(0), np.empty(0))
+    assert np.isnan(choose_for_scenes([empty]).value) and choose_for_scenes([empty]).detector == 0.5
