@@ -20,7 +20,7 @@ from maskbatch.trainer.fit import FitSettings
 from maskbatch.trainer.measure import DatasetSettings
 from maskbatch.trainer.model import load_model
 from maskbatch.trainer.outputs import write_json
-from maskbatch.trainer.train import Listener, TrainSettings, calibration_samples, train
+from maskbatch.trainer.train import Listener, TrainSettings, guide_samples, train
 
 # trains until the second step of the second epoch, then dies as a killed program does
 KILLED = """
@@ -130,10 +130,10 @@ def test_json_has_no_numbers_that_are_none(tmp_path):
 def test_calibration_prefers_annotated_scenes(tmp_path):
     """Faces of scenes are what a scan meets; where there are too few of them, all faces are taken."""
     samples = grey_samples(tmp_path)
-    assert len(calibration_samples(samples)) == len(samples)
+    assert len(guide_samples(samples)) == len(samples)
     many = samples.take(np.tile(np.arange(len(samples)), 20))
     many.annotated[: len(many) // 2] = True
-    assert len(calibration_samples(many)) == len(many) // 2
+    assert len(guide_samples(many)) == len(many) // 2
 
 
 def test_plots_take_any_probabilities(tmp_path):

@@ -24,8 +24,8 @@ from maskbatch.trainer.plots import check_plots
 from maskbatch.trainer.recipes import RECIPES, Recipe
 from maskbatch.trainer.samples import Samples, fingerprint, load_samples
 
-# fewer faces of a class in annotated scenes than this, and calibration takes all validation faces
-_MIN_CALIBRATION_FACES = 50
+# fewer faces of a class in annotated scenes than this, and all validation faces are the guide
+_MIN_GUIDE_FACES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     def build():
         return build_model(settings.backbone, settings.base_weights, recipe.unit_scale)
 
-    val = by_split["val"]
-    model, epochs = fit(build, by_split["train"], val, recipe, fitting, listener.progress)
-    model, calibration = calibrate(model, calibration_samples(val))
+    val, guide = by_split["val"], guide_samples(by_split["val"])
+    model, epochs = fit(build, by_split["train"], guide, recipe, fitting, listener.progress)
+    model, calibration = calibrate(model, guide)
     whole = fitting.out / "state" / "calibrated.keras"
     model.save(whole)
     p_mask, threshold = predict_file(whole, val), ClassifierSettings().threshold
@@ -92,10 +92,10 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     return report
 
 
-def calibration_samples(val: Samples) -> Samples:
-    """The validation faces that calibration is fitted on: those of annotated scenes, which are what a scan meets, where
-    there are enough of both classes; else all."""
-    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_CALIBRATION_FACES
+def guide_samples(val: Samples) -> Samples:
+    """The validation faces that epochs are compared on and calibration is fitted on: those of annotated scenes, which are
+    what a scan meets, where there are enough of both classes; else all."""
+    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_GUIDE_FACES
     return val.take(val.annotated) if enough else val
 
 
