@@ -216,6 +216,9 @@ def report(folder: Path, threshold: float) -> None:
               "near-duplicates, found by perceptual hash.")  # fmt: skip
 @click.option("--balance", type=click.Choice(["weights", "oversample", "none"]),
               help="Rarer faces count more in the loss, or are drawn more often; default: the recipe's.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(1), metavar="N",
+              help="Stop after N epochs of the last phase without a better validation loss, and keep the best epoch. "
+              "Default: the recipe's; both run all epochs and keep the last.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: as many as the faces fill.")
 @click.option(
@@ -234,7 +237,7 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
         dataset = DatasetSettings(datasets, options["splits"], options["groups"], seed=options["seed"],
                                   cache=options["cache"])  # fmt: skip
         settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"],
-                                 options["balance"])  # fmt: skip
+                                 options["balance"], options["patience"])  # fmt: skip
         fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
                               resume=options["resume"])  # fmt: skip
         with terminal.epochs() as progress:

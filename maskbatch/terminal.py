@@ -90,11 +90,10 @@ class Terminal:
         console.print(f"reports in {out}", soft_wrap=True, highlight=False)
 
     def figures(self, figures: dict) -> None:
-        """A classifier's figures by source and face size."""
+        """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""
         from rich.console import Console
-        from rich.table import Table
 
-        table = Table("on", "face px", "faces", "balanced accuracy", "95 %", "accuracy", "ROC area", "ECE")
+        table = _table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
         for name, by_size in figures.items():
             for size, item in by_size.items():
                 if item["faces"]:
@@ -104,39 +103,27 @@ class Terminal:
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
         Console().print(table)
 
-    def detector(self, figures: dict, chosen: float) -> None:
-        """A detector's figures by source, before (alpha 0) and after fine-tuning; the chosen alpha has a star."""
-        from rich.console import Console
-        from rich.table import Table
-
-        sizes = list(next(iter(figures[0.0].values()))["recall_by_size"])
-        table = Table("alpha", "scenes", "faces", "AP50", "AP40", "false/picture", *(f"recall {size} px" for size in sizes))
-        for alpha, by_source in figures.items():
-            for source, item in by_source.items():
-                values = [item[key] for key in ("faces", "ap50", "ap40", "false_faces")]
-                name = f"{alpha:.2f}{' *' if alpha == chosen else ''}"
-                table.add_row(name, source, *map(_shown, [*values, *item["recall_by_size"].values()]))
-        Console().print(table)
-
     def scenes(self, figures: dict) -> None:
-        """The whole chain's figures by source; pairs are without and with a mask."""
+        """The whole chain's figures, a column for each source; pairs are without and with a mask."""
         from rich.console import Console
-        from rich.table import Table
 
         if not figures:
             return
-        names = {"pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "AP40", "class_ap50": "class AP50",
-                 "class_ap40": "AP40", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1",
-                 "false_faces": "false/picture", "total_rate_error": "rate error"}  # fmt: skip
-        table = Table("scenes", *names.values())
-        for source, item in figures.items():
-            table.add_row(source, *(_shown(item[key]) for key in names))
+        names = {"pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "face AP40",
+                 "class_ap50": "class AP50", "class_ap40": "class AP40", "precision": "precision", "recall": "recall",
+                 "f1": "F1", "macro_f1": "macro F1", "false_faces": "false faces a picture",
+                 "rate_error": "rate error a picture", "total_rate_error": "rate error of all"}  # fmt: skip
+        table = _table("whole chain", *figures)
+        for key, name in names.items():
+            table.add_row(name, *(_shown(item[key]) for item in figures.values()))
         console = Console()
         console.print(table)
         for source, item in figures.items():
             if (third := item["worn_incorrectly"])["faces"]:
-                console.print(f"{source}: of {third['faces']} masks worn incorrectly {third['found']} were found, "
-                              f"{third['with_mask']} of them labelled with_mask", highlight=False)  # fmt: skip
+                words = f"{third['found']} were found, {third['with_mask']} of them labelled with_mask"
+                console.print(
+                    f"{source}: of {third['faces']} masks worn incorrectly {words}", highlight=False, soft_wrap=True
+                )
 
     def operating_point(self, chosen: dict) -> None:
         """The thresholds that were chosen, and for what."""
@@ -147,6 +134,17 @@ class Terminal:
             Console().print(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
                             f"{point['value']:.4f}; a little too good on the pictures it was chosen on)",
                             highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def _table(*columns: str):
+    """A table whose cells are never cut, however narrow the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True, overflow="ignore")
+    return table
 
 
 def _shown(value: object) -> str:

@@ -93,6 +93,19 @@ def test_a_run_leaves_model_plots_report_and_card(tmp_path, tiny):
     assert said == ["12 pictures; 0 groups of 0 pictures by perceptual hash"]
 
 
+def test_patience_and_balance_override_the_recipe(tmp_path, tiny):
+    """What is asked for is done, and stands in the report and in the card's command."""
+    root = class_folders(tmp_path / "faces")
+    arguments = ["train", str(root), "--out", str(tmp_path / "out"), "--steps", "1", "--batch-size", "4", "--seed", "1"]
+    result = CliRunner().invoke(main, [*arguments, "--balance", "none", "--patience", "2"])
+    assert result.exit_code == 0, result.output
+    kept = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (kept["recipe"]["balance"], kept["recipe"]["patience"]) == ("none", 2)
+    best = min(kept["epochs"], key=lambda row: row["val_loss"])
+    assert kept["chosen_epoch"] == best["epoch"]
+    assert "--balance none --patience 2" in (tmp_path / "out" / "model_card.md").read_text()
+
+
 def test_missing_plot_packages_are_named_before_the_training(tmp_path, monkeypatch):
     """Nobody trains for an hour to learn that matplotlib is missing."""
     monkeypatch.setitem(sys.modules, "seaborn", None)
@@ -114,7 +127,7 @@ def test_evaluate_chooses_thresholds_and_writes_them(tmp_path, make):
     assert "of 1 masks worn incorrectly 0 were found" in result.output
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert 0 < written["operating_point"]["faces"]["mask"] < 1
-    assert written["operating_point"]["scenes"]["maximises"] == "macro-F1"
+    assert written["operating_point"]["scenes of scenes"]["maximises"] == "macro-F1"
     assert written["scenes"]["scenes"]["worn_incorrectly"] == {"faces": 1, "found": 0, "with_mask": 0}
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 0
     wrong = CliRunner().invoke(main, ["evaluate", *arguments, "--threshold", "some"])

@@ -72,6 +72,7 @@ def test_split_is_repeatable_and_follows_the_splits_file(tmp_path):
     draw = lambda seed: [p.split for p in split_pictures(pictures, 0.3, seed)]  # noqa: E731
     assert draw(1) == draw(1) != draw(2)
     assert draw(1).count("val") == 12
+    assert [p.split for p in split_pictures(pictures, 0.3, 1) if p.label[0]].count("val") == 6
     rows = [f"faces/{p.parent.name}/{p.name},{'val' if p.stem == '3' else 'train'},g{i}" for i, p in
             enumerate(sorted(root.rglob("*.png")))]  # fmt: skip
     (tmp_path / "splits.csv").write_text("path,split,cluster\n" + "\n".join(rows))
@@ -121,6 +122,15 @@ def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
         np.testing.assert_array_equal(changed, again)
         height, width = changed.shape[:2]
         assert box[2] - box[0] > 0 and box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 20), (64, 48)])
+def test_film_leaves_a_picture_of_its_size(size):
+    """Any size, odd ones too, comes back as itself with the loss of a video; the same for the same seed."""
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    once, again = (augment.film(image, np.random.default_rng(3)) for _ in range(2))
+    assert once.shape == image.shape and once.dtype == np.uint8
+    np.testing.assert_array_equal(once, again)
 
 
 def batches(samples, epoch=0, **changes):

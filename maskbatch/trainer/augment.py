@@ -5,7 +5,9 @@ xyxy (4,) float32. The crop itself is cut afterwards by `classifier.cut_crop`, a
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 
@@ -25,7 +27,10 @@ def recorded(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> t
         image = blur(image, xyxy, rng)
     if rng.random() < 0.4:
         image = noise(image, rng)
-    if rng.random() < 0.6:
+    how = rng.random()
+    if how < 0.2:
+        image = film(image, rng)
+    elif how < 0.65:
         image = compress(image, rng)
     return image, jitter(xyxy, rng)
 
@@ -121,6 +126,22 @@ def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     framed = cv2.copyMakeBorder(image, int(top), 0, int(left), 0, cv2.BORDER_REPLICATE)
     _, jpeg = cv2.imencode(".jpg", framed, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 96))])
     return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[top:, left:]
+
+
+def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """H.264 at a constant rate factor of 20 to 40, as one frame of a video: halved colour, blocks and their smoothing."""
+    height, width = image.shape[:2]
+    # the format wants even sides
+    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuv420p"
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+    encoder.options = {"crf": str(rng.integers(20, 41)), "preset": "ultrafast", "tune": "zerolatency"}
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(even, format="rgb24")), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    return frames[0].to_ndarray(format="rgb24")[:height, :width]
 
 
 def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -74,6 +74,7 @@ def _command(report: dict) -> str:
         "backbone": report["backbone"],
         "base-weights": report["base_weights"],
         "balance": report["recipe"]["balance"],
+        **({"patience": report["recipe"]["patience"]} if report["recipe"]["patience"] else {}),
         "batch-size": report["batch_size"],
         "seed": report["seeds"]["training"],
     }

@@ -46,15 +46,22 @@ def read_datasets(roots: Sequence[Path], splits_file: Path | None = None) -> lis
 
 
 def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) -> list[Picture]:
-    """The pictures with every empty split filled in: whole groups drawn for `val`, the rest `train`; a group of which
-    some pictures have a split already goes there.
+    """The pictures with every empty split filled in: whole groups drawn for `val`, the rest `train`; each source and class
+    has its share. A group of which some pictures have a split already goes there.
 
     The same seed and pictures give the same split.
     """
     given = {picture.group: picture.split for picture in pictures if picture.split}
-    groups = sorted({picture.group for picture in pictures} - set(given))
-    order = np.random.default_rng(seed).permutation(len(groups))
-    drawn = {groups[i] for i in order[: round(len(groups) * val_fraction)]}
+    kinds = {}  # of each group: its source and its labels, of which both splits should have their share
+    for picture in pictures:
+        source, labels = kinds.get(picture.group, (picture.source, frozenset()))
+        kinds[picture.group] = source, labels | set(picture.label.tolist())
+    groups = sorted(set(kinds) - set(given))
+    shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    shuffled.sort(key=lambda group: (kinds[group][0], sorted(kinds[group][1])))
+    # every so many-th of the groups in order of kind
+    count = np.floor(np.arange(len(groups) + 1) * val_fraction + 0.5)
+    drawn = {group for group, step in zip(shuffled, np.diff(count), strict=True) if step}
     splits = given | {group: "val" if group in drawn else "train" for group in groups}
     return [picture if picture.split else replace(picture, split=splits[picture.group]) for picture in pictures]
 

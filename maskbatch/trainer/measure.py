@@ -64,8 +64,8 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     """Figures of the classifier at `model` on a dataset, or on one split of it.
 
     {"faces": what `face_report` gives, "scenes": {source or "all sources": figures of the whole chain},
-    "operating_point": {"faces": ..., "scenes": ...} where one is chosen}; "scenes" is empty where no picture has boxes.
-    Raises DatasetError when there is no face to measure on.
+    "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}; "scenes" is empty where no picture has
+    boxes. Raises DatasetError when there is no face to measure on.
     """
     if evaluation.split is None:  # every picture is measured, so no split needs to be made
         pictures = read_datasets(settings.roots, settings.splits_file)
@@ -82,9 +82,9 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     if evaluation.choose:
         report["operating_point"] = {"faces": asdict(choose_for_faces(samples.label, p_mask))}
         of_faces = Thresholds(mask=report["operating_point"]["faces"]["mask"])
-        if scenes:
-            chosen = choose_for_scenes(list(scenes.values())[-1])
-            report["operating_point"]["scenes"] = asdict(chosen)
+        for source, found in scenes.items():  # the last is all of them, or the only one
+            chosen = choose_for_scenes(found)
+            report["operating_point"][f"scenes of {source}"] = asdict(chosen)
             of_scenes = Thresholds(chosen.detector, chosen.mask)
     report["thresholds"] = {"faces": of_faces.mask, "scenes": asdict(of_scenes)}
     report["faces"] = face_report(samples, p_mask, of_faces.mask)

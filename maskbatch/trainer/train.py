@@ -1,7 +1,6 @@
 """`maskbatch train` as a function: datasets in; a calibrated model, its figures, plots and card out."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,13 +29,14 @@ _MIN_GUIDE_FACES = 50
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What is trained, and on what. `balance` None: what the recipe says."""
+    """What is trained, and on what. `balance`, `patience` None: what the recipe says."""
 
     dataset: DatasetSettings
     recipe: str = "best"
     backbone: str = "mobilenet_v2"
     base_weights: str | None = "imagenet"
     balance: Balance | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     a model or an unfinished run already, or the run to resume was another one; DatasetError when a class or a split is
     empty.
     """
-    listener, start = listener or Listener(), time.monotonic()
+    listener = listener or Listener()
     check_plots()
     target, recipe = fitting.out / "model.keras", _recipe(settings)
     if target.exists():
@@ -70,26 +70,28 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     def build():
         return build_model(settings.backbone, settings.base_weights, recipe.unit_scale)
 
-    val, guide = by_split["val"], guide_samples(by_split["val"])
+    guide = guide_samples(by_split["val"])
     model, epochs = fit(build, by_split["train"], guide, recipe, fitting, listener.progress)
+    report |= {"versions": versions(), "epochs": epochs, "chosen_epoch": chosen_epoch(epochs, recipe)}
+    _finish(model, guide, by_split["val"], report, fitting.out)
+    return report
+
+
+def _finish(model, guide: Samples, val: Samples, report: dict, out: Path) -> None:
+    """Calibrates on `guide`, measures on `val` and writes everything; `report` gets what was found."""
     model, calibration = calibrate(model, guide)
-    whole = fitting.out / "state" / "calibrated.keras"
+    whole = out / "state" / "calibrated.keras"
     model.save(whole)
     p_mask, threshold = predict_file(whole, val), ClassifierSettings().threshold
     report |= {
-        "versions": versions(),
-        "epochs": epochs,
-        "chosen_epoch": chosen_epoch(epochs, recipe),
         "calibration": asdict(calibration),
         "model_sha256": weights.sha256(whole),
         "threshold": threshold,
         "figures": face_report(val, p_mask, threshold),
         "operating_point": asdict(choose_for_faces(val.label, p_mask)),
-        "seconds": round(time.monotonic() - start, 1),
     }
-    write_training(report, val.label, p_mask, fitting.out)
-    whole.replace(target)
-    return report
+    write_training(report, val.label, p_mask, out)
+    whole.replace(out / "model.keras")
 
 
 def guide_samples(val: Samples) -> Samples:
@@ -100,8 +102,8 @@ def guide_samples(val: Samples) -> Samples:
 
 
 def _recipe(settings: TrainSettings) -> Recipe:
-    recipe = RECIPES[settings.recipe]
-    return replace(recipe, balance=settings.balance) if settings.balance else recipe
+    changed = {"balance": settings.balance, "patience": settings.patience}
+    return replace(RECIPES[settings.recipe], **{name: value for name, value in changed.items() if value is not None})
 
 
 def _by_split(samples: Samples) -> dict[str, Samples]:
