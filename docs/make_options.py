@@ -1,6 +1,6 @@
 """Writes the option tables into README.md from the commands themselves; with --check, fails where they differ.
 
-    python docs/make_options.py [--check]
+python docs/make_options.py [--check]
 """
 
 import re
@@ -13,14 +13,16 @@ from maskbatch.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -->"
-COMMANDS = ("scan", "video", "report", "train", "evaluate", "doctor")
+COMMANDS = ("scan", "video", "report", "train", "evaluate", "train-detector", "doctor")
 
 
 def option_rows(command: click.Command) -> list[str]:
     """A table row for each option of a command."""
     context = click.Context(command, info_name=command.name)
     records = [option.get_help_record(context) for option in command.params if isinstance(option, click.Option)]
-    return [f"| `{names.replace('|', chr(92) + '|')}` | {text.replace('|', chr(92) + '|')} |" for names, text in records]
+    return [
+        f"| `{names.replace('|', chr(92) + '|')}` | {text.replace('|', chr(92) + '|')} |" for names, text in records
+    ]
 
 
 def tables() -> str:
@@ -28,10 +30,13 @@ def tables() -> str:
     parts, seen = [], set()
     for name in COMMANDS:
         command = main.commands[name]
-        arguments = " ".join(p.make_metavar(click.Context(command)) for p in command.params if p.param_type_name == "argument")
+        given = [item for item in command.params if isinstance(item, click.Argument)]
+        arguments = " ".join(item.make_metavar(click.Context(command)) for item in given)
         rows = [row for row in option_rows(command) if name != "video" or row not in seen]
         seen.update(rows)
-        parts.append(f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n")
+        parts.append(
+            f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n"
+        )
         if rows:
             more = "All options of `scan`, and:\n\n" if name == "video" else ""
             parts.append(more + "| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
