@@ -249,9 +249,11 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
                 type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
 @click.option("--out", type=_PATH, required=True, help="Folder for the weights, their history and their report.")
-@click.option("--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw.")
+@click.option(
+    "--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw."
+)
 @click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
-              help="A source whose boxes do not go around the face; there the original detector's own are learnt.")  # fmt: skip
+              help="A source whose boxes do not go around the face: the original detector's are learnt.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0, 1), help="How much of the fine-tuning to take: 0 is the original. "
               "Default: what is best on the validation scenes without loss to any source.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)

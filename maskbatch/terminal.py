@@ -125,6 +125,20 @@ class Terminal:
                     f"{source}: of {third['faces']} masks worn incorrectly {words}", highlight=False, soft_wrap=True
                 )
 
+    def detector(self, figures: dict, chosen: float) -> None:
+        """A detector's figures by source, for each share (alpha) of the fine-tuning; 0 is before, the chosen one has a
+        star. Recall is by face size in pixels."""
+        from rich.console import Console
+
+        sizes = list(next(iter(figures[0.0].values()))["recall_by_size"])
+        table = _table("alpha", "scenes", "AP50", "AP40", "false", *sizes)
+        for alpha, by_source in figures.items():
+            for source, item in by_source.items():
+                values = [item[key] for key in ("ap50", "ap40", "false_faces")]
+                name = f"{alpha:.2f}{' *' if alpha == chosen else ''}"
+                table.add_row(name, source, *map(_shown, [*values, *item["recall_by_size"].values()]))
+        Console().print(table)
+
     def operating_point(self, chosen: dict) -> None:
         """The thresholds that were chosen, and for what."""
         from rich.console import Console
