@@ -166,8 +166,9 @@ def test_the_output_folder_inside_the_input_is_not_scanned(tmp_path):
         assert [row["source"] for row in rows(tmp_path / "out" / "files.csv")] == ["photo.png"]
 
 
-def test_wrong_use_stops_at_once_with_one_sentence(tmp_path):
+def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
     """Missing paths, options that cannot be, and folders that are no place to write to are usage errors: exit code 2."""
+    monkeypatch.chdir(tmp_path)
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
     (tmp_path / "file").touch()
