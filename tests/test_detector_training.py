@@ -34,7 +34,8 @@ def faces_at(*boxes, score=None, landmarks=np.nan):
     count = len(boxes)
     score = np.ones(count) if score is None else np.array(score)
     points = np.full((count, 5, 2), landmarks, np.float32)
-    return SceneFaces(np.array(boxes, np.float32).reshape(count, 4), points, score.astype(np.float32))
+    xyxy = np.array(boxes, np.float32).reshape(count, 4)
+    return SceneFaces(xyxy, points, score.astype(np.float32), (xyxy[:, :2] + xyxy[:, 2:]) / 2)
 
 
 def found_at(*boxes, score=0.9):
@@ -123,6 +124,7 @@ def test_annotated_faces_take_the_landmarks_and_others_the_score(tmp_path):
     faces = load_scenes([picture_with(tmp_path)], detect)[0].faces
     np.testing.assert_allclose(faces.score, [1, 1, 0.8, 0], atol=1e-6)
     np.testing.assert_allclose(faces.landmarks[0], np.full((5, 2), [25, 30]))
+    np.testing.assert_allclose(faces.peak, [[25, 30], [80, 20], [20, 70], [87.5, 67.5]])
     assert np.isnan(faces.landmarks[1]).all()
 
 
@@ -166,10 +168,11 @@ def test_faces_cut_off_or_too_small_are_left_out_of_the_loss():
 def test_a_flip_swaps_left_and_right_landmarks():
     """Mirrored, the left eye is still the one further left."""
     points = np.array([[[10, 10], [20, 10], [15, 15], [11, 20], [19, 20]]], np.float32)
-    faces = SceneFaces(np.array([[5, 5, 25, 25]], np.float32), points, np.ones(1, np.float32))
+    faces = SceneFaces(np.array([[5, 5, 25, 25]], np.float32), points, np.ones(1, np.float32), points[:, 2])
     for seed in range(4):
         _, flipped = flip(np.zeros((64, 64, 3), np.uint8), faces, np.random.default_rng(seed))
         assert flipped.landmarks[0, 0, 0] < flipped.landmarks[0, 1, 0]
+        np.testing.assert_array_equal(flipped.peak, flipped.landmarks[:, 2])
         assert flipped.xyxy[0].tolist() in ([5, 5, 25, 25], [39, 5, 59, 25])
 
 

@@ -4,6 +4,7 @@ Functions over arrays; every random choice is `rng`'s. A view is an image (S, S,
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -90,8 +91,9 @@ def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View
     xyxy = faces.xyxy[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32) + np.array(
         [width, 0, width, 0], np.float32
     )
-    landmarks = faces.landmarks[:, _MIRRORED] * np.array([-1, 1], np.float32) + np.array([width, 0], np.float32)
-    return np.ascontiguousarray(image[:, ::-1]), SceneFaces(xyxy, landmarks, faces.score)
+    sign, shift = np.array([-1, 1], np.float32), np.array([width, 0], np.float32)
+    landmarks, peak = faces.landmarks[:, _MIRRORED] * sign + shift, faces.peak * sign + shift
+    return np.ascontiguousarray(image[:, ::-1]), SceneFaces(xyxy, landmarks, faces.score, peak)
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -121,10 +123,9 @@ def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
     """The faces in a view; 0 as score where half or more of the face is cut off, or where it is too small."""
     inside = boxes.clip(faces.xyxy, side_px, side_px)
     shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
-    centre = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2
     whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
-    whole &= ((centre >= 0) & (centre < side_px)).all(axis=1)
-    faces = SceneFaces(faces.xyxy, faces.landmarks, np.where(whole, faces.score, 0).astype(np.float32))
+    whole &= ((faces.peak >= 0) & (faces.peak < side_px)).all(axis=1)
+    faces = replace(faces, score=np.where(whole, faces.score, 0).astype(np.float32))
     return faces.take(shown > 0)
 
 
@@ -135,5 +136,5 @@ def _tiled(parts: Sequence[View], side_px: int) -> View:
     for i, (_, faces) in enumerate(parts):
         ended = np.where(faces.score[:, None] > 0, faces.xyxy, boxes.clip(faces.xyxy, side_px, side_px))
         shift = (side_px * (i % 2), side_px * (i // 2))
-        moved.append(SceneFaces(ended, faces.landmarks, faces.score).moved(1.0, shift))
+        moved.append(replace(faces, xyxy=ended).moved(1.0, shift))
     return np.concatenate(rows), SceneFaces.concatenate(moved)
