@@ -25,6 +25,12 @@ def option_rows(command: click.Command) -> list[str]:
     ]
 
 
+def missing() -> str:
+    """What `scan` has and `video` has not, in words."""
+    names = [{item.opts[-1] for item in main.commands[name].params} for name in ("scan", "video")]
+    return " but " + " and ".join(f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--"))
+
+
 def tables() -> str:
     """All tables as Markdown; `video` has what `scan` has, so only its own options are listed."""
     parts, seen = [], set()
@@ -38,7 +44,7 @@ def tables() -> str:
             f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n"
         )
         if rows:
-            more = "All options of `scan`, and:\n\n" if name == "video" else ""
+            more = f"All options of `scan`{missing()}, and:\n\n" if name == "video" else ""
             parts.append(more + "| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 

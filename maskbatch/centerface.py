@@ -73,4 +73,4 @@ def shipped_network(name: str = "centerface") -> Network:
         network.load_weights(path)
         return network
 
-    return Network(path, load)
+    return Network("centerface", path, load)

@@ -1,8 +1,8 @@
 """The command line. The only file with click; it maps errors to exit codes and imports late, so that
 `maskbatch --help` answers at once."""
 
+import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,10 +37,10 @@ class _Group(click.Group):
         except MaskbatchError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
-            name = f" {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}{name}") from error
+            name = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{name}{error.strerror or error}") from error
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            click.echo("interrupted; the reports show what was done until here", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
 
@@ -144,21 +144,23 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
     """The job of `scan` and `video`."""
     settings = _scan_settings(options)
     with open_terminal(options["quiet"], options["log_file"]) as terminal:
-        from maskbatch.engine import Engine, check_out, prepare_out
+        from maskbatch.engine import Engine
         from maskbatch.media.sources import find_sources
+        from maskbatch.outputs import check_inputs, check_out, prepare_out
 
         overwrite = options["if_exists"] == "overwrite"
+        check_out(out, overwrite)
+        terminal.say("looking for photos and videos")
         sources = find_sources(paths, exclude=out, limit=limit)
         if not sources:
-            raise UsageError(f"no photo or video in {', '.join(map(str, paths))}")
-        check_out(out, overwrite)
+            raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
+        check_inputs(out, (source.path for source in sources))
         engine = Engine(settings)
-        prepare_out(out)
+        prepare_out(out, overwrite)
         terminal.say(f"{len(sources)} {'file' if len(sources) == 1 else 'files'}, {engine.device.description}")
-        start = time.monotonic()
-        with terminal.progress(sources) as on_batch:
-            summary = engine.scan(sources, out, on_batch)
-        terminal.table(summary, out, time.monotonic() - start)
+        with terminal.progress(sources, settings.sampling) as on_batch:
+            summary = engine.scan(sources, out, paths, on_batch)
+        terminal.table(summary, out)
     if summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)
 
@@ -170,8 +172,10 @@ def _scan_settings(options: dict) -> ScanSettings:
         raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
     if options["det_size"] % 32:
         raise UsageError(f"--det-size must be a multiple of 32, such as {round(options['det_size'] / 32) * 32}")
-    device, number = options["device"], options["device"].partition(":")[2]
-    if device not in ("auto", "cpu", "gpu") and not (device.startswith("gpu:") and number.isdigit()):
+    if options["every"] != 1 and options["sample_fps"]:
+        raise UsageError("--every and --sample-fps are two ways to say one thing: give one of them")
+    device = options["device"]
+    if device not in ("auto", "cpu", "gpu") and not re.fullmatch(r"gpu:\d{1,3}", device, re.ASCII):
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
@@ -185,18 +189,19 @@ def _scan_settings(options: dict) -> ScanSettings:
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True,
-              help="A face counts as masked from this probability on.")  # fmt: skip
-def report(folder: Path, threshold: float) -> None:
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Another threshold; default: the one the folder has.")
+def report(folder: Path, threshold: float | None) -> None:
     """Write the CSV reports of a scan again, maybe with another threshold; nothing is analysed again."""
-    from maskbatch.config import ReportSettings
-    from maskbatch.report import write_reports
+    from maskbatch.engine import report_again
 
     if not (folder / ".state").is_dir():
         raise UsageError(f"{folder} is not the output folder of a scan")
-    start = time.monotonic()
-    summary = write_reports(folder, ReportSettings(threshold=threshold))
-    Terminal(sys.stderr, quiet=False).table(summary, folder, time.monotonic() - start)
+    summary, finished = report_again(folder, threshold)
+    Terminal(sys.stderr, quiet=False).table(summary, folder)
+    if not finished:
+        click.echo("this scan was interrupted: these are the files it had done", err=True)
+    if not finished or summary.failed or summary.partial:
+        click.get_current_context().exit(EXIT_SOME_FAILED)
 
 
 @main.command()

@@ -50,4 +50,5 @@ def _weights(name: str) -> Finding:
         path = weights.find(name)
     except MaskbatchError as error:
         return Finding(f"weights {name}", False, str(error))
-    return Finding(f"weights {name}", True, f"{path}, checksum as recorded")
+    shipped = weights.SHIPPED[name]
+    return Finding(f"weights {name}", True, f"{path}, checksum as recorded; {shipped.licence}")

@@ -1,9 +1,7 @@
 """Runs a scan: shards through the pipeline into sinks, one after the other, then the reports."""
 
-import json
 import logging
 import platform
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +18,7 @@ from maskbatch.detector import Detector
 from maskbatch.errors import UsageError
 from maskbatch.media.loader import load
 from maskbatch.media.sources import make_shards
+from maskbatch.outputs import read_run, write_run
 from maskbatch.pipeline import Stages, analyse
 from maskbatch.report import Summary, write_reports
 from maskbatch.sinks import open_sinks
@@ -29,7 +28,7 @@ from maskbatch.trainer.model import model_loader
 log = logging.getLogger(__name__)
 
 OnBatch = Callable[[Batch], None]
-_WRITTEN = ("annotated", "crops", ".state", "faces.csv", "files.csv", "summary.csv", "run.json")
+_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
 
 
 class Engine:
@@ -42,18 +41,28 @@ class Engine:
         self._classifier_path = classifier_path(settings.classifier.model)
         precision = settings.runtime.precision
         faces = centerface.shipped_network()
-        masks = runtime.Network(self._classifier_path, model_loader(self._classifier_path))
+        masks = runtime.Network("mask", self._classifier_path, model_loader(self._classifier_path))
         self._detect = Detector(runtime.open_network(faces, self.device, precision), settings.detector)
         self._classify = Classifier(runtime.open_network(masks, self.device, precision))
 
-    def scan(self, sources: Sequence[Source], out: Path, on_batch: OnBatch = lambda _: None) -> Summary:
-        """Scans the sources into the folder `out` and writes its reports. Raises OSError when `out` cannot be written."""
-        started, start = datetime.now(timezone.utc), time.monotonic()
-        for shard in make_shards(sources):
-            self.run_shard(shard, out, on_batch)
-        summary = write_reports(out, ReportSettings(threshold=self.settings.classifier.threshold))
-        timing = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - start, 2)}
-        self._write_run(out, timing, summary)
+    def scan(
+        self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = (), on_batch: OnBatch = lambda _: None
+    ) -> Summary:
+        """Scans the sources into the folder `out` and writes its reports; `inputs` are the paths the user gave.
+
+        A run that is interrupted, or fails, leaves reports of the shards it finished and a `run.json` whose `finished`
+        is null. Raises OSError when `out` cannot be written.
+        """
+        report, start = ReportSettings(threshold=self.settings.classifier.threshold), time.monotonic()
+        record = self._record(inputs) | {"files": len(sources), "report": asdict(report)}
+        write_run(out, record)
+        try:
+            for shard in make_shards(sources):
+                self.run_shard(shard, out, on_batch)
+            record["finished"] = _now()
+        finally:
+            summary = write_reports(out, report)
+            write_run(out, record | {"seconds": round(time.monotonic() - start, 2), "summary": asdict(summary)})
         return summary
 
     def run_shard(self, shard: Shard, out: Path, on_batch: OnBatch) -> None:
@@ -67,27 +76,55 @@ class Engine:
                 _log_ended(batch, shard)
                 on_batch(batch)
 
-    def _write_run(self, out: Path, timing: dict, summary: Summary) -> None:
-        """`run.json`: what an auditor needs to know to get these numbers again."""
+    def _record(self, inputs: Sequence[Path]) -> dict:
+        """What is known before the first file."""
         settings = asdict(self.settings)
         settings["output"]["save"] = sorted(settings["output"]["save"])
-        record = {
+        return {
             "maskbatch": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: version(name) for name in ("tensorflow", "openvino", "opencv-python", "av", "numpy")},
+            "packages": {name: version(name) for name in _PACKAGES},
             "device": self.device.description,
             "weights": {
                 "detector": {"file": "centerface.weights.h5", "sha256": weights.SHIPPED["centerface"].sha256},
                 "classifier": {"file": self._classifier_path.name, "sha256": weights.sha256(self._classifier_path)},
             },
+            "inputs": [str(path.absolute()) for path in inputs],
             "settings": settings,
-            "timing": timing,
-            "summary": asdict(summary),
+            "started": _now(),
+            "finished": None,
         }
-        partial = out / ".run.json.part"
-        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(out / "run.json")
+
+
+def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:
+    """Writes the reports of the scan in `out` again, at its own threshold or another one, which `run.json` then names.
+
+    Returns the summary and whether the scan had finished. Raises MaskbatchError when `out` holds no scan.
+    """
+    record = read_run(out)
+    settings = ReportSettings(**record["report"])
+    if threshold is not None:
+        settings = ReportSettings(threshold, settings.min_track_s)
+    summary = write_reports(out, settings)
+    write_run(out, record | {"report": asdict(settings), "summary": asdict(summary)})
+    return summary, record["finished"] is not None
+
+
+def classifier_path(model: str) -> Path:
+    """The file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
+    names = [name for name, shipped in weights.SHIPPED.items() if "with_mask" in shipped.labels]
+    if model in names:
+        return weights.find(model)
+    if not Path(model).is_file():
+        raise UsageError(
+            f"there is no model {model!r}: give a .keras file, or the name of a shipped one: {', '.join(names)}"
+        )
+    return Path(model)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _log_ended(batch: Batch, shard: Shard) -> None:
@@ -95,39 +132,3 @@ def _log_ended(batch: Batch, shard: Shard) -> None:
     names = {source.id: source.name for source in shard.sources}
     for ended in batch.frames.ended:
         log.info("%s: %s, %d frames analysed", names[ended.source_id], ended.error or "ok", ended.frames_analysed)
-
-
-def classifier_path(model: str) -> Path:
-    """The file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
-    if model in weights.SHIPPED:
-        return weights.find(model)
-    if not Path(model).is_file():
-        raise UsageError(f"there is no model {model!r}: give a .keras file, or one of {', '.join(weights.SHIPPED)}")
-    return Path(model)
-
-
-def check_out(out: Path, overwrite: bool) -> None:
-    """Whether a scan may write to `out`; touches nothing. Raises UsageError when it holds something already."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: give a folder with --out")
-    earlier = _earlier(out)
-    if earlier and not (out / ".state").is_dir():
-        raise UsageError(
-            f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out"
-        )
-    if earlier and not overwrite:
-        raise UsageError(f"{out} holds an earlier scan: choose another --out, or replace it with --if-exists overwrite")
-
-
-def prepare_out(out: Path) -> None:
-    """Makes the output folder; what an earlier scan wrote there is removed, and nothing else. Raises UsageError."""
-    try:
-        for path in _earlier(out):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (out / ".state").mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror}. Choose another folder with --out") from error
-
-
-def _earlier(out: Path) -> list[Path]:
-    return [out / name for name in _WRITTEN if (out / name).exists()]

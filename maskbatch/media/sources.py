@@ -82,7 +82,9 @@ class _Walk:
     def _folder(self, folder: Path) -> Iterator[tuple[Path, str]]:
         if not self._is_new(folder):
             return
-        if folder.resolve() == self._exclude or _is_output(folder):
+        if folder.resolve() == self._exclude:
+            return
+        if _is_output(folder):
             _log.warning("%s is an output folder of maskbatch; skipped", folder)
             return
         try:
@@ -97,17 +99,18 @@ class _Walk:
     def _entry(self, path: Path) -> Iterator[tuple[Path, str]]:
         try:
             mode = path.stat().st_mode
-        except OSError as error:  # a dangling link, or one that leads to itself
-            _log.warning("cannot read %s: %s; skipped", path, error.strerror or error)
-            return
+        except OSError:  # a dangling link, or one that leads to itself: what cannot be read gets its row, too
+            mode = stat.S_IFREG
         if stat.S_ISDIR(mode):
             yield from self._folder(path)
-        elif stat.S_ISREG(mode) and (kind := kind_by_name(path)) and self._is_new(path):
+        elif not stat.S_ISREG(mode):
+            _log.warning("%s is neither a file nor a folder; skipped", path)
+        elif (kind := kind_by_name(path)) and self._is_new(path):
             yield path, kind
 
     def _is_new(self, path: Path) -> bool:
         """Whether it is reached for the first time, by whatever path or link; this is also what ends link loops."""
-        real = path.resolve()
+        real = Path(os.path.realpath(path))  # and not resolve(), which raises for a link to itself
         is_new = real not in self._seen
         self._seen.add(real)
         return is_new
@@ -115,7 +118,7 @@ class _Walk:
 
 def _is_output(folder: Path) -> bool:
     try:
-        return (folder / "run.json").is_file() and (folder / ".state").is_dir()
+        return (folder / ".state" / "rows").is_dir()
     except OSError:
         return False
 

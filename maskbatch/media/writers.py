@@ -34,12 +34,17 @@ def partial_file(path: Path) -> Iterator[Path]:
 def annotated_name(source: Source) -> str:
     """Where the annotated copy of a source goes, relative to the output tree, as a POSIX path.
 
-    The source's own name, with ".jpg" or ".mp4" put behind it when its format is not one that is written.
+    The source's own name, with ".jpg" or ".mp4" put behind it when its format is not one that is written; where another
+    input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` goes before it, as often as it takes.
     """
+    ending = ".mp4" if source.kind == "video" else ".jpg"
     suffix = PurePosixPath(source.name).suffix.lower()
-    if source.kind == "video":
-        return source.name if suffix == ".mp4" else source.name + ".mp4"
-    return source.name if suffix in _WRITABLE else source.name + ".jpg"
+    if suffix == ".mp4" if source.kind == "video" else suffix in _WRITABLE:
+        return source.name
+    added = ending
+    while os.path.lexists(source.path.with_name(source.path.name + added)):
+        added = "_annotated" + added
+    return source.name + added
 
 
 def write_image(path: Path, rgb: np.ndarray) -> None:

@@ -144,7 +144,8 @@ def _compile(model, settings: DetectorFitSettings, steps: int) -> None:
         0.0, max(1, total - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
     )
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MAX_GRADIENT_NORM)
-    model.compile(optimizer, loss=detection_loss)
+    # XLA takes half a minute to compile this network on a CPU, for every run
+    model.compile(optimizer, loss=detection_loss, jit_compile=False)
 
 
 def _train_epoch(model, batches, position: tuple[int, int], averaging: _Averaging, progress) -> dict:

@@ -24,7 +24,7 @@ _TOLERANCE = 0.001
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:
     """{source: figures} of CenterFace with the weights in a file, at a scan's size and threshold; IoU 0.4 but for AP50."""
     device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(runtime.Network(weights, lambda: load_network(weights)), device)
+    run = runtime.open_network(runtime.Network("centerface", weights, lambda: load_network(weights)), device)
     detect = Detector(run, DetectorSettings(threshold=_LOW))
     result = {}
     for source in sorted({picture.source for picture in pictures if picture.xyxy is not None}):

@@ -122,7 +122,7 @@ def shipped_detector(threshold: float = DetectorSettings().threshold) -> Detecto
 
 def _open(model: Path) -> runtime.Run:
     device = runtime.choose_device(RuntimeSettings())
-    return runtime.open_network(runtime.Network(model, model_loader(model)), device)
+    return runtime.open_network(runtime.Network("mask", model, model_loader(model)), device)
 
 
 def _analyse(pictures: list[Picture], classify: Callable) -> dict[str, list[Scene]]:
