@@ -272,3 +272,13 @@ def test_rows_are_dropped_on_an_error(tmp_path):
         writer.write([1, 2])
         writer.write([1])
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_annotated_names_never_meet(tmp_path):
+    """`clip.avi` beside a real `clip.avi.mp4`: each keeps an annotated copy of its own."""
+    (tmp_path / "clip.avi").touch()
+    (tmp_path / "clip.avi.mp4").touch()
+    names = [
+        annotated_name(Source(0, tmp_path / name, f"sub/{name}", "video")) for name in ("clip.avi", "clip.avi.mp4")
+    ]
+    assert names == ["sub/clip.avi_annotated.mp4", "sub/clip.avi.mp4"]

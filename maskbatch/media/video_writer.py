@@ -110,13 +110,9 @@ class VideoWriter:
             self._container.mux_one(packet)
 
     def _last_duration(self) -> int:
-        """Ticks until the end of the source; one frame when that end is unknown, or not reached by far.
-
-        A single frame, which shows no gap between frames, lasts to the end: it is a sparse sample, or a still.
-        """
+        """Ticks until the end of the source; one frame when that end is unknown, or not reached by far."""
         left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._last_pts
-        is_near = left <= 2 * self._most_gap or not self._most_gap
-        return left if left > 0 and is_near else round(1 / self._fps / self._time_base) or 1
+        return left if 0 < left <= 2 * self._most_gap else round(1 / self._fps / self._time_base) or 1
 
     def _finish(self) -> None:
         try:
