@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
