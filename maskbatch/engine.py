@@ -56,12 +56,14 @@ class Engine:
         report, start = ReportSettings(threshold=self.settings.classifier.threshold), time.monotonic()
         record = self._record(inputs) | {"files": len(sources), "report": asdict(report)}
         write_run(out, record)
+        log.info("maskbatch %s on %s: %d files into %s", __version__, self.device.description, len(sources), out)
         try:
             for shard in make_shards(sources):
                 self.run_shard(shard, out, on_batch)
             record["finished"] = _now()
         finally:
             summary = write_reports(out, report)
+            log.info("%s: %s", "finished" if record["finished"] else "stopped before the end", summary)
             write_run(out, record | {"seconds": round(time.monotonic() - start, 2), "summary": asdict(summary)})
         return summary
 

@@ -293,7 +293,7 @@ def test_lists_limits_and_sampling(tmp_path):
     result = run("video", tmp_path / "a.mp4", *options)
     assert result.exit_code == 0 and result.output == ""
     assert rows(tmp_path / "other" / "files.csv")[0]["frames_analysed"] == "2"
-    assert "a.mp4: ok, 2 frames" in log.read_text()
+    assert "a.mp4: ok, 2 frames" in log.read_text() and "finished: Summary" in log.read_text()
 
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
