@@ -26,42 +26,51 @@ def build_network():
     import keras
     from keras import layers
 
-    def conv(x, filters, kernel, stride=1, name=""):
-        if stride == 2:  # PyTorch pads both sides by one; Keras's "same" would pad only right and bottom
-            x = layers.ZeroPadding2D(1)(x)
-        padding = "valid" if stride == 2 else "same"
-        return layers.Conv2D(filters, kernel, strides=stride, padding=padding, name=name)(x)
-
-    def depthwise(x, stride, name):
-        if stride == 2:
-            x = layers.ZeroPadding2D(1)(x)
-        return layers.DepthwiseConv2D(3, strides=stride, padding="valid" if stride == 2 else "same", name=name)(x)
-
-    def inverted_residual(x, block, name):
-        expansion, channels, stride = block
-        y = layers.ReLU()(conv(x, x.shape[-1] * expansion, 1, name=f"{name}_expand")) if expansion > 1 else x
-        y = layers.ReLU()(depthwise(y, stride, f"{name}_depthwise"))
-        y = conv(y, channels, 1, name=f"{name}_project")
-        return layers.Add()([x, y]) if stride == 1 and x.shape[-1] == channels else y
-
     image = keras.Input((None, None, 3), name="image")
-    x = layers.ReLU()(conv(image, 32, 3, 2, name="stem"))
+    x = layers.ReLU()(_conv(image, 32, 3, 2, name="stem"))
     taps = []
     for group, (expansion, channels, repeats, stride) in enumerate(_BLOCKS):
         for repeat in range(repeats):
             block = (expansion, channels, stride if repeat == 0 else 1)
-            x = inverted_residual(x, block, f"block{group}_{repeat}")
+            x = _inverted_residual(x, block, f"block{group}_{repeat}")
         if group in _TAPS:
             taps.append(x)
-    x = layers.ReLU()(conv(taps[3], _NECK, 1, name="lateral3"))
+    x = layers.ReLU()(_conv(taps[3], _NECK, 1, name="lateral3"))
     for level in (2, 1, 0):
         x = layers.Conv2DTranspose(_NECK, 2, strides=2, use_bias=False, name=f"up{level}")(x)
         x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=f"up{level}_bn")(x))
-        x = layers.Add()([x, layers.ReLU()(conv(taps[level], _NECK, 1, name=f"lateral{level}"))])
-    x = layers.ReLU()(conv(x, _NECK, 3, name="fuse"))
-    heatmap = layers.Activation("sigmoid", name="heatmap")(conv(x, 1, 1, name="heatmap_logit"))
-    maps = [heatmap, *(conv(x, n, 1, name=name) for name, n in (("scale", 2), ("offset", 2), ("landmarks", 10)))]
+        x = layers.Add()([x, layers.ReLU()(_conv(taps[level], _NECK, 1, name=f"lateral{level}"))])
+    x = layers.ReLU()(_conv(x, _NECK, 3, name="fuse"))
+    heatmap = layers.Activation("sigmoid", name="heatmap")(_conv(x, 1, 1, name="heatmap_logit"))
+    maps = [heatmap, *(_conv(x, n, 1, name=name) for name, n in (("scale", 2), ("offset", 2), ("landmarks", 10)))]
     return keras.Model(image, maps, name="centerface")
+
+
+def _conv(x, filters: int, kernel: int, stride: int = 1, name: str = ""):
+    from keras import layers
+
+    x, padding = _padded(x, stride)
+    return layers.Conv2D(filters, kernel, strides=stride, padding=padding, name=name)(x)
+
+
+def _inverted_residual(x, block: tuple[int, int, int], name: str):
+    """MobileNetV2's block (expansion, channels, stride), with a shortcut where the shapes allow one."""
+    from keras import layers
+
+    expansion, channels, stride = block
+    y = layers.ReLU()(_conv(x, x.shape[-1] * expansion, 1, name=f"{name}_expand")) if expansion > 1 else x
+    y, padding = _padded(y, stride)
+    y = layers.ReLU()(layers.DepthwiseConv2D(3, strides=stride, padding=padding, name=f"{name}_depthwise")(y))
+    y = _conv(y, channels, 1, name=f"{name}_project")
+    return layers.Add()([x, y]) if stride == 1 and x.shape[-1] == channels else y
+
+
+def _padded(x, stride: int):
+    """`x` ready for a convolution, and the padding to ask of it. PyTorch pads both sides by one; where the stride is 2,
+    Keras's "same" would pad only right and bottom."""
+    from keras import layers
+
+    return (layers.ZeroPadding2D(1)(x), "valid") if stride == 2 else (x, "same")
 
 
 def shipped_network(name: str = "centerface") -> Network:
