@@ -50,13 +50,18 @@ def heatmap_loss(target, logit):
 
 
 def _geometry_loss(target, raw):
-    """Smooth L1 of size, offset and landmarks, and 1 - IoU, per cell of the 3 x 3 around each centre."""
+    """Smooth L1 of size, offset and landmarks, and 1 - IoU, per cell of the 3 x 3 around each centre.
+
+    Sizes are logarithms, and the offset counts in box sizes as the landmarks do: two cells off is nothing on a face of
+    fifty cells, and beside a face of three.
+    """
     import tensorflow as tf
 
     box, points = target[..., targets.BOX_WEIGHT], target[..., targets.LANDMARK_WEIGHT]
     size, offset = target[..., targets.SIZE], target[..., targets.OFFSET]
     overlap = _iou(size, offset, raw)
-    per_box = tf.reduce_sum(_smooth_l1(size - raw[..., 1:3]) + _smooth_l1(offset - raw[..., 3:5]), axis=-1)
+    shift = (offset - raw[..., 3:5]) / tf.exp(size)
+    per_box = tf.reduce_sum(_smooth_l1(size - raw[..., 1:3]) + _smooth_l1(shift), axis=-1)
     per_box += 1 - overlap
     per_points = tf.reduce_sum(_smooth_l1(target[..., targets.LANDMARKS] - raw[..., 5:15]), axis=-1)
     boxes_loss = tf.reduce_sum(box * per_box) / tf.maximum(tf.reduce_sum(box), 1.0)

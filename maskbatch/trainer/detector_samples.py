@@ -73,27 +73,27 @@ class DetectorScene:
 def load_scenes(
     pictures: Sequence[Picture],
     detectors: Sequence[Callable[[list[np.ndarray]], Faces]],
-    ignore_boxes_of: Collection[str] = (),
+    by_original: Collection[str] = (),
 ) -> list[DetectorScene]:
     """The scenes among `pictures`, with what the original network finds at each of its sizes (`detectors`).
 
-    The boxes of sources in `ignore_boxes_of` are no targets (they do not go around the face): there the original
-    network's own findings are learnt, and annotated places that it misses are left out of the loss. Raises DatasetError
-    when no picture has boxes or a source to ignore is unknown.
+    The boxes of sources in `by_original` are no targets: there the original network's own findings are learnt, and
+    annotated places that it misses are left out of the loss. Raises DatasetError when no picture has boxes or such a
+    source is unknown.
     """
     scenes = [picture for picture in pictures if picture.xyxy is not None]
     if not scenes:
         raise DatasetError("no picture has boxes: a detector learns from annotated scenes, not from class folders")
-    unknown = set(ignore_boxes_of) - {picture.source for picture in pictures}
+    unknown = set(by_original) - {picture.source for picture in pictures}
     if unknown:
-        raise DatasetError(f"no picture comes from {sorted(unknown)[0]!r}, whose boxes are to be ignored")
+        raise DatasetError(f"no picture comes from {sorted(unknown)[0]!r}, whose boxes are not to be learnt")
     result = []
     for batch in read_batches(scenes):
         images = [image for _, image in batch]
         found = _found(detectors, images)
         for row, (picture, image) in enumerate(batch):
             own = found.take(found.row == row)
-            trusted = picture.source not in ignore_boxes_of
+            trusted = picture.source not in by_original
             faces = known_faces(picture.xyxy, own) if trusted else faces_by_original(picture.xyxy, own)
             result.append(_kept(image, faces))
     return result

@@ -25,11 +25,14 @@ _WEIGHTS, _ORIGINAL = "centerface.weights.h5", "centerface"
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainSettings:
-    """`ignore_boxes_of`: sources whose boxes do not go around the face; `alpha`: how much of the fine-tuning to take, 0
-    to 1, None for what is best on the validation split without loss to any source."""
+    """`ignore_boxes_of`: sources whose boxes do not go around the face; `distil`: sources where the original network is to
+    be kept as it is, so that it forgets nothing; on both its own findings are learnt, and figures of the first say
+    nothing. `alpha`: how much of the fine-tuning to take, 0 to 1, None for what is best on the validation split without
+    loss to any source."""
 
     dataset: DatasetSettings
     ignore_boxes_of: tuple[str, ...] = ()
+    distil: tuple[str, ...] = ()
     alpha: float | None = None
 
 
@@ -61,7 +64,8 @@ def train_detector(
     interpolated_file(tuned, alpha).replace(target)
     report = {
         "versions": versions(),
-        "settings": asdict(replace(fitting, resume=False)) | {"ignore_boxes_of": settings.ignore_boxes_of},
+        "settings": asdict(replace(fitting, resume=False))
+        | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil},
         "dataset": {"fingerprint": fingerprint(pictures), "groups": groups, **{k: len(v) for k, v in parts.items()}},
         "original_sha256": weights.sha256(original),
         "weights_sha256": weights.sha256(target),
@@ -86,4 +90,4 @@ def _load(pictures: list[Picture], settings: DetectorTrainSettings) -> list[Dete
     device = runtime.choose_device(RuntimeSettings())
     run = runtime.open_network(centerface.shipped_network(_ORIGINAL), device)
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
-    return load_scenes(pictures, looks, settings.ignore_boxes_of)
+    return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})
