@@ -5,8 +5,8 @@ ends at stride 4, and four 1x1 heads. Source: Xu et al. 2019, "CenterFace: Joint
 as Point" (arXiv:1911.03599), github.com/Star-Clouds/CenterFace, MIT.
 """
 
-from maskbatch.runtime import Network
-from maskbatch.weights import find
+from maskbatch.converted import Network
+from maskbatch.weights import find, find_int8
 
 STRIDE = 4
 _NECK = 24
@@ -82,4 +82,4 @@ def shipped_network(name: str = "centerface") -> Network:
         network.load_weights(path)
         return network
 
-    return Network("centerface", path, load)
+    return Network("centerface", path, load, find_int8(path))

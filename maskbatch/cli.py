@@ -10,6 +10,7 @@ import click
 
 from maskbatch import __version__
 from maskbatch.config import (
+    PRECISIONS,
     ClassifierSettings,
     DetectorSettings,
     LoaderSettings,
@@ -97,8 +98,8 @@ _scan_options = _options(
                  help="auto: TensorFlow on a usable GPU, OpenVINO otherwise."),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
                  help="Where the networks run."),
-    click.option("--precision", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32",
-                 show_default=True, help="What the networks compute in, where the device can."),
+    click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+                 help="What the networks compute in. auto: int8 on a CPU where the model has it, else fp32."),
     click.option("--require-gpu", is_flag=True, help="Stop with an error when no GPU is usable."),
     click.option("--batch-size", type=click.IntRange(1, 1024), default=LoaderSettings().batch_size, show_default=True,
                  help="Frames that go through the networks together."),
@@ -300,6 +301,8 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
               help="Of p_mask; auto: the best for this dataset (balanced accuracy of faces; macro-F1 of scenes over this "
               "and --det-threshold).")  # fmt: skip
 @click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold, show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+              help="What the networks compute in, as in scan.")  # fmt: skip
 @click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: not kept.")
 @click.option("--out", type=_PATH, help="Folder for evaluation.json, the confusion matrix and the reliability plot.")
 @click.option("--json", "json_file", type=_PATH, help="Write all figures to this file.")
@@ -315,7 +318,8 @@ def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **o
         split = None if options["split"] == "all" else options["split"]
         choose = options["threshold"] == "auto"
         mask = ClassifierSettings().threshold if choose else options["threshold"]
-        evaluation = EvaluationSettings(split, Thresholds(options["det_threshold"], mask), choose, options["out"])
+        thresholds = Thresholds(options["det_threshold"], mask)
+        evaluation = EvaluationSettings(split, thresholds, choose, options["out"], options["precision"])
         figures = evaluate_dataset(classifier_path(model), dataset, evaluation)
         if json_file:
             write_json(figures, json_file)

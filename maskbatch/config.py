@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass, field
 
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
@@ -32,12 +34,12 @@ class RuntimeSettings:
     """Where the networks run.
 
     `runtime`: auto (TensorFlow on a usable GPU, OpenVINO otherwise), tensorflow or openvino. `device`: auto, cpu, gpu or
-    gpu:N. `precision`: float32, float16 or bfloat16 (the last two for TensorFlow on a GPU).
+    gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `runtime.choose_precision`).
     """
 
     runtime: str = "auto"
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "auto"
     require_gpu: bool = False
 
 

@@ -23,7 +23,7 @@ from maskbatch.pipeline import Stages, analyse
 from maskbatch.report import Summary, write_reports
 from maskbatch.sinks import open_sinks
 from maskbatch.tracker import Tracker
-from maskbatch.trainer.model import model_loader
+from maskbatch.trainer.model import classifier_network
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,13 @@ class Engine:
         self.settings = settings
         self.device = runtime.choose_device(settings.runtime)
         self._classifier_path = classifier_path(settings.classifier.model)
-        precision = settings.runtime.precision
-        faces = centerface.shipped_network()
-        masks = runtime.Network("mask", self._classifier_path, model_loader(self._classifier_path))
-        self._detect = Detector(runtime.open_network(faces, self.device, precision), settings.detector)
-        self._classify = Classifier(runtime.open_network(masks, self.device, precision))
+        faces, masks = centerface.shipped_network(), classifier_network(self._classifier_path)
+        self._precision = {
+            network.role: runtime.choose_precision(network, self.device, settings.runtime.precision)
+            for network in (faces, masks)
+        }
+        self._detect = Detector(self._open(faces), settings.detector)
+        self._classify = Classifier(self._open(masks))
 
     def scan(
         self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = (), on_batch: OnBatch = lambda _: None
@@ -78,6 +80,9 @@ class Engine:
                 _log_ended(batch, shard)
                 on_batch(batch)
 
+    def _open(self, network: runtime.Network) -> runtime.Run:
+        return runtime.open_network(network, self.device, self._precision[network.role])
+
     def _record(self, inputs: Sequence[Path]) -> dict:
         """What is known before the first file."""
         settings = asdict(self.settings)
@@ -88,6 +93,7 @@ class Engine:
             "platform": platform.platform(),
             "packages": {name: version(name) for name in _PACKAGES},
             "device": self.device.description,
+            "precision": self._precision,
             "weights": {
                 "detector": {"file": "centerface.weights.h5", "sha256": weights.SHIPPED["centerface"].sha256},
                 "classifier": {"file": self._classifier_path.name, "sha256": weights.sha256(self._classifier_path)},

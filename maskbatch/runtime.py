@@ -1,4 +1,4 @@
-"""Runs a Keras network: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
+"""Runs a network: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
 
 Everything else sees a `Run`: a callable from images (B, H, W, 3) uint8 RGB to a list of float32 arrays (B, ...), one
 for each output of the network. On OpenVINO every image is a request of its own, spread over the cores, so an image's
@@ -7,36 +7,22 @@ numbers do not depend on what shares its batch.
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from maskbatch.config import RuntimeSettings
-from maskbatch.errors import DeviceError, WeightsError
-from maskbatch.weights import sha256
+from maskbatch.converted import Network, converted, forward, read_int8
+from maskbatch.errors import DeviceError, UsageError
 
 log = logging.getLogger(__name__)
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
-# part of the cache's key: to be raised when what is converted changes, such as a network written out in code
-_CONVERSION = 1
-_PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network that can be run: what it is for, its weight file, and how to load it as a Keras model (called only when
-    needed; it also checks that the file fits)."""
-
-    role: str
-    path: Path
-    load: Callable[[], object]
+# our names of what a network computes in, and OpenVINO's and Keras's
+_OPENVINO = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+_KERAS = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +58,22 @@ def choose_device(settings: RuntimeSettings) -> Device:
     return Device("openvino", "CPU", f"CPU ({cores} cores), OpenVINO")
 
 
-def open_network(network: Network, device: Device, precision: str = "float32") -> Run:
-    """Makes a network ready to run on a device. Raises DeviceError, or WeightsError when its file does not fit."""
+def choose_precision(network: Network, device: Device, asked: str) -> str:
+    """What a network will compute in: fp32, bf16, fp16 or int8. `asked` may be auto: int8 on OpenVINO where the network
+    has such weights (they ship when they keep the figures), else fp32. Raises UsageError when it cannot be had."""
+    if asked == "auto":
+        return "int8" if network.int8 and device.runtime == "openvino" else "fp32"
+    if asked == "int8" and device.runtime != "openvino":
+        raise UsageError("int8 is for CPUs, by the OpenVINO runtime: use --precision auto, fp16 or fp32 here")
+    if asked == "int8" and not network.int8:
+        raise UsageError(f"{network.path.name} has no int8 weights (only the shipped models do): use --precision auto")
+    return asked
+
+
+def open_network(network: Network, device: Device, precision: str = "auto") -> Run:
+    """Makes a network ready to run on a device. Raises DeviceError, UsageError (see `choose_precision`), or WeightsError
+    when its file does not fit."""
+    precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":
         return _OpenVino(network, device, precision)
     return _TensorFlow(network, device, precision)
@@ -102,7 +102,7 @@ class _TensorFlow:
         self._device = device.name
         with tf.device(self._device):
             model = _cast(network.load(), precision)
-        self._run = tf.function(lambda images: _forward(model, images), reduce_retracing=False)
+        self._run = tf.function(lambda images: forward(model, images), reduce_retracing=False)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         num_images = len(images)
@@ -121,15 +121,17 @@ class _OpenVino:
         self._openvino = openvino
         self._core = openvino.Core()
         self._device = device.name
-        self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": self._precision(precision)}
-        self._model = _converted(network)
+        # of an int8 model, the few operations that are not quantised compute in fp32
+        hint = self._hint("fp32" if precision == "int8" else precision)
+        self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
+        self._model = read_int8(network) if precision == "int8" else converted(network)
         self._queues = {}
 
-    def _precision(self, precision: str) -> str:
-        capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
-        if {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}[precision] not in capabilities:
-            raise DeviceError(f"this CPU does not compute in {precision}: use --precision float32")
-        return _PRECISIONS[precision]
+    def _hint(self, precision: str) -> str:
+        capability, hint = _OPENVINO[precision]
+        if capability not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
+            raise DeviceError(f"this CPU does not compute in {precision}: use --precision auto")
+        return hint
 
     def _queue(self, shape: tuple[int, ...]):
         if shape not in self._queues:
@@ -153,77 +155,15 @@ class _OpenVino:
         return [np.concatenate(output) for output in zip(*results, strict=True)]
 
 
-def _forward(model, images):
-    """The network's outputs as a list of float32 tensors, from uint8 images."""
-    import tensorflow as tf
-
-    outputs = model(tf.cast(images, tf.float32), training=False)
-    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return [tf.cast(output, tf.float32) for output in outputs]
-
-
 def _cast(model, precision: str):
     """The same model computing in `precision`, its weights kept in float32 (Keras's mixed policies)."""
-    if precision == "float32":
+    if precision == "fp32":
         return model
     import keras
 
     def with_policy(layer):
-        return layer.__class__.from_config({**layer.get_config(), "dtype": f"mixed_{precision}"})
+        return layer.__class__.from_config({**layer.get_config(), "dtype": _KERAS[precision]})
 
     clone = keras.models.clone_model(model, clone_function=with_policy)
     clone.set_weights(model.get_weights())
     return clone
-
-
-def _converted(network: Network):
-    """The network as an OpenVINO model, from the cache where an earlier run has left it there."""
-    import openvino
-
-    version = openvino.__version__.split("-")[0]
-    folder = _cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
-    if (folder / "whole").is_file():
-        try:
-            if (folder / "whole").read_text() == sha256(folder / "model.bin"):
-                return openvino.Core().read_model(folder / "model.xml")
-        except (RuntimeError, OSError, WeightsError):
-            pass
-        log.warning("the converted model in %s is damaged: converting it again", folder)
-    model = _convert(network)
-    try:
-        _keep(model, folder)
-    except (OSError, RuntimeError) as error:  # OpenVINO's own, when the disk is full
-        log.warning("cannot keep the converted model in %s (%s): every run will convert it again", folder, error)
-    return model
-
-
-def _convert(network: Network):
-    """Keras -> OpenVINO, uint8 images in, by tracing the network once."""
-    import openvino
-    import tensorflow as tf
-
-    model = network.load()
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
-    traced = tf.function(lambda images: _forward(model, images), input_signature=signature)
-    return openvino.convert_model(traced.get_concrete_function())
-
-
-def _keep(model, folder: Path) -> None:
-    """Saves a converted model so that a run killed meanwhile, or another run at the same time, leaves no half of it."""
-    import openvino
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    openvino.save_model(model, partial / "model.xml", compress_to_fp16=False)
-    (partial / "whole").write_text(sha256(partial / "model.bin"))
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        partial.rename(folder)
-    except OSError:  # another run was first; its copy is as good
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _cache_folder() -> Path:
-    """Where converted models are kept: `MASKBATCH_CACHE`, or the platform's cache folder of the user."""
-    chosen = os.environ.get("MASKBATCH_CACHE")
-    return Path(chosen) if chosen else user_cache_path("maskbatch")

@@ -10,13 +10,20 @@ from maskbatch.errors import WeightsError
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A named weight file. `labels` are what its outputs tell apart."""
+    """A named weight file. `labels` are what its outputs tell apart; `int8_sha256` is the checksum of the same network with
+    8-bit weights, in a file of its own beside it, "" where there is none."""
 
     name: str
     file: str
     sha256: str
     labels: tuple[str, ...]
     licence: str
+    int8_sha256: str = ""
+
+    @property
+    def int8_file(self) -> str:
+        """Where the 8-bit weights lie."""
+        return f"{self.name}.int8.zip"
 
 
 SHIPPED = {
@@ -50,11 +57,22 @@ def folder() -> Path:
 
 def find(name: str) -> Path:
     """The path of shipped weights, checked against their checksum. Raises WeightsError when missing or damaged."""
-    weights = SHIPPED[name]
-    path = folder() / weights.file
+    return _checked(SHIPPED[name].file, SHIPPED[name].sha256)
+
+
+def find_int8(path: Path) -> Path | None:
+    """The 8-bit weights of the shipped weights at `path`, checked likewise; None for others. Raises WeightsError."""
+    for weights in SHIPPED.values():
+        if weights.int8_sha256 and path == folder() / weights.file:
+            return _checked(weights.int8_file, weights.int8_sha256)
+    return None
+
+
+def _checked(file: str, checksum: str) -> Path:
+    path = folder() / file
     if not path.is_file():
         raise WeightsError(f"{path} is missing: install maskbatch again")
-    if sha256(path) != weights.sha256:
+    if sha256(path) != checksum:
         raise WeightsError(f"{path} is damaged (its sha256 is not the recorded one): install maskbatch again")
     return path
 

@@ -14,7 +14,7 @@ from maskbatch.errors import DatasetError
 from maskbatch.trainer.dataset import Picture, read_datasets, split_pictures
 from maskbatch.trainer.evaluate import figures_by_size, predict
 from maskbatch.trainer.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
-from maskbatch.trainer.model import model_loader
+from maskbatch.trainer.model import classifier_network
 from maskbatch.trainer.operating_point import Thresholds, choose_for_faces, choose_for_scenes
 from maskbatch.trainer.outputs import write_evaluation
 from maskbatch.trainer.samples import Samples, load_samples
@@ -40,12 +40,13 @@ class DatasetSettings:
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """`split`: the part of the dataset that is measured, None for all; `thresholds` at which; with `choose` those that
-    are best on this very dataset; `out`: where plots and JSON go."""
+    are best on this very dataset; `out`: where plots and JSON go; `precision`: see `RuntimeSettings`."""
 
     split: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     choose: bool = False
     out: Path | None = None
+    precision: str = "auto"
 
 
 def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
@@ -74,9 +75,9 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     if not pictures:
         raise DatasetError(f"the dataset has no picture in the split {evaluation.split!r}")
     samples = load_samples(pictures, shipped_detector(), settings.cache)
-    run = _open(model)
+    run = _open(model, evaluation.precision)
     p_mask = predict(run, samples)
-    scenes = _analyse(pictures, Classifier(run))
+    scenes = _analyse(pictures, shipped_detector(_LOW, evaluation.precision), Classifier(run))
     of_faces = of_scenes = evaluation.thresholds
     report = {}
     if evaluation.choose:
@@ -114,21 +115,20 @@ def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) ->
     }
 
 
-def shipped_detector(threshold: float = DetectorSettings().threshold) -> Detector:
+def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
     """The shipped face detector, ready to run."""
     device = runtime.choose_device(RuntimeSettings())
-    return Detector(runtime.open_network(centerface.shipped_network(), device), DetectorSettings(threshold=threshold))
+    run = runtime.open_network(centerface.shipped_network(), device, precision)
+    return Detector(run, DetectorSettings(threshold=threshold))
 
 
-def _open(model: Path) -> runtime.Run:
-    device = runtime.choose_device(RuntimeSettings())
-    return runtime.open_network(runtime.Network("mask", model, model_loader(model)), device)
+def _open(model: Path, precision: str = "auto") -> runtime.Run:
+    return runtime.open_network(classifier_network(model), runtime.choose_device(RuntimeSettings()), precision)
 
 
-def _analyse(pictures: list[Picture], classify: Callable) -> dict[str, list[Scene]]:
+def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> dict[str, list[Scene]]:
     """The scenes of each source, and of all of them last where there are several."""
     sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
-    detect = shipped_detector(_LOW) if sources else None
     scenes = {
         source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))
         for source in sources

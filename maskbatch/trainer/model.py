@@ -1,11 +1,12 @@
 """The mask classifier's network, defined once for scan, train and evaluate."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from maskbatch.classifier import CROP_PX
+from maskbatch.converted import Network
 from maskbatch.errors import WeightsError
+from maskbatch.weights import find_int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ def unfreeze(model, first_layer: int | None) -> None:
         layer.trainable = False
 
 
-def model_loader(path: Path) -> Callable[[], object]:
-    """A function that loads the classifier at `path` when it is first needed."""
-    return lambda: load_model(path)
+def classifier_network(path: Path) -> Network:
+    """The classifier at `path`, to be opened by `runtime`; a shipped one with its 8-bit weights."""
+    return Network("mask", path, lambda: load_model(path), find_int8(path))
 
 
 def load_model(path: Path):

@@ -1,0 +1,59 @@
+"""Which H.264 encoder this machine has, tried by encoding a frame, and how each is told the quality wanted."""
+
+import io
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+
+from maskbatch.errors import UsageError
+
+# the fastest first; each of the first three needs its hardware and driver
+_PREFERRED = ("h264_nvenc", "h264_qsv", "h264_videotoolbox", "libx264")
+# large enough for every hardware encoder
+_TRIAL_PX = 256
+
+
+def choose_encoder(codec: str) -> str:
+    """The encoder to write video with: `codec` itself, or for "auto" the first that works here of NVENC, Quick Sync,
+    VideoToolbox and libx264. Raises UsageError when it cannot encode on this machine."""
+    if codec == "auto":
+        return next((name for name in _PREFERRED if why_not(name) is None), _PREFERRED[-1])
+    reason = why_not(codec)
+    if reason is not None:
+        raise UsageError(f"the encoder {codec} does not work here ({reason}): use --codec auto")
+    return codec
+
+
+@cache
+def why_not(codec: str) -> str | None:
+    """Why an encoder cannot write an MP4 on this machine; None when it can."""
+    try:
+        if av.codec.Codec(codec, "w").type != "video":
+            return "it is not for video"
+        with av.open(io.BytesIO(), "w", format="mp4") as container:
+            stream = container.add_stream(codec, rate=Fraction(25), options=encoder_options(codec, 23))
+            stream.width = stream.height = _TRIAL_PX
+            stream.pix_fmt = "yuv420p"
+            frame = av.VideoFrame.from_ndarray(np.zeros((_TRIAL_PX * 3 // 2, _TRIAL_PX), np.uint8), format="yuv420p")
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except av.codec.codec.UnknownCodecError:
+        return "it is unknown"
+    except (av.error.FFmpegError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return None
+
+
+def encoder_options(codec: str, crf: int) -> dict[str, str]:
+    """Options for a quality like libx264's `crf` (0 to 51, lower is better)."""
+    if codec in ("libx264", "libx265"):
+        return {"preset": "veryfast", "crf": str(crf)}
+    if codec.endswith("_nvenc"):
+        return {"preset": "p4", "rc": "vbr", "cq": str(crf)}
+    if codec.endswith("_qsv"):
+        return {"preset": "veryfast", "global_quality": str(crf)}
+    if codec.endswith("_videotoolbox"):
+        return {"q:v": str(max(1, 100 - 2 * crf))}
+    return {}

@@ -1,0 +1,105 @@
+"""Makes `centerface.int8.zip` and `mask.int8.zip`: the shipped networks with 8-bit weights, for OpenVINO on CPUs.
+
+    pip install -e '.[dev]' && python models/quantize.py ../shared/data/scenes --splits ../shared/data/splits.csv
+
+Post-training quantisation by NNCF, calibrated on training scenes exactly as a scan sees them: the detector's canvases,
+and the crops of the faces it finds. A few minutes on two cores. Prints the checksums for `maskbatch/weights.py`; what the
+8 bits cost is measured by `maskbatch evaluate --precision int8` beside `--precision fp32`.
+"""
+
+import argparse
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nncf
+import numpy as np
+import openvino
+
+from maskbatch import centerface, runtime, weights
+from maskbatch.classifier import Classifier
+from maskbatch.config import ClassifierSettings, DetectorSettings, RuntimeSettings
+from maskbatch.converted import Network, converted
+from maskbatch.detector import Detector
+from maskbatch.trainer.dataset import read_datasets
+from maskbatch.trainer.model import classifier_network
+from maskbatch.trainer.samples import read_batches
+
+_HERE = Path(__file__).parent
+
+
+class Recorded:
+    """A network that keeps what it is given, one image (1, H, W, 3) at a time."""
+
+    def __init__(self, run: runtime.Run) -> None:
+        self._run = run
+        self.images: list[np.ndarray] = []
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """The network's outputs."""
+        self.images += [images[i : i + 1].copy() for i in range(len(images))]
+        return self._run(images)
+
+
+def calibration(scenes: Path, splits: Path, num_pictures: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What both networks see of some training scenes: canvases and crops (1, H, W, 3) uint8."""
+    pictures = [p for p in read_datasets([scenes], splits) if p.split == "train"]
+    pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
+    device = runtime.choose_device(RuntimeSettings(runtime="openvino"))
+    opened = [Recorded(runtime.open_network(network, device, "fp32")) for network in networks()]
+    detect, classify = Detector(opened[0], DetectorSettings()), Classifier(opened[1])
+    for batch in read_batches(pictures):
+        images = [image for _, image in batch]
+        classify(images, detect(images))
+    return opened[0].images, opened[1].images
+
+
+def networks() -> tuple[Network, Network]:
+    """The shipped detector and classifier."""
+    return centerface.shipped_network(), classifier_network(weights.find(ClassifierSettings().model))
+
+
+def quantized(network: Network, images: list[np.ndarray]):
+    """The OpenVINO model with 8-bit weights and activations.
+
+    Half the range of the weights is left unused: processors without VNNI add pairs of products in 16 bits, which would
+    overflow, and give other numbers than newer ones.
+    """
+    advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    return nncf.quantize(
+        converted(network),
+        nncf.Dataset(images),
+        preset=nncf.QuantizationPreset.MIXED,  # activations that go below zero (linear bottlenecks) are asymmetric
+        subset_size=len(images),
+        fast_bias_correction=True,
+        advanced_parameters=advanced,
+    )
+
+
+def write(model, path: Path) -> None:
+    """The model as one file: a zip archive of `model.xml` and `model.bin`, the same bytes for the same model."""
+    with tempfile.TemporaryDirectory() as folder:
+        openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("model.xml", "model.bin"):
+                archive.writestr(zipfile.ZipInfo(name), (Path(folder) / name).read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def main() -> None:
+    """Quantises both networks."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("scenes", type=Path)
+    parser.add_argument("--splits", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=_HERE)
+    given = parser.parse_args()
+    for network, images in zip(networks(), calibration(given.scenes, given.splits, given.pictures), strict=True):
+        name = next(name for name, shipped in weights.SHIPPED.items() if shipped.file == network.path.name)
+        path = given.out / weights.SHIPPED[name].int8_file
+        print(f"{name}: calibrating on {len(images)} images", flush=True)
+        write(quantized(network, images), path)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {weights.sha256(path)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

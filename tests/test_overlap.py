@@ -1,0 +1,76 @@
+"""Steps that run at the same time."""
+
+import threading
+
+import pytest
+
+from maskbatch.overlap import ahead
+
+
+def test_items_come_through_in_order():
+    """What goes in comes out, in order, for more items than may wait, and for none."""
+    with ahead(iter(range(20))) as items:
+        assert list(items) == list(range(20))
+    with ahead(()) as items:
+        assert list(items) == []
+
+
+def test_the_next_item_is_made_while_this_one_is_used():
+    """The second item begins before the first is given back; without a thread this would wait for ever."""
+    begun = threading.Event()
+
+    def make():
+        yield 1
+        begun.set()
+        yield 2
+
+    with ahead(make()) as items:
+        assert next(items) == 1
+        assert begun.wait(10)
+        assert list(items) == [2]
+
+
+def test_no_more_items_are_made_than_may_wait():
+    """A slow reader holds the maker back: one item is used, `depth` wait, one is in the making."""
+    made = []
+
+    def make():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    with ahead(make(), depth=2) as items:
+        next(items)
+        threading.Event().wait(0.3)
+        assert len(made) <= 4
+
+
+def test_an_exception_comes_where_its_item_would_have_been():
+    """The items before it are not lost."""
+
+    def make():
+        yield 1
+        raise OSError("disk")
+
+    with ahead(make()) as items:
+        assert next(items) == 1
+        with pytest.raises(OSError, match="disk"):
+            next(items)
+
+
+def test_leaving_early_stops_the_thread_and_closes_the_items():
+    """Nothing goes on in the background after an error in the caller."""
+    closed = threading.Event()
+
+    def make():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    with pytest.raises(KeyboardInterrupt), ahead(make()) as items:
+        next(items)
+        raise KeyboardInterrupt
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "maskbatch-ahead"]
