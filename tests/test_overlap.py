@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from maskbatch.overlap import ahead
+from maskbatch.overlap import Ahead
 
 
 def test_items_come_through_in_order():
     """What goes in comes out, in order, for more items than may wait, and for none."""
-    with ahead(iter(range(20))) as items:
+    with Ahead(iter(range(20))) as items:
         assert list(items) == list(range(20))
-    with ahead(()) as items:
+    with Ahead(()) as items:
         assert list(items) == []
 
 
@@ -24,8 +24,8 @@ def test_the_next_item_is_made_while_this_one_is_used():
         begun.set()
         yield 2
 
-    with ahead(make()) as items:
-        assert next(items) == 1
+    with Ahead(make()) as items:
+        assert next(iter(items)) == 1
         assert begun.wait(10)
         assert list(items) == [2]
 
@@ -39,8 +39,8 @@ def test_no_more_items_are_made_than_may_wait():
             made.append(i)
             yield i
 
-    with ahead(make(), depth=2) as items:
-        next(items)
+    with Ahead(make(), depth=2) as items:
+        next(iter(items))
         threading.Event().wait(0.3)
         assert len(made) <= 4
 
@@ -52,10 +52,10 @@ def test_an_exception_comes_where_its_item_would_have_been():
         yield 1
         raise OSError("disk")
 
-    with ahead(make()) as items:
-        assert next(items) == 1
+    with Ahead(make()) as items:
+        assert next(iter(items)) == 1
         with pytest.raises(OSError, match="disk"):
-            next(items)
+            next(iter(items))
 
 
 def test_leaving_early_stops_the_thread_and_closes_the_items():
@@ -69,8 +69,8 @@ def test_leaving_early_stops_the_thread_and_closes_the_items():
         finally:
             closed.set()
 
-    with pytest.raises(KeyboardInterrupt), ahead(make()) as items:
-        next(items)
+    with pytest.raises(KeyboardInterrupt), Ahead(make()) as items:
+        next(iter(items))
         raise KeyboardInterrupt
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "maskbatch-ahead"]
