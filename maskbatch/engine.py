@@ -16,7 +16,7 @@ from maskbatch.config import ReportSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
 from maskbatch.errors import UsageError
-from maskbatch.media.loader import load
+from maskbatch.media.loader import import_ahead, load
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.pipeline import Stages, analyse
@@ -46,6 +46,7 @@ class Engine:
         }
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
+        import_ahead()
 
     def scan(
         self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = (), on_batch: OnBatch = lambda _: None

@@ -7,6 +7,7 @@ numbers do not depend on what shares its batch.
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ def choose_device(settings: RuntimeSettings) -> Device:
         raise DeviceError("a GPU is required, but the device asked for is cpu: drop one of the two")
     if wants_gpu and settings.runtime == "openvino":
         raise DeviceError("the OpenVINO runtime is for CPUs: use --runtime tensorflow for a GPU")
-    gpus = [] if settings.runtime == "openvino" or settings.device == "cpu" else _tensorflow_gpus()
+    on_cpu = settings.runtime == "openvino" or settings.device == "cpu" or not (wants_gpu or _may_have_gpu())
+    gpus = [] if on_cpu else _tensorflow_gpus()
     if wants_gpu and not gpus:
         raise DeviceError(
             "no usable GPU: TensorFlow sees none. Install the CUDA libraries (pip install 'maskbatch[gpu]'), check the "
@@ -77,6 +79,13 @@ def open_network(network: Network, device: Device, precision: str = "auto") -> R
     if device.runtime == "openvino":
         return _OpenVino(network, device, precision)
     return _TensorFlow(network, device, precision)
+
+
+def _may_have_gpu() -> bool:
+    """False when this machine has no GPU that TensorFlow could use: asking TensorFlow itself takes seconds."""
+    # NVIDIA's driver, WSL's, AMD's; elsewhere (macOS, Windows) plugins decide
+    devices = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+    return sys.platform != "linux" or any(os.path.exists(device) for device in devices)
 
 
 def _tensorflow_gpus() -> list[str]:

@@ -1,5 +1,7 @@
 """The only tf.data file of the scan path: sources are decoded in parallel, grouped to batches, and read ahead."""
 
+import importlib
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -21,6 +23,11 @@ _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 # one decoded frame:
 # (position in sources, index, timestamp_s, image, is the source's last, frames decoded so far, error or "")
 _Element = tuple[int, int, float, np.ndarray, bool, int, str]
+
+
+def import_ahead() -> None:
+    """Begins to import TensorFlow in the background, which takes seconds; `load` waits until that is done."""
+    threading.Thread(target=importlib.import_module, args=("tensorflow",), daemon=True).start()
 
 
 def load(sources: Sequence[Source], sampling: SamplingSettings, settings: LoaderSettings) -> Iterator[Frames]:
