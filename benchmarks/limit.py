@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("command", choices=["record", "replay"])
     parser.add_argument("path", type=Path, nargs="?")
     parser.add_argument("--tape", type=Path, required=True)
-    parser.add_argument("--num-frames", type=int, default=450)
+    parser.add_argument("--num-frames", type=int, default=300)
     given = parser.parse_args(sys.argv[1:split])
     if given.command == "record":
         record(given.path, given.tape, given.num_frames, options)

@@ -38,6 +38,10 @@ class Workload:
     def is_clip(self) -> bool:
         return self.path.is_file()
 
+    @property
+    def has_faces(self) -> bool:
+        return self.name != "noface"
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -46,7 +50,7 @@ class Sizes:
     num_photos: int = 300
     num_large: int = 40
     clip_s: int = 60
-    cut_s: int = 30
+    cut_s: int = 15
 
     @staticmethod
     def quick() -> "Sizes":
