@@ -31,7 +31,7 @@ def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:
         raise SystemExit("py-spy is missing: pip install py-spy")
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "stacks"
-        command = [spy, "record", "--rate", "100", "--idle", "--format", "raw", "--output", str(raw), "--"]
+        command = [spy, "record", "--rate", "50", "--idle", "--format", "raw", "--output", str(raw), "--"]
         ran = subprocess.run(
             [*command, *scan_command(path, Path(folder) / "out", options)], capture_output=True, text=True
         )
