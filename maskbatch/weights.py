@@ -39,7 +39,7 @@ SHIPPED = {
         Weights(
             name="mask",
             file="mask.keras",
-            sha256="52ac76ffdd785adcdf10ff1fe90107d6ec77d412198775eb93f591e27aaa163e",
+            sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
         ),
