@@ -105,6 +105,8 @@ _scan_options = _options(
                  help="Frames that go through the networks together."),
     click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
                  help="Quality of annotated videos (H.264); lower is better and larger."),
+    click.option("--stall-limit", type=click.FloatRange(0, min_open=True), default=SamplingSettings().stall_s,
+                 show_default=True, metavar="SECONDS", help="A video that gives no frame for so long is given up."),
     click.option("--log-file", type=_PATH, help="Write a log, a line per file, to this file."),
     click.option("-q", "--quiet", is_flag=True, help="No progress and no table; errors only."),
 )  # fmt: skip
@@ -180,7 +182,7 @@ def _scan_settings(options: dict) -> ScanSettings:
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
-        sampling=SamplingSettings(options["every"], options["sample_fps"]),
+        sampling=SamplingSettings(options["every"], options["sample_fps"], options["stall_limit"]),
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),
