@@ -5,26 +5,42 @@ import socket
 import struct
 import subprocess
 import sys
+import unicodedata
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
+import pandas as pd
 import pytest
+from fakes import fake_faces
 from makers import Clip, corners, encode, numbered, write_photo, write_video
 from mutations import png_of_size
 
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
+from maskbatch.config import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
+from maskbatch.data import Batch, Source
 from maskbatch.errors import DecodeError
 from maskbatch.media import photos, videos
 from maskbatch.media.clock import FrameClock
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
 from maskbatch.media.headers import image_size
-from maskbatch.media.sources import find_sources
+from maskbatch.media.loader import load
+from maskbatch.media.names import annotated_name
+from maskbatch.media.sources import find_sources, make_shards
+from maskbatch.report import write_reports
+from maskbatch.sinks import open_sinks
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
+
+# spaces, quotes, line breaks, formulas, options, a screen's commands, other scripts, no UTF-8, and as long as names can be
+NAMES = [
+    b" a b .jpg", b"it's \"quoted\", twice.jpg", b"two\nlines\r.jpg", b"=cmd()|'!A1.jpg", b"--out.jpg", b"CON.jpg",
+    b"\x1b[31mred\x07.jpg", "\u043b\u0438\u0446\u043e \U0001f637.jpg".encode(), b"bad\xff\xfe.jpg", b"n" * 251 + b".jpg",
+    "\u9762".encode() * 83 + b"x.png", b"%s%n{0}.jpg", b"a\\b.jpg", b"x..jpg.jpg", b"m" * 251 + b".gif",
+    b"v" * 251 + b".mp4", b"w\xff" * 125 + b".mkv",
+]  # fmt: skip
 
 
 def read(path: Path, kind: str, stall_s: float = 60.0) -> tuple[int, str]:
@@ -183,3 +199,75 @@ def test_unreadable_file_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     monkeypatch.setattr(av, "open", refuse)
     assert read(photo, "image") == read(video, "video") == (0, "cannot be read: Permission denied")
+
+
+def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, str]]:
+    """Scans a folder without networks, a face in every frame; the rows of its files.csv, apostrophes taken away."""
+    sources = find_sources([folder], None)
+    settings = ScanSettings(output=OutputSettings(save=frozenset(save.split(","))))
+    for shard in make_shards(sources):
+        with ExitStack() as stack:
+            sinks = [stack.enter_context(sink) for sink in open_sinks(shard, out, settings)]
+            for frames in load(shard.sources, settings.sampling, settings.loader):
+                row = list(range(len(frames)))
+                for sink in sinks:
+                    sink.write(Batch(frames, fake_faces(row, [[5, 5, 30, 30]] * len(row), [0.9] * len(row))))
+    write_reports(out, ReportSettings())
+    files = pd.read_csv(out / "files.csv", dtype=str, keep_default_na=False)
+    assert list(pd.read_csv(out / "faces.csv")["source"].unique()) == list(files["source"])
+    return [{**row, "source": row["source"].removeprefix("'")} for row in files.to_dict("records")]
+
+
+def test_names_of_any_kind(tmp_path):
+    """Whatever bytes a name is made of, its file is read, has its row, an annotated copy and a cut-out face."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in NAMES:
+        path, whole = folder / os.fsdecode(name), tmp_path / f"whole{os.fsdecode(name)[-4:]}"
+        folder.mkdir(exist_ok=True)
+        if path.suffix == ".gif":
+            write_video(whole, numbered(1), Clip(codec="gif", fps=Fraction(10)))
+        elif path.suffix in (".mp4", ".mkv"):
+            write_video(whole, numbered(3), Clip(audio="aac"))
+        else:
+            write_photo(whole)
+        whole.rename(path)
+    rows = scanned(folder, out, "annotated,crops")
+    assert {row["status"] for row in rows} == {"ok"}
+    shown = {os.fsdecode(name).encode("utf-8", "backslashreplace").decode().replace("\r", "\\r") for name in NAMES}
+    assert {row["source"] for row in rows} == shown
+    assert len([path for path in (out / "annotated").iterdir() if path.is_file()]) == len(NAMES)
+    assert len(list((out / "crops/with_mask").iterdir())) == len(NAMES) + 2 * 2
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+def test_inputs_that_differ_in_case_or_accents_keep_their_copies(tmp_path):
+    """Names that some file systems take for one give copies whose names no file system does; others keep their names."""
+    names = ["A.jpg", "a.jpg", "a.JPG", "a.png", "café.jpg", "café.jpg", "Sub/x.jpg", "sub/x.jpg", "B.gif.jpg"]
+    for name in names:
+        write_photo(tmp_path / name)
+    names.append("b.gif")
+    write_video(tmp_path / "b.gif", numbered(1), Clip(codec="gif", fps=Fraction(10)))
+    sources = find_sources([tmp_path], None)
+    copies = {source.name: annotated_name(source) for source in sources}
+    assert sorted(copies) == sorted(names)
+    alike = {unicodedata.normalize("NFC", name).casefold() for name in copies.values()}
+    assert len(alike) == len(names)
+    assert [name for name, copy in copies.items() if name == copy] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/etc/x.jpg", "a/../../x.jpg", ".."])
+def test_no_source_leads_out_of_the_output_folder(name):
+    """A name with .. or from the root is no source's, so that nothing is ever written outside of --out."""
+    with pytest.raises(ValueError, match="must lead down"):
+        Source(0, Path("x.jpg"), name, "image")
+
+
+def test_paths_with_dots_stay_inside(tmp_path, monkeypatch):
+    """Inputs given by way of .., by a link, or from the root, get names below their common folder."""
+    write_photo(tmp_path / "a/b/x.jpg")
+    write_photo(tmp_path / "elsewhere/y.jpg")
+    (tmp_path / "a/link").symlink_to("../elsewhere")
+    monkeypatch.chdir(tmp_path / "a/b")
+    for given in (["../b"], ["../b/x.jpg"], ["..", "../../elsewhere"], [tmp_path / "a/../a"]):
+        names = [source.name for source in find_sources([Path(path) for path in given], None)]
+        assert names and all(not name.startswith("/") and ".." not in name.split("/") for name in names)
