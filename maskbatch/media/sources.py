@@ -13,7 +13,7 @@ from maskbatch.data import Shard, Source
 from maskbatch.errors import UsageError
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.names import mark_twins
-from maskbatch.media.videos import probe
+from maskbatch.media.probe import probe
 
 _log = logging.getLogger(__name__)
 

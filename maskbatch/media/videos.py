@@ -3,9 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +14,6 @@ from av.container import InputContainer
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
 from maskbatch.errors import DecodeError
 from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
@@ -26,9 +23,8 @@ from maskbatch.media.photos import MAX_PIXELS, check_pixels
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 _AVCOL_SPC_UNSPECIFIED = 2
-# what lies outside is no rate of frames, but damage; recordings are shorter than a year
+# what lies outside is no rate of frames, but damage
 _LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
-_MOST_DURATION_S = 366 * 24 * 3600.0
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 _log = logging.getLogger(__name__)
@@ -191,45 +187,6 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     ).to_ndarray()
     turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
     return image if turn is None else cv2.rotate(image, turn)
-
-
-def probe(source: Source) -> Source:
-    """The source with what its container claims; unchanged where it cannot be opened (never raises)."""
-    try:
-        with open_container(source.path) as container:
-            stream = video_stream(container)
-            fps = frame_rate(container, stream)
-            duration_s = _duration_s(container, stream)
-            num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
-            if num_frames and num_frames > source.path.stat().st_size:
-                num_frames = None  # a frame has a byte or more
-            width, height = stream.codec_context.width, stream.codec_context.height
-            # one frame is decoded, because its display matrix is nowhere else to be had
-            if round(next(container.decode(stream)).rotation / 90) % 2:
-                width, height = height, width
-            return replace(
-                source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
-                duration_s=duration_s,
-            )  # fmt: skip
-    except Exception:  # whatever is wrong with the file is reported when it is decoded
-        return source
-
-
-def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
-    """The video's length in seconds: its own where known, but no longer than the whole (edit lists cut the end)."""
-    own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
-    whole = container.duration / av.time_base if container.duration else None
-    return min((seconds for seconds in (own, whole) if seconds and 0 < seconds < _MOST_DURATION_S), default=None)
-
-
-def _tagged_duration_s(stream: av.VideoStream) -> float | None:
-    """Matroska notes the length of a stream as a tag, "00:00:02.002000000"."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        seconds = float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])
-        return seconds if isfinite(seconds) else None
-    except (IndexError, ValueError):
-        return None
 
 
 def _last_bytes(path: Path) -> bytes:
