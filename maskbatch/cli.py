@@ -20,6 +20,8 @@ from maskbatch.config import (
     ScanSettings,
 )
 from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.progress import MODES
+from maskbatch.runlog import collected_warnings
 from maskbatch.terminal import Terminal, open_terminal
 
 BESIDE = "<beside the input>"
@@ -105,7 +107,11 @@ _scan_options = _options(
                  help="Frames that go through the networks together."),
     click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
                  help="Quality of annotated videos (H.264); lower is better and larger."),
+    click.option("--stall-limit", type=click.FloatRange(0, min_open=True), default=SamplingSettings().stall_s,
+                 show_default=True, metavar="SECONDS", help="A video that gives no frame for so long is given up."),
     click.option("--log-file", type=_PATH, help="Write a log, a line per file, to this file."),
+    click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True,
+                 help="auto: a bar on a terminal, else plain lines; json: an object a line; none: warnings only."),
     click.option("-q", "--quiet", is_flag=True, help="No progress and no table; errors only."),
 )  # fmt: skip
 
@@ -144,7 +150,8 @@ def video(files: tuple[Path, ...], out: str, **options: object) -> None:
 def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> None:
     """The job of `scan` and `video`."""
     settings = _scan_settings(options)
-    with open_terminal(options["quiet"], options["log_file"]) as terminal:
+    opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
+    with opened as terminal, collected_warnings() as warnings:
         from maskbatch.engine import Engine
         from maskbatch.media.sources import find_sources
         from maskbatch.outputs import check_inputs, check_out, prepare_out
@@ -156,7 +163,7 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
         if not sources:
             raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
         check_inputs(out, (source.path for source in sources))
-        engine = Engine(settings)
+        engine = Engine(settings, warnings)
         prepare_out(out, overwrite)
         terminal.say(f"{len(sources)} {'file' if len(sources) == 1 else 'files'}, {engine.device.description}")
         with terminal.progress(sources, settings.sampling) as on_batch:
@@ -180,7 +187,7 @@ def _scan_settings(options: dict) -> ScanSettings:
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
-        sampling=SamplingSettings(options["every"], options["sample_fps"]),
+        sampling=SamplingSettings(options["every"], options["sample_fps"], options["stall_limit"]),
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),

@@ -8,10 +8,12 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """Which frames of a video are analysed: every n-th, or about `sample_fps` a second (which wins when set)."""
+    """How a video is read: every n-th frame, or about `sample_fps` a second (which wins when set); one that gives no frame
+    for `stall_s` seconds is given up."""
 
     every: int = 1
     sample_fps: float | None = None
+    stall_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

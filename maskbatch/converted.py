@@ -37,7 +37,7 @@ def converted(network: Network):
     import openvino
 
     version = openvino.__version__.split("-")[0]
-    folder = _cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
+    folder = cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
     if (folder / "whole").is_file():
         try:
             if (folder / "whole").read_text() == sha256(folder / "model.bin"):
@@ -79,7 +79,7 @@ def _keep(model, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Where converted models are kept: `MASKBATCH_CACHE`, or the platform's cache folder of the user."""
     chosen = os.environ.get("MASKBATCH_CACHE")
     return Path(chosen) if chosen else user_cache_path("maskbatch")

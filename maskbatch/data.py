@@ -24,6 +24,7 @@ class Source:
     `id` is its position in the run; `name` is what reports show and the output tree mirrors: a POSIX path relative to the
     input root. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are what the
     container claims, or None where it says nothing (always for photos, and for files that could not be probed).
+    `has_twin`: another source's name is the same but for case or the way its accents are written.
     """
 
     id: int
@@ -36,6 +37,13 @@ class Source:
     width: int | None = None
     height: int | None = None
     duration_s: float | None = None
+    has_twin: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name.startswith("/") or ".." in self.name.split(
+            "/"
+        ):  # what is written for it would leave the output folder
+            raise ValueError(f"a source's name must lead down from the input root: {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.pipeline import Stages, analyse
 from maskbatch.report import Summary, write_reports
+from maskbatch.runlog import FileLog, Warnings
 from maskbatch.sinks import open_sinks
 from maskbatch.tracker import Tracker
 from maskbatch.trainer.model import classifier_network
@@ -33,10 +34,11 @@ _PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
 
 class Engine:
     """A scan on this machine. Opens the device and the networks when made: what cannot run fails before anything is
-    written. Raises DeviceError and WeightsError."""
+    written. `warnings` are those that run.json shall list. Raises DeviceError and WeightsError."""
 
-    def __init__(self, settings: ScanSettings) -> None:
+    def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
         self.settings = settings
+        self._warnings = warnings or Warnings()
         self.device = runtime.choose_device(settings.runtime)
         self._classifier_path = classifier_path(settings.classifier.model)
         faces, masks = centerface.shipped_network(), classifier_network(self._classifier_path)
@@ -67,18 +69,21 @@ class Engine:
         finally:
             summary = write_reports(out, report)
             log.info("%s: %s", "finished" if record["finished"] else "stopped before the end", summary)
-            write_run(out, record | {"seconds": round(time.monotonic() - start, 2), "summary": asdict(summary)})
+            warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
+            seconds = round(time.monotonic() - start, 2)
+            write_run(out, record | {"seconds": seconds, "summary": asdict(summary)} | warnings)
         return summary
 
     def run_shard(self, shard: Shard, out: Path, on_batch: OnBatch) -> None:
         """One shard from files to files. What it writes is renamed into place when whole, its row files last."""
         stages = Stages(self._detect, self._classify, Tracker(self.settings.tracker))
+        file_log = FileLog(shard)
         with ExitStack() as stack:
             sinks = [stack.enter_context(sink) for sink in open_sinks(shard, out, self.settings)]
             for batch in analyse(load(shard.sources, self.settings.sampling, self.settings.loader), stages):
                 for sink in sinks:
                     sink.write(batch)
-                _log_ended(batch, shard)
+                file_log.add(batch)
                 on_batch(batch)
 
     def _open(self, network: runtime.Network) -> runtime.Run:
@@ -134,10 +139,3 @@ def classifier_path(model: str) -> Path:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _log_ended(batch: Batch, shard: Shard) -> None:
-    """A line for each file that is done."""
-    names = {source.id: source.name for source in shard.sources}
-    for ended in batch.frames.ended:
-        log.info("%s: %s, %d frames analysed", names[ended.source_id], ended.error or "ok", ended.frames_analysed)

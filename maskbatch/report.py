@@ -27,7 +27,8 @@ FILES_COLUMNS = (
 SUMMARY_COLUMNS = ("folder", "files", "failed", "faces", "with_mask", "without_mask", "compliance_rate")
 
 _CHUNK_ROWS = 200_000
-_FORMULA_STARTS = tuple("=+-@\t\r'")
+# the wide forms are taken for the plain ones by spreadsheets of East Asia
+_FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,8 @@ def write_reports(out_dir: Path, settings: ReportSettings) -> Summary:
 
 
 def escape(text: str) -> str:
-    """`text` for a cell that no spreadsheet takes for a formula: an apostrophe goes before a leading = + - @ tab, carriage
-    return or apostrophe. To get the text back, take one leading apostrophe away."""
+    """`text` for a cell that no spreadsheet takes for a formula: an apostrophe goes before a leading = + - @ (also wide
+    ones), tab, line break or apostrophe. To get the text back, take one leading apostrophe away."""
     return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 

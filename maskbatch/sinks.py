@@ -23,8 +23,9 @@ from maskbatch.data import (
     Source,
     wears_mask,
 )
+from maskbatch.media.names import annotated_name, crop_name
 from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import RowWriter, annotated_name, write_image
+from maskbatch.media.writers import RowWriter, write_image
 from maskbatch.rows import face_cells, file_cells
 
 log = logging.getLogger(__name__)
@@ -144,8 +145,7 @@ class CropSink(Sink):
             for face, xyxy in enumerate(faces.xyxy):
                 crop = _cut(frames.images[row], xyxy)
                 label = "with_mask" if is_masked[face] else "without_mask"
-                # the whole name of the source, so that a.jpg and a.png do not meet
-                path = self._folder / label / f"{source.name}_f{frame:06d}_{face}.jpg"
+                path = self._folder / label / crop_name(source, frame, face)
                 try:
                     if crop.size:
                         write_image(path, crop)

@@ -5,7 +5,6 @@ The only file with rich and tqdm.
 
 import faulthandler
 import logging
-import math
 import os
 import sys
 import time
@@ -14,46 +13,55 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maskbatch.errors import UsageError
+from maskbatch.progress import Tally, json_line, printable
 
 log = logging.getLogger("maskbatch")
 
-_PLAIN_EVERY_S = 10
+# between two lines of progress
+_EVERY_S = {"plain": 10.0, "json": 2.0}
 
 
 class Terminal:
-    """Progress on `stderr`, results on stdout; nothing but errors when quiet."""
+    """Progress on `stderr`, in one of progress.MODES; results on stdout; nothing but errors when quiet."""
 
-    def __init__(self, stderr, quiet: bool) -> None:
+    def __init__(self, stderr, quiet: bool, mode: str = "auto") -> None:
         self._stderr, self._quiet = stderr, quiet
+        self._mode = "none" if quiet else "plain" if mode == "auto" and not stderr.isatty() else mode
         self._rate = 0.0
 
     def say(self, message: str) -> None:
-        if not self._quiet:
-            print(message, file=self._stderr, flush=True)
+        """A line of progress."""
+        if self._mode != "none":
+            self._print(json_line("message", text=message) if self._mode == "json" else printable(message))
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stderr, flush=True)
 
     @contextmanager
     def progress(self, sources, sampling) -> Iterator[Callable]:
-        """A bar over frames with an ETA, and a count of files; now and then a plain line where stderr is no terminal."""
+        """A bar over frames with an ETA, and a count of files; or now and then a line, and one at the end for JSON."""
         from tqdm import tqdm
 
-        total, is_terminal = sum(_num_analysed(source, sampling) for source in sources), self._stderr.isatty()
-        files_done, frames_done, start = 0, 0, time.monotonic()
-        told = start
-        with tqdm(total=total, unit="frame", file=self._stderr, disable=self._quiet or not is_terminal,
+        tally, told = Tally(sources, sampling), time.monotonic()
+        with tqdm(total=tally.num_frames, unit="frame", file=self._stderr, disable=self._mode != "auto",
                   dynamic_ncols=True) as bar:  # fmt: skip
 
             def on_batch(batch) -> None:
-                nonlocal files_done, frames_done, told
-                files_done += len(batch.frames.ended)
-                frames_done += len(batch.frames)
-                bar.set_postfix_str(f"{files_done}/{len(sources)} files", refresh=False)
+                nonlocal told
+                tally.add(batch)
+                bar.set_postfix_str(f"{tally.files_done}/{tally.num_files} files", refresh=False)
                 bar.update(len(batch.frames))
-                if not is_terminal and time.monotonic() - told > _PLAIN_EVERY_S:
+                if time.monotonic() - told > _EVERY_S.get(self._mode, float("inf")):
                     told = time.monotonic()
-                    self.say(f"{files_done} of {len(sources)} files, {frames_done} of about {total} frames")
+                    self._tell(tally)
 
             yield on_batch
-        self._rate = frames_done / max(time.monotonic() - start, 1e-9)
+        self._rate = tally.rate()
+        if self._mode == "json":
+            self._tell(tally)
+
+    def _tell(self, tally: Tally) -> None:
+        self._print(json_line("progress", **tally.figures()) if self._mode == "json" else tally.words())
 
     @contextmanager
     def epochs(self) -> Iterator[Callable]:
@@ -166,13 +174,6 @@ def _table(*columns: str):
     return table
 
 
-def _num_analysed(source, sampling) -> int:
-    """About how many frames of a source will be analysed."""
-    if sampling.sample_fps and source.duration_s:
-        return min(source.num_frames or sys.maxsize, math.ceil(source.duration_s * sampling.sample_fps))
-    return math.ceil((source.num_frames or 1) / sampling.every)
-
-
 def _shown(value: object) -> str:
     """A figure or a pair of figures with three decimals; counts as they are."""
     values = value if isinstance(value, (tuple, list)) else [value]
@@ -180,7 +181,7 @@ def _shown(value: object) -> str:
 
 
 @contextmanager
-def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:
+def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") -> Iterator[Terminal]:
     """Our own words reach the terminal and the log; what TensorFlow, OpenCV and FFmpeg print to stderr does not.
 
     They write to file descriptor 2 from C++, so that is what is turned away while `sys.stderr` keeps the terminal.
@@ -199,8 +200,8 @@ def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:
         if attached:
             sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
             faulthandler.enable(sys.stderr)
-        handlers = _log_handlers(sys.stderr, log_file)
-        yield Terminal(sys.stderr, quiet)
+        handlers = _log_handlers(sys.stderr, log_file, progress == "json")
+        yield Terminal(sys.stderr, quiet, progress)
     finally:
         for handler in handlers:
             log.removeHandler(handler)
@@ -214,17 +215,32 @@ def open_terminal(quiet: bool, log_file: Path | None) -> Iterator[Terminal]:
             sys.stderr = stderr
 
 
-def _log_handlers(stderr, log_file: Path | None) -> list[logging.Handler]:
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever names of files are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+class _Json(logging.Formatter):
+    """A message is a line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json_line(record.levelname.lower(), text=record.getMessage())
+
+
+def _log_handlers(stderr, log_file: Path | None, as_json: bool) -> list[logging.Handler]:
     """Warnings go to the terminal, everything to the log file."""
     handlers = [logging.StreamHandler(stderr)]
-    handlers[0].setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handlers[0].setFormatter(_Json() if as_json else _OneLine("%(levelname)s: %(message)s"))
     handlers[0].setLevel(logging.WARNING)
     if log_file:
         try:
             handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"cannot write the log {log_file}: {error.strerror}") from error
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers[1].setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.setLevel(logging.DEBUG)
     log.propagate = False
     for handler in handlers:

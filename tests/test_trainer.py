@@ -323,11 +323,24 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     import keras
 
     (tmp_path / "rubbish.keras").write_bytes(b"rubbish")
-    with pytest.raises(WeightsError, match="not a model"):
+    with pytest.raises(WeightsError, match=r"not a \.keras model"):
         load_model(tmp_path / "rubbish.keras")
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_model(tmp_path)
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
     other.save(tmp_path / "other.keras")
     with pytest.raises(WeightsError, match="does not fit"):
         load_model(tmp_path / "other.keras")
     with pytest.raises(WeightsError, match="does not hold weights"):
         build_model(base_weights=str(tmp_path / "rubbish.keras"))
+    image = keras.Input((224, 224, 3))
+    two = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+    two.save(tmp_path / "two.keras")
+    with pytest.raises(WeightsError, match=r"gives \(None, 2\)"):
+        load_model(tmp_path / "two.keras")
+    two.save(tmp_path / "two.h5")  # Keras's safe mode does not hold for this format
+    with pytest.raises(WeightsError, match=r"not a \.keras model"):
+        load_model(tmp_path / "two.h5")
+    (tmp_path / "cut.keras").write_bytes((tmp_path / "two.keras").read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"not a \.keras model"):
+        load_model(tmp_path / "cut.keras")

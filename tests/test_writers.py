@@ -24,9 +24,10 @@ from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
 from maskbatch.errors import DecodeError
 from maskbatch.media.decode import open_source
+from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import RowWriter, annotated_name, write_image
+from maskbatch.media.writers import RowWriter, write_image
 
 ALL = SamplingSettings()
 

@@ -6,6 +6,8 @@ from math import floor
 from maskbatch.config import SamplingSettings
 
 DEFAULT_FPS = Fraction(25)
+# frames further apart than this are not so: their times are damaged (a camera that waits for movement may wait long)
+_MOST_GAP_S = Fraction(24 * 3600)
 
 
 class FrameClock:
@@ -13,6 +15,7 @@ class FrameClock:
 
     def __init__(self, start_s: Fraction, time_base: Fraction, fps: Fraction) -> None:
         """`start_s` is where the video starts, in its own time; `time_base` the seconds of one tick of a time stamp."""
+        self.num_jumps = 0
         self._time_base = time_base
         self._start = round(start_s / time_base)
         self._step_s = 1 / fps
@@ -20,15 +23,22 @@ class FrameClock:
         self._next_s = Fraction(0)
 
     def time_s(self, pts: int | None, duration: int | None) -> Fraction:
-        """Seconds of the frame with time stamp `pts` (or none) and `duration`, both in ticks."""
+        """Seconds of the frame with time stamp `pts` (or none) and `duration`, both in ticks.
+
+        A time more than a day after the frame before is taken for damage, and counted in `num_jumps`.
+        """
         time_s = self._next_s if pts is None else (pts - self._start) * self._time_base
         time_s = max(time_s, Fraction(0))
+        if time_s - (self._last_s or 0) > _MOST_GAP_S:
+            self.num_jumps += 1
+            time_s = self._next_s
         if self._last_s is not None and time_s <= self._last_s:
             # a stamp that repeats is moved on by a tick; one that jumps back (joined recordings) by a whole frame
             is_jump = self._last_s - time_s >= self._step_s
             time_s = self._next_s if is_jump else self._last_s + self._time_base
         self._last_s = time_s
-        self._next_s = time_s + (duration * self._time_base if duration else self._step_s)
+        duration_s = (duration or 0) * self._time_base
+        self._next_s = time_s + (duration_s if 0 < duration_s <= _MOST_GAP_S else self._step_s)
         return time_s
 
 

@@ -6,6 +6,9 @@ from typing import Literal
 import av
 import cv2
 
+from maskbatch.errors import DecodeError
+from maskbatch.media.containers import open_container
+
 _PHOTO_NAMES = "jpg jpeg jpe jfif png webp bmp dib tif tiff avif heic heif hif jp2 ppm pgm pbm pnm"
 _VIDEO_NAMES = (
     "mp4 m4v mov qt mkv webm avi divx mpg mpeg mpe m1v m2v mpv vob ts mts m2ts trp wmv asf flv f4v 3gp 3g2 ogv ogm mxf "
@@ -13,8 +16,6 @@ _VIDEO_NAMES = (
 )
 PHOTO_SUFFIXES = frozenset(f".{name}" for name in _PHOTO_NAMES.split())
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _VIDEO_NAMES.split())
-# demuxers of PyAV that take text for moving pictures
-_TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 
 Kind = Literal["image", "video"]
 
@@ -37,11 +38,11 @@ def kind_by_name(path: Path) -> Kind | None:
 def kind_by_content(path: Path) -> Kind:
     """What the file holds, whatever its name. One that is neither counts as a photo, and fails when it is decoded."""
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with open_container(path) as container:
             name = container.format.name
-            if name in _TEXT_FORMATS or name == "image2" or name.endswith("_pipe") or not container.streams.video:
+            if name.endswith("_pipe") or not container.streams.video:
                 return "image"
-    except (av.error.FFmpegError, OSError):
+    except (av.error.FFmpegError, DecodeError):
         return "image"
     # AVIF and HEIC are, for PyAV, videos of one frame
     return "image" if cv2.haveImageReader(str(path)) and not has_several_frames(path) else "video"
@@ -50,10 +51,10 @@ def kind_by_content(path: Path) -> Kind:
 def has_several_frames(path: Path) -> bool:
     """Whether the file's video stream has a second packet; False when it cannot be opened."""
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
+        with open_container(path) as container:
             packets = (packet for packet in container.demux(video=0) if packet.size)
             return next(packets, None) is not None and next(packets, None) is not None
-    except (av.error.FFmpegError, OSError, IndexError):
+    except (av.error.FFmpegError, DecodeError, IndexError):
         return False
 
 

@@ -1,6 +1,7 @@
 """Photos: bytes in, one upright RGB image out, by OpenCV (HEIC by pillow-heif where it is installed)."""
 
 import io
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import numpy as np
 from maskbatch.errors import DecodeError
 from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole
 
-MAX_PIXELS = 250_000_000
+MAX_PIXELS = 250_000_000  # as in maskbatch/__init__.py
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -64,8 +65,9 @@ def decode_photo(data: bytes) -> np.ndarray:
     try:
         image = _imdecode_rgb(np.frombuffer(data, np.uint8))
     except cv2.error as error:
-        reason = "too many pixels" if "MAX_IMAGE" in str(error) else error.err
-        raise DecodeError(f"not decodable: {reason}") from error
+        if "MAX_IMAGE" in str(error):
+            raise DecodeError("too large: more pixels than the limit of 250 megapixels") from error
+        raise DecodeError(f"not decodable: {error.err}") from error
     if image is None and data[:4] == b"GIF8":
         image = _decode_gif(data)
     if image is None:
@@ -83,7 +85,10 @@ def check_pixels(size: tuple[int, int] | None) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would keep us waiting
+            raise DecodeError("cannot be read: not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
             raise DecodeError("too large: a photo file over 1 GiB")
         return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
     except OSError as error:

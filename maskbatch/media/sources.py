@@ -12,7 +12,8 @@ from pathlib import Path
 from maskbatch.data import Shard, Source
 from maskbatch.errors import UsageError
 from maskbatch.media.kinds import kind_by_content, kind_by_name
-from maskbatch.media.videos import probe
+from maskbatch.media.names import mark_twins
+from maskbatch.media.probe import probe
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +30,12 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
     walk = _Walk(exclude)
     root = _common_folder(paths)
     found = islice((item for path in paths for item in walk.start(path)), limit)
-    sources = (
-        Source(id=position, path=path, name=_name(path, root), kind=kind)
-        for position, (path, kind) in enumerate(found)
-    )  # fmt: skip
+    sources = mark_twins(
+        [
+            Source(id=position, path=path, name=_name(path, root), kind=kind)
+            for position, (path, kind) in enumerate(found)
+        ]
+    )
     return [probe(source) if source.kind == "video" else source for source in sources]
 
 

@@ -1,7 +1,8 @@
 """Videos by PyAV: frames with exact times, upright, and what the container claims about them."""
 
+import logging
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,23 +14,28 @@ from av.container import InputContainer
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
 from maskbatch.errors import DecodeError
 from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
+from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
-from maskbatch.media.photos import check_pixels
+from maskbatch.media.photos import MAX_PIXELS, check_pixels
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 _AVCOL_SPC_UNSPECIFIED = 2
+# what lies outside is no rate of frames, but damage
+_LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+_log = logging.getLogger(__name__)
 
 
 class VideoReader:
     """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
 
     `index` counts all decoded frames, also those not sampled, as does `frames_decoded`. `timestamp_s` rises strictly.
-    Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged or ends early.
+    Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged, ends early, or
+    gives no frame for too long.
     """
 
     def __init__(self, path: Path, sampling: SamplingSettings) -> None:
@@ -42,10 +48,9 @@ class VideoReader:
         self.frames_decoded = 0
 
     def __enter__(self) -> "VideoReader":
-        self._container = open_container(self._path)
+        self._container = open_container(self._path, self._sampling.stall_s)
         try:
             self._stream = video_stream(self._container)
-            check_pixels((self._stream.codec_context.width, self._stream.codec_context.height))
             self._stream.thread_type = "AUTO"
         except BaseException:
             self._container.close()
@@ -68,28 +73,39 @@ class VideoReader:
             time_s = clock.time_s(frame.pts, frame.duration)
             if sampler.wants(index, time_s):  # only a wanted frame is worth the conversion to RGB
                 yield index, float(time_s), to_rgb(frame, self._reformatter)
+        if clock.num_jumps:
+            _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
+                         self._path, clock.num_jumps)  # fmt: skip
         self._check_whole()
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         """All decodable frames; what could not be decoded is noted in `_damage`."""
         # all streams, because the end of the longest one is what the container's duration is measured by
-        packets = self._container.demux()
+        packets, since = self._container.demux(), time.monotonic()
         while True:
+            frames = []
             try:
                 packet = next(packets, None)
+            except av.error.ExitError as error:
+                raise DecodeError(stalled(self._sampling.stall_s)) from error
             except av.error.FFmpegError as error:
-                self._damage.append(_reason(error))
+                self._damage.append(reason_of(error))
                 packet = None
             if packet is not None and packet.stream.index != self._stream.index:
                 self._note_end(packet)
                 continue
             try:
                 # no packet is left: ask the decoder for the frames it still holds
-                yield from self._stream.codec_context.decode(packet)
+                frames = self._stream.codec_context.decode(packet)
             except EOFError:
                 pass  # it was asked before, by the empty packet that ends a stream
             except av.error.FFmpegError as error:
-                self._damage.append(_reason(error))
+                self._damage.append(reason_of(error))
+            if frames:
+                yield from frames
+                since = time.monotonic()
+            elif time.monotonic() - since > self._sampling.stall_s:
+                raise DecodeError(stalled(self._sampling.stall_s))
             if packet is None:
                 return
             self._note_end(packet)
@@ -104,9 +120,13 @@ class VideoReader:
             because = f": {self._damage[0]}" if self._damage else ""
             raise DecodeError(f"no frame can be decoded{because}")
         expected = self._frames_missing() + self.frames_decoded
+        if expected > self._path.stat().st_size:
+            raise DecodeError(
+                f"damaged: {self.frames_decoded} frames, and a header that claims {expected}, more than bytes"
+            )
         if expected > self.frames_decoded:
             raise DecodeError(f"ends early: {self.frames_decoded} of about {expected} frames")
-        if self._container.format.name == "gif" and not gif_is_whole(self._path.read_bytes()[-64:]):
+        if self._container.format.name == "gif" and not gif_is_whole(_last_bytes(self._path)):
             raise DecodeError("truncated: the GIF has no end")
         if self._damage:
             raise DecodeError(f"damaged: {len(self._damage)} packets could not be decoded ({self._damage[0]})")
@@ -124,26 +144,15 @@ class VideoReader:
         return round(missing_s * fps) if missing_s > tolerance_s else 0
 
 
-def open_container(path: Path) -> InputContainer:
-    """The file as a PyAV container. Raises DecodeError with the reason."""
-    try:
-        if path.stat().st_size == 0:
-            raise DecodeError("file is empty")
-        # absolute, so that a name like "a:b.mp4" is not taken for a protocol
-        return av.open(str(path.absolute()), metadata_errors="replace")
-    except OSError as error:
-        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
-    except av.error.FFmpegError as error:
-        raise DecodeError(f"not a video that can be opened: {_reason(error)}") from error
-
-
 def video_stream(container: InputContainer) -> av.VideoStream:
-    """The main video stream. Raises DecodeError when there is none, or no decoder for it."""
+    """The main video stream. Raises DecodeError when there is none, no decoder for it, or its frames are too large."""
     stream = container.streams.best("video") or next(iter(container.streams.video), None)
     if stream is None:
         raise DecodeError("the file has no video stream")
     if stream.codec_context is None:
         raise DecodeError("the video's codec is not supported")
+    check_pixels((stream.codec_context.width, stream.codec_context.height))
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame further on may be larger
     return stream
 
 
@@ -164,7 +173,7 @@ def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
     """Frames per second, exact; a raw stream has no times to average over, so its codec's word counts."""
     is_timed = container.duration is not None or stream.duration is not None
     rates = (stream.average_rate, stream.guessed_rate) if is_timed else (stream.guessed_rate, stream.average_rate)
-    return next((Fraction(rate) for rate in rates if rate), DEFAULT_FPS)
+    return next((Fraction(rate) for rate in rates if rate and _LEAST_FPS <= rate <= _MOST_FPS), DEFAULT_FPS)
 
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
@@ -180,41 +189,7 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     return image if turn is None else cv2.rotate(image, turn)
 
 
-def probe(source: Source) -> Source:
-    """The source with what its container claims; unchanged where it cannot be opened (never raises)."""
-    try:
-        with open_container(source.path) as container:
-            stream = video_stream(container)
-            fps = frame_rate(container, stream)
-            duration_s = _duration_s(container, stream)
-            num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
-            width, height = stream.codec_context.width, stream.codec_context.height
-            # one frame is decoded, because its display matrix is nowhere else to be had
-            if round(next(container.decode(stream)).rotation / 90) % 2:
-                width, height = height, width
-            return replace(
-                source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
-                duration_s=duration_s,
-            )  # fmt: skip
-    except Exception:  # whatever is wrong with the file is reported when it is decoded
-        return source
-
-
-def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
-    """The video's length in seconds: its own where known, but no longer than the whole (edit lists cut the end)."""
-    own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
-    whole = container.duration / av.time_base if container.duration else None
-    return min((seconds for seconds in (own, whole) if seconds), default=None)
-
-
-def _tagged_duration_s(stream: av.VideoStream) -> float | None:
-    """Matroska notes the length of a stream as a tag, "00:00:02.002000000"."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        return float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])
-    except (IndexError, ValueError):
-        return None
-
-
-def _reason(error: av.error.FFmpegError) -> str:
-    return error.strerror or str(error)
+def _last_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), 2)
+        return file.read()

@@ -4,16 +4,14 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 import cv2
 import numpy as np
 
-from maskbatch.data import Source
+from maskbatch.media.names import fitted_path
 
-# what OpenCV writes in colour, in every build
-_WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"})
 _JPEG_QUALITY = 95
 _WEBP_QUALITY = 90
 
@@ -22,29 +20,13 @@ _WEBP_QUALITY = 90
 def partial_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to `path` at the end of the block, removed when the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.part{path.suffix}")
+    partial = fitted_path(path.with_name(f".{path.stem}.part{path.suffix}"))
     try:
         yield partial
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def annotated_name(source: Source) -> str:
-    """Where the annotated copy of a source goes, relative to the output tree, as a POSIX path.
-
-    The source's own name, with ".jpg" or ".mp4" put behind it when its format is not one that is written; where another
-    input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` goes before it, as often as it takes.
-    """
-    ending = ".mp4" if source.kind == "video" else ".jpg"
-    suffix = PurePosixPath(source.name).suffix.lower()
-    if suffix == ".mp4" if source.kind == "video" else suffix in _WRITABLE:
-        return source.name
-    added = ending
-    while os.path.lexists(source.path.with_name(source.path.name + added)):
-        added = "_annotated" + added
-    return source.name + added
 
 
 def write_image(path: Path, rgb: np.ndarray) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from maskbatch.classifier import CROP_PX
 from maskbatch.converted import Network
 from maskbatch.errors import WeightsError
+from maskbatch.trainer.model_file import check_model_file
 from maskbatch.weights import find_int8
 
 
@@ -73,8 +74,10 @@ def classifier_network(path: Path) -> Network:
 def load_model(path: Path):
     """A saved classifier (`.keras`), in Keras's safe mode, which runs no code from the file.
 
-    Raises WeightsError when it is no Keras model, or takes or gives other shapes than a classifier here must.
+    Raises WeightsError when it is no Keras model, holds more than layers for pictures, or takes or gives other shapes
+    than a classifier here must.
     """
+    check_model_file(path)
     import keras
 
     try:

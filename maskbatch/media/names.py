@@ -1,0 +1,80 @@
+"""Names of what is written for a source: never two alike on any file system, and none longer than they take."""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from maskbatch.data import Source
+
+# what OpenCV writes in colour, in every build
+WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"})
+_MOST_BYTES = 255
+_LONGEST_ENDING = 24
+
+
+def annotated_name(source: Source) -> str:
+    """Where the annotated copy of a source goes, relative to the output tree, as a POSIX path.
+
+    The source's own name, with ".jpg" or ".mp4" put behind it when its format is not one that is written; where another
+    input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` goes before it, as often as it takes.
+    """
+    name, ending = own_name(source), ".mp4" if source.kind == "video" else ".jpg"
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".mp4" if source.kind == "video" else suffix in WRITABLE:
+        return name
+    added = ending
+    while os.path.lexists(source.path.with_name(source.path.name + added)):
+        added = "_annotated" + added
+    return fitted(name + added)
+
+
+def crop_name(source: Source, frame: int, face: int) -> str:
+    """The file of one face, relative to its label's folder: the whole name of the source, so that a.jpg and a.png do not
+    meet, then frame and face."""
+    return fitted(f"{own_name(source)}_f{frame:06d}_{face}.jpg")
+
+
+def own_name(source: Source) -> str:
+    """The source's name; with a part of its checksum, when it is the twin of another one."""
+    if not source.has_twin:
+        return source.name
+    stem, ending = os.path.splitext(source.name)
+    return fitted(f"{stem}~{_checksum(source.name)}{ending}")
+
+
+def fitted(name: str) -> str:
+    """The POSIX path `name`, its last part no longer than the 255 bytes that file systems take: in the place of what is
+    cut stands a checksum of the whole."""
+    folder, slash, last = name.rpartition("/")
+    if len(os.fsencode(last)) <= _MOST_BYTES:
+        return name
+    stem, ending = os.path.splitext(last)
+    if len(os.fsencode(ending)) > _LONGEST_ENDING:
+        stem, ending = last, ""
+    ending = f"~{_checksum(last)}{ending}"
+    # no letter of several bytes is kept in part
+    kept = os.fsencode(stem)[: _MOST_BYTES - len(os.fsencode(ending))].decode("utf-8", "ignore")
+    return f"{folder}{slash}{kept}{ending}"
+
+
+def fitted_path(path: Path) -> Path:
+    """`path` with its last part fitted."""
+    return path.with_name(fitted(path.name))
+
+
+def mark_twins(sources: Sequence[Source]) -> list[Source]:
+    """The sources; those whose copies would have names that differ in case or in the way accents are written have
+    `has_twin`: on a file system of Windows, macOS or a camera's card, one would replace the other."""
+    alike: dict[str, list[int]] = defaultdict(list)
+    for position, source in enumerate(sources):
+        alike[unicodedata.normalize("NFC", annotated_name(source)).casefold()].append(position)
+    twins = {position for positions in alike.values() if len(positions) > 1 for position in positions}
+    return [replace(source, has_twin=True) if number in twins else source for number, source in enumerate(sources)]
+
+
+def _checksum(name: str) -> str:
+    return sha256(os.fsencode(name)).hexdigest()[:8]
