@@ -57,8 +57,8 @@ def out_of_fold(train: tuple, target: np.ndarray, regularisation: float) -> np.n
     return cross_val_predict(head(regularisation), train[0], target, groups=train[2], cv=folds, method="predict_proba")
 
 
-def second_sigmoid(train: tuple, val: tuple) -> None:
-    """Prints what a sigmoid for 'worn incorrectly' against both other classes reaches."""
+def second_sigmoid(train: tuple, val: tuple) -> float:
+    """Prints what a sigmoid for 'worn incorrectly' against both other classes reaches; returns its regularisation."""
     wrong = (train[1] == 2).astype(int)
     scored = [(average_precision_score(wrong, out_of_fold(train, wrong, c)[:, 1]), c) for c in _REGULARISATION]
     best = max(scored)[1]
@@ -73,12 +73,11 @@ def second_sigmoid(train: tuple, val: tuple) -> None:
           f"{average_precision_score(truth, p_wrong):.2f}; it would flag "
           f"{(called & (val[1] == 1)).sum() / (val[1] == 1).sum():.1%} of the faces with a mask and "
           f"{(called & (val[1] == 0)).sum() / (val[1] == 0).sum():.1%} of those without")  # fmt: skip
+    return best
 
 
-def three_way(train: tuple, val: tuple) -> None:
+def three_way(train: tuple, val: tuple, best: float) -> None:
     """Prints the confusion of a softmax over the three classes."""
-    scored = [((out_of_fold(train, train[1], c).argmax(1) == train[1]).mean(), c) for c in _REGULARISATION]
-    best = max(scored)[1]
     called = head(best).fit(train[0], train[1]).predict(val[0])
     print(f"three-way head (C {best}), rows the truth, columns what it says: {', '.join(_NAMES)}")
     for name, row in zip(_NAMES, confusion_matrix(val[1], called, labels=[0, 1, 2]), strict=True):
@@ -99,8 +98,7 @@ def main() -> None:
     one_each = slice(None, None, 2)  # the mirror images are for training only
     val = tuple(column[one_each] for column in val)
     print(f"train {np.bincount(train[1][one_each])}, val {np.bincount(val[1])} faces of {', '.join(_NAMES)}")
-    second_sigmoid(train, val)
-    three_way(train, val)
+    three_way(train, val, second_sigmoid(train, val))
 
 
 if __name__ == "__main__":
