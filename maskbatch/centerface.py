@@ -5,7 +5,10 @@ ends at stride 4, and four 1x1 heads. Source: Xu et al. 2019, "CenterFace: Joint
 as Point" (arXiv:1911.03599), github.com/Star-Clouds/CenterFace, MIT.
 """
 
+from pathlib import Path
+
 from maskbatch.converted import Network
+from maskbatch.errors import WeightsError
 from maskbatch.weights import find, find_int8
 
 STRIDE = 4
@@ -73,13 +76,17 @@ def _padded(x, stride: int):
     return (layers.ZeroPadding2D(1)(x), "valid") if stride == 2 else (x, "same")
 
 
-def shipped_network(name: str = "centerface") -> Network:
+def shipped_network() -> Network:
     """The network with shipped weights, to be opened by `runtime`. Raises WeightsError when they are missing or damaged."""
-    path = find(name)
+    path = find("centerface")
+    return Network("centerface", path, lambda: load_network(path), find_int8(path))
 
-    def load():
-        network = build_network()
+
+def load_network(path: Path):
+    """The network with the weights in a file. Raises WeightsError when they are not its own."""
+    network = build_network()
+    try:
         network.load_weights(path)
-        return network
-
-    return Network("centerface", path, load, find_int8(path))
+    except Exception as error:  # Keras and HDF5 raise many kinds
+        raise WeightsError(f"{path} does not hold CenterFace's weights: {error}") from error
+    return network

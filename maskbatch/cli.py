@@ -267,6 +267,7 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 )
 @click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
               help="A source whose boxes do not go around the face: the original detector's are learnt.")  # fmt: skip
+@click.option("--base-weights", type=_FILE, help="CenterFace's weights to begin with; default: the shipped ones.")
 @click.option("--distil", multiple=True, metavar="SOURCE",
               help="A source where the original detector is good: its findings are learnt, not the boxes.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0, 1), help="How much of the fine-tuning to take: 0 is the original. "
@@ -287,7 +288,8 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
         from maskbatch.trainer.measure import DatasetSettings
 
         dataset = DatasetSettings(datasets, options["splits"], seed=options["seed"])
-        settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["distil"], options["alpha"])
+        settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["distil"],
+                                         options["base_weights"], options["alpha"])  # fmt: skip
         names = ("out", "epochs", "steps", "batch_size", "learning_rate", "seed", "resume")
         fitting = DetectorFitSettings(**{name: options[name] for name in names})
         with terminal.epochs() as progress:

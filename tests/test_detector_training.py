@@ -239,11 +239,13 @@ def test_the_alpha_chosen_harms_no_source():
     """The best one is taken of those where no source loses; the original where there is none."""
 
     def figures(ilc, afw):
-        return {"ilc": {"ap50": ilc, "ap40": ilc}, "afw": {"ap50": afw, "ap40": afw}}
+        return {"ilc": {"ap50": ilc, "ap40": ilc, "faces": 300}, "afw": {"ap50": afw, "ap40": afw, "faces": 80}}
 
     by_alpha = {0.0: figures(0.8, 0.98), 0.5: figures(0.85, 0.98), 1.0: figures(0.9, 0.97)}
     assert choose_alpha(by_alpha, ["ilc", "afw"]) == 0.5
     assert choose_alpha(by_alpha, ["ilc"]) == 1.0
+    by_alpha[1.0] = figures(0.9, 0.98 - 0.4 / 80)  # less than half a face
+    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 1.0
     assert choose_alpha({0.0: figures(0.8, 0.98), 1.0: figures(0.7, 0.98)}, ["ilc", "afw"]) == 0.0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch import centerface
+from maskbatch.centerface import load_network
 from maskbatch.errors import UsageError
 from maskbatch.trainer.detector_augment import training_view
 from maskbatch.trainer.detector_loss import detection_loss, raw_maps
@@ -68,13 +69,6 @@ def fit_detector(
         _keep(model, network, rows, state)
         _write_history(rows, settings.out / "history.csv")
     return with_weights(averaging.average)
-
-
-def load_network(path: Path):
-    """CenterFace with the weights in a file."""
-    network = centerface.build_network()
-    network.load_weights(path)
-    return network
 
 
 def with_weights(weights: Sequence[np.ndarray]):

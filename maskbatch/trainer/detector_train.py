@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from maskbatch import centerface, runtime, weights
 from maskbatch.config import DetectorSettings, RuntimeSettings
@@ -20,19 +21,20 @@ from maskbatch.trainer.samples import fingerprint
 _LOOKS_PX = (640, 960)
 # down to this score a finding may be a face, and is not learnt to be none
 _UNSURE = 0.2
-_WEIGHTS, _ORIGINAL = "centerface.weights.h5", "centerface"
+_WEIGHTS = "centerface.weights.h5"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainSettings:
     """`ignore_boxes_of`: sources whose boxes do not go around the face; `distil`: sources where the original network is to
     be kept as it is, so that it forgets nothing; on both its own findings are learnt, and figures of the first say
-    nothing. `alpha`: how much of the fine-tuning to take, 0 to 1, None for what is best on the validation split without
-    loss to any source."""
+    nothing. `original`: the weights to begin with, None for the shipped ones. `alpha`: how much of the fine-tuning to
+    take, 0 to 1, None for what is best on the validation split without loss to any source."""
 
     dataset: DatasetSettings
     ignore_boxes_of: tuple[str, ...] = ()
     distil: tuple[str, ...] = ()
+    original: Path | None = None
     alpha: float | None = None
 
 
@@ -53,7 +55,8 @@ def train_detector(
         raise UsageError(f"{fitting.out} holds an unfinished run: go on with --resume, or choose another --out")
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
-    original, scenes = weights.find(_ORIGINAL), _load(parts["train"], settings)
+    original = settings.original or weights.find("centerface")
+    scenes = _load(parts["train"], original, settings)
     fitting.out.mkdir(parents=True, exist_ok=True)
     tuned = fitting.out / "state" / "tuned.weights.h5"
     fit_detector(original, scenes, fitting, progress).save_weights(tuned)
@@ -85,9 +88,9 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], settings: DetectorTrainSettings) -> list[DetectorScene]:
+def _load(pictures: list[Picture], original: Path, settings: DetectorTrainSettings) -> list[DetectorScene]:
     """The training scenes, looked through by the original network."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(centerface.shipped_network(_ORIGINAL), device)
+    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
+    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
     return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})
