@@ -229,7 +229,8 @@ def test_partial_source_is_written_as_far_as_it_goes(tmp_path):
     noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(50)]
     cut = write_cut(tmp_path / "s.mp4", write_video(tmp_path / ".whole.mp4", noise, Clip(audio="aac")), 0.5)
     source, num_frames = _probed(cut), 0
-    with _whole(tmp_path / "t.mp4", source) as writer, open_source(source, ALL) as reader, pytest.raises(DecodeError, match="ends early"):
+    whole, ends_early = _whole(tmp_path / "t.mp4", source), pytest.raises(DecodeError, match="ends early")
+    with whole as writer, open_source(source, ALL) as reader, ends_early:
         for _, time_s, image in reader:
             writer.write(image, time_s)
             num_frames += 1

@@ -32,12 +32,16 @@ def import_ahead() -> None:
 
 
 def load(
-    sources: Sequence[Source], sampling: SamplingSettings, settings: LoaderSettings, opener: Opener | None = None,
+    sources: Sequence[Source],
+    sampling: SamplingSettings,
+    settings: LoaderSettings,
+    opener: Opener | None = None,
     cuts: Container[int] = (),
 ) -> Iterator[Frames]:
     """Batches of the sources' sampled frames, sources in their order, ahead of the consumer.
 
-    `opener` opens the sources (default: `open_source`). A frame whose index is in `cuts` begins a batch; `cuts` may grow while frames are read.
+    `opener` opens the sources (default: `open_source`). A frame whose index is in `cuts` begins a batch; `cuts` may grow
+    while frames are read.
     Each source ends with one `Ended`, in the batch of its last frame (or after it, when it has none). A file that
     cannot be read ends with its reason; nothing is raised for it.
     """

@@ -42,7 +42,7 @@ class Segments:
     def __init__(self, length_s: float = math.inf, start: ReaderState | None = None) -> None:
         self.start = start
         self.cuts: dict[int, ReaderState] = {}
-        self._length_s = length_s
+        self.length_s = length_s
         self._begin_s: Fraction | None = None
         self._num_frames = 0
 
@@ -50,7 +50,7 @@ class Segments:
         """Whether the next analysed frame, at `time_s`, begins a new segment; to be asked for each, in order."""
         if self._begin_s is None:
             self._begin_s = time_s
-        is_cut = time_s - self._begin_s >= self._length_s and self._num_frames >= _MIN_FRAMES
+        is_cut = time_s - self._begin_s >= self.length_s and self._num_frames >= _MIN_FRAMES
         if is_cut:
             self._begin_s, self._num_frames = time_s, 0
         self._num_frames += 1

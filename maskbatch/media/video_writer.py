@@ -40,7 +40,9 @@ class VideoWriter:
     more pixel); without any frame there is no file. Raises OSError when it cannot write.
     """
 
-    def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WrittenSoFar | None = None) -> None:
+    def __init__(
+        self, path: Path, source: Source, settings: OutputSettings, before: WrittenSoFar | None = None
+    ) -> None:
         self._path = path
         self._source = source
         self._settings = settings
