@@ -16,7 +16,10 @@ from maskbatch.spans import are_there
 
 _SETTINGS = Path(".state", "settings.json")
 _MOST_NAMED = 5
-_WHAT_TO_DO = "give the same settings to go on with it, choose another folder with --out, or replace it with --if-exists overwrite"
+_WHAT_TO_DO = (
+    "give the same settings to go on with it, choose another folder with --out, or replace it with --if-exists "
+    "overwrite"
+)
 _log = logging.getLogger(__name__)
 
 

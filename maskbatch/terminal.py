@@ -118,8 +118,9 @@ class Terminal:
         photos = sum(source.kind == "image" for source in plan.pending)
         hours = sum(source.duration_s or 0 for source in plan.pending) / 3600
         frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
-        self.say(f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since; "
-                 f"to scan: {photos} photos, {len(plan.pending) - photos} videos of {hours:.2f} hours, about {frames} frames")  # fmt: skip
+        self.say(f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since")
+        videos = len(plan.pending) - photos
+        self.say(f"to scan: {photos} photos, {videos} videos of {hours:.2f} hours, about {frames} frames")
         if plan.vanished:
             self.say(f"{len(plan.vanished)} files of the last run are no longer among the inputs")
         try:
