@@ -328,7 +328,7 @@ def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
 
     whole = sinks.write_image
     monkeypatch.setattr(sinks, "write_image", full)
-    with pytest.raises(MaskbatchError, match="No space left on device.*the same command goes on"):
+    with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command goes on"):
         scan(inputs, tmp_path / "out")
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
     monkeypatch.setattr(sinks, "write_image", whole)
