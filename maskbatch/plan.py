@@ -17,7 +17,7 @@ from maskbatch.spans import are_there
 _SETTINGS = Path(".state", "settings.json")
 _MOST_NAMED = 5
 _WHAT_TO_DO = (
-    "give the same settings to go on with it, choose another folder with --out, or replace it with --if-exists "
+    "give the same inputs and settings to go on with it, choose another folder with --out, or replace it with --if-exists "
     "overwrite"
 )
 _log = logging.getLogger(__name__)
@@ -42,8 +42,11 @@ class Plan:
 
 
 def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
-    """Compares the sources with what is done in `out`; touches nothing."""
-    stored, names = read_marks(out / ROWS), {source.name for source in sources}
+    """Compares the sources with what is done in `out`; touches nothing. Raises UsageError when an earlier run there had
+    none of them: they would push its files out of the reports."""
+    stored, names, before = read_marks(out / ROWS), {source.name for source in sources}, read_order(out)
+    if before and names.isdisjoint(before):
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_WHAT_TO_DO}")
     known = [source for source in sources if source.name in stored]
     changed = set()
     for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
@@ -51,7 +54,7 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
         if now != rows.fingerprint or not are_there([*rows.faces, rows.files]):
             changed.add(source.name)
     pending = tuple(source for source in sources if source.name not in stored or source.name in changed)
-    vanished = tuple(name for name in read_order(out) if name not in names)
+    vanished = tuple(name for name in before if name not in names)
     return Plan(out, tuple(inputs), tuple(sources), pending, tuple(sorted(changed)), vanished)
 
 

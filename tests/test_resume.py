@@ -140,11 +140,12 @@ def test_a_video_of_many_segments_is_seamless(tmp_path, fakes):
         body for _, body in makers.packets_of(path, "audio")
     ]
     with av.open(str(copy)) as container:
-        shown = [(float(frame.time), frame.to_ndarray(format="gray").mean()) for frame in container.decode(video=0)]
+        frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
         assert sum(packet.is_keyframe for packet in _packets(copy)) >= 5
-    assert [time_s for time_s, _ in shown] == pytest.approx([number / 25 for number in range(190)], abs=1e-4)
+    assert [time_s for time_s, _ in frames] == pytest.approx([number / 25 for number in range(190)], abs=1e-4)
     expected = [20 + (7 * number) % 200 for number in range(190)]
-    assert np.abs(np.array([grey for _, grey in shown]) - expected).max() < 25  # boxes are drawn on it
+    shown = [image[50:62, 2:40].mean() for _, image in frames]  # where nothing is drawn
+    assert np.abs(np.array(shown) - expected).max() < 6
     first = [line.split(",") for line in (tmp_path / "out/faces.csv").read_text().splitlines()[1:]]
     assert {cells[4] for cells in first if cells[3] == "0" and cells[1] in ("34", "35", "36")} == {"0"}
 
@@ -254,6 +255,15 @@ def test_other_settings_are_refused_with_their_differences(tmp_path):
     assert differences(was, now) == ["sampling.every: 1 -> 2", "output.save: annotated -> none"]
     with pytest.raises(UsageError, match=r"(?s)sampling.every: 1 -> 2.*--if-exists overwrite"):
         check_settings(tmp_path, now)
+
+
+def test_quite_other_files_are_refused(tmp_path, fakes):
+    """A second video into the folder of a first one does not push it out of the reports."""
+    for name in ("a", "b"):
+        makers.write_photo(tmp_path / name / f"{name}.png")
+    scan(tmp_path / "a", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"holds a scan of other files \(a.png\)"):
+        make_plan(find_sources([tmp_path / "b"], None), tmp_path / "out")
 
 
 # two at once
