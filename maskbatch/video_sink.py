@@ -15,9 +15,9 @@ from maskbatch.errors import Interrupted
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
+from maskbatch.media.names import annotated_name
 from maskbatch.media.segments import Segments
 from maskbatch.media.video_writer import VideoWriter, WrittenSoFar
-from maskbatch.media.names import annotated_name
 from maskbatch.media.writers import partial_file
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, Sink, warn_or_raise
 from maskbatch.tracker import Tracker
