@@ -7,7 +7,7 @@ from pathlib import Path
 
 import av
 
-from maskbatch.data import FACE_COLUMNS, Source
+from maskbatch.data import FACE_COLUMNS
 from maskbatch.marks import Stored, read_marks, write_lines
 from maskbatch.media.fingerprint import Fingerprint
 from maskbatch.media.segments import ReaderState
@@ -78,8 +78,3 @@ def stored_so_far(out: Path, name: str) -> Stored | None:
         faces.append((path, start, path.stat().st_size))
     last = read_marks(folder).get(name)
     return None if last is None else Stored(name, checkpoint.fingerprint, tuple(faces), last.files)
-
-
-def is_begun(out: Path, source: Source) -> bool:
-    """Whether a whole segment of the video is kept."""
-    return source.kind == "video" and read_checkpoint(folder_of(out, source.name)) is not None
