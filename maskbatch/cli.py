@@ -4,6 +4,7 @@
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,9 +20,9 @@ from maskbatch.config import (
     SamplingSettings,
     ScanSettings,
 )
-from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.progress import MODES
-from maskbatch.runlog import collected_warnings
+from maskbatch.runlog import Warnings, collected_warnings
 from maskbatch.terminal import Terminal, open_terminal
 
 BESIDE = "<beside the input>"
@@ -37,13 +38,16 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except UsageError as error:
             raise click.UsageError(str(error)) from error
+        except Interrupted:
+            click.echo("interrupted; the reports show what is done, and the same command goes on from there", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
         except MaskbatchError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from error
         except KeyboardInterrupt:
-            click.echo("interrupted; the reports show what was done until here", err=True)
+            click.echo("interrupted; a scan goes on from there when the same command is given", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
 
@@ -80,8 +84,11 @@ _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 _scan_options = _options(
-    click.option("--if-exists", type=click.Choice(["error", "overwrite"]), default="error", show_default=True,
-                 help="What to do when the output folder holds an earlier scan."),
+    click.option("--if-exists", type=click.Choice(["resume", "overwrite", "error"]), default="resume", show_default=True,
+                 help="What to do when the output folder holds an earlier scan: go on with it (where the settings are the "
+                 "same), replace it, or stop."),
+    click.option("--dry-run", is_flag=True,
+                 help="List what would be scanned, what is done already, time and disk; touch nothing."),
     click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N",
                  help="Analyse every N-th frame of a video."),
     click.option("--sample-fps", type=click.FloatRange(0, min_open=True), metavar="F",
@@ -152,25 +159,53 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
     settings = _scan_settings(options)
     opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
     with opened as terminal, collected_warnings() as warnings:
-        from maskbatch.engine import Engine
         from maskbatch.media.sources import find_sources
-        from maskbatch.outputs import check_inputs, check_out, prepare_out
+        from maskbatch.outputs import check_inputs, check_out
+        from maskbatch.plan import make_plan
 
-        overwrite = options["if_exists"] == "overwrite"
-        check_out(out, overwrite)
+        check_out(out, options["if_exists"])
         terminal.say("looking for photos and videos")
         sources = find_sources(paths, exclude=out, limit=limit)
         if not sources:
             raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
+        if options["dry_run"]:
+            terminal.dry_run(make_plan(sources, out), settings)
+            return
         check_inputs(out, (source.path for source in sources))
-        engine = Engine(settings, warnings)
-        prepare_out(out, overwrite)
-        terminal.say(f"{len(sources)} {'file' if len(sources) == 1 else 'files'}, {engine.device.description}")
-        with terminal.progress(sources, settings.sampling) as on_batch:
-            summary = engine.scan(sources, out, paths, on_batch)
+        summary = _run(settings, _Inputs(sources, paths, out, options["if_exists"], warnings), terminal)
         terminal.table(summary, out)
     if summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What is scanned, by what the user gave, into which folder."""
+
+    sources: list
+    paths: list[Path]
+    out: Path
+    if_exists: str
+    warnings: Warnings
+
+
+def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
+    """Opens the engine, then the output folder, and scans; returns the summary."""
+    from maskbatch.engine import Engine
+    from maskbatch.estimate import too_little_space
+    from maskbatch.outputs import prepared
+    from maskbatch.stopping import stop_on_signals
+
+    engine = Engine(settings, given.warnings)
+    with prepared(given.out, given.if_exists) as lock:
+        plan = engine.plan(given.sources, given.out, given.paths)
+        done = f", {plan.num_done} of them done already" if plan.num_done else ""
+        count = f"{len(plan.sources)} {'file' if len(plan.sources) == 1 else 'files'}"
+        terminal.say(f"{count}{done}, {engine.device.description}")
+        if warning := too_little_space(plan.pending, settings.output, given.out):
+            terminal.warn(warning)
+        with stop_on_signals(terminal.say) as stop, terminal.progress(plan.pending, settings.sampling) as on_batch:
+            return engine.scan(plan, lock, stop, on_batch)
 
 
 def _scan_settings(options: dict) -> ScanSettings:

@@ -72,11 +72,13 @@ class TrackerSettings:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """What is written: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better)."""
+    """What is written: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better). Work on
+    a video is kept every `segment_s` seconds of it; each segment begins with a keyframe."""
 
     save: frozenset[str] = frozenset({"annotated"})
     codec: str = "libx264"
     crf: int = 23
+    segment_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,12 @@ class Batch:
     frames: Frames
     faces: Faces
 
+    @staticmethod
+    def of_ended(*ended: Ended) -> "Batch":
+        """No frames; sources that end."""
+        none = np.empty(0, np.int64)
+        return Batch(Frames((), none, none, np.empty(0), ended), Faces.empty())
+
 
 def wears_mask(p_mask: np.ndarray, threshold: float) -> np.ndarray:
     """(N,) bool: with_mask, from `p_mask` (N,). It is rounded first, as in the rows, so that pictures and reports agree."""

@@ -1,35 +1,53 @@
 """Runs a scan: shards through the pipeline into sinks, one after the other, then the reports."""
 
 import logging
-import platform
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
-from datetime import datetime, timezone
-from importlib.metadata import version
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
+from maskbatch.aside import set_aside
 from maskbatch.classifier import Classifier
-from maskbatch.config import ReportSettings, ScanSettings
+from maskbatch.config import ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
-from maskbatch.errors import UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
+from maskbatch.journal import Journal, NotedReader
+from maskbatch.lock import Lock
+from maskbatch.marks import ROWS, next_unit
+from maskbatch.media.decode import open_source
 from maskbatch.media.loader import import_ahead, load
-from maskbatch.media.sources import make_shards
+from maskbatch.media.sources import common_folder, make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.pipeline import Stages, analyse
+from maskbatch.plan import Plan, begin, check_settings, make_plan
+from maskbatch.record import Record, facts_of
 from maskbatch.report import Summary, write_reports
 from maskbatch.runlog import FileLog, Warnings
-from maskbatch.sinks import open_sinks
+from maskbatch.shard_sink import open_shard
+from maskbatch.stopping import Stop
 from maskbatch.tracker import Tracker
 from maskbatch.trainer.model import classifier_network
 
 log = logging.getLogger(__name__)
 
 OnBatch = Callable[[Batch], None]
-_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
+_CANNOT_WRITE = (
+    "cannot write to {}: {}. What was finished is kept: when there is room, and the folder can be written, the same "
+    "command goes on"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the shards of one run share."""
+
+    out: Path
+    journal: Journal
+    lock: Lock
+    stop: Stop
+    on_batch: OnBatch
 
 
 class Engine:
@@ -50,65 +68,99 @@ class Engine:
         self._classify = Classifier(self._open(masks))
         import_ahead()
 
-    def scan(
-        self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = (), on_batch: OnBatch = lambda _: None
-    ) -> Summary:
-        """Scans the sources into the folder `out` and writes its reports; `inputs` are the paths the user gave.
+    def plan(self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
+        """What is to be done in the prepared folder `out`; `inputs` are the paths the user gave. Raises UsageError when an
+        earlier run there had other settings."""
+        check_settings(out, self._identity(inputs))
+        return make_plan(sources, out, inputs)
 
-        A run that is interrupted, or fails, leaves reports of the shards it finished and a `run.json` whose `finished`
-        is null. Raises OSError when `out` cannot be written.
+    def scan(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch = lambda _: None) -> Summary:
+        """Scans what is pending and writes the reports of all that is done.
+
+        A run that is interrupted, or fails, leaves reports of the sources it finished and a `run.json` whose `finished` is
+        null. Raises Interrupted when `stop` was asked for, MaskbatchError when `out` cannot be written any more.
         """
-        report, start = ReportSettings(threshold=self.settings.classifier.threshold), time.monotonic()
-        record = self._record(inputs) | {"files": len(sources), "report": asdict(report)}
-        write_run(out, record)
-        log.info("maskbatch %s on %s: %d files into %s", __version__, self.device.description, len(sources), out)
+        report = ReportSettings(threshold=self.settings.classifier.threshold)
+        facts = facts_of(self.settings, self.device.description, _weights(self._classifier_path))
+        record = Record(plan, {"report": asdict(report), "precision": self._precision} | facts)
+        log.info("maskbatch %s on %s: %d files into %s, %d of them done", __version__, self.device.description,
+                 len(plan.sources), plan.out, plan.num_done)  # fmt: skip
         try:
-            for shard in make_shards(sources):
-                self.run_shard(shard, out, on_batch)
-            record["finished"] = _now()
-        finally:
-            summary = write_reports(out, report)
-            log.info("%s: %s", "finished" if record["finished"] else "stopped before the end", summary)
-            warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
-            seconds = round(time.monotonic() - start, 2)
-            write_run(out, record | {"seconds": seconds, "summary": asdict(summary)} | warnings)
+            begin(plan)
+            record.write()
+            self._scan_pending(plan, lock, stop, record.counting(on_batch))
+        except (Exception, KeyboardInterrupt) as error:
+            how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
+            log.info("stopped before the end: %s", how)
+            if lock.is_there() and not stop.now:
+                with suppress(OSError):
+                    self._end(record, how, write_reports(plan.out, report))
+            if isinstance(error, OSError):
+                lock.check()
+                raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
+            raise
+        summary = write_reports(plan.out, report)
+        self._end(record, "finished", summary)
+        log.info("finished: %s", summary)
         return summary
 
-    def run_shard(self, shard: Shard, out: Path, on_batch: OnBatch) -> None:
-        """One shard from files to files. What it writes is renamed into place when whole, its row files last."""
-        stages = Stages(self._detect, self._classify, Tracker(self.settings.tracker))
-        file_log = FileLog(shard)
-        with ExitStack() as stack:
-            sinks = [stack.enter_context(sink) for sink in open_sinks(shard, out, self.settings)]
-            for batch in analyse(load(shard.sources, self.settings.sampling, self.settings.loader), stages):
-                for sink in sinks:
-                    sink.write(batch)
+    def _end(self, record: Record, how: str, summary: Summary) -> None:
+        warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
+        record.end(how, {"summary": asdict(summary), **warnings})
+
+    def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
+        unit = next_unit(plan.out / ROWS)
+        pending = set_aside(plan, self.settings, unit)
+        unit += len(plan.pending) - len(pending)
+        with Journal(plan.out) as journal:
+            run = Run(plan.out, journal, lock, stop, on_batch)
+            for shard in make_shards(pending):
+                self.run_shard(replace(shard, index=unit + shard.index), run)
+                if stop.is_asked:
+                    raise Interrupted("stopped")
+
+    def run_shard(self, shard: Shard, run: "Run") -> None:
+        """One shard from files to files. What it writes is renamed into place when whole, the marks of its sources last."""
+        with open_shard(shard, run.out, self.settings) as sink:
+            file_log = FileLog(shard)
+            stages = Stages(self._detect, self._classify, sink.tracking(Tracker(self.settings.tracker)))
+
+            def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
+                return NotedReader(open_source(source, sampling, sink.segments), run.journal, source.name)
+
+            loaded = load(shard.sources, self.settings.sampling, self.settings.loader, opener, sink.segments.cuts)
+            for batch in analyse(loaded, stages):
+                run.lock.check()
+                sink.write(batch)
                 file_log.add(batch)
-                on_batch(batch)
+                run.on_batch(batch)
+                if run.stop.is_asked:
+                    sink.stop()
+                    return
 
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])
 
-    def _record(self, inputs: Sequence[Path]) -> dict:
-        """What is known before the first file."""
-        settings = asdict(self.settings)
-        settings["output"]["save"] = sorted(settings["output"]["save"])
+    def _identity(self, inputs: Sequence[Path]) -> dict:
+        """The settings that decide what a run writes; a run may only be gone on with where they are the same."""
+        values = asdict(self.settings)
+        values["output"]["save"] = sorted(self.settings.output.save)
+        del values["classifier"]["model"]  # its checksum says it better
         return {
             "maskbatch": __version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {name: version(name) for name in _PACKAGES},
-            "device": self.device.description,
+            "input folder": str(common_folder(inputs)) if inputs else None,
+            **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
+            "runtime": self.device.runtime,
             "precision": self._precision,
-            "weights": {
-                "detector": {"file": "centerface.weights.h5", "sha256": weights.SHIPPED["centerface"].sha256},
-                "classifier": {"file": self._classifier_path.name, "sha256": weights.sha256(self._classifier_path)},
-            },
-            "inputs": [str(path.absolute()) for path in inputs],
-            "settings": settings,
-            "started": _now(),
-            "finished": None,
+            "weights": {name: used["sha256"] for name, used in _weights(self._classifier_path).items()},
         }
+
+
+def _weights(classifier: Path) -> dict[str, dict[str, str]]:
+    return {
+        "detector": {"file": "centerface.weights.h5", "sha256": weights.SHIPPED["centerface"].sha256},
+        "classifier": {"file": classifier.name, "sha256": weights.sha256(classifier)},
+    }
 
 
 def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:
@@ -135,7 +187,3 @@ def classifier_path(model: str) -> Path:
             f"there is no model {model!r}: give a .keras file, or the name of a shipped one: {', '.join(names)}"
         )
     return Path(model)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

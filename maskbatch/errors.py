@@ -9,6 +9,10 @@ class UsageError(MaskbatchError):
     """The options or paths given cannot be used as they are; nothing was written."""
 
 
+class Interrupted(MaskbatchError):
+    """The user stopped the run; what was finished is kept, and the same command goes on."""
+
+
 class DecodeError(MaskbatchError):
     """A photo or video cannot be read, or only a part of it; the run goes on and the file's row carries this message."""
 

@@ -1,22 +1,25 @@
 """The output folder of a scan: whether it may be written, making it ready, and `run.json`, its record."""
 
 import json
+import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.lock import LOCK, Lock, locked
+from maskbatch.marks import ORDER, ROWS
 from maskbatch.media.writers import partial_file
+from maskbatch.plan import remove_leftovers
+
+_log = logging.getLogger(__name__)
 
 _WRITTEN = ("annotated", "crops", ".state", "faces.csv", "files.csv", "summary.csv", "run.json")
-_HOLDS_SCAN = (
-    "{} holds an earlier scan: choose another folder with --out, or replace it with --if-exists overwrite "
-    "(a scan that was interrupted starts over)"
-)
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Whether a scan may write to `out`; touches nothing. Raises UsageError when it holds something already."""
+def check_out(out: Path, if_exists: str) -> None:
+    """Whether a scan may write to `out`; touches nothing. `if_exists`: resume, overwrite or error. Raises UsageError."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give a folder with --out")
     earlier = _earlier(out)
@@ -24,8 +27,11 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise UsageError(
             f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out"
         )
-    if earlier and not overwrite:
-        raise UsageError(_HOLDS_SCAN.format(out))
+    if if_exists == "error" and (out / ORDER).exists():
+        raise UsageError(
+            f"{out} holds an earlier scan: choose another folder with --out, go on with it (--if-exists resume), or "
+            "replace it (--if-exists overwrite)"
+        )
 
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
@@ -38,20 +44,34 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
             )
 
 
-def prepare_out(out: Path, overwrite: bool) -> None:
-    """Makes the output folder. With `overwrite`, what an earlier scan wrote there is removed, and nothing else. Raises
-    UsageError when the folder cannot be written, or when another scan has just begun in it."""
+@contextmanager
+def prepared(out: Path, if_exists: str) -> Iterator[Lock]:
+    """The output folder, made and locked. To overwrite, what an earlier scan wrote is removed, and nothing else. Raises
+    UsageError when the folder cannot be written or used, MaskbatchError when another run writes to it."""
     try:
-        for path in _earlier(out) if overwrite else ():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".state").mkdir()
-        (out / ".state" / "rows").mkdir()
-    except FileExistsError as error:
-        raise UsageError(_HOLDS_SCAN.format(out)) from error
+        (out / ROWS).mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            lock = stack.enter_context(locked(out))
+            check_out(out, if_exists)
+            if if_exists == "overwrite":
+                _clear(out)
+            elif lock.died:
+                _log.warning("an earlier run (%s) died; going on after it", lock.died)
+                remove_leftovers(out)
+            locking = stack.pop_all()
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"cannot write to {out}: {reason}. Choose another folder with --out") from error
+    with locking:
+        yield lock
+
+
+def _clear(out: Path) -> None:
+    """Removes what an earlier scan wrote, but not the lock that is held."""
+    inside = [path for path in (out / ".state").iterdir() if path != out / LOCK]
+    for path in [*inside, *(path for path in _earlier(out) if path != out / ".state")]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (out / ROWS).mkdir()
 
 
 def write_run(out: Path, record: dict) -> None:

@@ -23,7 +23,7 @@ class Tally:
     def __init__(self, sources: Sequence[Source], sampling: SamplingSettings) -> None:
         self._names = {source.id: source.name for source in sources}
         self._start = time.monotonic()
-        self.num_files, self.num_frames = len(sources), sum(_num_analysed(source, sampling) for source in sources)
+        self.num_files, self.num_frames = len(sources), sum(num_analysed(source, sampling) for source in sources)
         self.files_done = self.frames_done = 0
         self.file: str | None = None
 
@@ -71,7 +71,7 @@ def printable(text: str) -> str:
     )
 
 
-def _num_analysed(source: Source, sampling: SamplingSettings) -> int:
+def num_analysed(source: Source, sampling: SamplingSettings) -> int:
     """About how many frames of a source will be analysed."""
     if sampling.sample_fps and source.duration_s:
         return min(source.num_frames or sys.maxsize, math.ceil(source.duration_s * sampling.sample_fps))

@@ -1,9 +1,10 @@
-"""Row files of shards -> faces.csv, files.csv and summary.csv. The only file of a scan with pandas.
+"""Stored rows -> faces.csv, files.csv and summary.csv. The only file of a scan with pandas.
 
-Shard by shard and in chunks, so that memory does not grow with the run. Text cells that a spreadsheet would take for a
-formula get an apostrophe in front (see `escape`).
+Some sources at a time and in chunks, so that memory does not grow with the run. Text cells that a spreadsheet would take
+for a formula get an apostrophe in front (see `escape`).
 """
 
+import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,10 +15,13 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
+from maskbatch.checkpoint import stored_so_far
 from maskbatch.config import ReportSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, wears_mask
 from maskbatch.errors import MaskbatchError
+from maskbatch.marks import ROWS, Span, Stored, read_marks, read_order
 from maskbatch.media.writers import partial_file
+from maskbatch.spans import Spans
 
 FACES_COLUMNS = (*FACE_COLUMNS, "label")
 FILES_COLUMNS = (
@@ -27,6 +31,7 @@ FILES_COLUMNS = (
 SUMMARY_COLUMNS = ("folder", "files", "failed", "faces", "with_mask", "without_mask", "compliance_rate")
 
 _CHUNK_ROWS = 200_000
+_GROUP = 256
 # the wide forms are taken for the plain ones by spreadsheets of East Asia
 _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
@@ -77,7 +82,8 @@ class _Count:
 
 
 def write_reports(out_dir: Path, settings: ReportSettings) -> Summary:
-    """Writes `faces.csv`, `files.csv` and `summary.csv` in `out_dir` from the rows of all finished shards.
+    """Writes `faces.csv`, `files.csv` and `summary.csv` in `out_dir` from the rows of all finished sources, and of
+    the finished segments of videos that are not.
 
     Raises MaskbatchError when a row file is not one of this version, OSError when reading or writing fails.
     """
@@ -87,11 +93,12 @@ def write_reports(out_dir: Path, settings: ReportSettings) -> Summary:
         faces_csv = stack.enter_context(_open_report(out_dir / "faces.csv", FACES_COLUMNS))
         files_csv = stack.enter_context(_open_report(out_dir / "files.csv", FILES_COLUMNS))
         summary_csv = stack.enter_context(_open_report(out_dir / "summary.csv", SUMMARY_COLUMNS))
-        for faces_rows, files_rows in _finished_shards(out_dir / ".state" / "rows"):
-            tracks = _write_faces(faces_rows, faces_csv, settings.threshold)
-            files = _count_people(_read_files(files_rows), tracks, settings)
-            for folder, group in files.groupby(files["source"].map(_folder)):
-                folders[folder].add(group)
+        for group in _groups(stored_rows(out_dir)):
+            files = pd.concat(_read([rows.files for rows in group], FILE_COLUMNS), ignore_index=True)
+            tracks = _write_faces([span for rows in group for span in rows.faces], faces_csv, settings.threshold)
+            files = _count_people(files, tracks, settings)
+            for folder, rows in files.groupby(files["source"].map(_folder)):
+                folders[folder].add(rows)
             total.add(files)
             _append(files[list(FILES_COLUMNS)], files_csv, ("source", "error"))
         rows = [count.row(folder) for folder, count in sorted(folders.items())]
@@ -125,34 +132,32 @@ def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
     return frames.clip(upper=analysed).clip(lower=1)
 
 
-def _finished_shards(rows_dir: Path) -> Iterator[tuple[Path, Path]]:
-    """(faces, files) row files of the shards that are done, in shard order."""
-    done = [path for path in rows_dir.glob("*.files.csv") if path.name.split(".")[0].isdecimal()]
-    for files_rows in sorted(done, key=lambda path: int(path.name.split(".")[0])):
-        yield files_rows.with_name(files_rows.name.replace(".files.", ".faces.")), files_rows
+def stored_rows(out_dir: Path) -> list[Stored]:
+    """Where the rows of each source are that is done, or done in part, in the order of the run."""
+    done = read_marks(out_dir / ROWS)
+    found = (done.get(name) or stored_so_far(out_dir, name) for name in read_order(out_dir))
+    return [rows for rows in found if rows is not None]
 
 
-def _read(path: Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Chunks of a row file, every cell as the text it is. Raises MaskbatchError when it has other columns."""
+def _groups(stored: list[Stored]) -> Iterator[list[Stored]]:
+    """The sources that are read together."""
+    return (stored[start : start + _GROUP] for start in range(0, len(stored), _GROUP))
+
+
+def _read(spans: Sequence[Span], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Chunks of row files, every cell as the text it is. Raises MaskbatchError when one is not ours, or damaged."""
+    text = io.BufferedReader(Spans(spans, columns))
     try:
-        with pd.read_csv(path, dtype=str, na_filter=False, encoding="utf-8", chunksize=_CHUNK_ROWS) as chunks:
-            for chunk in chunks:
-                if tuple(chunk.columns) != tuple(columns):
-                    raise MaskbatchError(f"{path} was not written by this version of maskbatch: scan again")
-                yield chunk
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise MaskbatchError(f"{path} is damaged: scan again ({error})") from error
+        yield from pd.read_csv(text, dtype=str, na_filter=False, encoding="utf-8", chunksize=_CHUNK_ROWS)
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise MaskbatchError(f"{spans[0][0]} or one after it is damaged: scan again ({error})") from error
 
 
-def _read_files(path: Path) -> pd.DataFrame:
-    return pd.concat(_read(path, FILE_COLUMNS), ignore_index=True)
-
-
-def _write_faces(path: Path, out: TextIO, threshold: float) -> pd.DataFrame:
-    """Copies a shard's faces to the report, with their label; returns its tracks: `source`, `frames`, `p_mask` (mean).
-    A face without p_mask has no label and is nobody."""
+def _write_faces(spans: Sequence[Span], out: TextIO, threshold: float) -> pd.DataFrame:
+    """Copies the faces of some sources to the report, with their label; returns their tracks: `source`, `frames`,
+    `p_mask` (mean). A face without p_mask has no label and is nobody."""
     parts = []
-    for chunk in _read(path, FACE_COLUMNS):
+    for chunk in _read(spans, FACE_COLUMNS):
         p_mask = pd.to_numeric(chunk["p_mask"], errors="coerce").to_numpy(np.float64)
         label = np.where(wears_mask(p_mask, threshold), "with_mask", "without_mask")
         _append(chunk.assign(label=np.where(np.isnan(p_mask), "", label)), out, ("source",))

@@ -23,6 +23,8 @@ from maskbatch.data import (
     Source,
     wears_mask,
 )
+from maskbatch.marks import ROWS, Mark, write_marks
+from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import annotated_name, crop_name
 from maskbatch.media.video_writer import VideoWriter
 from maskbatch.media.writers import RowWriter, write_image
@@ -63,7 +65,7 @@ def open_sinks(shard: Shard, out: Path, settings: ScanSettings) -> list[Sink]:
     when all media are in place."""
     sources = {source.id: source for source in shard.sources}
     threshold = settings.classifier.threshold
-    sinks: list[Sink] = [RowSink(out / ".state" / "rows", shard)]
+    sinks: list[Sink] = [RowSink(out / ROWS, shard)]
     if "annotated" in settings.output.save:
         sinks.append(AnnotatedSink(out, sources, settings.output, threshold))
     if "crops" in settings.output.save:
@@ -105,7 +107,7 @@ class AnnotatedSink(Sink):
                 self._writers[source.id] = self._open(source).__enter__()
             self._writers[source.id].write(drawn, timestamp_s)
         except OSError as error:
-            _warn_or_raise(source, error, "no annotated copy")
+            warn_or_raise(source, error, "no annotated copy")
             self._given_up.add(source.id)
             self._end(source.id, error)
 
@@ -120,7 +122,7 @@ class AnnotatedSink(Sink):
             if writer is not None:
                 writer.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except OSError as failure:
-            _warn_or_raise(self._sources[source_id], failure, "no annotated copy")
+            warn_or_raise(self._sources[source_id], failure, "no annotated copy")
 
     def _end_all(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -150,11 +152,11 @@ class CropSink(Sink):
                     if crop.size:
                         write_image(path, crop)
                 except OSError as error:
-                    _warn_or_raise(source, error, "a face without its crop")
+                    warn_or_raise(source, error, "a face without its crop")
 
 
 class RowSink(Sink):
-    """Writes the rows of a shard: `<shard>.faces.csv`, then `<shard>.files.csv`, whose presence says that it is done.
+    """Writes the rows of a shard: `<shard>.faces.csv`, `<shard>.files.csv`, then the marks that its sources are done.
 
     Rows stand in the order of the shard's sources, then frame, then face; those of a source that comes before its turn
     wait in memory. Raises ValueError on closing when a source has not ended.
@@ -167,16 +169,26 @@ class RowSink(Sink):
         self._order = [source.id for source in shard.sources]
         self._waiting: dict[int, list[list[str]]] = defaultdict(list)
         self._ended: dict[int, Ended] = {}
+        self._marks: list[Mark] = []
 
     def __enter__(self) -> "RowSink":
         def open_rows(name: str, columns: tuple[str, ...]) -> RowWriter:
             return self._stack.enter_context(RowWriter(self._rows_dir / f"{self._shard.index:06d}.{name}.csv", columns))
 
-        # closed in reverse: first the check, then faces, then files
+        # before they are decoded: a file that changes meanwhile is one to scan again
+        paths = [source.path for source in self._shard.sources]
+        self._fingerprints = dict(zip(self._order, fingerprints(paths), strict=True))
+        # closed in reverse: first the check, then faces, then files, then marks
+        self._stack.push(self._mark)
         self._file_rows = open_rows("files", FILE_COLUMNS)
         self._face_rows = open_rows("faces", FACE_COLUMNS)
         self._stack.push(self._check_whole)
+        self._position = self._face_rows.position(), self._file_rows.position()
         return self
+
+    def stop(self) -> None:
+        """The run stops here, in the middle of the shard: what has ended is kept on closing, the rest let go."""
+        self._order.clear()
 
     def write(self, batch: Batch) -> None:
         frames = batch.frames
@@ -195,7 +207,11 @@ class RowSink(Sink):
                 self._face_rows.write(row)
             if source_id not in self._ended:
                 return
-            self._file_rows.write(file_cells(self._sources[source_id], self._ended.pop(source_id)))
+            source = self._sources[source_id]
+            self._file_rows.write(file_cells(source, self._ended.pop(source_id)))
+            start, self._position = self._position, (self._face_rows.position(), self._file_rows.position())
+            faces, files = zip(start, self._position, strict=True)
+            self._marks.append(Mark(source.name, self._fingerprints[source_id], faces, files))
             self._order.pop(0)
 
     def _check_whole(
@@ -203,6 +219,10 @@ class RowSink(Sink):
     ) -> None:
         if error is None and self._order:
             raise ValueError(f"{len(self._order)} sources of shard {self._shard.index} have not ended")
+
+    def _mark(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            write_marks(self._rows_dir, self._shard.index, self._marks)
 
 
 class _PhotoWriter:
@@ -237,7 +257,7 @@ def _cut(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
     return image[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]
 
 
-def _warn_or_raise(source: Source, error: OSError, lost: str) -> None:
+def warn_or_raise(source: Source, error: OSError, lost: str) -> None:
     """Logs an error that concerns one source; raises those of the disk, which would meet every source."""
     number = error.errno or getattr(error.__cause__, "errno", None)
     # numbers outside the system's own come from FFmpeg

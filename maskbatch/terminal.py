@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.progress import Tally, json_line, printable
 
 log = logging.getLogger("maskbatch")
@@ -36,6 +36,10 @@ class Terminal:
 
     def _print(self, line: str) -> None:
         print(line, file=self._stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """A warning, which the log has, too."""
+        log.warning(message)
 
     @contextmanager
     def progress(self, sources, sampling) -> Iterator[Callable]:
@@ -101,6 +105,33 @@ class Terminal:
         console = Console()
         console.print(table)
         console.print(f"reports in {out}", soft_wrap=True, highlight=False)
+
+    def dry_run(self, plan, settings) -> None:
+        """What a scan would do: a line for each file that is to be scanned, then counts, time and disk."""
+        from maskbatch.estimate import bytes_free, bytes_needed, too_little_space
+        from maskbatch.outputs import read_run
+        from maskbatch.progress import num_analysed
+        from maskbatch.record import frames_per_second
+
+        for source in plan.pending:
+            print(printable(str(source.path)))
+        photos = sum(source.kind == "image" for source in plan.pending)
+        hours = sum(source.duration_s or 0 for source in plan.pending) / 3600
+        frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
+        self.say(f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since")
+        videos = len(plan.pending) - photos
+        self.say(f"to scan: {photos} photos, {videos} videos of {hours:.2f} hours, about {frames} frames")
+        if plan.vanished:
+            self.say(f"{len(plan.vanished)} files of the last run are no longer among the inputs")
+        try:
+            rate = frames_per_second(read_run(plan.out))
+        except MaskbatchError:
+            rate = None
+        time_needed = f"about {frames / rate / 60:.0f} minutes at {rate:.1f} frames/s, as before" if rate else "unknown"
+        needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
+        self.say(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
+        if warning := too_little_space(plan.pending, settings.output, plan.out):
+            self.warn(warning)
 
     def figures(self, figures: dict) -> None:
         """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""

@@ -6,7 +6,8 @@ in face sizes, because small faces in sampled video soon stop overlapping themse
 other, so taking the best pair first finds what an optimal assignment would.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -61,6 +62,22 @@ class Tracker:
         for ended in frames.ended:
             self._by_source.pop(ended.source_id, None)
         return faces.with_track_id(track_id)
+
+    def state(self, source_id: int) -> dict[str, object]:
+        """What is known about a source, as plain values: what `restore` takes."""
+        tracks = self._by_source.get(source_id, _Tracks())
+        values = {item.name: getattr(tracks, item.name) for item in fields(tracks)}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+    def restore(self, source_id: int, state: Mapping[str, object]) -> None:
+        """Go on with a source where another tracker stood."""
+        plain = _Tracks()
+        for item in fields(plain):
+            old, new = getattr(plain, item.name), state[item.name]
+            if isinstance(old, np.ndarray):
+                new = np.array(new, old.dtype).reshape(-1, *old.shape[1:])
+            setattr(plain, item.name, new)
+        self._by_source[source_id] = plain
 
     def _follow(self, tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> np.ndarray:
         """Track ids (n,) of the boxes (n, 4) of the source's next frame; brings `tracks` up to that frame."""

@@ -15,8 +15,6 @@ from click.testing import CliRunner
 
 from maskbatch import engine
 from maskbatch.cli import main
-from maskbatch.errors import UsageError
-from maskbatch.outputs import check_out, prepare_out
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -210,13 +208,15 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
 
 
 def test_an_earlier_scan_is_not_overwritten_unasked(tmp_path):
-    """The second run into the same folder stops; with --if-exists overwrite it replaces what maskbatch wrote."""
+    """A second run into the same folder stops when told to, and when its settings differ; with --if-exists overwrite it
+    replaces what maskbatch wrote."""
     photo, out = tmp_path / "photo.png", tmp_path / "out"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
     assert run("scan", photo, "--out", out).exit_code == 0
     (out / "notes.txt").write_text("mine")
-    assert run("scan", photo, "--out", out).exit_code == 2
-    assert run("scan", photo, "--out", out, "--if-exists", "overwrite").exit_code == 0
+    assert run("scan", photo, "--out", out, "--if-exists", "error").exit_code == 2
+    assert run("scan", photo, "--out", out, "--every", 2).exit_code == 2
+    assert run("scan", photo, "--out", out, "--every", 2, "--if-exists", "overwrite").exit_code == 0
     assert (out / "notes.txt").read_text() == "mine"
 
 
@@ -230,17 +230,6 @@ def test_overwriting_never_removes_what_is_to_be_scanned(tmp_path):
     assert (out / "annotated" / "photo.png").is_file()
 
 
-def test_a_second_scan_in_the_same_new_folder_stops(tmp_path):
-    """Who comes second leaves alone what the first has begun, even when both found the folder empty."""
-    out = tmp_path / "out"
-    check_out(out, overwrite=False)
-    prepare_out(out, overwrite=False)
-    (out / ".state" / "rows" / "mine").touch()
-    with pytest.raises(UsageError, match="earlier scan"):
-        prepare_out(out, overwrite=False)
-    assert (out / ".state" / "rows" / "mine").exists()
-
-
 def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
     """Ctrl-C in the second of two videos: exit code 130, the first is reported, and `report` does not call it whole; its
     pictures are not taken for input by another scan."""
@@ -249,10 +238,10 @@ def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
         makers.write_video(tmp_path / "in" / name, makers.numbered(5))
     whole = engine.Engine.run_shard
 
-    def interrupted(self, shard, out, on_batch):
+    def interrupted(self, shard, run):
         if shard.index == 1:
             raise KeyboardInterrupt
-        whole(self, shard, out, on_batch)
+        whole(self, shard, run)
 
     monkeypatch.setattr(engine.Engine, "run_shard", interrupted)
     out = tmp_path / "in" / "out"

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import unicodedata
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mutations import png_of_size
 from maskbatch.config import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Source
 from maskbatch.errors import DecodeError
+from maskbatch.marks import write_order
 from maskbatch.media import photos, videos
 from maskbatch.media.clock import FrameClock
 from maskbatch.media.containers import open_container
@@ -30,7 +30,7 @@ from maskbatch.media.loader import load
 from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources, make_shards
 from maskbatch.report import write_reports
-from maskbatch.sinks import open_sinks
+from maskbatch.shard_sink import open_shard
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 
@@ -205,13 +205,12 @@ def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, 
     """Scans a folder without networks, a face in every frame; the rows of its files.csv, apostrophes taken away."""
     sources = find_sources([folder], None)
     settings = ScanSettings(output=OutputSettings(save=frozenset(save.split(","))))
+    write_order(out, [source.name for source in sources])
     for shard in make_shards(sources):
-        with ExitStack() as stack:
-            sinks = [stack.enter_context(sink) for sink in open_sinks(shard, out, settings)]
+        with open_shard(shard, out, settings) as sink:
             for frames in load(shard.sources, settings.sampling, settings.loader):
                 row = list(range(len(frames)))
-                for sink in sinks:
-                    sink.write(Batch(frames, fake_faces(row, [[5, 5, 30, 30]] * len(row), [0.9] * len(row))))
+                sink.write(Batch(frames, fake_faces(row, [[5, 5, 30, 30]] * len(row), [0.9] * len(row))))
     write_reports(out, ReportSettings())
     files = pd.read_csv(out / "files.csv", dtype=str, keep_default_na=False)
     assert list(pd.read_csv(out / "faces.csv")["source"].unique()) == list(files["source"])

@@ -7,6 +7,8 @@ from maskbatch import report
 from maskbatch.config import ReportSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS
 from maskbatch.errors import MaskbatchError
+from maskbatch.marks import Mark, read_order, write_marks, write_order
+from maskbatch.media.writers import RowWriter
 from maskbatch.report import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports
 
 
@@ -25,9 +27,19 @@ def video(source, analysed=300, decoded=300, error="", fps="30.000", duration_s=
 def write_shard(out, index, files, faces=()):
     folder = out / ".state" / "rows"
     folder.mkdir(parents=True, exist_ok=True)
+    spans = {"faces": {}, "files": {}}
     for name, columns, rows in (("faces", FACE_COLUMNS, faces), ("files", FILE_COLUMNS, files)):
-        with (folder / f"{index:06d}.{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+        with RowWriter(folder / f"{index:06d}.{name}.csv", columns) as writer:
+            for row in rows:
+                start = writer.position()
+                writer.write(row)
+                begin, _ = spans[name].get(row[0], (start, start))
+                spans[name][row[0]] = begin, writer.position()
+    names = [row[0] for row in files]
+    write_marks(
+        folder, index, [Mark(name, None, spans["faces"].get(name, (0, 0)), spans["files"][name]) for name in names]
+    )
+    write_order(out, [*read_order(out), *names])
 
 
 def rows_of(path):
@@ -143,14 +155,20 @@ def test_the_summary_is_per_folder_with_a_total(tmp_path):
     ]
 
 
-def test_shards_come_in_order_and_only_when_done(tmp_path):
-    """By number, not by name; a shard without its files.csv is left out, and so are temporary files."""
-    for index in (2, 1000001, 10):
-        write_shard(tmp_path, index, [photo(f"{index}.jpg")])
-    write_shard(tmp_path, 5, [photo("unfinished.jpg")])
-    (tmp_path / ".state/rows/000005.files.csv").rename(tmp_path / ".state/rows/.000005.files.part.csv")
+def test_sources_come_in_the_order_of_the_run_and_only_when_done(tmp_path):
+    """Whatever units they lie in; of two marks the later counts, and a unit without its marks is left out."""
+    write_shard(tmp_path, 2, [photo("a"), photo("c"), photo("e")], [face("a"), face("c"), face("e")])
+    write_shard(tmp_path, 10, [photo("d"), photo("b")], [face("d"), face("b"), face("b", p_mask="0.1000")])
+    write_shard(tmp_path, 1000001, [photo("c", "changed")], [face("c", p_mask="0.2000")])
+    write_shard(tmp_path, 5, [photo("unfinished")])
+    (tmp_path / ".state/rows/000005.done.jsonl").rename(tmp_path / ".state/rows/.000005.done.part.jsonl")
+    write_order(tmp_path, ["a", "b", "c", "unfinished", "d", "e"])
     write_reports(tmp_path, ReportSettings())
-    assert [row["source"] for row in dicts_of(tmp_path / "files.csv")] == ["2.jpg", "10.jpg", "1000001.jpg"]
+    files, faces = dicts_of(tmp_path / "files.csv"), dicts_of(tmp_path / "faces.csv")
+    assert [(row["source"], row["error"]) for row in files] == [
+        ("a", ""), ("b", ""), ("c", "changed"), ("d", ""), ("e", ""),
+    ]  # fmt: skip
+    assert [row["source"] for row in faces] == ["a", "b", "b", "c", "d", "e"] and faces[3]["p_mask"] == "0.2000"
 
 
 def test_a_run_without_files_has_empty_reports(tmp_path):

@@ -13,6 +13,7 @@ from fakes import fake_faces, fake_frames
 from maskbatch import sinks
 from maskbatch.config import OutputSettings, ScanSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Shard, Source
+from maskbatch.marks import next_unit, read_marks
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, open_sinks
 
 BOX = [8, 6, 20, 18]
@@ -112,13 +113,31 @@ def test_a_source_that_has_not_ended_is_an_error(tmp_path):
     assert tree(tmp_path) == []
 
 
-def test_the_files_csv_is_the_last_to_appear(tmp_path, monkeypatch):
-    """The mark that a shard is done comes after its faces."""
+def test_the_marks_are_the_last_to_appear(tmp_path, monkeypatch):
+    """What says that sources are done comes after their rows."""
     renamed, replace = [], os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: (renamed.append(Path(new).name), replace(old, new)))
     with RowSink(tmp_path, Shard(0, (photo(0, "a.jpg"),))) as sink:
         sink.write(batch_of([0], [0], [Ended(0, 1, 1)]))
-    assert renamed == ["000000.faces.csv", "000000.files.csv"]
+    assert renamed == ["000000.faces.csv", "000000.files.csv", "000000.done.jsonl"]
+
+
+def test_marks_say_where_the_rows_of_each_source_are(tmp_path):
+    """The bytes between a mark's numbers are the rows of its source and nothing else; those of a stopped shard as well,
+    where sources that have not ended have none."""
+    sink = RowSink(tmp_path, Shard(4, tuple(photo(i, f"ü{i}.jpg") for i in range(4))))
+    with sink:
+        ends = [Ended(i, 1, 1) for i in range(3)]
+        sink.write(batch_of([0, 1, 2, 3], [0] * 4, ends, fake_faces([0, 0, 2, 3], [BOX] * 4, [0.5] * 4)))
+        sink.stop()
+    stored = read_marks(tmp_path)
+    assert list(stored) == ["ü0.jpg", "ü1.jpg", "ü2.jpg"] and next_unit(tmp_path) == 5
+    for number, rows in enumerate(stored.values()):
+        ((path, start, end),) = rows.faces
+        names = [line.split(",")[0] for line in path.read_bytes()[start:end].decode().splitlines()]
+        assert names == [f"ü{number}.jpg"] * [2, 0, 1][number]
+        path, start, end = rows.files
+        assert path.read_bytes()[start:end].decode() == f"ü{number}.jpg,image,,,,,,1,1\n"
 
 
 @pytest.mark.parametrize(

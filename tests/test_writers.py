@@ -2,8 +2,11 @@
 
 import csv
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -24,6 +27,7 @@ from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
 from maskbatch.errors import DecodeError
 from maskbatch.media.decode import open_source
+from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video_writer import VideoWriter
@@ -41,11 +45,21 @@ def _frames(path: Path) -> list[tuple[float, np.ndarray]]:
         return [(time_s, image) for _, time_s, image in reader]
 
 
+@contextmanager
+def _whole(target: Path, source: Source) -> Iterator[VideoWriter]:
+    """A writer whose one part is made a whole video with sound at the end."""
+    with TemporaryDirectory() as folder:
+        part = Path(folder) / "part.mp4"
+        with VideoWriter(part, source, OutputSettings()) as writer:
+            yield writer
+        join(target, source, [(part, writer.first_pts)])
+
+
 def _copy(source_path: Path, target: Path, sampling: SamplingSettings = ALL) -> list[float]:
     """Write the source's frames as the scan does; returns their times."""
     source = _probed(source_path)
     times = []
-    with VideoWriter(target, source, OutputSettings()) as writer, open_source(source, sampling) as reader:
+    with _whole(target, source) as writer, open_source(source, sampling) as reader:
         for _, time_s, image in reader:
             writer.write(image, time_s)
             times.append(time_s)
@@ -202,7 +216,7 @@ def test_broken_audio_is_a_warning(tmp_path, caplog):
     """When the audio cannot be read the video is written all the same, and a warning names the file."""
     source = _probed(write_video(tmp_path / "s.mp4", numbered(5), Clip(audio="aac")))
     source.path.write_bytes(b"gone" * 99)
-    with caplog.at_level(logging.WARNING), VideoWriter(tmp_path / "t.mp4", source, OutputSettings()) as writer:
+    with caplog.at_level(logging.WARNING), _whole(tmp_path / "t.mp4", source) as writer:
         for number, image in enumerate(numbered(5)):
             writer.write(image, number / 25)
     assert "s.mp4: the audio is left out" in caplog.text
@@ -215,8 +229,8 @@ def test_partial_source_is_written_as_far_as_it_goes(tmp_path):
     noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(50)]
     cut = write_cut(tmp_path / "s.mp4", write_video(tmp_path / ".whole.mp4", noise, Clip(audio="aac")), 0.5)
     source, num_frames = _probed(cut), 0
-    writer, reader = VideoWriter(tmp_path / "t.mp4", source, OutputSettings()), open_source(source, ALL)
-    with writer, reader, pytest.raises(DecodeError, match="ends early"):
+    whole, ends_early = _whole(tmp_path / "t.mp4", source), pytest.raises(DecodeError, match="ends early")
+    with whole as writer, open_source(source, ALL) as reader, ends_early:
         for _, time_s, image in reader:
             writer.write(image, time_s)
             num_frames += 1

@@ -22,6 +22,18 @@ class FrameClock:
         self._last_s: Fraction | None = None
         self._next_s = Fraction(0)
 
+    def state(self) -> tuple[str | None, str]:
+        """The last time given and the one expected next, seconds as exact text: what `restore` takes."""
+        return None if self._last_s is None else str(self._last_s), str(self._next_s)
+
+    def restore(self, last_s: str | None, next_s: str) -> None:
+        """Stand where another clock of the same video stood."""
+        self._last_s, self._next_s = None if last_s is None else Fraction(last_s), Fraction(next_s)
+
+    def is_stamp(self, pts: int | None, time_s: Fraction) -> bool:
+        """Whether `time_s` is just what the time stamp says, and nothing was moved."""
+        return pts is not None and (pts - self._start) * self._time_base == time_s
+
     def time_s(self, pts: int | None, duration: int | None) -> Fraction:
         """Seconds of the frame with time stamp `pts` (or none) and `duration`, both in ticks.
 
@@ -43,21 +55,24 @@ class FrameClock:
 
 
 class Sampler:
-    """Chooses frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds."""
+    """Chooses frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds.
+
+    `num_due`, the multiples passed so far, is all its state.
+    """
 
     def __init__(self, sampling: SamplingSettings, time_base: Fraction) -> None:
         self._every = sampling.every
         self._sample_fps = None if sampling.sample_fps is None else Fraction(str(sampling.sample_fps))
         # some containers round times to 1 ms; a frame that is early by less than a tick is not early
         self._slack_s = min(time_base, Fraction(1, 1000))
-        self._num_due = 0
+        self.num_due = 0
 
     def wants(self, index: int, time_s: Fraction) -> bool:
         """Whether the frame number `index` at `time_s` is analysed; to be asked for every frame, in order."""
         if self._sample_fps is None:
             return index % self._every == 0
         multiple = floor((time_s + self._slack_s) * self._sample_fps)
-        if multiple < self._num_due:
+        if multiple < self.num_due:
             return False
-        self._num_due = multiple + 1
+        self.num_due = multiple + 1
         return True

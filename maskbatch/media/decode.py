@@ -9,6 +9,7 @@ import numpy as np
 from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
 from maskbatch.media.photos import PhotoReader
+from maskbatch.media.segments import Segments
 from maskbatch.media.videos import VideoReader
 
 
@@ -29,8 +30,9 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]: ...
 
 
-def open_source(source: Source, sampling: SamplingSettings) -> Reader:
-    """A reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds."""
+def open_source(source: Source, sampling: SamplingSettings, segments: Segments | None = None) -> Reader:
+    """A reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds. With
+    `segments`, a video is read from their start on."""
     if source.kind == "image":
         return PhotoReader(source.path)
-    return VideoReader(source.path, sampling)
+    return VideoReader(source.path, sampling, segments)

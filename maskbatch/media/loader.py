@@ -2,7 +2,7 @@
 
 import importlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from maskbatch.config import LoaderSettings, SamplingSettings
 from maskbatch.data import Ended, Frames, Source
 from maskbatch.errors import DecodeError
-from maskbatch.media.decode import open_source
+from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
 
 # what a photo is taken for whose header says nothing
@@ -18,6 +18,7 @@ _USUAL_PIXELS = 12_000_000
 _HEADER_BYTES = 1 << 16
 # interleave holds two finished elements of each lane beside the one being decoded
 _FRAMES_PER_LANE = 3
+Opener = Callable[[Source, SamplingSettings], Reader]
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 # one decoded frame:
@@ -30,22 +31,36 @@ def import_ahead() -> None:
     threading.Thread(target=importlib.import_module, args=("tensorflow",), daemon=True).start()
 
 
-def load(sources: Sequence[Source], sampling: SamplingSettings, settings: LoaderSettings) -> Iterator[Frames]:
+def load(
+    sources: Sequence[Source],
+    sampling: SamplingSettings,
+    settings: LoaderSettings,
+    opener: Opener | None = None,
+    cuts: Container[int] = (),
+) -> Iterator[Frames]:
     """Batches of the sources' sampled frames, sources in their order, ahead of the consumer.
 
+    `opener` opens the sources (default: `open_source`). A frame whose index is in `cuts` begins a batch; `cuts` may grow
+    while frames are read.
     Each source ends with one `Ended`, in the batch of its last frame (or after it, when it has none). A file that
     cannot be read ends with its reason; nothing is raised for it.
     """
     batch = _Batch(sources, settings)
-    for element in _elements(sources, sampling, settings):
-        if batch.is_full_for(element):
+
+    def opened(source: Source) -> Reader:
+        return (opener or open_source)(source, sampling)
+
+    for element in _elements(sources, opened, settings):
+        if batch.is_full_for(element) or (element[1] in cuts and not batch.is_empty()):
             yield batch.take()
         batch.add(element)
     if not batch.is_empty():
         yield batch.take()
 
 
-def _elements(sources: Sequence[Source], sampling: SamplingSettings, settings: LoaderSettings) -> Iterator[_Element]:
+def _elements(
+    sources: Sequence[Source], opened: Callable[[Source], Reader], settings: LoaderSettings
+) -> Iterator[_Element]:
     """The elements of all sources, sources in order; decoding runs in tf.data's threads."""
     import tensorflow as tf  # slow to import
 
@@ -56,7 +71,7 @@ def _elements(sources: Sequence[Source], sampling: SamplingSettings, settings: L
 
     def decode(lane: int) -> Iterator[int]:
         for position in range(int(lane), len(sources), num_lanes):
-            for element in _decode(position, sources[position], sampling):
+            for element in _decode(position, sources[position], opened):
                 ticket = next(tickets)
                 waiting[ticket] = element
                 yield ticket
@@ -75,12 +90,12 @@ def _elements(sources: Sequence[Source], sampling: SamplingSettings, settings: L
         yield waiting.pop(int(ticket))
 
 
-def _decode(position: int, source: Source, sampling: SamplingSettings) -> Iterator[_Element]:
+def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
     previous = (position, -1, 0.0, _NO_IMAGE)
     num_decoded, error = 0, ""
     try:
-        with open_source(source, sampling) as reader:
+        with opened(source) as reader:
             try:
                 for index, timestamp_s, image in reader:
                     if previous[1] >= 0:

@@ -28,7 +28,7 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
         if not path.exists():
             raise UsageError(f"{path} does not exist; check the spelling")
     walk = _Walk(exclude)
-    root = _common_folder(paths)
+    root = common_folder(paths)
     found = islice((item for path in paths for item in walk.start(path)), limit)
     sources = mark_twins(
         [
@@ -132,7 +132,7 @@ def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], name
 
 
-def _common_folder(paths: Sequence[Path]) -> Path | None:
+def common_folder(paths: Sequence[Path]) -> Path | None:
     """The folder that all paths lie in (a folder lies in itself); None on Windows when they are on several drives."""
     folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
     try:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -19,12 +20,15 @@ from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
 from maskbatch.media.photos import MAX_PIXELS, check_pixels
+from maskbatch.media.segments import ReaderState, Segments, crc_of
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 _AVCOL_SPC_UNSPECIFIED = 2
 # what lies outside is no rate of frames, but damage
 _LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
+# decoded before the place to go on at, for streams whose keyframes are none (open groups, intra refresh)
+_WARM_UP_S = Fraction(2)
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 _log = logging.getLogger(__name__)
@@ -34,13 +38,15 @@ class VideoReader:
     """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
 
     `index` counts all decoded frames, also those not sampled, as does `frames_decoded`. `timestamp_s` rises strictly.
+    With `segments`, reading begins at their start, and their cuts are noted.
     Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged, ends early, or
     gives no frame for too long.
     """
 
-    def __init__(self, path: Path, sampling: SamplingSettings) -> None:
+    def __init__(self, path: Path, sampling: SamplingSettings, segments: Segments | None = None) -> None:
         self._path = path
         self._sampling = sampling
+        self._segments = segments or Segments()
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
@@ -67,16 +73,54 @@ class VideoReader:
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
-        for frame in self._frames():
-            index = self.frames_decoded
+        first = 0 if self._segments.start is None else self._segments.start.index
+        for frame in self._from_start(clock, sampler):
+            index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
-            if sampler.wants(index, time_s):  # only a wanted frame is worth the conversion to RGB
-                yield index, float(time_s), to_rgb(frame, self._reformatter)
+            # only a wanted frame is worth the conversion to RGB
+            if not sampler.wants(index, time_s) or index < first:
+                continue
+            image = to_rgb(frame, self._reformatter)
+            if self._segments.is_cut(time_s):
+                is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
+                self._segments.cuts[index] = ReaderState(
+                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), is_findable
+                )
+            yield index, float(time_s), image
         if clock.num_jumps:
             _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
         self._check_whole()
+
+    def _from_start(self, clock: FrameClock, sampler: Sampler) -> Iterator[av.VideoFrame]:
+        """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
+        start = self._segments.start
+        frames = self._seek(start) if start is not None and start.is_findable else None
+        if frames is None:
+            return self._frames()
+        self.frames_decoded, sampler.num_due = start.index, start.num_due
+        clock.restore(start.last_s, start.next_s)
+        self._read_until_s = max(self._read_until_s, Fraction(start.read_until_s))
+        return frames
+
+    def _seek(self, start: ReaderState) -> Iterator[av.VideoFrame] | None:
+        """The frames from `start` on; None, and the file opened anew, when it is not where its time stamp says."""
+        early = start.pts - round(_WARM_UP_S / self._stream.time_base)
+        try:
+            self._container.seek(early, stream=self._stream)
+            frames = self._frames()
+            for frame in frames:
+                if frame.pts is None or frame.pts > start.pts or self._damage:
+                    break
+                if frame.pts == start.pts and crc_of(to_rgb(frame, self._reformatter)) == start.crc:
+                    return chain([frame], frames)
+        except (av.error.FFmpegError, OverflowError):
+            pass
+        self._container.close()
+        self._damage, self._read_until_s = [], Fraction(0)
+        self.__enter__()
+        return None
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         """All decodable frames; what could not be decoded is noted in `_damage`."""

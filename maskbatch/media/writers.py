@@ -70,8 +70,17 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            # a power cut must not leave a name without its rows
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._file.close()
         self._partial.__exit__(kind, error, trace)
+
+    def position(self) -> int:
+        """Bytes written so far."""
+        self._file.flush()
+        return self._file.buffer.tell()
 
     def write(self, row: Sequence[object]) -> None:
         """Append one row; its values stand in the order of the columns."""

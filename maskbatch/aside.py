@@ -1,0 +1,37 @@
+"""Sets aside the sources that kill their decoder, so that they cost one run and not every one."""
+
+import logging
+
+from maskbatch.checkpoint import folder_of, read_checkpoint
+from maskbatch.config import ScanSettings
+from maskbatch.data import Batch, Ended, Shard, Source
+from maskbatch.journal import left_open
+from maskbatch.media.segments import Segments
+from maskbatch.media.trial import crash_reasons
+from maskbatch.plan import Plan
+from maskbatch.shard_sink import open_shard
+
+_log = logging.getLogger(__name__)
+
+
+def set_aside(plan: Plan, settings: ScanSettings, unit: int) -> list[Source]:
+    """What is pending, without the sources that were open when the last run died and that kill a process of their own,
+    too. Those get their row, in units from `unit` on. A run that was killed from outside sets nothing aside."""
+    names = set(left_open(plan.out))
+    suspects = [(source, _segments(plan, source, settings)) for source in plan.pending if source.name in names]
+    if suspects:
+        _log.warning("%d files were open when the last run died; trying them in a process of their own", len(suspects))
+    reasons = crash_reasons(suspects, settings.sampling)
+    for source in plan.pending:
+        if source.name in reasons:
+            _log.warning("%s: %s; set aside", source.name, reasons[source.name])
+            with open_shard(Shard(unit, (source,)), plan.out, settings) as sink:
+                sink.write(Batch.of_ended(Ended(source.id, 0, 0, error=reasons[source.name])))
+            unit += 1
+    return [source for source in plan.pending if source.name not in reasons]
+
+
+def _segments(plan: Plan, source: Source, settings: ScanSettings) -> Segments:
+    """From where the scan of a source would go on."""
+    checkpoint = read_checkpoint(folder_of(plan.out, source.name))
+    return Segments(settings.output.segment_s, None if checkpoint is None else checkpoint.reader)

@@ -1,0 +1,90 @@
+"""Which sources are open, so that a file on which the process died is known afterwards.
+
+`.state/journal` gets a line when a source is opened and one when it is closed. A process that ends by itself empties it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from maskbatch.media.decode import Reader
+
+_JOURNAL = Path(".state", "journal")
+
+
+class Journal:
+    """The journal of a run. Lines are appended in one go, by any thread, and left to the system to store: it keeps them
+    when the process dies. To be used in a `with` block, at whose end it is emptied."""
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / _JOURNAL
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> "Journal":
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # a decoder may still be at work in its thread; what it notes from here on is dropped
+        descriptor, self._descriptor = self._descriptor, None
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+    def note(self, sign: str, name: str) -> None:
+        """Append that the source `name` was opened ("+") or closed ("-"). Raises OSError."""
+        if (descriptor := self._descriptor) is not None:
+            os.write(descriptor, f"{sign}{json.dumps(name)}\n".encode("ascii"))
+
+
+class NotedReader:
+    """A reader that is in the journal while it is open."""
+
+    def __init__(self, reader: Reader, journal: Journal, name: str) -> None:
+        self._reader, self._journal, self._name = reader, journal, name
+
+    @property
+    def frames_decoded(self) -> int:
+        return self._reader.frames_decoded
+
+    def __enter__(self) -> "NotedReader":
+        self._journal.note("+", self._name)
+        try:
+            self._reader.__enter__()
+        except BaseException:
+            self._journal.note("-", self._name)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.__exit__(kind, error, trace)
+        self._journal.note("-", self._name)
+
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        return iter(self._reader)
+
+
+def left_open(out: Path) -> list[str]:
+    """The names of the sources that were open when the last run in `out` died; none after a clean end."""
+    try:
+        lines = (out / _JOURNAL).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+    is_open: dict[str, None] = {}
+    for line in lines:
+        try:
+            name = json.loads(line[1:])
+        except ValueError:  # the power went in the middle of it
+            continue
+        if line[0] == "+":
+            is_open[name] = None
+        else:
+            is_open.pop(name, None)
+    return list(is_open)

@@ -1,0 +1,99 @@
+"""Decodes sources in a process of its own, to see whether that kills the process.
+
+A program, too: python -m maskbatch.media.trial, with a request in JSON on standard input.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.media.decode import open_source
+from maskbatch.media.segments import ReaderState, Segments
+
+_PHOTO_S, _VIDEO_S = 120, 600
+_EXIT_MEMORY = 12
+_LEAST_MEMORY = 4 << 30
+# exit codes of Windows from here on are what signals are elsewhere
+_WINDOWS_CRASH = 0xC0000000
+
+Suspect = tuple[Source, Segments]
+
+
+def crash_reasons(suspects: Sequence[Suspect], sampling: SamplingSettings) -> dict[str, str]:
+    """Why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are not in it.
+
+    All are tried in one process; only when that dies, each in one of its own. A video is decoded from the start of its
+    segments over two of their cuts, further than any reading ahead.
+    """
+    if not suspects or _verdict(suspects, sampling) is None:
+        return {}
+    reasons = {source.name: _verdict([(source, segments)], sampling) for source, segments in suspects}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | None:
+    """How a process that decodes the suspects died. Photos must not take too long either; a video may."""
+    request = {"sampling": asdict(sampling), "suspects": [_plain(*suspect) for suspect in suspects]}
+    is_photos = all(source.kind == "image" for source, _ in suspects)
+    limit_s = _PHOTO_S if is_photos else _VIDEO_S
+    command = [sys.executable, "-m", "maskbatch.media.trial"]
+    try:
+        code = subprocess.run(
+            command, input=json.dumps(request).encode(), capture_output=True, timeout=limit_s, check=False
+        ).returncode  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"crashed the decoder (no end after {limit_s} s)" if is_photos else None
+    if code == _EXIT_MEMORY:
+        return "crashed the decoder (out of memory)"
+    if code < 0:
+        return f"crashed the decoder (signal {-code})"
+    return f"crashed the decoder (exit code {code:#x})" if code >= _WINDOWS_CRASH else None
+
+
+def _plain(source: Source, segments: Segments) -> dict:
+    start = None if segments.start is None else asdict(segments.start)
+    return {"path": str(source.path), "kind": source.kind, "start": start, "length_s": segments.length_s}
+
+
+def _decode(suspect: dict, sampling: SamplingSettings) -> None:
+    """Reads as far as `crash_reasons` says; what is wrong with the file, as long as it can be said, does not matter."""
+    source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
+    start = None if suspect["start"] is None else ReaderState(**suspect["start"])
+    segments = Segments(suspect["length_s"], start)
+    try:
+        with open_source(source, sampling, segments) as reader:
+            for _ in reader:
+                if len(segments.cuts) == 2:
+                    return
+    except MemoryError:
+        sys.exit(_EXIT_MEMORY)
+    except Exception:
+        return
+
+
+def _limit_memory() -> None:
+    """Half of the machine's memory, where the system can be told."""
+    if sys.platform == "linux":
+        import resource
+
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        limit = max(_LEAST_MEMORY, memory // 2)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def main() -> None:
+    """Tries what standard input asks for."""
+    _limit_memory()
+    request = json.load(sys.stdin)
+    for suspect in request["suspects"]:
+        _decode(suspect, SamplingSettings(**request["sampling"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What a run has to do: which sources are done already, and whether an earlier run's settings allow going on."""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbatch.data import Source
+from maskbatch.errors import UsageError
+from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
+from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.names import annotated_name, own_name
+from maskbatch.spans import are_there
+
+_SETTINGS = Path(".state", "settings.json")
+_MOST_NAMED = 5
+_WHAT_TO_DO = (
+    "give the same inputs and settings to go on with it, choose another folder with --out, or replace it with --if-exists "
+    "overwrite"
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run over `sources` into `out`: those still to be scanned, the names of those that changed since they were, and of
+    those that an earlier run scanned but that are no longer among the inputs. `inputs` are the paths the user gave."""
+
+    out: Path
+    inputs: tuple[Path, ...]
+    sources: tuple[Source, ...]
+    pending: tuple[Source, ...]
+    changed: tuple[str, ...]
+    vanished: tuple[str, ...]
+
+    @property
+    def num_done(self) -> int:
+        """How many sources need not be scanned again."""
+        return len(self.sources) - len(self.pending)
+
+
+def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
+    """Compares the sources with what is done in `out`; touches nothing. Raises UsageError when an earlier run there had
+    none of them: they would push its files out of the reports."""
+    stored, names, before = read_marks(out / ROWS), {source.name for source in sources}, read_order(out)
+    if before and names.isdisjoint(before):
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_WHAT_TO_DO}")
+    known = [source for source in sources if source.name in stored]
+    changed = set()
+    for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
+        rows = stored[source.name]
+        if now != rows.fingerprint or not are_there([*rows.faces, rows.files]):
+            changed.add(source.name)
+    pending = tuple(source for source in sources if source.name not in stored or source.name in changed)
+    vanished = tuple(name for name in before if name not in names)
+    return Plan(out, tuple(inputs), tuple(sources), pending, tuple(sorted(changed)), vanished)
+
+
+def begin(plan: Plan) -> None:
+    """Makes the output folder fit the plan: rows and media of changed sources go, the order of the run is noted.
+
+    What vanished keeps its rows and its annotated copy, but is in no report until it is back. Raises OSError.
+    """
+    changed = set(plan.changed)
+    if changed:
+        forget(plan.out / ROWS, changed)
+        _log.warning("%s changed since the last run; scanning again", named(plan.changed))
+    for source in plan.pending:
+        if source.name in changed:
+            (plan.out / "annotated" / annotated_name(source)).unlink(missing_ok=True)
+            _remove_crops(plan.out, source)
+    if plan.vanished:
+        _log.warning(
+            "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
+        )
+    write_order(plan.out, [source.name for source in plan.sources])
+
+
+def remove_leftovers(out: Path) -> None:
+    """Removes the temporary files of a run that was killed. Raises OSError."""
+    for folder in (out / "annotated", out / "crops", out / ROWS):
+        for path in folder.rglob(".*.part*"):
+            path.unlink(missing_ok=True)
+    for path in out.glob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
+def check_settings(out: Path, now: dict) -> None:
+    """Notes in `out` the settings that decide results, or compares them with those of the run there. Raises UsageError,
+    which lists what differs, and OSError."""
+    try:
+        was = json.loads((out / _SETTINGS).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        if any((out / ROWS).glob("*.csv")):
+            raise UsageError(f"{out} holds a scan of an older version: {_WHAT_TO_DO}") from None
+        write_lines(out / _SETTINGS, [now])
+        return
+    except ValueError as error:
+        raise UsageError(f"{out / _SETTINGS} is damaged: {_WHAT_TO_DO}") from error
+    if differing := differences(was, now):
+        lines = "\n".join(f"  {line}" for line in differing)
+        raise UsageError(f"{out} holds a scan with other settings:\n{lines}\n{_WHAT_TO_DO[0].upper()}{_WHAT_TO_DO[1:]}")
+
+
+def differences(was: dict, now: dict) -> list[str]:
+    """What differs between two settings, "name: was -> now" each."""
+    old, new = _flat(was), _flat(json.loads(json.dumps(now)))
+    return [
+        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def named(names: Sequence[str]) -> str:
+    """A few of the names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _remove_crops(out: Path, source: Source) -> None:
+    for label in ("with_mask", "without_mask"):
+        path = out / "crops" / label / own_name(source)
+        pattern = re.compile(re.escape(path.name) + r"_f\d{6,}_\d+\.jpg")
+        for crop in path.parent.iterdir() if path.parent.is_dir() else ():
+            if pattern.fullmatch(crop.name):
+                crop.unlink()

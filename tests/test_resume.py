@@ -1,0 +1,400 @@
+"""Runs that stop and go on: what is done is kept, and the end is the same as without the stop."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import makers
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from killed_runs import REPORTS, SETTINGS, classify, contents, detect, make_inputs
+
+from maskbatch import engine, estimate, sinks
+from maskbatch.cli import main
+from maskbatch.config import OutputSettings, SamplingSettings
+from maskbatch.data import Source
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
+from maskbatch.journal import Journal, left_open
+from maskbatch.media.segments import Segments
+from maskbatch.media.sources import find_sources
+from maskbatch.media.videos import VideoReader
+from maskbatch.outputs import prepared
+from maskbatch.plan import check_settings, differences, make_plan
+from maskbatch.report import write_reports
+from maskbatch.stopping import Stop, stop_on_signals
+
+# kills a process that decodes a file with this text in it
+CRASHING = """
+import os, signal
+from maskbatch.media import photos
+decode = photos.decode_photo
+def crashing(data):
+    if b"CRASH" in data:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return decode(data)
+photos.decode_photo = crashing
+"""
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Networks that are small functions."""
+    monkeypatch.setattr(engine.runtime, "open_network", lambda *_: None)
+    monkeypatch.setattr(engine, "Detector", lambda *_: detect)
+    monkeypatch.setattr(engine, "Classifier", lambda *_: classify)
+
+
+def scan(inputs, out, stop=None, on_batch=lambda _: None):
+    """One session; `inputs` is a folder."""
+    one = engine.Engine(SETTINGS)
+    with prepared(out, "resume") as lock:
+        return one.scan(one.plan(find_sources([inputs], out), out, [inputs]), lock, stop or Stop(), on_batch)
+
+
+def stopping_after(num_batches):
+    """A stop, and the `on_batch` that asks for it."""
+    stop, seen = Stop(), []
+
+    def on_batch(batch):
+        seen.append(batch)
+        stop.num_asked += len(seen) == num_batches
+
+    return stop, on_batch
+
+
+def sources_of(out):
+    """(source, status) of each line of files.csv."""
+    lines = (out / "files.csv").read_text().splitlines()[1:]
+    return [(line.split(",")[0], line.split(",")[2]) for line in lines]
+
+
+def session(out):
+    """The last session in run.json."""
+    return json.loads((out / "run.json").read_text())["sessions"][-1]
+
+
+# killed
+
+
+def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path):
+    """SIGKILL at 22 moments spread over a run, in photos, inside videos, between renames: all reports, annotated files and
+    crops are byte for byte those of an uninterrupted run, and nothing else is left."""
+    script = Path(__file__).with_name("killed_runs.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(script.parent)])}
+    command = [sys.executable, str(script), str(tmp_path), "22"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["differing"] == {} and found["moments"] > 500 and found["num_files"] > 100
+
+
+# inside a video
+
+
+@pytest.mark.parametrize(
+    ("name", "clip"),
+    [
+        ("a.mp4", makers.Clip()),
+        ("b.mkv", makers.Clip(audio="aac")),
+        ("c.avi", makers.Clip(codec="mpeg4")),
+        ("d.mpg", makers.Clip(codec="mpeg2video")),
+        ("e.ts", makers.Clip()),
+        ("f.gif", makers.Clip(codec="gif", fps=Fraction(20))),
+        ("g.h264", makers.Clip()),
+    ],
+)
+def test_reading_goes_on_at_every_cut(tmp_path, name, clip):
+    """From each cut on, a new reader gives the same frames, times and later cuts as the one that came from the start; also
+    in containers where the place cannot be found, which are decoded from the start."""
+    path = makers.write_video(tmp_path / name, [np.full((64, 96, 3), i * 3 % 250, np.uint8) for i in range(150)], clip)
+    whole = Segments(1.5)
+    with VideoReader(path, SamplingSettings(), whole) as reader:
+        frames = [(index, time_s, image.tobytes()) for index, time_s, image in reader]
+    assert len(whole.cuts) >= 3
+    for cut, state in whole.cuts.items():
+        segments = Segments(1.5, state)
+        with VideoReader(path, SamplingSettings(), segments) as reader:
+            assert [(index, time_s, image.tobytes()) for index, time_s, image in reader] == frames[cut:]
+        assert segments.cuts == {index: state for index, state in whole.cuts.items() if index > cut}
+
+
+def test_a_video_of_many_segments_is_seamless(tmp_path, fakes):
+    """As many frames as the source, at the same times, and the same audio packets; each face keeps its track at the
+    joints."""
+    path = make_inputs(tmp_path / "in") / "m.mp4"
+    for other in (tmp_path / "in").iterdir():
+        other.unlink() if other != path else None
+    scan(tmp_path / "in", tmp_path / "out")
+    copy = tmp_path / "out" / "annotated" / "m.mp4"
+    times = [time_s for time_s, _ in makers.packets_of(path, "video")]
+    assert [time_s for time_s, _ in makers.packets_of(copy, "video")] == sorted(times) and len(times) == 190
+    assert [body for _, body in makers.packets_of(copy, "audio")] == [
+        body for _, body in makers.packets_of(path, "audio")
+    ]
+    with av.open(str(copy)) as container:
+        frames = [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        assert sum(packet.is_keyframe for packet in _packets(copy)) >= 5
+    assert [time_s for time_s, _ in frames] == pytest.approx([number / 25 for number in range(190)], abs=1e-4)
+    expected = [20 + (7 * number) % 200 for number in range(190)]
+    shown = [image[50:62, 2:40].mean() for _, image in frames]  # where nothing is drawn
+    assert np.abs(np.array(shown) - expected).max() < 6
+    first = [line.split(",") for line in (tmp_path / "out/faces.csv").read_text().splitlines()[1:]]
+    tracks = {cells[1]: cells[4] for cells in first if cells[3] == "0"}
+    assert tracks["34"] == tracks["35"] != tracks["0"]  # 35 is the first frame of the second segment
+
+
+def _packets(path):
+    with av.open(str(path)) as container:
+        yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
+def test_reports_of_an_interrupted_video_have_its_segments(tmp_path, fakes):
+    """Stopped inside the second video segment: the first one's faces are reported, the file counts as partial with the
+    reason; going on gives what an uninterrupted run gives."""
+    inputs = make_inputs(tmp_path / "in")
+    stop, on_batch = stopping_after(9)
+    with pytest.raises(Interrupted):
+        scan(inputs, tmp_path / "out", stop, on_batch)
+    assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "partial")
+    text = (tmp_path / "out/files.csv").read_text()
+    assert "interrupted: only the first 35 frames so far" in text
+    frames = {line.split(",")[1] for line in (tmp_path / "out/faces.csv").read_text().splitlines() if "m.mp4" in line}
+    assert frames == {str(number) for number in range(35)}
+    assert session(tmp_path / "out")["ended"] == "interrupted"
+    scan(inputs, tmp_path / "out")
+    scan(inputs, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert session(tmp_path / "out")["files_done_before"] == 3
+
+
+# stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_asks_and_a_second_one_stops(number):
+    """The first sets the stop and says so, the second raises KeyboardInterrupt; afterwards all is as it was."""
+    said, before = [], signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals(said.append) as stop:
+        signal.raise_signal(number)
+        assert stop.is_asked and not stop.now and len(said) == 1
+        signal.raise_signal(number)
+    assert stop.now and signal.getsignal(number) == before
+
+
+def test_photos_that_ended_before_the_stop_are_kept(tmp_path, fakes):
+    """A stop in the middle of a shard of photos keeps those that are done: they are not scanned again."""
+    for number in range(40):
+        makers.write_photo(tmp_path / "in" / f"{number}.png")
+    stop, on_batch = stopping_after(2)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    assert len(sources_of(tmp_path / "out")) == 16
+    seen = []
+    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.extend(batch.frames.ended))
+    assert len(seen) == 24 and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(40))
+
+
+def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
+    """Interrupted once: exit code 130 and the way on; the same command ends with 0."""
+    for number in range(20):
+        makers.write_photo(tmp_path / "in" / f"{number}.png")
+    options = ["scan", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--batch-size", "4", "--device", "cpu"]
+    opened, asked = engine.open_shard, []
+
+    def raising(*arguments):
+        asked.append(signal.raise_signal(signal.SIGINT) if not asked else None)
+        return opened(*arguments)
+
+    monkeypatch.setattr(engine, "open_shard", raising)
+    result = CliRunner().invoke(main, options)
+    assert result.exit_code == 130 and "the same command goes on" in result.output
+    assert len(sources_of(tmp_path / "out")) == 4
+    assert CliRunner().invoke(main, options).exit_code == 0
+    assert len(sources_of(tmp_path / "out")) == 20
+
+
+# what changed meanwhile
+
+
+def test_new_changed_and_vanished_files(tmp_path, fakes, caplog):
+    """New files are scanned, changed ones again (also with their old size and time), vanished ones leave the reports, but
+    not the disk; the reports are those of a run from nothing."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, out)
+    makers.write_photo(inputs / "b0.png", np.full((64, 96, 3), 180, np.uint8))
+    stat = (inputs / "a1.png").stat()
+    (inputs / "a1.png").write_bytes(b"\0" * stat.st_size)
+    os.utime(inputs / "a1.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.utime(inputs / "t.mp4", ns=(1, 1))
+    (inputs / "p2.png").unlink()
+    ended = []
+    scan(inputs, out, on_batch=lambda batch: ended.extend(batch.frames.ended))
+    assert len(ended) == 3 and "a1.png, t.mp4 changed" in caplog.text and "p2.png of the last run" in caplog.text
+    assert session(out)["files_vanished"] == ["p2.png"] and session(out)["files_changed"] == 2
+    assert ("a1.png", "failed") in sources_of(out) and not (out / "annotated/a1.png").exists()
+    scan(inputs, tmp_path / "whole")
+    got, expected = contents(out), contents(tmp_path / "whole")
+    vanished = {name for name in got if "p2.png" in name}
+    assert vanished and {name: got[name] for name in got if name not in vanished} == expected
+
+
+def test_other_settings_are_refused_with_their_differences(tmp_path):
+    """Each difference is named with what it was and is; the same settings pass."""
+    (tmp_path / ".state" / "rows").mkdir(parents=True)
+    was = {"sampling": {"every": 1, "sample_fps": None}, "output": {"save": ["annotated"]}, "maskbatch": "1"}
+    check_settings(tmp_path, was)
+    check_settings(tmp_path, was)
+    now = {"sampling": {"every": 2, "sample_fps": None}, "output": {"save": []}, "maskbatch": "1"}
+    assert differences(was, now) == ["sampling.every: 1 -> 2", "output.save: annotated -> none"]
+    with pytest.raises(UsageError, match=r"(?s)sampling.every: 1 -> 2.*--if-exists overwrite"):
+        check_settings(tmp_path, now)
+
+
+def test_quite_other_files_are_refused(tmp_path, fakes):
+    """A second video into the folder of a first one does not push it out of the reports."""
+    for name in ("a", "b"):
+        makers.write_photo(tmp_path / name / f"{name}.png")
+    scan(tmp_path / "a", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"holds a scan of other files \(a.png\)"):
+        make_plan(find_sources([tmp_path / "b"], None), tmp_path / "out")
+
+
+# two at once
+
+
+def test_a_second_run_at_the_same_time_stops(tmp_path):
+    """It is told the first one's process and start; when that has died the folder is free again, and it is said."""
+    program = (
+        "import sys, pathlib; from maskbatch.outputs import prepared\n"
+        "with prepared(pathlib.Path(sys.argv[1]), 'resume'):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as first:
+        assert first.stdout.readline().strip() == b"held"
+        expected = rf"another run \(process {first.pid} on .*, started 20"
+        with pytest.raises(MaskbatchError, match=expected), prepared(tmp_path / "out", "resume"):
+            pass
+        first.kill()
+    with prepared(tmp_path / "out", "resume") as lock:
+        assert lock.died.startswith(f"process {first.pid} on")
+    with prepared(tmp_path / "out", "overwrite") as lock:
+        assert lock.died is None
+
+
+# decoders that kill
+
+
+def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatch):
+    """Of the files that were open when the process died, the one that kills a process of its own is set aside with its
+    reason, the innocent one is scanned."""
+    for name in ("a.png", "b.png", "c.png"):
+        makers.write_photo(tmp_path / "in" / name)
+    with (tmp_path / "in" / "b.png").open("ab") as file:
+        file.write(b"CRASH")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
+    with prepared(tmp_path / "out", "resume"):
+        pass
+    (tmp_path / "out/.state/journal").write_text('+"c.png"\n-"c.png"\n+"a.png"\n+"b.png"\n+"d')
+    assert left_open(tmp_path / "out") == ["a.png", "b.png"]
+    summary = scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
+    assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
+    assert (summary.files, summary.failed) == (3, 1) and left_open(tmp_path / "out") == []
+
+
+def test_the_journal_is_empty_after_an_error(tmp_path):
+    """An exception is no death; what decoders note after the end is dropped."""
+    (tmp_path / ".state").mkdir()
+    with pytest.raises(KeyError), Journal(tmp_path) as journal:
+        journal.note("+", "a\udcff\n.jpg")
+        assert left_open(tmp_path) == ["a\udcff\n.jpg"]
+        raise KeyError
+    journal.note("+", "late")
+    assert left_open(tmp_path) == []
+
+
+# the disk
+
+
+def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
+    """ENOSPC in the second shard ends the run with what to do; the first is kept, and the next run ends as if nothing had
+    been."""
+    inputs = make_inputs(tmp_path / "in")
+
+    def full(path, rgb):
+        if path.name.startswith("p"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(path, rgb)
+
+    whole = sinks.write_image
+    monkeypatch.setattr(sinks, "write_image", full)
+    with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command goes on"):
+        scan(inputs, tmp_path / "out")
+    assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
+    monkeypatch.setattr(sinks, "write_image", whole)
+    scan(inputs, tmp_path / "out")
+    scan(inputs, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_removed_output_folder_stops_the_run(tmp_path, fakes):
+    """It is not made again behind the user's back."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    with pytest.raises(MaskbatchError, match="was removed or replaced"):
+        scan(inputs, out, on_batch=lambda _: shutil.rmtree(out, ignore_errors=True))
+    assert not any(out.glob("*.csv"))
+
+
+def test_too_little_space_is_foreseen(tmp_path, monkeypatch):
+    """Photos count twice, videos once and the largest twice; without annotated copies nothing is needed."""
+    sizes = {"a.jpg": ("image", 1000), "b.mp4": ("video", 5000), "c.mp4": ("video", 3000)}
+    sources = []
+    for name, (kind, size) in sizes.items():
+        (tmp_path / name).write_bytes(b"x" * size)
+        sources.append(Source(len(sources), tmp_path / name, name, kind))
+    assert estimate.bytes_needed(sources, OutputSettings()) == 2 * 1000 + 8000 + 5000
+    monkeypatch.setattr(estimate, "bytes_free", lambda _: 15_000)
+    assert estimate.too_little_space(sources, OutputSettings(), tmp_path) is None
+    monkeypatch.setattr(estimate, "bytes_free", lambda _: 14_999)
+    assert "--save none" in estimate.too_little_space(sources, OutputSettings(), tmp_path)
+    assert estimate.too_little_space(sources, OutputSettings(save=frozenset()), tmp_path) is None
+
+
+def test_a_dry_run_touches_nothing(tmp_path, fakes):
+    """It lists what is left to do, and how much is done; no file appears or changes."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    result = CliRunner().invoke(main, ["scan", str(inputs), "--out", str(out), "--dry-run"])
+    assert result.exit_code == 0 and not out.exists() and "0 of them done" in result.output
+    scan(inputs, out)
+    makers.write_photo(inputs / "new.png")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    result = CliRunner().invoke(main, ["scan", str(inputs), "--out", str(out), "--dry-run"])
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert result.stdout.splitlines()[0] == str(inputs / "new.png") and "to scan: 1 photos" in result.output
+    assert "10 of them done" in result.output and "frames/s, as before" in result.output
+
+
+def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):
+    """`report` gives the same bytes again."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    stop, on_batch = stopping_after(3)
+    with pytest.raises(Interrupted):
+        scan(inputs, out, stop, on_batch)
+    scan(inputs, out)
+    before = [(out / name).read_bytes() for name in REPORTS]
+    for name in REPORTS:
+        (out / name).unlink()
+    write_reports(out, engine.ReportSettings(threshold=SETTINGS.classifier.threshold))
+    assert [(out / name).read_bytes() for name in REPORTS] == before
+    assert make_plan(find_sources([inputs], out), out).pending == ()
