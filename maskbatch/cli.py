@@ -112,6 +112,9 @@ _scan_options = _options(
     click.option("--require-gpu", is_flag=True, help="Stop with an error when no GPU is usable."),
     click.option("--batch-size", type=click.IntRange(1, 1024), default=LoaderSettings().batch_size, show_default=True,
                  help="Frames that go through the networks together."),
+    click.option("--codec", default="auto", show_default=True, metavar="auto|NAME",
+                 help="FFmpeg's name of the encoder of annotated videos. auto: NVENC, Quick Sync or VideoToolbox where one "
+                 "works, else libx264."),
     click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
                  help="Quality of annotated videos (H.264); lower is better and larger."),
     click.option("--stall-limit", type=click.FloatRange(0, min_open=True), default=SamplingSettings().stall_s,
@@ -226,8 +229,15 @@ def _scan_settings(options: dict) -> ScanSettings:
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),
-        output=OutputSettings(save=save, crf=options["crf"]),
+        output=OutputSettings(save, _encoder(options["codec"], save), options["crf"]),
     )
+
+
+def _encoder(codec: str, save: frozenset[str]) -> str:
+    """The encoder that works here; nothing is tried when no video is written. Raises UsageError."""
+    from maskbatch.media.encoders import choose_encoder
+
+    return choose_encoder(codec) if "annotated" in save else OutputSettings().codec
 
 
 @main.command()

@@ -20,6 +20,7 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.loader import import_ahead, load
 from maskbatch.media.sources import common_folder, make_shards
 from maskbatch.outputs import read_run, write_run
+from maskbatch.overlap import Ahead
 from maskbatch.pipeline import Stages, analyse
 from maskbatch.plan import Plan, begin, check_settings, make_plan
 from maskbatch.record import Record, facts_of
@@ -129,14 +130,16 @@ class Engine:
                 return NotedReader(open_source(source, sampling, sink.segments), run.journal, source.name)
 
             loaded = load(shard.sources, self.settings.sampling, self.settings.loader, opener, sink.segments.cuts)
-            for batch in analyse(loaded, stages):
-                run.lock.check()
-                sink.write(batch)
-                file_log.add(batch)
-                run.on_batch(batch)
-                if run.stop.is_asked:
-                    sink.stop()
-                    return
+            # the next batch is analysed while this one is drawn, encoded and written
+            with Ahead(analyse(loaded, stages)) as batches:
+                for batch in batches:
+                    run.lock.check()
+                    sink.write(batch)
+                    file_log.add(batch)
+                    run.on_batch(batch)
+                    if run.stop.is_asked:
+                        sink.stop()
+                        return
 
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])
@@ -146,6 +149,7 @@ class Engine:
         values = asdict(self.settings)
         values["output"]["save"] = sorted(self.settings.output.save)
         del values["classifier"]["model"]  # its checksum says it better
+        del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
         return {
             "maskbatch": __version__,
             "input folder": str(common_folder(inputs)) if inputs else None,

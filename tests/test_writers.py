@@ -25,8 +25,9 @@ from makers import (
 
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
+from maskbatch.media.encoders import choose_encoder, why_not
 from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
@@ -297,3 +298,12 @@ def test_annotated_names_never_meet(tmp_path):
         annotated_name(Source(0, tmp_path / name, f"sub/{name}", "video")) for name in ("clip.avi", "clip.avi.mp4")
     ]
     assert names == ["sub/clip.avi_annotated.mp4", "sub/clip.avi.mp4"]
+
+
+def test_the_encoder_is_one_that_works_here():
+    """auto ends at libx264 at the latest; one that is unknown, or not for video, is a usage error that says so."""
+    assert choose_encoder("libx264") == "libx264"
+    assert why_not(choose_encoder("auto")) is None
+    for codec, reason in (("nonsense", "it is unknown"), ("aac", "it is not for video")):
+        with pytest.raises(UsageError, match=f"{codec} does not work here .{reason}.: use --codec auto"):
+            choose_encoder(codec)

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from maskbatch.config import OutputSettings
 from maskbatch.data import Source
 from maskbatch.media.clock import DEFAULT_FPS
+from maskbatch.media.encoders import encoder_options
 from maskbatch.media.writers import partial_file
 
 # ticks that most frame rates divide; for a source that has no time base of its own
@@ -98,7 +99,7 @@ class VideoWriter:
         container = av.open(str(partial), "w", format="mp4")
         self._container = self._stack.enter_context(container)
         self._stream = container.add_stream(
-            self._settings.codec, rate=self._fps, options=_encoder_options(self._settings)
+            self._settings.codec, rate=self._fps, options=encoder_options(self._settings.codec, self._settings.crf)
         )
         codec = self._stream.codec_context
         codec.height = self._before.height or rgb.shape[0] + rgb.shape[0] % 2
@@ -149,11 +150,3 @@ class VideoWriter:
 def time_base(source: Source) -> Fraction:
     """Seconds of one tick of an annotated video's times."""
     return source.time_base or _DEFAULT_TIME_BASE
-
-
-def _encoder_options(settings: OutputSettings) -> dict[str, str]:
-    if settings.codec in ("libx264", "libx265"):
-        return {"preset": "veryfast", "crf": str(settings.crf)}
-    if settings.codec.endswith("_nvenc"):
-        return {"preset": "p4", "rc": "vbr", "cq": str(settings.crf)}
-    return {}
