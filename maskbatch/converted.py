@@ -1,5 +1,6 @@
 """Networks as OpenVINO models: converted from Keras once and kept in the user's cache, or read as they ship (int8)."""
 
+import functools
 import logging
 import os
 import shutil
@@ -32,6 +33,15 @@ class Network:
     int8: Path | None = None
 
 
+@functools.cache
+def openvino_core():
+    """OpenVINO, opened once: each one that is closed takes the signals' stack with it that another one may have put up, and
+    then the next Ctrl-C is a crash."""
+    import openvino
+
+    return openvino.Core()
+
+
 def converted(network: Network):
     """The network as an OpenVINO model, from the cache where an earlier run has left it there."""
     import openvino
@@ -41,7 +51,7 @@ def converted(network: Network):
     if (folder / "whole").is_file():
         try:
             if (folder / "whole").read_text() == sha256(folder / "model.bin"):
-                return openvino.Core().read_model(folder / "model.xml")
+                return openvino_core().read_model(folder / "model.xml")
         except (RuntimeError, OSError, WeightsError):
             pass
         log.warning("the converted model in %s is damaged: converting it again", folder)
@@ -91,7 +101,7 @@ def read_int8(network: Network):
 
     try:
         with zipfile.ZipFile(network.int8) as archive:
-            return openvino.Core().read_model(archive.read("model.xml"), archive.read("model.bin"))
+            return openvino_core().read_model(archive.read("model.xml"), archive.read("model.bin"))
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]  # before it, OpenVINO names the lines of its own source
         raise WeightsError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbatch.config import RuntimeSettings
-from maskbatch.converted import Network, converted, forward, read_int8
+from maskbatch.converted import Network, converted, forward, openvino_core, read_int8
 from maskbatch.errors import DeviceError, UsageError
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class _OpenVino:
         import openvino
 
         self._openvino = openvino
-        self._core = openvino.Core()
+        self._core = openvino_core()
         self._device = device.name
         # of an int8 model, the few operations that are not quantised compute in fp32
         hint = self._hint("fp32" if precision == "int8" else precision)
