@@ -5,6 +5,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self._path = out / _JOURNAL
         self._descriptor: int | None = None
+        # a descriptor that is closed between being read and being written to may by then be another file's
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Journal":
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
@@ -32,14 +35,16 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # a decoder may still be at work in its thread; what it notes from here on is dropped
-        descriptor, self._descriptor = self._descriptor, None
-        os.ftruncate(descriptor, 0)
-        os.close(descriptor)
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
 
     def note(self, sign: str, name: str) -> None:
         """Append that the source `name` was opened ("+") or closed ("-"). Raises OSError."""
-        if (descriptor := self._descriptor) is not None:
-            os.write(descriptor, f"{sign}{json.dumps(name)}\n".encode("ascii"))
+        with self._lock:
+            if self._descriptor is not None:
+                os.write(self._descriptor, f"{sign}{json.dumps(name)}\n".encode("ascii"))
 
 
 class NotedReader:
