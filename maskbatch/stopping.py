@@ -1,9 +1,13 @@
 """Ctrl-C and SIGTERM: once to stop when the batch in flight is done, twice to stop now."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_LEAVE_S = 5.0
+_EXIT_INTERRUPTED = 130
 
 
 class Stop:
@@ -23,12 +27,17 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """A `Stop` that the signals set, with a word to the user; the second one raises KeyboardInterrupt as well. Outside of
-    the main thread, which alone gets signals, it is never set."""
+    """A `Stop` that the signals set, with a word to the user; the second one raises KeyboardInterrupt as well, and when the
+    block is not left some seconds later (a decoder may hang) the process ends, with exit code 130: as after a kill, what
+    is finished is whole. Outside of the main thread, which alone gets signals, it is never set."""
     stop = Stop()
+    last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
+    last_resort.daemon = True
 
     def ask(*_: object) -> None:
         stop.num_asked += 1
+        if stop.num_asked == 2:
+            last_resort.start()
         if stop.now:
             raise KeyboardInterrupt
         say("stopping after this batch; once more to stop at once")
@@ -40,5 +49,6 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        last_resort.cancel()
         for number, action in before.items():
             signal.signal(number, action)
