@@ -162,9 +162,9 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
     settings = _scan_settings(options)
     opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
     with opened as terminal, collected_warnings() as warnings:
+        from maskbatch.forecast import dry_plan, forecast
         from maskbatch.media.sources import find_sources
         from maskbatch.outputs import check_inputs, check_out
-        from maskbatch.plan import make_plan
 
         check_out(out, options["if_exists"])
         terminal.say("looking for photos and videos")
@@ -172,7 +172,8 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
         if not sources:
             raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
         if options["dry_run"]:
-            terminal.dry_run(make_plan(sources, out), settings)
+            plan = dry_plan(settings, sources, paths, out, options["if_exists"])
+            terminal.dry_run([source.path for source in plan.pending], forecast(plan, settings))
             return
         check_inputs(out, (source.path for source in sources))
         summary = _run(settings, _Inputs(sources, paths, out, options["if_exists"], warnings), terminal)

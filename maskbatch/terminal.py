@@ -4,18 +4,15 @@ The only file with rich and tqdm.
 """
 
 import faulthandler
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.loglines import log, log_handlers
 from maskbatch.progress import Tally, json_line, printable
-
-log = logging.getLogger("maskbatch")
 
 # between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
@@ -106,32 +103,12 @@ class Terminal:
         console.print(table)
         console.print(f"reports in {out}", soft_wrap=True, highlight=False)
 
-    def dry_run(self, plan, settings) -> None:
-        """What a scan would do: a line for each file that is to be scanned, then counts, time and disk."""
-        from maskbatch.estimate import bytes_free, bytes_needed, too_little_space
-        from maskbatch.outputs import read_run
-        from maskbatch.progress import num_analysed
-        from maskbatch.record import frames_per_second
-
-        for source in plan.pending:
-            print(printable(str(source.path)))
-        photos = sum(source.kind == "image" for source in plan.pending)
-        hours = sum(source.duration_s or 0 for source in plan.pending) / 3600
-        frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
-        self.say(f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since")
-        videos = len(plan.pending) - photos
-        self.say(f"to scan: {photos} photos, {videos} videos of {hours:.2f} hours, about {frames} frames")
-        if plan.vanished:
-            self.say(f"{len(plan.vanished)} files of the last run are no longer among the inputs")
-        try:
-            rate = frames_per_second(read_run(plan.out))
-        except MaskbatchError:
-            rate = None
-        time_needed = f"about {frames / rate / 60:.0f} minutes at {rate:.1f} frames/s, as before" if rate else "unknown"
-        needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
-        self.say(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
-        if warning := too_little_space(plan.pending, settings.output, plan.out):
-            self.warn(warning)
+    def dry_run(self, paths: Sequence[Path], forecast: Sequence[str]) -> None:
+        """What a scan would do: the files that are to be scanned on stdout, then words about them."""
+        for path in paths:
+            print(printable(str(path)))
+        for line in forecast:
+            self.say(line)
 
     def figures(self, figures: dict) -> None:
         """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""
@@ -231,7 +208,7 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
         if attached:
             sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
             faulthandler.enable(sys.stderr)
-        handlers = _log_handlers(sys.stderr, log_file, progress == "json")
+        handlers = log_handlers(sys.stderr, log_file, progress == "json")
         yield Terminal(sys.stderr, quiet, progress)
     finally:
         for handler in handlers:
@@ -244,39 +221,6 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
             faulthandler.disable()
             sys.stderr.close()
             sys.stderr = stderr
-
-
-class _OneLine(logging.Formatter):
-    """A message is one line, whatever names of files are in it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-
-class _Json(logging.Formatter):
-    """A message is a line of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return json_line(record.levelname.lower(), text=record.getMessage())
-
-
-def _log_handlers(stderr, log_file: Path | None, as_json: bool) -> list[logging.Handler]:
-    """Warnings go to the terminal, everything to the log file."""
-    handlers = [logging.StreamHandler(stderr)]
-    handlers[0].setFormatter(_Json() if as_json else _OneLine("%(levelname)s: %(message)s"))
-    handlers[0].setLevel(logging.WARNING)
-    if log_file:
-        try:
-            handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot write the log {log_file}: {error.strerror}") from error
-        handlers[1].setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    for handler in handlers:
-        log.addHandler(handler)
-    return handlers
 
 
 def _is_descriptor(stream, number: int) -> bool:

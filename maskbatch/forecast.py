@@ -1,0 +1,46 @@
+"""What a scan would do, in words, without doing it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maskbatch.config import ScanSettings
+from maskbatch.data import Source
+from maskbatch.errors import MaskbatchError
+from maskbatch.estimate import bytes_free, bytes_needed, too_little_space
+from maskbatch.outputs import read_run
+from maskbatch.plan import Plan, check_settings, deciding, make_plan, plan_afresh
+from maskbatch.progress import num_analysed
+from maskbatch.record import frames_per_second
+
+
+def dry_plan(
+    settings: ScanSettings, sources: Sequence[Source], inputs: Sequence[Path], out: Path, if_exists: str
+) -> Plan:
+    """The plan of a scan, device and weights left out of account. Raises UsageError where what is in `out` would not be
+    gone on with; touches nothing."""
+    if if_exists == "overwrite":
+        return plan_afresh(sources, out)
+    check_settings(out, deciding(settings, inputs))
+    return make_plan(sources, out, inputs)
+
+
+def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
+    """Lines about what is to be scanned and what is done, about time (by the rate of the sessions before) and disk."""
+    photos = sum(source.kind == "image" for source in plan.pending)
+    hours = sum(source.duration_s or 0 for source in plan.pending) / 3600
+    frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
+    lines = [
+        f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since",
+        f"to scan: {photos} photos, {len(plan.pending) - photos} videos of {hours:.2f} hours, about {frames} frames",
+    ]
+    if plan.vanished:
+        lines.append(f"{len(plan.vanished)} files of the last run are no longer among the inputs")
+    try:
+        rate = frames_per_second(read_run(plan.out))
+    except MaskbatchError:
+        rate = None
+    time_needed = f"about {frames / rate / 60:.0f} minutes at {rate:.1f} frames/s, as before" if rate else "unknown"
+    needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
+    lines.append(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
+    warning = too_little_space(plan.pending, settings.output, plan.out)
+    return [*lines, f"warning: {warning}"] if warning else lines
