@@ -56,7 +56,8 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A source has given its last frame. `error` is None when it was read whole, else the reason it was not."""
+    """A source has given its last frame. `error` is None when it was read whole, else the reason it was not; that `may_pass`
+    when it is not in the file, which is then read again the next time."""
 
     source_id: int
     frames_decoded: int
@@ -64,6 +65,7 @@ class Ended:
     width: int | None = None
     height: int | None = None
     error: str | None = None
+    may_pass: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ class DecodeError(MaskbatchError):
     """A photo or video cannot be read, or only a part of it; the run goes on and the file's row carries this message."""
 
 
+class PassingError(DecodeError):
+    """A file could not be read this time, for a reason that is not in it: the same file may be read another time."""
+
+
 class WeightsError(MaskbatchError):
     """A model file is missing, damaged, or not a model that fits here."""
 

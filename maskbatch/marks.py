@@ -22,13 +22,14 @@ Span = tuple[Path, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A source is done: its name, what the file was then, and the bytes (first, after the last) that its rows take in the
-    unit's `faces.csv` and `files.csv`."""
+    """A source is done: its name, what the file was then (None when it could not be read, for a reason that may pass), the
+    bytes (first, after the last) that its rows take in the unit's `faces.csv` and `files.csv`, and its `written_names`."""
 
     name: str
     fingerprint: Fingerprint | None
     faces: tuple[int, int]
     files: tuple[int, int]
+    written: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Stored:
     fingerprint: Fingerprint | None
     faces: tuple[Span, ...]
     files: Span
+    written: tuple[str, str]
 
 
 def write_marks(rows_dir: Path, unit: int, marks: Iterable[Mark]) -> None:
@@ -54,10 +56,11 @@ def write_lines(path: Path, values: Iterable[object]) -> None:
         os.fsync(file.fileno())
 
 
-def read_marks(rows_dir: Path) -> dict[str, Stored]:
-    """The sources that are done, by name; of two marks the later one counts. Damaged marks are left out."""
+def read_marks(rows_dir: Path, end: int | None = None) -> dict[str, Stored]:
+    """The sources that are done, by name; of two marks the later one counts. Damaged marks are left out, and those of the
+    unit `end` and later ones."""
     stored = {}
-    for path in _units(rows_dir):
+    for path in _units(rows_dir, end):
         try:
             lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
             stored |= {line["name"]: _stored(line, path) for line in lines}
@@ -96,7 +99,8 @@ def read_order(out: Path) -> list[str]:
 def _stored(line: dict, path: Path) -> Stored:
     faces, files = (path.with_name(path.name.replace(_DONE, f".{kind}.csv")) for kind in ("faces", "files"))
     known = Fingerprint(**line["fingerprint"]) if line["fingerprint"] else None
-    return Stored(line["name"], known, ((faces, *line["faces"]),), (files, *line["files"]))
+    written = tuple(line["written"])
+    return Stored(line["name"], known, ((faces, *line["faces"]),), (files, *line["files"]), written)
 
 
 def _parsed(text: str) -> dict | None:
@@ -106,7 +110,8 @@ def _parsed(text: str) -> dict | None:
         return None
 
 
-def _units(rows_dir: Path) -> Iterator[Path]:
-    """The mark files, in the order of their units."""
-    found = [path for path in rows_dir.glob(f"*{_DONE}") if path.name.split(".")[0].isdecimal()]
-    return iter(sorted(found, key=lambda path: int(path.name.split(".")[0])))
+def _units(rows_dir: Path, end: int | None = None) -> Iterator[Path]:
+    """The mark files, in the order of their units, until the unit before `end`."""
+    numbered = [(path.name.split(".")[0], path) for path in rows_dir.glob(f"*{_DONE}")]
+    found = sorted((int(number), path) for number, path in numbered if number.isdecimal())
+    return (path for number, path in found if end is None or number < end)

@@ -25,9 +25,9 @@ from maskbatch.data import (
 )
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import annotated_name, crop_name
+from maskbatch.media.names import annotated_name, crop_name, written_names
 from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import RowWriter, write_image
+from maskbatch.media.writers import PhotoWriter, RowWriter, write_image
 from maskbatch.rows import face_cells, file_cells
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class AnnotatedSink(Sink):
         super().__init__()
         self._folder, self._sources = out_dir / "annotated", sources
         self._settings, self._threshold = settings, threshold
-        self._writers: dict[int, VideoWriter | _PhotoWriter] = {}
+        self._writers: dict[int, VideoWriter | PhotoWriter] = {}
         self._given_up: set[int] = set()
         self._stack.push(self._end_all)
 
@@ -111,9 +111,9 @@ class AnnotatedSink(Sink):
             self._given_up.add(source.id)
             self._end(source.id, error)
 
-    def _open(self, source: Source) -> "VideoWriter | _PhotoWriter":
+    def _open(self, source: Source) -> "VideoWriter | PhotoWriter":
         path = self._folder / annotated_name(source)
-        return VideoWriter(path, source, self._settings) if source.kind == "video" else _PhotoWriter(path)
+        return VideoWriter(path, source, self._settings) if source.kind == "video" else PhotoWriter(path)
 
     def _end(self, source_id: int, error: BaseException | None = None) -> None:
         """Closes a source's writer, if it is open; with an `error`, what it wrote is dropped."""
@@ -208,10 +208,12 @@ class RowSink(Sink):
             if source_id not in self._ended:
                 return
             source = self._sources[source_id]
-            self._file_rows.write(file_cells(source, self._ended.pop(source_id)))
+            ended = self._ended.pop(source_id)
+            self._file_rows.write(file_cells(source, ended))
             start, self._position = self._position, (self._face_rows.position(), self._file_rows.position())
             faces, files = zip(start, self._position, strict=True)
-            self._marks.append(Mark(source.name, self._fingerprints[source_id], faces, files))
+            known = None if ended.may_pass else self._fingerprints[source_id]
+            self._marks.append(Mark(source.name, known, faces, files, written_names(source)))
             self._order.pop(0)
 
     def _check_whole(
@@ -223,24 +225,6 @@ class RowSink(Sink):
     def _mark(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None:
             write_marks(self._rows_dir, self._shard.index, self._marks)
-
-
-class _PhotoWriter:
-    """A photo as a video of one frame: the same three calls as `VideoWriter`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> "_PhotoWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing stays open."""
-
-    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        write_image(self._path, rgb)
 
 
 def _by_frame(batch: Batch) -> Iterator[tuple[int, Faces]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.photos import MAX_PIXELS
 
 # Formats that are lists of other files or addresses, devices, or text taken for moving pictures: a scan must read the
@@ -36,11 +36,11 @@ def open_container(path: Path, stall_s: float = 60.0) -> InputContainer:
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
     except av.error.ExitError as error:
-        raise DecodeError(stalled(stall_s)) from error
+        raise PassingError(stalled(stall_s)) from error
     except av.error.ArgumentError as error:
         raise DecodeError("not a video that can be opened: damaged, or a list of other files") from error
     except OSError as error:
-        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError(f"cannot be read: {error.strerror or error}") from error
     except av.error.FFmpegError as error:
         raise DecodeError(f"not a video that can be opened: {reason_of(error)}") from error
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbatch.config import LoaderSettings, SamplingSettings
 from maskbatch.data import Ended, Frames, Source
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
 
@@ -22,8 +22,8 @@ Opener = Callable[[Source, SamplingSettings], Reader]
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 # one decoded frame:
-# (position in sources, index, timestamp_s, image, is the source's last, frames decoded so far, error or "")
-_Element = tuple[int, int, float, np.ndarray, bool, int, str]
+# (position in sources, index, timestamp_s, image, is the source's last, frames decoded so far, what went wrong)
+_Element = tuple[int, int, float, np.ndarray, bool, int, DecodeError | None]
 
 
 def import_ahead() -> None:
@@ -93,20 +93,20 @@ def _elements(
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
     previous = (position, -1, 0.0, _NO_IMAGE)
-    num_decoded, error = 0, ""
+    num_decoded, error = 0, None
     try:
         with opened(source) as reader:
             try:
                 for index, timestamp_s, image in reader:
                     if previous[1] >= 0:
-                        yield *previous, False, reader.frames_decoded, ""
+                        yield *previous, False, reader.frames_decoded, None
                     previous = (position, index, timestamp_s, image)
             finally:
                 num_decoded = reader.frames_decoded
     except DecodeError as reason:
-        error = str(reason)
+        error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands
-        error = f"{type(unexpected).__name__}: {unexpected}"
+        error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
     yield *previous, True, num_decoded, error
 
 
@@ -165,8 +165,9 @@ class _Batch:
             self._num_analysed += 1
             self._size = self._size or image.shape[1::-1]
         if is_last:
-            width, height = self._size or (None, None)
-            self._ended.append(Ended(source_id, int(num_decoded), self._num_analysed, width, height, error or None))
+            size, reason = self._size or (None, None), None if error is None else str(error)
+            may_pass = isinstance(error, PassingError)
+            self._ended.append(Ended(source_id, int(num_decoded), self._num_analysed, *size, reason, may_pass))
             self._num_analysed, self._size = 0, None
 
     def take(self) -> Frames:

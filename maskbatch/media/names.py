@@ -32,6 +32,12 @@ def annotated_name(source: Source) -> str:
     return fitted(name + added)
 
 
+def written_names(source: Source) -> tuple[str, str]:
+    """What a source is called in the output: its annotated copy, and the beginning of its crops. Both depend on its
+    neighbours, which may be others in the next session."""
+    return annotated_name(source), own_name(source)
+
+
 def crop_name(source: Source, frame: int, face: int) -> str:
     """The file of one face, relative to its label's folder: the whole name of the source, so that a.jpg and a.png do not
     meet, then frame and face."""

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole
 
 MAX_PIXELS = 250_000_000  # as in maskbatch/__init__.py
@@ -92,7 +92,7 @@ def _read_bytes(path: Path) -> bytes:
             raise DecodeError("too large: a photo file over 1 GiB")
         return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
     except OSError as error:
-        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
@@ -132,7 +132,7 @@ def _decode_heic(data: bytes) -> np.ndarray:
     try:
         from pillow_heif import open_heif  # an optional package
     except ImportError as error:
-        raise DecodeError("HEIC photos need one more package: pip install pillow-heif") from error
+        raise PassingError("HEIC photos need one more package: pip install pillow-heif") from error
     try:
         heif = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
         check_pixels(heif.size)

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
@@ -131,7 +131,7 @@ class VideoReader:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
-                raise DecodeError(stalled(self._sampling.stall_s)) from error
+                raise PassingError(stalled(self._sampling.stall_s)) from error
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
                 packet = None
@@ -149,7 +149,7 @@ class VideoReader:
                 yield from frames
                 since = time.monotonic()
             elif time.monotonic() - since > self._sampling.stall_s:
-                raise DecodeError(stalled(self._sampling.stall_s))
+                raise PassingError(stalled(self._sampling.stall_s))
             if packet is None:
                 return
             self._note_end(packet)

@@ -52,6 +52,25 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
         partial.write_bytes(encoded)
 
 
+class PhotoWriter:
+    """A photo as a video of one frame: the same three calls as `VideoWriter`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "PhotoWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing stays open."""
+
+    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
+        """Writes `rgb` (H, W, 3) uint8. Raises OSError."""
+        write_image(self._path, rgb)
+
+
 class RowWriter:
     """Writes rows to a CSV file (UTF-8, RFC 4180 quoting) that appears when the `with` block ends without an error."""
 
