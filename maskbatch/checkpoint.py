@@ -76,5 +76,6 @@ def stored_so_far(out: Path, name: str) -> Stored | None:
         if not path.is_file():
             return None
         faces.append((path, start, path.stat().st_size))
-    last = read_marks(folder).get(name)
-    return None if last is None else Stored(name, checkpoint.fingerprint, tuple(faces), last.files)
+    # a segment behind the checkpoint may have its mark already; it is not among these faces
+    last = read_marks(folder, checkpoint.num_segments).get(name)
+    return None if last is None else Stored(name, checkpoint.fingerprint, tuple(faces), last.files, last.written)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from maskbatch.detector import Detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock
-from maskbatch.marks import ROWS, next_unit
+from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
 from maskbatch.media.loader import import_ahead, load
-from maskbatch.media.sources import common_folder, make_shards
+from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.overlap import Ahead
 from maskbatch.pipeline import Stages, analyse
-from maskbatch.plan import Plan, begin, check_settings, make_plan
+from maskbatch.plan import Plan, begin, check_settings, deciding, make_plan, note_settings
 from maskbatch.record import Record, facts_of
 from maskbatch.report import Summary, write_reports
 from maskbatch.runlog import FileLog, Warnings
@@ -59,12 +59,13 @@ class Engine:
         self.settings = settings
         self._warnings = warnings or Warnings()
         self.device = runtime.choose_device(settings.runtime)
-        self._classifier_path = classifier_path(settings.classifier.model)
-        faces, masks = centerface.shipped_network(), classifier_network(self._classifier_path)
+        faces = centerface.shipped_network()
+        masks = classifier_network(classifier_path(settings.classifier.model))
         self._precision = {
             network.role: runtime.choose_precision(network, self.device, settings.runtime.precision)
             for network in (faces, masks)
         }
+        self._weights = {"detector": self._used(faces), "classifier": self._used(masks)}
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
         import_ahead()
@@ -72,7 +73,13 @@ class Engine:
     def plan(self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
         """What is to be done in the prepared folder `out`; `inputs` are the paths the user gave. Raises UsageError when an
         earlier run there had other settings."""
-        check_settings(out, self._identity(inputs))
+        identity = deciding(self.settings, inputs) | {
+            "runtime": self.device.runtime,
+            "precision": self._precision,
+            "weights": {name: used["sha256"] for name, used in self._weights.items()},
+        }
+        check_settings(out, identity)
+        note_settings(out, identity)
         return make_plan(sources, out, inputs)
 
     def scan(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch = lambda _: None) -> Summary:
@@ -82,7 +89,7 @@ class Engine:
         null. Raises Interrupted when `stop` was asked for, MaskbatchError when `out` cannot be written any more.
         """
         report = ReportSettings(threshold=self.settings.classifier.threshold)
-        facts = facts_of(self.settings, self.device.description, _weights(self._classifier_path))
+        facts = facts_of(self.settings, self.device.description, self._weights)
         record = Record(plan, {"report": asdict(report), "precision": self._precision} | facts)
         log.info("maskbatch %s on %s: %d files into %s, %d of them done", __version__, self.device.description,
                  len(plan.sources), plan.out, plan.num_done)  # fmt: skip
@@ -94,7 +101,7 @@ class Engine:
             how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
             log.info("stopped before the end: %s", how)
             if lock.is_there() and not stop.now:
-                with suppress(OSError):
+                with suppress(OSError, MaskbatchError):
                     self._end(record, how, write_reports(plan.out, report))
             if isinstance(error, OSError):
                 lock.check()
@@ -118,7 +125,9 @@ class Engine:
             for shard in make_shards(pending):
                 self.run_shard(replace(shard, index=unit + shard.index), run)
                 if stop.is_asked:
-                    raise Interrupted("stopped")
+                    break
+        if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
+            raise Interrupted("stopped")
 
     def run_shard(self, shard: Shard, run: "Run") -> None:
         """One shard from files to files. What it writes is renamed into place when whole, the marks of its sources last."""
@@ -129,9 +138,9 @@ class Engine:
             def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
                 return NotedReader(open_source(source, sampling, sink.segments), run.journal, source.name)
 
-            loaded = load(shard.sources, self.settings.sampling, self.settings.loader, opener, sink.segments.cuts)
-            # the next batch is analysed while this one is drawn, encoded and written
-            with Ahead(analyse(loaded, stages)) as batches:
+            loading = load(shard.sources, self.settings.sampling, self.settings.loader, opener, sink.segments.cuts)
+            # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
+            with closing(loading) as loaded, Ahead(analyse(loaded, stages)) as batches:
                 for batch in batches:
                     run.lock.check()
                     sink.write(batch)
@@ -144,27 +153,10 @@ class Engine:
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])
 
-    def _identity(self, inputs: Sequence[Path]) -> dict:
-        """The settings that decide what a run writes; a run may only be gone on with where they are the same."""
-        values = asdict(self.settings)
-        values["output"]["save"] = sorted(self.settings.output.save)
-        del values["classifier"]["model"]  # its checksum says it better
-        del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
-        return {
-            "maskbatch": __version__,
-            "input folder": str(common_folder(inputs)) if inputs else None,
-            **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
-            "runtime": self.device.runtime,
-            "precision": self._precision,
-            "weights": {name: used["sha256"] for name, used in _weights(self._classifier_path).items()},
-        }
-
-
-def _weights(classifier: Path) -> dict[str, dict[str, str]]:
-    return {
-        "detector": {"file": "centerface.weights.h5", "sha256": weights.SHIPPED["centerface"].sha256},
-        "classifier": {"file": classifier.name, "sha256": weights.sha256(classifier)},
-    }
+    def _used(self, network: runtime.Network) -> dict[str, str]:
+        """The weight file that runs, for the record."""
+        path = network.int8 if self._precision[network.role] == "int8" else network.path
+        return {"file": path.name, "sha256": weights.sha256(path)}
 
 
 def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:

@@ -3,15 +3,20 @@
 import json
 import logging
 import re
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from maskbatch import __version__
+from maskbatch.checkpoint import folder_of
+from maskbatch.config import ScanSettings
 from maskbatch.data import Source
 from maskbatch.errors import UsageError
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import annotated_name, own_name
+from maskbatch.media.names import written_names
+from maskbatch.media.sources import common_folder
 from maskbatch.spans import are_there
 
 _SETTINGS = Path(".state", "settings.json")
@@ -41,6 +46,11 @@ class Plan:
         return len(self.sources) - len(self.pending)
 
 
+def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
+    """All sources are to be scanned, whatever there is in `out`."""
+    return Plan(out, (), tuple(sources), tuple(sources), (), ())
+
+
 def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
     """Compares the sources with what is done in `out`; touches nothing. Raises UsageError when an earlier run there had
     none of them: they would push its files out of the reports."""
@@ -51,7 +61,8 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
     changed = set()
     for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
         rows = stored[source.name]
-        if now != rows.fingerprint or not are_there([*rows.faces, rows.files]):
+        is_same = now == rows.fingerprint and written_names(source) == rows.written
+        if not is_same or not are_there([*rows.faces, rows.files]):
             changed.add(source.name)
     pending = tuple(source for source in sources if source.name not in stored or source.name in changed)
     vanished = tuple(name for name in before if name not in names)
@@ -65,12 +76,15 @@ def begin(plan: Plan) -> None:
     """
     changed = set(plan.changed)
     if changed:
-        forget(plan.out / ROWS, changed)
-        _log.warning("%s changed since the last run; scanning again", named(plan.changed))
-    for source in plan.pending:
-        if source.name in changed:
-            (plan.out / "annotated" / annotated_name(source)).unlink(missing_ok=True)
-            _remove_crops(plan.out, source)
+        _log.warning("%s changed since the last run, or could not be read then; scanning again", named(plan.changed))
+        stored = read_marks(plan.out / ROWS)
+        kept = {rows.written[0] for name, rows in stored.items() if name not in changed}
+        for copy, own in (stored[name].written for name in plan.changed):
+            if copy not in kept:  # by its old name; another source may have taken that over
+                (plan.out / "annotated" / copy).unlink(missing_ok=True)
+            _remove_crops(plan.out, own)
+        forget(plan.out / ROWS, changed)  # last: when a kill comes before, all this is done again
+    _remove_segments(plan)
     if plan.vanished:
         _log.warning(
             "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
@@ -87,18 +101,37 @@ def remove_leftovers(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:
+    """Of the settings, and of the paths the user gave, what decides the rows and media of a run."""
+    values = asdict(settings)
+    values["output"]["save"] = sorted(settings.output.save)
+    del values["classifier"]["model"]  # its checksum says it better
+    del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
+    return {
+        "maskbatch": __version__,
+        "input folder": str(common_folder(inputs)) if inputs else None,
+        **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
+    }
+
+
+def note_settings(out: Path, now: dict) -> None:
+    """Notes in `out` the settings that decide results, unless a run there has noted them. Raises OSError."""
+    if not (out / _SETTINGS).exists():
+        write_lines(out / _SETTINGS, [now])
+
+
 def check_settings(out: Path, now: dict) -> None:
-    """Notes in `out` the settings that decide results, or compares them with those of the run there. Raises UsageError,
+    """Compares the settings in `now` with those of the run in `out`, if there is one; touches nothing. Raises UsageError,
     which lists what differs, and OSError."""
     try:
         was = json.loads((out / _SETTINGS).read_text(encoding="ascii"))
     except FileNotFoundError:
         if any((out / ROWS).glob("*.csv")):
             raise UsageError(f"{out} holds a scan of an older version: {_WHAT_TO_DO}") from None
-        write_lines(out / _SETTINGS, [now])
         return
     except ValueError as error:
         raise UsageError(f"{out / _SETTINGS} is damaged: {_WHAT_TO_DO}") from error
+    was = {name: was.get(name) for name in now}
     if differing := differences(was, now):
         lines = "\n".join(f"  {line}" for line in differing)
         raise UsageError(f"{out} holds a scan with other settings:\n{lines}\n{_WHAT_TO_DO[0].upper()}{_WHAT_TO_DO[1:]}")
@@ -131,9 +164,17 @@ def _shown(value: object) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def _remove_crops(out: Path, source: Source) -> None:
+def _remove_segments(plan: Plan) -> None:
+    """Removes what a run that was killed at the very end of a video left of its work inside it."""
+    pending = {source.name for source in plan.pending}
+    for source in plan.sources:
+        if source.kind == "video" and source.name not in pending:
+            shutil.rmtree(folder_of(plan.out, source.name), ignore_errors=True)
+
+
+def _remove_crops(out: Path, own_name: str) -> None:
     for label in ("with_mask", "without_mask"):
-        path = out / "crops" / label / own_name(source)
+        path = out / "crops" / label / own_name
         pattern = re.compile(re.escape(path.name) + r"_f\d{6,}_\d+\.jpg")
         for crop in path.parent.iterdir() if path.parent.is_dir() else ():
             if pattern.fullmatch(crop.name):

@@ -15,7 +15,7 @@ from maskbatch.errors import Interrupted
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
-from maskbatch.media.names import annotated_name
+from maskbatch.media.names import annotated_name, written_names
 from maskbatch.media.segments import Segments
 from maskbatch.media.video_writer import VideoWriter, WrittenSoFar
 from maskbatch.media.writers import partial_file
@@ -158,7 +158,9 @@ class VideoSink(Sink):
         unit = self._out / ROWS / f"{self._unit:06d}"
         faces = _concatenate(unit.with_suffix(".faces.csv"), FACE_COLUMNS, [_rows(path, "faces") for path in segments])
         files = _concatenate(unit.with_suffix(".files.csv"), FILE_COLUMNS, [_rows(segments[-1], "files")])
-        write_marks(self._out / ROWS, self._unit, [Mark(self._source.name, self._at.fingerprint, faces, files)])
+        known = None if self._ended.may_pass else self._at.fingerprint
+        mark = Mark(self._source.name, known, faces, files, written_names(self._source))
+        write_marks(self._out / ROWS, self._unit, [mark])
 
 
 class _PartSink(AnnotatedSink):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from maskbatch import boxes, engine
+from maskbatch import boxes, engine, weights
 from maskbatch.cli import main
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
@@ -72,7 +72,10 @@ def test_reports_of_the_samples_add_up(scanned):
     for column in ("faces", "with_mask", "without_mask"):
         assert int(total[column]) == sum(int(row[column]) for row in files)
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert record["summary"]["files"] == len(files) and len(record["weights"]["classifier"]["sha256"]) == 64
+    assert record["summary"]["files"] == len(files) and record["weights"] == {
+        role: {"file": weights.SHIPPED[name].int8_file, "sha256": weights.SHIPPED[name].int8_sha256}
+        for role, name in (("detector", "centerface"), ("classifier", "mask"))
+    }
     assert record["inputs"] == [str(SAMPLES)] and record["finished"] >= record["started"]
 
 

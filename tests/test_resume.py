@@ -27,7 +27,7 @@ from maskbatch.media.segments import Segments
 from maskbatch.media.sources import find_sources
 from maskbatch.media.videos import VideoReader
 from maskbatch.outputs import prepared
-from maskbatch.plan import check_settings, differences, make_plan
+from maskbatch.plan import check_settings, differences, make_plan, note_settings
 from maskbatch.report import write_reports
 from maskbatch.stopping import Stop, stop_on_signals
 
@@ -250,7 +250,8 @@ def test_other_settings_are_refused_with_their_differences(tmp_path):
     """Each difference is named with what it was and is; the same settings pass."""
     (tmp_path / ".state" / "rows").mkdir(parents=True)
     was = {"sampling": {"every": 1, "sample_fps": None}, "output": {"save": ["annotated"]}, "maskbatch": "1"}
-    check_settings(tmp_path, was)
+    check_settings(tmp_path, was)  # no run yet
+    note_settings(tmp_path, was)
     check_settings(tmp_path, was)
     now = {"sampling": {"every": 2, "sample_fps": None}, "output": {"save": []}, "maskbatch": "1"}
     assert differences(was, now) == ["sampling.every: 1 -> 2", "output.save: annotated -> none"]
@@ -376,13 +377,19 @@ def test_a_dry_run_touches_nothing(tmp_path, fakes):
     inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
     result = CliRunner().invoke(main, ["scan", str(inputs), "--out", str(out), "--dry-run"])
     assert result.exit_code == 0 and not out.exists() and "0 of them done" in result.output
-    scan(inputs, out)
+    command = ["scan", str(inputs), "--out", str(out), "--device", "cpu"]
+    CliRunner().invoke(main, command)
     makers.write_photo(inputs / "new.png")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    result = CliRunner().invoke(main, ["scan", str(inputs), "--out", str(out), "--dry-run"])
+    result = CliRunner().invoke(main, [*command, "--dry-run"])
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     assert result.stdout.splitlines()[0] == str(inputs / "new.png") and "to scan: 1 photos" in result.output
     assert "10 of them done" in result.output and "frames/s, as before" in result.output
+    result = CliRunner().invoke(main, [*command, "--dry-run", "--if-exists", "overwrite"])
+    assert result.exit_code == 0 and "0 of them done" in result.output
+    result = CliRunner().invoke(main, [*command, "--dry-run", "--every", "2"])
+    assert result.exit_code == 2 and "sampling.every: 1 -> 2" in result.output
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):

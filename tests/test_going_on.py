@@ -1,0 +1,132 @@
+"""Going on where the last session left something behind that must not be taken as it lies."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import makers
+import numpy as np
+import pytest
+from killed_runs import contents, make_inputs
+from test_resume import fakes, scan, sources_of, stopping_after
+
+from maskbatch import engine, video_sink
+from maskbatch.errors import Interrupted, MaskbatchError, PassingError
+
+assert fakes  # the fixture
+
+
+def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fakes, monkeypatch):
+    """A drive that was away costs a session; a file that is broken itself stays done, with its row."""
+    makers.write_photo(tmp_path / "in/good.png")
+    makers.write_photo(tmp_path / "in/away.png")
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    opened = engine.open_source
+
+    def away(source, *rest):
+        if source.name == "away.png":
+            raise PassingError("cannot be read: the drive is away")
+        return opened(source, *rest)
+
+    monkeypatch.setattr(engine, "open_source", away)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("away.png", "failed"), ("broken.png", "failed"), ("good.png", "ok")]
+    monkeypatch.setattr(engine, "open_source", opened)
+    ended = []
+    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: ended.extend(batch.frames.ended))
+    assert len(ended) == 1
+    assert sources_of(tmp_path / "out") == [("away.png", "ok"), ("broken.png", "failed"), ("good.png", "ok")]
+
+
+def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch):
+    """All segments are written, then the joined video finds no room: the reports have the segments that are whole, and
+    say how far they reach; with room the run ends as if nothing had been."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(video_sink, "join", full)
+        with pytest.raises(MaskbatchError, match="No space left"):
+            scan(inputs, out)
+    assert ("m.mp4", "partial") in sources_of(out)
+    frames = [int(line.split(",")[1]) for line in (out / "faces.csv").read_text().splitlines() if "m.mp4" in line]
+    assert f"only the first {max(frames) + 1} frames so far" in (out / "files.csv").read_text()
+    scan(inputs, out)
+    scan(inputs, tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_new_neighbour_takes_no_copy_away(tmp_path, fakes):
+    """`clip.avi` was written as `clip.avi.mp4`; when an input of that name comes, both have their own copy, as in a run
+    from nothing. The same for names that differ in case only."""
+    grey = [np.full((64, 96, 3), 90 + number, np.uint8) for number in range(12)]
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    makers.write_video(inputs / "clip.avi", grey, makers.Clip(codec="mpeg4"))
+    makers.write_photo(inputs / "a.png")
+    scan(inputs, out)
+    makers.write_video(inputs / "clip.avi.mp4", grey[:5])
+    makers.write_photo(inputs / "A.png")
+    scan(inputs, out)
+    scan(inputs, tmp_path / "whole")
+    assert len(list((out / "annotated").iterdir())) == 4
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_stop_after_the_last_file_is_no_interruption(tmp_path, fakes):
+    """All is done: the run says so."""
+    makers.write_photo(tmp_path / "in/a.png")
+    stop, on_batch = stopping_after(1)
+    assert scan(tmp_path / "in", tmp_path / "out", stop, on_batch).files == 1
+    assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
+
+
+def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
+    """What is open when the run is stopped, decoded ahead, is closed before the reports are written."""
+    inputs, is_open = make_inputs(tmp_path / "in"), []
+    noted = engine.NotedReader
+
+    class Watched(noted):
+        def __enter__(self):
+            is_open.append(self)
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            is_open.remove(self)
+
+    monkeypatch.setattr(engine, "NotedReader", Watched)
+    reports = engine.write_reports
+
+    def written(*arguments):
+        assert is_open == []
+        return reports(*arguments)
+
+    monkeypatch.setattr(engine, "write_reports", written)
+    stop, on_batch = stopping_after(9)
+    with pytest.raises(Interrupted):
+        scan(inputs, tmp_path / "out", stop, on_batch)
+
+
+def test_a_second_signal_ends_even_what_hangs():
+    """A decoder that never comes back does not keep the process."""
+    program = (
+        "import time; from maskbatch import stopping; from maskbatch.overlap import Ahead\n"
+        "stopping._LEAVE_S = 0.5\n"
+        "def hanging():\n    yield 1\n    time.sleep(600)\n"
+        "with stopping.stop_on_signals(lambda _: None), Ahead(hanging()) as items:\n"
+        "    for _ in items: print('on', flush=True)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment) as hangs:
+        assert hangs.stdout.readline() == b"on\n"
+        for _ in range(2):
+            hangs.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                hangs.wait(0.2)
+        assert hangs.wait(30) == 130
