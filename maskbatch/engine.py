@@ -17,7 +17,8 @@ from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
-from maskbatch.media.loader import import_ahead, load
+from maskbatch.media.loader import load
+from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.overlap import Ahead
@@ -68,7 +69,7 @@ class Engine:
         self._weights = {"detector": self._used(faces), "classifier": self._used(masks)}
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
-        import_ahead()
+        self._read_ahead = by_tf_data if self.device.runtime == "tensorflow" else by_threads
 
     def plan(self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
         """What is to be done in the prepared folder `out`; `inputs` are the paths the user gave. Raises UsageError when an
@@ -138,7 +139,14 @@ class Engine:
             def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
                 return NotedReader(open_source(source, sampling, sink.segments), run.journal, source.name)
 
-            loading = load(shard.sources, self.settings.sampling, self.settings.loader, opener, sink.segments.cuts)
+            loading = load(
+                shard.sources,
+                self.settings.sampling,
+                self.settings.loader,
+                opener,
+                sink.segments.cuts,
+                self._read_ahead,
+            )
             # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
             with closing(loading) as loaded, Ahead(analyse(loaded, stages)) as batches:
                 for batch in batches:

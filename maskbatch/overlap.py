@@ -1,10 +1,14 @@
-"""Lets two steps of a chain of iterators run at the same time."""
+"""Lets steps of a chain of iterators run at the same time."""
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
 
+Item, Result = TypeVar("Item"), TypeVar("Result")
 _END = object()
 
 
@@ -58,3 +62,21 @@ class Ahead:
                 return self._waiting.put((item, error), timeout=0.1)
             except queue.Full:
                 continue
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_once: int) -> Iterator[Result]:
+    """`function` of each item, in the order of the items, up to `num_at_once` of them computed at the same time.
+
+    An exception of `function` is raised where its result would have come. Closing the iterator waits for what runs.
+    """
+    pool = ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-at-once")
+    try:
+        running = deque()
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) == num_at_once:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

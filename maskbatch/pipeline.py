@@ -1,11 +1,13 @@
 """The picture of the product: frames -> faces -> p_mask -> track_id -> batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from maskbatch.data import Batch, Faces, Frames
+from maskbatch.overlap import in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +19,17 @@ class Stages:
     track: Callable[[Frames, Faces], Faces]
 
 
-def analyse(loaded: Iterable[Frames], stages: Stages) -> Iterator[Batch]:
-    """Batches in the order of `loaded`. A photo, a video and a mix of both run these same lines."""
-    for frames in loaded:
+def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
+    """Batches in the order of `loaded`. A photo, a video and a mix of both run these same lines.
+
+    The networks see `num_at_once` batches at the same time: what one core does between two networks (letterboxing, boxes,
+    crops), or at the end of a batch of odd size, leaves no other core idle.
+    """
+
+    def find(frames: Frames) -> tuple[Frames, Faces]:
         faces = stages.detect(frames.images)
-        faces = stages.classify(frames.images, faces)
-        faces = stages.track(frames, faces)
-        yield Batch(frames, faces)
+        return frames, stages.classify(frames.images, faces)
+
+    with closing(in_order(find, loaded, num_at_once)) as found:
+        for frames, faces in found:
+            yield Batch(frames, stages.track(frames, faces))

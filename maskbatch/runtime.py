@@ -8,6 +8,7 @@ numbers do not depend on what shares its batch.
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -122,19 +123,19 @@ class _TensorFlow:
 
 
 class _OpenVino:
-    """A compiled model per image shape, made when a shape is first met."""
+    """A compiled model per image shape, made when a shape is first met. Threads may call it at the same time: each has
+    requests of its own, as many as run at once on all cores."""
 
     def __init__(self, network: Network, device: Device, precision: str) -> None:
-        import openvino
-
-        self._openvino = openvino
         self._core = openvino_core()
         self._device = device.name
         # of an int8 model, the few operations that are not quantised compute in fp32
         hint = self._hint("fp32" if precision == "int8" else precision)
         self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
         self._model = read_int8(network) if precision == "int8" else converted(network)
-        self._queues = {}
+        self._compiled = {}
+        self._compiling = threading.Lock()
+        self._of_thread = threading.local()
 
     def _hint(self, precision: str) -> str:
         capability, hint = _OPENVINO[precision]
@@ -142,25 +143,31 @@ class _OpenVino:
             raise DeviceError(f"this CPU does not compute in {precision}: use --precision auto")
         return hint
 
-    def _queue(self, shape: tuple[int, ...]):
-        if shape not in self._queues:
-            model = self._model.clone()
-            model.reshape([1, *shape])
-            compiled = self._core.compile_model(model, self._device, self._options)
-            self._queues[shape] = self._openvino.AsyncInferQueue(compiled)
-        return self._queues[shape]
+    def _compile(self, shape: tuple[int, ...]):
+        with self._compiling:
+            if shape not in self._compiled:
+                model = self._model.clone()
+                model.reshape([1, *shape])
+                self._compiled[shape] = self._core.compile_model(model, self._device, self._options)
+            return self._compiled[shape]
+
+    def _requests(self, shape: tuple[int, ...]) -> list:
+        own = self._of_thread.__dict__
+        if shape not in own:
+            compiled = self._compile(shape)
+            num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            own[shape] = [compiled.create_infer_request() for _ in range(num_requests)]
+        return own[shape]
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        queue = self._queue(images.shape[1:])
-        results = [None] * len(images)
-
-        def keep(request, position: int) -> None:
-            results[position] = [output.data.copy() for output in request.output_tensors]
-
-        queue.set_callback(keep)
-        for position in range(len(images)):
-            queue.start_async([images[position : position + 1]], position)
-        queue.wait_all()
+        requests, results = self._requests(images.shape[1:]), []
+        for position in range(len(images) + len(requests)):
+            request = requests[position % len(requests)]
+            if 0 <= position - len(requests) < len(images):
+                request.wait()
+                results.append([output.data.copy() for output in request.output_tensors])
+            if position < len(images):
+                request.start_async([images[position : position + 1]])
         return [np.concatenate(output) for output in zip(*results, strict=True)]
 
 

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,19 @@ from makers import corners, number_of, numbered, write_cut, write_photo, write_v
 from maskbatch.config import LoaderSettings, SamplingSettings
 from maskbatch.data import Ended, Frames, Source
 from maskbatch.media import loader
-from maskbatch.media.loader import load
+from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import find_sources
 
 ALL = SamplingSettings()
 
 
-def _load(sources: Sequence[Source], **settings: int) -> list[Frames]:
+@pytest.fixture(params=[by_threads, by_tf_data], ids=["threads", "tf.data"])
+def load(request):
+    """`load` by each way to read ahead."""
+    return partial(loader.load, read_ahead=request.param)
+
+
+def _load(load: Callable, sources: Sequence[Source], **settings: int) -> list[Frames]:
     return list(load(sources, ALL, LoaderSettings(**settings)))
 
 
@@ -32,9 +39,9 @@ def _photos(folder: Path, count: int) -> list[Source]:
     return find_sources([folder], None)
 
 
-def test_photos_keep_their_order(tmp_path):
+def test_photos_keep_their_order(load, tmp_path):
     """Photos decoded in parallel come in source order, each with its end in the same batch."""
-    batches = _load(_photos(tmp_path, 21), batch_size=8, num_parallel=4)
+    batches = _load(load, _photos(tmp_path, 21), batch_size=8, num_parallel=4)
     assert [len(batch) for batch in batches] == [8, 8, 5]
     assert [number_of(image) for batch in batches for image in batch.images] == list(range(21))
     for batch in batches:
@@ -43,12 +50,12 @@ def test_photos_keep_their_order(tmp_path):
     assert batches[0].index.tolist() == [0] * 8 and batches[0].timestamp_s.dtype == np.float64
 
 
-def test_failing_photos_do_not_disturb(tmp_path):
+def test_failing_photos_do_not_disturb(load, tmp_path):
     """Files that fail end with their reason, in order, and the others come through."""
     sources = _photos(tmp_path, 12)
     for number in (0, 4, 5, 11):
         sources[number].path.write_bytes(b"" if number == 4 else b"junk" * 9)
-    batches = _load(sources, batch_size=3, num_parallel=3)
+    batches = _load(load, sources, batch_size=3, num_parallel=3)
     kept = [1, 2, 3, 6, 7, 8, 9, 10]
     assert [number_of(image) for batch in batches for image in batch.images] == kept
     ended = _ended(batches)
@@ -57,17 +64,17 @@ def test_failing_photos_do_not_disturb(tmp_path):
     assert ended[4] == Ended(4, 0, 0, None, None, "file is empty")
 
 
-def test_only_failing_files(tmp_path):
+def test_only_failing_files(load, tmp_path):
     """A batch without frames is possible, and carries the ends."""
     sources = _photos(tmp_path, 5)
     for source in sources:
         source.path.unlink()
-    batches = _load(sources, batch_size=2)
+    batches = _load(load, sources, batch_size=2)
     assert [len(batch) for batch in batches] == [0, 0, 0]
     assert len(_ended(batches)) == 5 and "No such file" in _ended(batches)[0].error
 
 
-def test_video_and_its_end(tmp_path):
+def test_video_and_its_end(load, tmp_path):
     """A video's frames come in order over several batches; its end comes once, with the last, and counts."""
     write_video(tmp_path / "x.mp4", numbered(20))
     [source] = find_sources([tmp_path], None)
@@ -78,41 +85,41 @@ def test_video_and_its_end(tmp_path):
     assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, None),)
 
 
-def test_broken_video_is_partial(tmp_path):
+def test_broken_video_is_partial(load, tmp_path):
     """A truncated video gives its frames, and its end carries the reason and the counts."""
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(50)]
     write_cut(tmp_path / "x.mkv", write_video(tmp_path / ".w.mkv", noise), 0.5)
-    batches = _load(find_sources([tmp_path], None))
+    batches = _load(load, find_sources([tmp_path], None))
     [ended] = _ended(batches)
     assert ended.error.startswith("ends early: ")
     assert ended.frames_decoded == ended.frames_analysed == sum(map(len, batches)) > 5
 
 
-def test_photos_and_videos_mixed(tmp_path):
+def test_photos_and_videos_mixed(load, tmp_path):
     """Any mix of sources comes in source order."""
     write_photo(tmp_path / "a.png")
     write_video(tmp_path / "b.mp4", numbered(5))
     write_photo(tmp_path / "c.png")
-    batches = _load(find_sources([tmp_path], None))
+    batches = _load(load, find_sources([tmp_path], None))
     assert [source_id for batch in batches for source_id in batch.source_id] == [0, 1, 1, 1, 1, 1, 2]
     assert [ended.source_id for ended in _ended(batches)] == [0, 1, 2]
 
 
-def test_batches_are_bounded_by_pixels(tmp_path):
+def test_batches_are_bounded_by_pixels(load, tmp_path):
     """A batch stays under max_batch_pixels, but a larger photo still passes, alone."""
     sources = _photos(tmp_path, 5)
     write_photo(sources[2].path, corners(400, 400))
-    batches = _load(sources, max_batch_pixels=2 * 96 * 64)
+    batches = _load(load, sources, max_batch_pixels=2 * 96 * 64)
     assert [len(batch) for batch in batches] == [2, 1, 2]
 
 
-def test_nothing_to_load():
+def test_nothing_to_load(load):
     """No sources give no batches."""
-    assert _load([]) == []
+    assert _load(load, []) == []
 
 
-def test_unexpected_errors_end_the_source_only(tmp_path, monkeypatch):
+def test_unexpected_errors_end_the_source_only(load, tmp_path, monkeypatch):
     """An error that nobody foresaw becomes the source's reason, with its type."""
     sources = _photos(tmp_path, 3)
     real_open = loader.open_source
@@ -123,7 +130,7 @@ def test_unexpected_errors_end_the_source_only(tmp_path, monkeypatch):
         return real_open(source, sampling)
 
     monkeypatch.setattr(loader, "open_source", fail)
-    assert [ended.error for ended in _ended(_load(sources))] == [None, "RuntimeError: odd", None]
+    assert [ended.error for ended in _ended(_load(load, sources))] == [None, "RuntimeError: odd", None]
 
 
 class _Endless:
@@ -167,7 +174,7 @@ def endless(monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "count"), [("video", 1), ("image", 1000)])
-def test_early_end_stops_decoding_and_closes(endless, kind, count):
+def test_early_end_stops_decoding_and_closes(load, endless, kind, count):
     """Leaving the iteration early does not hang, stops decoding, closes the files; little was read ahead."""
     sources = [Source(i, Path("x"), "x", kind, width=10, height=10) for i in range(count)]
     batches = load(sources, ALL, LoaderSettings(batch_size=4, num_parallel=2, prefetch=4))
@@ -180,10 +187,10 @@ def test_early_end_stops_decoding_and_closes(endless, kind, count):
     assert endless.given < 40
 
 
-def test_photos_are_decoded_in_parallel(endless):
+def test_photos_are_decoded_in_parallel(load, endless):
     """Several photos are open at once, but never more than asked for."""
     sources = [Source(i, Path("x"), "x", "image") for i in range(60)]
-    assert len(_ended(_load(sources, num_parallel=3))) == 60
+    assert len(_ended(_load(load, sources, num_parallel=3))) == 60
     assert 1 < endless.most_open <= 3
 
 

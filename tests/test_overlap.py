@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from maskbatch.overlap import Ahead
+from maskbatch.overlap import Ahead, in_order
 
 
 def test_items_come_through_in_order():
@@ -74,3 +74,42 @@ def test_leaving_early_stops_the_thread_and_closes_the_items():
         raise KeyboardInterrupt
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "maskbatch-ahead"]
+
+
+def test_results_come_in_order_though_later_items_are_done_first():
+    """Two items at once: the second is done while the first still waits for it, and comes after it."""
+    second_done = threading.Event()
+
+    def work(item):
+        if item == 0:
+            assert second_done.wait(10)
+        if item == 1:
+            second_done.set()
+        return 10 * item
+
+    assert list(in_order(work, range(7), 2)) == [10 * i for i in range(7)]
+    assert list(in_order(work, (), 3)) == []
+
+
+def test_items_are_taken_only_as_they_are_worked_on():
+    """Memory is bounded: of many items only as many are taken as run at once."""
+    taken = []
+
+    def items():
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    results = in_order(lambda item: item, items(), 3)
+    assert next(results) == 0 and len(taken) == 3
+    assert next(results) == 1 and len(taken) == 4
+    results.close()
+    assert len(taken) == 4
+
+
+def test_an_exception_of_the_function_comes_in_its_place():
+    """The results before it are given; the error is the caller's."""
+    results = in_order(lambda item: 1 // item, [2, 1, 0, 3], 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

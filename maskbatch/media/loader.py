@@ -1,9 +1,7 @@
-"""The only tf.data file of the scan path: sources are decoded in parallel, grouped to batches, and read ahead."""
+"""Sources become batches of frames: decoded in parallel, read ahead, grouped."""
 
-import importlib
-import threading
-from collections.abc import Callable, Container, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 
@@ -12,11 +10,12 @@ from maskbatch.data import Ended, Frames, Source
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
+from maskbatch.media.read_ahead import ReadAhead, by_threads
 
 # what a photo is taken for whose header says nothing
 _USUAL_PIXELS = 12_000_000
 _HEADER_BYTES = 1 << 16
-# interleave holds two finished elements of each lane beside the one being decoded
+# beside the one being decoded, a lane holds two finished ones: tf.data's interleave, or its thread and its reader
 _FRAMES_PER_LANE = 3
 Opener = Callable[[Source, SamplingSettings], Reader]
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
@@ -26,19 +25,15 @@ _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 _Element = tuple[int, int, float, np.ndarray, bool, int, DecodeError | None]
 
 
-def import_ahead() -> None:
-    """Begins to import TensorFlow in the background, which takes seconds; `load` waits until that is done."""
-    threading.Thread(target=importlib.import_module, args=("tensorflow",), daemon=True).start()
-
-
 def load(
     sources: Sequence[Source],
     sampling: SamplingSettings,
     settings: LoaderSettings,
     opener: Opener | None = None,
     cuts: Container[int] = (),
+    read_ahead: ReadAhead = by_threads,
 ) -> Iterator[Frames]:
-    """Batches of the sources' sampled frames, sources in their order, ahead of the consumer.
+    """Batches of the sources' sampled frames, sources in their order, ahead of the consumer by `read_ahead`.
 
     `opener` opens the sources (default: `open_source`). A frame whose index is in `cuts` begins a batch; `cuts` may grow
     while frames are read.
@@ -50,44 +45,26 @@ def load(
     def opened(source: Source) -> Reader:
         return (opener or open_source)(source, sampling)
 
-    for element in _elements(sources, opened, settings):
-        if batch.is_full_for(element) or (element[1] in cuts and not batch.is_empty()):
-            yield batch.take()
-        batch.add(element)
+    num_lanes, num_waiting = _depth(sources, settings)
+    with closing(read_ahead(_lanes(sources, opened, num_lanes), num_waiting)) as elements:
+        for element in elements:
+            if batch.is_full_for(element) or (element[1] in cuts and not batch.is_empty()):
+                yield batch.take()
+            batch.add(element)
     if not batch.is_empty():
         yield batch.take()
 
 
-def _elements(
-    sources: Sequence[Source], opened: Callable[[Source], Reader], settings: LoaderSettings
-) -> Iterator[_Element]:
-    """The elements of all sources, sources in order; decoding runs in tf.data's threads."""
-    import tensorflow as tf  # slow to import
+def _lanes(
+    sources: Sequence[Source], opened: Callable[[Source], Reader], num_lanes: int
+) -> list[Generator[_Element, None, None]]:
+    """Iterators that share the sources: every photo is one element, so that lanes which take turns keep the order."""
 
-    # tf.data passes on the tickets only: a frame that went through it would be copied, which halves the rate of HD video
-    waiting: dict[int, _Element] = {}
-    tickets = count()
-    num_lanes, num_waiting = _depth(sources, settings)
+    def elements(lane: int) -> Generator[_Element, None, None]:
+        for position in range(lane, len(sources), num_lanes):
+            yield from _decode(position, sources[position], opened)
 
-    def decode(lane: int) -> Iterator[int]:
-        for position in range(int(lane), len(sources), num_lanes):
-            for element in _decode(position, sources[position], opened):
-                ticket = next(tickets)
-                waiting[ticket] = element
-                yield ticket
-
-    # every photo is one element, so that lanes which take turns keep the order; a video has a single lane to itself
-    dataset = tf.data.Dataset.range(num_lanes).interleave(
-        lambda lane: tf.data.Dataset.from_generator(decode, output_signature=tf.TensorSpec((), tf.int64), args=(lane,)),
-        cycle_length=num_lanes,
-        block_length=1,
-        num_parallel_calls=num_lanes,
-        deterministic=True,
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False  # it would lengthen the queues, and with them the memory
-    for ticket in dataset.prefetch(num_waiting).with_options(options).as_numpy_iterator():
-        yield waiting.pop(int(ticket))
+    return [elements(lane) for lane in range(num_lanes)]
 
 
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
