@@ -112,6 +112,8 @@ _scan_options = _options(
     click.option("--require-gpu", is_flag=True, help="Stop with an error when no GPU is usable."),
     click.option("--batch-size", type=click.IntRange(1, 1024), default=LoaderSettings().batch_size, show_default=True,
                  help="Frames that go through the networks together."),
+    click.option("--workers", type=click.IntRange(1, 64), default=ScanSettings().workers, show_default=True, metavar="N",
+                 help="Videos, or groups of 256 photos, that are scanned at the same time."),
     click.option("--codec", default="auto", show_default=True, metavar="auto|NAME",
                  help="FFmpeg's name of the encoder of annotated videos. auto: NVENC, Quick Sync or VideoToolbox where one "
                  "works, else libx264."),
@@ -231,6 +233,7 @@ def _scan_settings(options: dict) -> ScanSettings:
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),
         output=OutputSettings(save, _encoder(options["codec"], save), options["crf"]),
+        workers=options["workers"],
     )
 
 

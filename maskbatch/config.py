@@ -91,7 +91,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """All settings of a scan."""
+    """All settings of a scan. `workers`: how many videos, or groups of photos, are scanned at the same time."""
 
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
@@ -100,3 +100,4 @@ class ScanSettings:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    workers: int = 1

@@ -1,15 +1,17 @@
-"""Runs a scan: shards through the pipeline into sinks, one after the other, then the reports."""
+"""Runs a scan: shards through the pipeline into sinks, one or several at a time, then the reports."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
 from maskbatch.aside import set_aside
 from maskbatch.classifier import Classifier
-from maskbatch.config import ReportSettings, SamplingSettings, ScanSettings
+from maskbatch.config import LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
@@ -21,7 +23,7 @@ from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
-from maskbatch.overlap import Ahead
+from maskbatch.overlap import Ahead, for_each
 from maskbatch.pipeline import Stages, analyse
 from maskbatch.plan import Plan, begin, check_settings, deciding, make_plan, note_settings
 from maskbatch.record import Record, facts_of
@@ -29,6 +31,7 @@ from maskbatch.report import Summary, write_reports
 from maskbatch.runlog import FileLog, Warnings
 from maskbatch.shard_sink import open_shard
 from maskbatch.stopping import Stop
+from maskbatch.timings import Timings
 from maskbatch.tracker import Tracker
 from maskbatch.trainer.model import classifier_network
 
@@ -43,13 +46,25 @@ _CANNOT_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the shards of one run share."""
+    """What the shards of one run share. `on_batch` is called by one of them at a time."""
 
     out: Path
     journal: Journal
     lock: Lock
     stop: Stop
     on_batch: OnBatch
+    timings: Timings
+    telling: threading.Lock = field(default_factory=threading.Lock)
+    failed: threading.Event = field(default_factory=threading.Event)
+
+    def is_over(self) -> bool:
+        """Whether what is at work shall end after its batch: the user asked for it, or another shard failed."""
+        return self.stop.is_asked or self.failed.is_set()
+
+    def tell(self, batch: Batch) -> None:
+        """A batch is written."""
+        with self.telling:
+            self.on_batch(batch)
 
 
 class Engine:
@@ -69,6 +84,8 @@ class Engine:
         self._weights = {"detector": self._used(faces), "classifier": self._used(masks)}
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
+        self._loader = _share(settings.loader, settings.workers)
+        self._timings = Timings()
         self._read_ahead = by_tf_data if self.device.runtime == "tensorflow" else by_threads
 
     def plan(self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
@@ -115,46 +132,45 @@ class Engine:
 
     def _end(self, record: Record, how: str, summary: Summary) -> None:
         warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
-        record.end(how, {"summary": asdict(summary), **warnings})
+        record.end(how, {"summary": asdict(summary), **warnings}, self._timings.seconds())
 
     def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit)
         unit += len(plan.pending) - len(pending)
         with Journal(plan.out) as journal:
-            run = Run(plan.out, journal, lock, stop, on_batch)
-            for shard in make_shards(pending):
-                self.run_shard(replace(shard, index=unit + shard.index), run)
-                if stop.is_asked:
-                    break
+            run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
+            shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
+            for_each(partial(self.run_shard, run=run), shards, self.settings.workers, halt=run.failed.set)
         if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
             raise Interrupted("stopped")
 
-    def run_shard(self, shard: Shard, run: "Run") -> None:
+    def run_shard(self, shard: Shard, run: Run) -> None:
         """One shard from files to files. What it writes is renamed into place when whole, the marks of its sources last."""
+        if run.is_over():
+            return
+        timed = run.timings.timed
         with open_shard(shard, run.out, self.settings) as sink:
-            file_log = FileLog(shard)
-            stages = Stages(self._detect, self._classify, sink.tracking(Tracker(self.settings.tracker)))
+            file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
+            track = sink.tracking(Tracker(self.settings.tracker))
+            stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))
 
             def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
-                return NotedReader(open_source(source, sampling, sink.segments), run.journal, source.name)
+                reader = open_source(source, sampling, sink.segments)
+                return NotedReader(reader, run.journal, source.name, run.timings)
 
             loading = load(
-                shard.sources,
-                self.settings.sampling,
-                self.settings.loader,
-                opener,
-                sink.segments.cuts,
-                self._read_ahead,
+                shard.sources, self.settings.sampling, self._loader, opener, sink.segments.cuts, self._read_ahead
             )
+            analysed = analyse(loading, stages, num_at_once=1 if self.settings.workers > 1 else 2)
             # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
-            with closing(loading) as loaded, Ahead(analyse(loaded, stages)) as batches:
+            with closing(loading), Ahead(analysed) as batches:
                 for batch in batches:
                     run.lock.check()
-                    sink.write(batch)
+                    write(batch)
                     file_log.add(batch)
-                    run.on_batch(batch)
-                    if run.stop.is_asked:
+                    run.tell(batch)
+                    if run.is_over():
                         sink.stop()
                         return
 
@@ -165,6 +181,16 @@ class Engine:
         """The weight file that runs, for the record."""
         path = network.int8 if self._precision[network.role] == "int8" else network.path
         return {"file": path.name, "sha256": weights.sha256(path)}
+
+
+def _share(loader: LoaderSettings, num_shards: int) -> LoaderSettings:
+    """What each of so many shards at a time may hold in memory, and decode at once."""
+    return replace(
+        loader,
+        max_batch_pixels=max(1, loader.max_batch_pixels // num_shards),
+        num_parallel=max(1, loader.num_parallel // num_shards),
+        prefetch=max(1, loader.prefetch // num_shards),
+    )
 
 
 def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:

@@ -13,6 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from maskbatch.media.decode import Reader
+from maskbatch.timings import Timings
 
 _JOURNAL = Path(".state", "journal")
 
@@ -48,10 +49,10 @@ class Journal:
 
 
 class NotedReader:
-    """A reader that is in the journal while it is open."""
+    """A reader that is in the journal while it is open, its work timed as the stage "decode"."""
 
-    def __init__(self, reader: Reader, journal: Journal, name: str) -> None:
-        self._reader, self._journal, self._name = reader, journal, name
+    def __init__(self, reader: Reader, journal: Journal, name: str, timings: Timings) -> None:
+        self._reader, self._journal, self._name, self._timings = reader, journal, name, timings
 
     @property
     def frames_decoded(self) -> int:
@@ -73,7 +74,7 @@ class NotedReader:
         self._journal.note("-", self._name)
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        return iter(self._reader)
+        return self._timings.items("decode", self._reader)
 
 
 def left_open(out: Path) -> list[str]:

@@ -4,12 +4,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from itertools import islice
 from types import TracebackType
 from typing import TypeVar
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _END = object()
+_LOOK_S = 0.2
 
 
 class Ahead:
@@ -80,3 +82,26 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_o
             yield running.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def for_each(
+    function: Callable[[Item], object], items: Iterable[Item], num_at_once: int, halt: Callable[[], None]
+) -> None:
+    """Calls `function` with each item, up to `num_at_once` at the same time, begun in the order of the items.
+
+    After an exception no item is begun any more; `halt` is called, so that those at work can end early, and when they
+    have, the exception is raised.
+    """
+    items, running = iter(items), set()
+    with ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-worker") as pool:
+        try:
+            while running := running | {
+                pool.submit(function, item) for item in islice(items, num_at_once - len(running))
+            }:
+                # not for ever: on Windows, a thread that waits learns of Ctrl-C only afterwards
+                done, running = wait(running, _LOOK_S, FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        except BaseException:  # also Ctrl-C, which comes to the thread that waits here
+            halt()
+            raise

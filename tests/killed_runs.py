@@ -1,7 +1,8 @@
 """Scans that are killed, with fake networks: a program, so that each run is a process of its own.
 
 python tests/killed_runs.py FOLDER NUM: makes inputs in FOLDER, scans them without a kill, then NUM times with SIGKILL at
-moments spread over the whole run, each gone on with (killed once more first, every third time). Prints the differences
+moments spread over the whole run, each gone on with (killed once more first, every third time; with three shards at a
+time, every second time). Prints the differences
 from the uninterrupted run as JSON, {moment: [paths]}.
 """
 
@@ -10,12 +11,12 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import makers
 import numpy as np
-import tensorflow  # noqa: F401  imported once; each run is a fork of this process
 
 from maskbatch import aside, engine
 from maskbatch.config import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
@@ -66,12 +67,12 @@ def make_inputs(folder: Path) -> Path:
     return folder
 
 
-def scan(inputs: Path, out: Path) -> None:
+def scan(inputs: Path, out: Path, workers: int = 1) -> None:
     """One session."""
     engine.runtime.open_network = lambda *_: None
     engine.Detector, engine.Classifier = lambda *_: detect, lambda *_: classify
     aside.crash_reasons = lambda *_: {}  # has a test of its own, and takes a process each time
-    one = engine.Engine(SETTINGS)
+    one = engine.Engine(replace(SETTINGS, workers=workers))
     with prepared(out, "resume") as lock:
         one.scan(one.plan(find_sources([inputs], None), out, [inputs]), lock, Stop())
 
@@ -119,10 +120,10 @@ def contents(out: Path) -> dict[str, bytes]:
 def main(folder: Path, num: int) -> None:
     inputs, whole = make_inputs(folder / "in"), folder / "whole"
 
-    def killed(out: Path, moment: int):
+    def killed(out: Path, moment: int, workers: int):
         def job():
             killing_at(moment)
-            scan(inputs, out)
+            scan(inputs, out, workers)
 
         return job
 
@@ -136,11 +137,11 @@ def main(folder: Path, num: int) -> None:
     draw, differing = random.Random(0), {}
     for number in range(num):
         moment = 1 + int(num_moments * (number + draw.random()) / num)
-        out = folder / f"killed_{number}"
-        code = in_fork(killed(out, min(moment, num_moments)))
+        out, workers = folder / f"killed_{number}", 3 if number % 2 else 1
+        code = in_fork(killed(out, min(moment, num_moments), workers))
         if number % 3 == 0:
-            in_fork(killed(out, 1 + draw.randrange(max(num_moments - moment, 1))))
-        again = in_fork(partial(scan, inputs, out))
+            in_fork(killed(out, 1 + draw.randrange(max(num_moments - moment, 1)), workers))
+        again = in_fork(partial(scan, inputs, out, workers))
         got = contents(out) if again == 0 else {}
         if code != -signal.SIGKILL or got != expected:
             wrong = sorted(name for name in {*got, *expected} if got.get(name) != expected.get(name))

@@ -165,10 +165,10 @@ def xyxy_of(faces):
     return np.array([[face[side] for side in ("x_min", "y_min", "x_max", "y_max")] for face in faces], np.float32)
 
 
-@pytest.mark.parametrize("size", [1, 7])
-def test_batch_size_changes_no_byte(sparse, tmp_path, size):
-    """The reports of batches of 1 and of 7 frames are those of the default."""
-    out = scan_sparsely(tmp_path / "out", "--batch-size", size)
+@pytest.mark.parametrize("options", ["--batch-size 1", "--batch-size 7 --workers 3", "--batch-size 32", "--workers 3"])
+def test_how_the_work_is_shared_out_changes_no_byte(sparse, tmp_path, options):
+    """The reports with batches of 1, 7 and 32 frames, and with three shards at a time, are those of the defaults."""
+    out = scan_sparsely(tmp_path / "out", *options.split())
     for name in ("faces.csv", "files.csv", "summary.csv"):
         assert (out / name).read_bytes() == (sparse / name).read_bytes()
 
@@ -329,6 +329,25 @@ def test_bare_out_writes_beside_the_video(tmp_path):
     clip = makers.write_video(tmp_path / "clip.mp4", makers.numbered(5))
     assert run("video", clip, "--out").exit_code == 0
     assert (tmp_path / "clip_maskbatch" / "annotated" / "clip.mp4").is_file()
+
+
+def test_a_scan_on_openvino_does_without_tensorflow(tmp_path):
+    """TensorFlow, whose import takes longer than all else before the first photo, is not loaded."""
+    code = (
+        "import sys; from maskbatch.cli import main;"
+        f"main(['scan', {str(SAMPLES / 'portrait_bare.jpg')!r}, '--out', {str(tmp_path / 'out')!r}, '-q'], "
+        "standalone_mode=False); print('tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
+
+
+def test_run_json_says_how_long_each_stage_was_at_work(scanned):
+    """Seconds by stage for each session; the networks were at work."""
+    [session] = json.loads((scanned[0] / "run.json").read_text())["sessions"]
+    stages = session["stages_s"]
+    assert set(stages) == {"annotate, encode, write", "classify", "decode", "detect", "track"}
+    assert 0 < stages["classify"] < stages["detect"] < 2 * session["seconds"]
 
 
 def test_help_answers_without_tensorflow():

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from maskbatch.overlap import Ahead, in_order
+from maskbatch.overlap import Ahead, for_each, in_order
 
 
 def test_items_come_through_in_order():
@@ -113,3 +113,31 @@ def test_an_exception_of_the_function_comes_in_its_place():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_several_items_are_worked_on_at_once():
+    """Three items that wait for each other come to an end; all items are worked on, also more than there are threads."""
+    together, done = threading.Barrier(3), []
+
+    def work(item):
+        together.wait(10)
+        done.append(item)
+
+    for_each(work, range(9), 3, halt=lambda: None)
+    assert sorted(done) == list(range(9))
+
+
+def test_the_first_error_halts_the_others():
+    """Who is at work is told, and ends; no other item is begun; the error is the caller's."""
+    halted, begun, ended = threading.Event(), [], []
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            raise OSError("disk")
+        assert halted.wait(10)
+        ended.append(item)
+
+    with pytest.raises(OSError, match="disk"):
+        for_each(work, range(50), 2, halt=halted.set)
+    assert ended and sorted(begun) == sorted([*ended, 1]) and len(begun) < 5
