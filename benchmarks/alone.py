@@ -88,7 +88,7 @@ def _arrays(costs: Costs, made, frames: list) -> int:
 
     sources, index, times_s, images = zip(*frames, strict=True)
     made._classify(images[:64], made._detect(images[:64]))  # compiles for each shape
-    size = made.settings.loader.batch_size
+    size = made._loader.batch_size
     batches = [slice(first, first + size) for first in range(0, len(images), size)]
     with costs.stage("detect"):
         faces = [made._detect(images[batch]) for batch in batches]

@@ -11,6 +11,8 @@ import click
 
 from maskbatch import __version__
 from maskbatch.config import (
+    CPU_BATCH,
+    GPU_BATCH,
     PRECISIONS,
     ClassifierSettings,
     DetectorSettings,
@@ -106,11 +108,11 @@ _scan_options = _options(
     click.option("--runtime", type=click.Choice(["auto", "openvino", "tensorflow"]), default="auto", show_default=True,
                  help="auto: TensorFlow on a usable GPU, OpenVINO otherwise."),
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:N",
-                 help="Where the networks run."),
+                 help="Where the networks run; gpu: on all GPUs."),
     click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
                  help="What the networks compute in. auto: int8 on a CPU where the model has it, else fp32."),
     click.option("--require-gpu", is_flag=True, help="Stop with an error when no GPU is usable."),
-    click.option("--batch-size", type=click.IntRange(1, 1024), default=LoaderSettings().batch_size, show_default=True,
+    click.option("--batch-size", type=click.IntRange(1, 1024), show_default=f"{CPU_BATCH}, on a GPU {GPU_BATCH}",
                  help="Frames that go through the networks together."),
     click.option("--workers", type=click.IntRange(1, 64), default=ScanSettings().workers, show_default=True, metavar="N",
                  help="Videos, or groups of 256 photos, that are scanned at the same time."),

@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass, field
 
+# frames that go through the networks together, unless the user says; OpenVINO takes them one by one in any case
+CPU_BATCH, GPU_BATCH = 16, 64
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
@@ -20,12 +22,12 @@ class SamplingSettings:
 class LoaderSettings:
     """How decoded frames are batched, and how many may wait in memory.
 
-    A batch holds up to `batch_size` frames and `max_batch_pixels` pixels (but always one frame). `num_parallel` photos
-    are decoded at once and `prefetch` frames wait decoded, both fewer when they are so large that together they would
-    pass twice `max_batch_pixels`.
+    A batch holds up to `batch_size` frames (None: as many as suit the device) and `max_batch_pixels` pixels (but always
+    one frame). `num_parallel` photos are decoded at once and `prefetch` frames wait decoded, both fewer when they are so
+    large that together they would pass twice `max_batch_pixels`.
     """
 
-    batch_size: int = 16
+    batch_size: int | None = None
     max_batch_pixels: int = 48_000_000
     num_parallel: int = min(os.cpu_count() or 1, 8)
     prefetch: int = 16

@@ -11,7 +11,7 @@ from pathlib import Path
 from maskbatch import __version__, centerface, runtime, weights
 from maskbatch.aside import set_aside
 from maskbatch.classifier import Classifier
-from maskbatch.config import LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
+from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
@@ -84,7 +84,9 @@ class Engine:
         self._weights = {"detector": self._used(faces), "classifier": self._used(masks)}
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
-        self._loader = _share(settings.loader, settings.workers)
+        self._loader = _share(settings, self.device)
+        # batches with the networks: one for each GPU; of a shard that is alone, one while another is between two networks
+        self._num_at_once = max(1, max(2, len(self.device.names)) // settings.workers)
         self._timings = Timings()
         self._read_ahead = by_tf_data if self.device.runtime == "tensorflow" else by_threads
 
@@ -162,7 +164,7 @@ class Engine:
             loading = load(
                 shard.sources, self.settings.sampling, self._loader, opener, sink.segments.cuts, self._read_ahead
             )
-            analysed = analyse(loading, stages, num_at_once=1 if self.settings.workers > 1 else 2)
+            analysed = analyse(loading, stages, num_at_once=self._num_at_once)
             # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
             with closing(loading), Ahead(analysed) as batches:
                 for batch in batches:
@@ -183,10 +185,13 @@ class Engine:
         return {"file": path.name, "sha256": weights.sha256(path)}
 
 
-def _share(loader: LoaderSettings, num_shards: int) -> LoaderSettings:
-    """What each of so many shards at a time may hold in memory, and decode at once."""
+def _share(settings: ScanSettings, device: runtime.Device) -> LoaderSettings:
+    """How each of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
+    loader, num_shards = settings.loader, settings.workers
+    usual = CPU_BATCH if device.runtime == "openvino" else GPU_BATCH
     return replace(
         loader,
+        batch_size=loader.batch_size or usual,
         max_batch_pixels=max(1, loader.max_batch_pixels // num_shards),
         num_parallel=max(1, loader.num_parallel // num_shards),
         prefetch=max(1, loader.prefetch // num_shards),

@@ -5,6 +5,7 @@ for each output of the network. On OpenVINO every image is a request of its own,
 numbers do not depend on what shares its batch.
 """
 
+import itertools
 import logging
 import os
 import sys
@@ -29,10 +30,11 @@ _KERAS = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where networks run: `runtime` tensorflow or openvino, TensorFlow's or OpenVINO's `name`, and words for a person."""
+    """Where networks run: `runtime` tensorflow or openvino, the `names` it has for the devices (several GPUs share the
+    work), and words for a person."""
 
     runtime: str
-    name: str
+    names: tuple[str, ...]
     description: str
 
 
@@ -51,14 +53,16 @@ def choose_device(settings: RuntimeSettings) -> Device:
             "driver with nvidia-smi, or run without --require-gpu / --device gpu"
         )
     if gpus:
-        number = int(settings.device.partition(":")[2] or 0)
-        if number >= len(gpus):
+        number = settings.device.partition(":")[2]
+        if number and int(number) >= len(gpus):
             raise DeviceError(f"there is no gpu:{number}: TensorFlow sees {len(gpus)}")
-        return Device("tensorflow", f"GPU:{number}", f"GPU {number} ({gpus[number]}), TensorFlow")
+        chosen = [int(number)] if number else range(len(gpus))
+        words = ", ".join(f"GPU {each} ({gpus[each]})" for each in chosen)
+        return Device("tensorflow", tuple(f"GPU:{each}" for each in chosen), f"{words}, TensorFlow")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if settings.runtime == "tensorflow":
-        return Device("tensorflow", "CPU:0", f"CPU ({cores} cores), TensorFlow")
-    return Device("openvino", "CPU", f"CPU ({cores} cores), OpenVINO")
+        return Device("tensorflow", ("CPU:0",), f"CPU ({cores} cores), TensorFlow")
+    return Device("openvino", ("CPU",), f"CPU ({cores} cores), OpenVINO")
 
 
 def choose_precision(network: Network, device: Device, asked: str) -> str:
@@ -103,23 +107,51 @@ def _tensorflow_gpus() -> list[str]:
 
 
 class _TensorFlow:
-    """A `tf.function` per image shape; batches are padded to a power of two so that few shapes are ever traced."""
+    """A `tf.function` per image shape and GPU; batches are padded to a power of two so that few shapes are ever traced.
+
+    Threads may call it at the same time; they take turns to get a GPU of their own. A batch that does not fit into a
+    GPU's memory is halved, and so are all later ones.
+    """
 
     def __init__(self, network: Network, device: Device, precision: str) -> None:
         import tensorflow as tf
 
         self._tf = tf
-        self._device = device.name
-        with tf.device(self._device):
+        self._replicas = [(name, self._function(network, name, precision)) for name in device.names]
+        self._turns, self._of_thread = itertools.count(), threading.local()
+        self._most_images = 1 << 20
+
+    def _function(self, network: Network, name: str, precision: str) -> Callable:
+        with self._tf.device(name):
             model = _cast(network.load(), precision)
-        self._run = tf.function(lambda images: forward(model, images), reduce_retracing=False)
+        return self._tf.function(lambda images: forward(model, images), reduce_retracing=False)
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        parts, start = [], 0
+        while start < len(images):
+            chosen = images[start : start + self._most_images]
+            try:
+                parts.append(self._run(chosen))
+                start += len(chosen)
+            except self._tf.errors.ResourceExhaustedError as error:
+                if len(chosen) == 1:
+                    raise DeviceError(
+                        "the GPU's memory is too small for one image: try a smaller --det-size"
+                    ) from error
+                self._most_images = (len(chosen) + 1) // 2
+                log.warning("%d images at once are too many for the GPU's memory: going on with %d", len(chosen),
+                            self._most_images)  # fmt: skip
+        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        if not hasattr(self._of_thread, "replica"):
+            self._of_thread.replica = self._replicas[next(self._turns) % len(self._replicas)]
+        name, function = self._of_thread.replica
         num_images = len(images)
-        padding = (1 << max(num_images - 1, 0).bit_length()) - num_images
+        padding = (1 << (num_images - 1).bit_length()) - num_images
         padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)]) if padding else images
-        with self._tf.device(self._device):
-            return [output.numpy()[:num_images] for output in self._run(self._tf.constant(padded))]
+        with self._tf.device(name):
+            return [output.numpy()[:num_images] for output in function(self._tf.constant(padded))]
 
 
 class _OpenVino:
@@ -128,7 +160,7 @@ class _OpenVino:
 
     def __init__(self, network: Network, device: Device, precision: str) -> None:
         self._core = openvino_core()
-        self._device = device.name
+        [self._device] = device.names
         # of an int8 model, the few operations that are not quantised compute in fp32
         hint = self._hint("fp32" if precision == "int8" else precision)
         self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}

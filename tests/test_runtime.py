@@ -1,18 +1,20 @@
 """Running networks: which precision, how often TensorFlow traces, what an unreadable int8 file says."""
 
+import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from maskbatch import runtime
 from maskbatch.config import RuntimeSettings
 from maskbatch.converted import Network
 from maskbatch.errors import DeviceError, UsageError, WeightsError
 
-CPU = runtime.Device("openvino", "CPU", "a CPU")
-GPU = runtime.Device("tensorflow", "GPU:0", "a GPU")
+CPU = runtime.Device("openvino", ("CPU",), "a CPU")
+GPU = runtime.Device("tensorflow", ("GPU:0",), "a GPU")
 
 
 def network(load=None, int8: Path | None = None) -> Network:
@@ -54,13 +56,70 @@ def test_tensorflow_traces_once_for_each_power_of_two():
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", "CPU:0", ""), "fp32")
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
     for _ in range(2):
         for count in range(1, 17):
             images = np.full((count, 8, 8, 3), count, np.uint8)
             (found,) = run(images)
             assert found.shape[0] == count and (found == count).all()
     assert len(traces) == 5
+
+
+def test_threads_share_the_devices():
+    """With two devices, two threads at the same time each run on one of their own, the network loaded on both."""
+    loaded, used, together = [], [], threading.Barrier(2)
+
+    def load():
+        number = len(loaded)
+        loaded.append(number)
+
+        def model(images, training):
+            tf.py_function(lambda: used.append(number), [], [])
+            return images[:, :1, :1, 0]
+
+        return model
+
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0", "CPU:0"), ""), "fp32")
+
+    def work():
+        together.wait(10)
+        for _ in range(3):
+            run(np.zeros((2, 8, 8, 3), np.uint8))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [0, 1] and sorted(used) == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_batch_too_large_for_the_gpu_is_halved(caplog):
+    """Until it fits, now and from then on, with a warning; when one image is too much, that is the error."""
+    sizes, room = [], 5
+
+    def load():
+        def check(count):
+            sizes.append(int(count))
+            if count > room:
+                raise MemoryError  # ResourceExhaustedError, to who called
+
+        def model(images, training):
+            with tf.control_dependencies([tf.py_function(check, [tf.shape(images)[0]], [])]):
+                return tf.identity(images[:, :1, :1, 0])
+
+        return model
+
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
+    images = np.arange(13, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    for _ in range(2):
+        (found,) = run(images)
+        assert found.ravel().tolist() == list(range(13))
+    assert sizes == [16, 8] + 2 * [4, 4, 4, 1]
+    assert "13 images at once are too many for the GPU's memory: going on with 7" in caplog.text
+    room = 0
+    with pytest.raises(DeviceError, match="too small for one image"):
+        run(images)
 
 
 def test_an_unreadable_int8_file_is_a_weights_error(tmp_path):

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 
-from maskbatch.config import LoaderSettings, SamplingSettings
+from maskbatch.config import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.data import Ended, Frames, Source
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader, open_source
@@ -115,6 +115,7 @@ class _Batch:
     def __init__(self, sources: Sequence[Source], settings: LoaderSettings) -> None:
         self._sources = sources
         self._settings = settings
+        self._batch_size = settings.batch_size or CPU_BATCH
         self._num_analysed = 0
         self._size: tuple[int, int] | None = None
         self._frames: list[tuple[int, int, float, np.ndarray]] = []
@@ -127,7 +128,7 @@ class _Batch:
     def is_full_for(self, element: _Element) -> bool:
         """Whether what is here should go out before `element` comes in."""
         image = element[3]
-        if max(len(self._frames), len(self._ended)) >= self._settings.batch_size:
+        if max(len(self._frames), len(self._ended)) >= self._batch_size:
             return True
         num_pixels = self._num_pixels + image.shape[0] * image.shape[1]
         return bool(self._frames) and num_pixels > self._settings.max_batch_pixels
