@@ -263,18 +263,15 @@ def test_damaged_packets_are_skipped(tmp_path):
 
 
 def test_frames_with_holes_make_a_video_damaged(tmp_path):
-    """Where the decoder fills in what it cannot read, all frames are there, and the reason says that they are not whole;
-    the reason is the same each time, though the pixels need not be."""
+    """Where the decoder fills in what it cannot read, all frames are there, and the reason says that they are not whole."""
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(40)]
     path = write_video(tmp_path / "x.mkv", noise)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 200] = b"\xff" * 200
     path.write_bytes(data)
-    found = {_read(path)[1:] for _ in range(5)}
-    assert len(found) == 1
-    num_decoded, reason = found.pop()
-    assert num_decoded == 40
+    frames, num_decoded, reason = _read(path)
+    assert len(frames) == num_decoded == 40
     assert re.fullmatch(r"damaged: \d packets .* not whole \(parts of the picture are missing\)", reason)
 
 

@@ -145,7 +145,8 @@ class VideoReader:
                 pass  # it was asked before, by the empty packet that ends a stream
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
-            # the decoder fills in what is missing, and in several threads not always alike
+            # the decoder fills in what is missing; in several threads not always alike, and now and then it gives a
+            # frame before it knows that something is missing
             self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
             if frames:
                 yield from frames
