@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from maskbatch.data import Source
 from maskbatch.errors import UsageError
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import written_names
+from maskbatch.media.names import crops_of, written_names
 from maskbatch.media.sources import common_folder
 from maskbatch.spans import are_there
 
@@ -173,9 +172,9 @@ def _remove_segments(plan: Plan) -> None:
 
 
 def _remove_crops(out: Path, own_name: str) -> None:
+    pattern = crops_of(own_name)
     for label in ("with_mask", "without_mask"):
-        path = out / "crops" / label / own_name
-        pattern = re.compile(re.escape(path.name) + r"_f\d{6,}_\d+\.jpg")
-        for crop in path.parent.iterdir() if path.parent.is_dir() else ():
+        folder = (out / "crops" / label / own_name).parent
+        for crop in folder.iterdir() if folder.is_dir() else ():
             if pattern.fullmatch(crop.name):
                 crop.unlink()

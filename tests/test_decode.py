@@ -1,5 +1,6 @@
 """What comes out of a file: upright RGB, exact times, and a reason when it is not whole."""
 
+import re
 import struct
 import zlib
 from fractions import Fraction
@@ -259,6 +260,19 @@ def test_damaged_packets_are_skipped(tmp_path):
     assert 10 < len(frames) == num_decoded <= 40
     assert frames[-1][1] > 1.4
     assert reason.startswith("damaged: ") or num_decoded == 40
+
+
+def test_frames_with_holes_make_a_video_damaged(tmp_path):
+    """Where the decoder fills in what it cannot read, all frames are there, and the reason says that they are not whole."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(40)]
+    path = write_video(tmp_path / "x.mkv", noise)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    frames, num_decoded, reason = _read(path)
+    assert len(frames) == num_decoded == 40
+    assert re.fullmatch(r"damaged: \d packets .* not whole \(parts of the picture are missing\)", reason)
 
 
 def test_audio_only_file_is_no_video(tmp_path):

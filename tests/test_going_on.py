@@ -78,6 +78,23 @@ def test_a_new_neighbour_takes_no_copy_away(tmp_path, fakes):
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_no_crop_of_a_changed_file_is_left_however_long_its_name(tmp_path, fakes):
+    """The crops of a file that is another one now go, also when their names were cut to what file systems take; those of
+    a file whose name differs in its last letters stay."""
+    inputs, out, bright = tmp_path / "in", tmp_path / "out", np.full((64, 96, 3), 220, np.uint8)
+    names = ["short.png", "sub/" + "x" * 240 + "_one.png", "sub/" + "x" * 240 + "_two.png", "é" * 100 + ".png"]
+    for name in names:
+        makers.write_photo(inputs / name, bright)
+    scan(inputs, out)
+    assert len(list(out.glob("crops/with_mask/**/*.jpg"))) == 2 * len(names)
+    for name in [names[0], names[1], names[3]]:
+        makers.write_photo(inputs / name, bright // 4)
+    scan(inputs, out)
+    scan(inputs, tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+    assert len(list(out.glob("crops/with_mask/**/*.jpg"))) == 2
+
+
 def test_a_stop_after_the_last_file_is_no_interruption(tmp_path, fakes):
     """All is done: the run says so."""
     makers.write_photo(tmp_path / "in/a.png")

@@ -1,6 +1,7 @@
 """Names of what is written for a source: never two alike on any file system, and none longer than they take."""
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from maskbatch.data import Source
 WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"})
 _MOST_BYTES = 255
 _LONGEST_ENDING = 24
+# of those, what a crop's name may take behind the source's: frame and face
+_CROP_BYTES = 32
 
 
 def annotated_name(source: Source) -> str:
@@ -41,7 +44,12 @@ def written_names(source: Source) -> tuple[str, str]:
 def crop_name(source: Source, frame: int, face: int) -> str:
     """The file of one face, relative to its label's folder: the whole name of the source, so that a.jpg and a.png do not
     meet, then frame and face."""
-    return fitted(f"{own_name(source)}_f{frame:06d}_{face}.jpg")
+    return f"{_crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
+
+
+def crops_of(own: str) -> re.Pattern[str]:
+    """Matches the file names of all crops of the source with the `own_name` `own`, and of no other source."""
+    return re.compile(re.escape(_crop_stem(own).rpartition("/")[2]) + r"_f\d{6,}_\d+\.jpg")
 
 
 def own_name(source: Source) -> str:
@@ -52,18 +60,18 @@ def own_name(source: Source) -> str:
     return fitted(f"{stem}~{_checksum(source.name)}{ending}")
 
 
-def fitted(name: str) -> str:
-    """The POSIX path `name`, its last part no longer than the 255 bytes that file systems take: in the place of what is
-    cut stands a checksum of the whole."""
+def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
+    """The POSIX path `name`, its last part no longer than the 255 bytes that file systems take, or than `most_bytes`: in
+    the place of what is cut stands a checksum of the whole."""
     folder, slash, last = name.rpartition("/")
-    if len(os.fsencode(last)) <= _MOST_BYTES:
+    if len(os.fsencode(last)) <= most_bytes:
         return name
     stem, ending = os.path.splitext(last)
     if len(os.fsencode(ending)) > _LONGEST_ENDING:
         stem, ending = last, ""
     ending = f"~{_checksum(last)}{ending}"
     # no letter of several bytes is kept in part
-    kept = os.fsencode(stem)[: _MOST_BYTES - len(os.fsencode(ending))].decode("utf-8", "ignore")
+    kept = os.fsencode(stem)[: most_bytes - len(os.fsencode(ending))].decode("utf-8", "ignore")
     return f"{folder}{slash}{kept}{ending}"
 
 
@@ -80,6 +88,11 @@ def mark_twins(sources: Sequence[Source]) -> list[Source]:
         alike[unicodedata.normalize("NFC", annotated_name(source)).casefold()].append(position)
     twins = {position for positions in alike.values() if len(positions) > 1 for position in positions}
     return [replace(source, has_twin=True) if number in twins else source for number, source in enumerate(sources)]
+
+
+def _crop_stem(own: str) -> str:
+    """What all crops of a source begin with, the same for every frame and face, so that they are found again."""
+    return fitted(own, _MOST_BYTES - _CROP_BYTES)
 
 
 def _checksum(name: str) -> str:

@@ -145,6 +145,9 @@ class VideoReader:
                 pass  # it was asked before, by the empty packet that ends a stream
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
+            # the decoder fills in what is missing; in several threads not always alike, and now and then it gives a
+            # frame before it knows that something is missing
+            self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
             if frames:
                 yield from frames
                 since = time.monotonic()
@@ -173,7 +176,9 @@ class VideoReader:
         if self._container.format.name == "gif" and not gif_is_whole(_last_bytes(self._path)):
             raise DecodeError("truncated: the GIF has no end")
         if self._damage:
-            raise DecodeError(f"damaged: {len(self._damage)} packets could not be decoded ({self._damage[0]})")
+            raise DecodeError(
+                f"damaged: {len(self._damage)} packets could not be decoded, or not whole ({self._damage[0]})"
+            )
 
     def _frames_missing(self) -> int:
         """How many frames fewer there are than the header promised, 0 when it is not clearly so."""
