@@ -36,7 +36,7 @@ TARGETS = (
     ("annotate", "maskbatch.sinks", "annotate"),
     ("encode and write video", "maskbatch.media.video_writer", "VideoWriter.write"),
     ("encode and write video", "maskbatch.media.video_writer", "VideoWriter.__exit__"),
-    ("encode and write photo", "maskbatch.sinks", "write_image"),
+    ("encode and write photo", "maskbatch.media.writers", "write_image"),
     ("rows", "maskbatch.sinks", "RowSink.write"),
     ("reports", "maskbatch.engine", "write_reports"),
 )

@@ -14,6 +14,7 @@ from maskbatch import sinks
 from maskbatch.config import OutputSettings, ScanSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Shard, Source
 from maskbatch.marks import next_unit, read_marks
+from maskbatch.media import writers
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, open_sinks
 
 BOX = [8, 6, 20, 18]
@@ -239,7 +240,7 @@ def test_disk_errors_end_the_run(tmp_path, monkeypatch, number):
     def full(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(sinks, "write_image", full)
+    monkeypatch.setattr(writers, "write_image", full)
     with pytest.raises(OSError, match=os.strerror(number)), annotated(tmp_path, photo(0, "a.png")) as sink:
         sink.write(batch_of([0], [0], [Ended(0, 1, 1)]))
 
