@@ -36,10 +36,21 @@ class Network:
 @functools.cache
 def openvino_core():
     """OpenVINO, opened once: each one that is closed takes the signals' stack with it that another one may have put up, and
-    then the next Ctrl-C is a crash."""
+    then the next Ctrl-C is a crash. Its Python side makes tables at their first use, letting go of the interpreter meanwhile:
+    two threads that come first together would wait for each other for ever. So a network of nothing runs here, alone."""
+    import numpy as np
     import openvino
+    from openvino import opset13
 
-    return openvino.Core()
+    core = openvino.Core()
+    image = opset13.parameter([1], np.uint8)
+    nothing = openvino.Model([opset13.convert(image, "f32")], [image])
+    request = core.compile_model(nothing, "CPU").create_infer_request()
+    request.start_async([np.zeros(1, np.uint8)])
+    request.wait()
+    for output in request.output_tensors:
+        output.data.copy()
+    return core
 
 
 def converted(network: Network):

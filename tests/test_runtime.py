@@ -1,5 +1,7 @@
 """Running networks: which precision, how often TensorFlow traces, what an unreadable int8 file says."""
 
+import subprocess
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -43,6 +45,31 @@ def test_a_precision_the_processor_lacks_is_a_clear_error():
     device = runtime.choose_device(RuntimeSettings(runtime="openvino"))
     with pytest.raises(DeviceError, match="does not compute in fp16: use --precision auto"):
         runtime.open_network(network(load=tiny_model), device, "fp16")
+
+
+def test_threads_may_be_the_first_to_run_a_network_together():
+    """Many threads that begin at the same time all come to an end, in a process that has run no network yet."""
+    code = """
+import os, sys, threading
+import numpy as np
+from openvino import Model, opset13
+from maskbatch.converted import openvino_core
+sys.setswitchinterval(1e-6)
+image = opset13.parameter([1, 4], np.uint8)
+compiled = openvino_core().compile_model(Model([opset13.convert(image, "f32")], [image]), "CPU")
+together = threading.Barrier(8)
+def work():
+    request = compiled.create_infer_request()
+    together.wait()
+    request.start_async([np.zeros((1, 4), np.uint8)])
+    request.wait()
+    request.output_tensors[0].data.copy()
+threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join(10) for thread in threads[:1]]
+os._exit(any(thread.is_alive() for thread in threads[:1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_tensorflow_traces_once_for_each_power_of_two():
