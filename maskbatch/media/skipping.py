@@ -109,11 +109,13 @@ class Skipping:
         """The frames that the decoder gave, and what stands for those left out, in order. Raises Misjudged."""
         for frame in frames:
             yield from self._left_out()
-            if self._expected:
+            if frame.pts is not None and frame.pts < self._begin:
+                pass
+            elif self._expected:
                 is_sound = not frame.interlaced_frame and not frame.is_corrupt
                 if not is_sound or (frame.pts, frame.duration or 0, True) != self._expected.popleft():
                     raise Misjudged
-            elif self._is_on and (frame.pts is None or frame.pts >= self._begin):
+            elif self._is_on:
                 raise Misjudged
             yield frame
         yield from self._left_out()
