@@ -4,6 +4,7 @@ import random
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 from makers import Clip, moving, write_cut, write_video
 
@@ -13,6 +14,8 @@ from maskbatch.media import videos
 from maskbatch.media.segments import Segments, crc_of
 from maskbatch.media.skipping import Skipping
 from maskbatch.media.videos import VideoReader
+
+pytestmark = pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="nothing is skipped with this PyAV")
 
 NUM_FRAMES = 60
 UNEVEN = [0, *(40 * number + random.Random(0).randrange(39) for number in range(1, NUM_FRAMES))]

@@ -60,8 +60,9 @@ class Skipping:
 
     A packet is left out when its frame is not wanted and no wanted one depends on it. Only packets of one frame each with
     sound time stamps are, of H.264 and HEVC as MP4 and Matroska hold them, MJPEG and ProRes; from the first that is
-    otherwise, all are decoded. A frame left out counts as decoded: damage in its packet is only seen where it is in the
-    lengths and types of what the packet holds.
+    otherwise, all are decoded. A frame left out counts as decoded, though damage in its packet goes unseen (but for the
+    lengths and types of what the packet holds, which are looked at): a file may pass as whole for that, and where decoding
+    it in full would lose that frame, those after it count one more.
     """
 
     def __init__(

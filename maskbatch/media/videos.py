@@ -19,6 +19,7 @@ from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
+from maskbatch.media.hwaccel import note_software, open_hwaccel
 from maskbatch.media.photos import MAX_PIXELS, check_pixels
 from maskbatch.media.segments import ReaderState, Segments, crc_of
 from maskbatch.media.skipping import Misjudged, Skipped, Skipping
@@ -56,9 +57,12 @@ class VideoReader:
         self.frames_decoded = 0
 
     def __enter__(self) -> "VideoReader":
-        self._container = open_container(self._path, self._sampling.stall_s)
+        hwaccel = open_hwaccel(self._sampling.hwaccel)
+        self._container = open_container(self._path, self._sampling.stall_s, hwaccel)
         try:
             self._stream = video_stream(self._container)
+            if hwaccel is not None and not self._stream.codec_context.is_hwaccel:
+                note_software(self._sampling.hwaccel, self._stream.codec_context.name)
             self._stream.thread_type = "AUTO"
         except BaseException:
             self._container.close()
