@@ -15,12 +15,13 @@ from typing import NamedTuple
 import av
 
 from maskbatch.media.clock import FrameClock, Sampler
+from maskbatch.media.headers import jpeg_is_whole
 from maskbatch.media.segments import ReaderState
 
 # packets wait in memory until their group is whole; a longer one is not waited for
 _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20
-# what packets of codecs without references between frames hold, and at which byte
-_INTRA_ONLY = {"mjpeg": (0, b"\xff\xd8"), "prores": (4, b"icpf")}
+# codecs without references between frames, and whether a packet looks like one of them
+_INTRA_ONLY = {"mjpeg": jpeg_is_whole, "prores": lambda content: content[4:8] == b"icpf"}
 # where avcC and hvcC say how long the lengths of NAL units are
 _LENGTH_AT = {"h264": 4, "hevc": 21}
 # types of NAL units: slices of a picture, those of a keyframe that clears all references, parameter sets, all understood
@@ -168,8 +169,7 @@ class Skipping:
             return None
         content = memoryview(packet)
         if not self._length_size:
-            at, magic = _INTRA_ONLY[self._codec]
-            unit = _Unit(packet) if content[at : at + len(magic)] == magic else None
+            unit = _Unit(packet) if _INTRA_ONLY[self._codec](bytes(content)) else None
         else:
             read = _h264_unit if self._codec == "h264" else _hevc_unit
             unit = read(packet, list(_nal_heads(content, self._length_size)))
