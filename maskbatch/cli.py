@@ -95,6 +95,9 @@ _scan_options = _options(
                  help="Analyse every N-th frame of a video."),
     click.option("--sample-fps", type=click.FloatRange(0, min_open=True), metavar="F",
                  help="Analyse about F frames per second of a video (instead of --every)."),
+    click.option("--hwaccel", default="none", show_default=True, metavar="none|auto|NAME",
+                 help="Decode videos on a device: FFmpeg's name for its kind, such as cuda or videotoolbox. auto: the first "
+                 "that works. What it cannot decode is decoded in software."),
     click.option("--save", default="annotated", show_default=True, metavar="WHAT",
                  help="Media to write: annotated, crops, annotated,crops or none."),
     click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True,
@@ -218,6 +221,8 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
 
 def _scan_settings(options: dict) -> ScanSettings:
     """Click's parameters -> settings. Raises UsageError for values that do not go together."""
+    from maskbatch.media.hwaccel import check_hwaccel
+
     save = frozenset(options["save"].split(",")) - {"none", ""}
     if not save <= {"annotated", "crops"}:
         raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
@@ -230,7 +235,9 @@ def _scan_settings(options: dict) -> ScanSettings:
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
-        sampling=SamplingSettings(options["every"], options["sample_fps"], options["stall_limit"]),
+        sampling=SamplingSettings(
+            options["every"], options["sample_fps"], options["stall_limit"], check_hwaccel(options["hwaccel"])
+        ),
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),

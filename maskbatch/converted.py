@@ -36,8 +36,9 @@ class Network:
 @functools.cache
 def openvino_core():
     """OpenVINO, opened once: each one that is closed takes the signals' stack with it that another one may have put up, and
-    then the next Ctrl-C is a crash. Its Python side makes tables at their first use, and lets go of the
-    interpreter meanwhile: two threads that come first together would wait for each other for ever. So a network of nothing runs here, alone."""
+    then the next Ctrl-C is a crash. Its Python side makes tables at their first use, and lets go of the interpreter
+    meanwhile: two threads that came first together would wait for each other for ever. So a network of nothing runs here,
+    alone."""
     import numpy as np
     import openvino
     from openvino import opset13

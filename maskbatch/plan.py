@@ -105,6 +105,7 @@ def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:
     values = asdict(settings)
     values["output"]["save"] = sorted(settings.output.save)
     del values["classifier"]["model"]  # its checksum says it better
+    # "hwaccel" stays: damaged videos are patched up, and JPEG pictures computed, otherwise by each device
     del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
     return {
         "maskbatch": __version__,

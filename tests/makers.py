@@ -17,7 +17,8 @@ NTSC_FILM = Fraction(24000, 1001)
 
 @dataclass(frozen=True)
 class Clip:
-    """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder."""
+    """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder;
+    `options` are the video encoder's."""
 
     fps: Fraction = Fraction(25)
     codec: str = "libx264"
@@ -25,6 +26,7 @@ class Clip:
     time_base: Fraction | None = None
     rotation: int = 0
     audio: str | None = None
+    options: dict[str, str] | None = None
 
 
 def corners(width: int = 96, height: int = 64) -> np.ndarray:
@@ -79,6 +81,13 @@ def numbered(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:
     return [np.full((height, width, 3), 20 + 6 * number, np.uint8) for number in range(count)]
 
 
+def moving(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:
+    """Frames of which each is a detail of one picture, a little further on: what B-frames are good for."""
+    picture = np.random.default_rng(0).integers(0, 255, (height // 4 + 10, width // 4 + 20, 3), np.uint8)
+    picture = cv2.resize(picture, (width + 80, height + 40), interpolation=cv2.INTER_CUBIC)
+    return [picture[(y := k % 40) : y + height, (x := 3 * k % 80) : x + width].copy() for k in range(count)]
+
+
 def number_of(image: np.ndarray) -> int:
     """The number of a frame of `numbered`."""
     return round((float(image.mean()) - 20) / 6)
@@ -92,7 +101,7 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
     # without bitexact, Matroska draws random numbers, and no two runs of a test or of the fuzzer read the same bytes
     options = {"fflags": "bitexact"} | ({"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {})
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(clip.codec, rate=clip.fps)
+        stream = container.add_stream(clip.codec, rate=clip.fps, options=clip.options or {})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(clip.codec, "yuv420p")
         if clip.codec != "mpeg4":

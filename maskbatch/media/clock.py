@@ -67,6 +67,11 @@ class Sampler:
         self._slack_s = min(time_base, Fraction(1, 1000))
         self.num_due = 0
 
+    @property
+    def wants_all(self) -> bool:
+        """Whether no frame is passed over, whatever its time."""
+        return self._sample_fps is None and self._every == 1
+
     def wants(self, index: int, time_s: Fraction) -> bool:
         """Whether the frame number `index` at `time_s` is analysed; to be asked for every frame, in order."""
         if self._sample_fps is None:

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from maskbatch.errors import DecodeError, PassingError
@@ -18,8 +19,9 @@ _REFUSED_NAMES = (
 )
 
 
-def open_container(path: Path, stall_s: float = 60.0) -> InputContainer:
-    """The file as a PyAV container, of which each packet has to come within `stall_s` seconds.
+def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
+    """The file as a PyAV container, of which each packet has to come within `stall_s` seconds; decoded by `hwaccel`, where
+    that can.
 
     Raises DecodeError with the reason.
     """
@@ -31,7 +33,7 @@ def open_container(path: Path, stall_s: float = 60.0) -> InputContainer:
             raise DecodeError("file is empty")
         # absolute, so that a name like "a:b.mp4" is not taken for a protocol
         return av.open(
-            str(path.absolute()), metadata_errors="replace", timeout=stall_s,
+            str(path.absolute()), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
             options={"max_pixels": str(MAX_PIXELS)},
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip

@@ -19,8 +19,10 @@ from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
+from maskbatch.media.hwaccel import note_software, open_hwaccel
 from maskbatch.media.photos import MAX_PIXELS, check_pixels
 from maskbatch.media.segments import ReaderState, Segments, crc_of
+from maskbatch.media.skipping import Misjudged, Skipped, Skipping
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
@@ -37,7 +39,8 @@ _log = logging.getLogger(__name__)
 class VideoReader:
     """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
 
-    `index` counts all decoded frames, also those not sampled, as does `frames_decoded`. `timestamp_s` rises strictly.
+    `index` counts all frames, also those not sampled, as does `frames_decoded`; which of these need no decoding, see
+    `Skipping`. `timestamp_s` rises strictly.
     With `segments`, reading begins at their start, and their cuts are noted.
     Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged, ends early, or
     gives no frame for too long.
@@ -54,10 +57,15 @@ class VideoReader:
         self.frames_decoded = 0
 
     def __enter__(self) -> "VideoReader":
-        self._container = open_container(self._path, self._sampling.stall_s)
+        hwaccel = open_hwaccel(self._sampling.hwaccel)
+        self._container = open_container(self._path, self._sampling.stall_s, hwaccel)
         try:
             self._stream = video_stream(self._container)
-            self._stream.thread_type = "AUTO"
+            if hwaccel is not None and not self._stream.codec_context.is_hwaccel:
+                note_software(self._sampling.hwaccel, self._stream.codec_context.name)
+            # not in threads by frame: what they make of a damaged video differs from time to time, and all cores have
+            # enough to do (at 1080p, one thread decodes ten times as fast as two cores analyse, and takes less CPU time)
+            self._stream.thread_type = "SLICE"
         except BaseException:
             self._container.close()
             raise
@@ -70,16 +78,26 @@ class VideoReader:
             self._container.close()
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        # a frame that another pass over the file has given is not given again
+        self._first = 0 if self._segments.start is None else self._segments.start.index
+        try:
+            yield from self._sampled(may_skip=True)
+        except Misjudged:
+            self._reopen()
+            yield from self._sampled(may_skip=False)
+        self._check_whole()
+
+    def _sampled(self, may_skip: bool) -> Iterator[tuple[int, float, np.ndarray]]:
+        """The sampled frames from the number `_first` on. Raises Misjudged, when it may skip frames."""
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
-        first = 0 if self._segments.start is None else self._segments.start.index
-        for frame in self._from_start(clock, sampler):
+        for frame in self._from_start(clock, sampler, may_skip):
             index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             # only a wanted frame is worth the conversion to RGB
-            if not sampler.wants(index, time_s) or index < first:
+            if not sampler.wants(index, time_s) or index < self._first:
                 continue
             image = to_rgb(frame, self._reformatter)
             if self._segments.is_cut(time_s):
@@ -87,29 +105,33 @@ class VideoReader:
                 self._segments.cuts[index] = ReaderState(
                     index, frame.pts, crc_of(image), *before, str(self._read_until_s), is_findable
                 )
+            self._first = index + 1
             yield index, float(time_s), image
         if clock.num_jumps:
             _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
-        self._check_whole()
 
-    def _from_start(self, clock: FrameClock, sampler: Sampler) -> Iterator[av.VideoFrame]:
+    def _from_start(self, clock: FrameClock, sampler: Sampler, may_skip: bool) -> Iterator[av.VideoFrame | Skipped]:
         """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
         start = self._segments.start
-        frames = self._seek(start) if start is not None and start.is_findable else None
-        if frames is None:
-            return self._frames()
-        self.frames_decoded, sampler.num_due = start.index, start.num_due
-        clock.restore(start.last_s, start.next_s)
-        self._read_until_s = max(self._read_until_s, Fraction(start.read_until_s))
-        return frames
+        if start is not None and start.is_findable:
+            clock.restore(start.last_s, start.next_s)
+            sampler.num_due = start.num_due
+            frames = self._seek(start, Skipping(self._stream.codec_context, clock, sampler, may_skip, start))
+            if frames is not None:
+                self.frames_decoded = start.index
+                self._read_until_s = max(self._read_until_s, Fraction(start.read_until_s))
+                return frames
+            clock.restore(None, "0")
+            sampler.num_due = 0
+        return self._frames(Skipping(self._stream.codec_context, clock, sampler, may_skip))
 
-    def _seek(self, start: ReaderState) -> Iterator[av.VideoFrame] | None:
+    def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
         """The frames from `start` on; None, and the file opened anew, when it is not where its time stamp says."""
         early = start.pts - round(_WARM_UP_S / self._stream.time_base)
         try:
             self._container.seek(early, stream=self._stream)
-            frames = self._frames()
+            frames = self._frames(skipping)
             for frame in frames:
                 if frame.pts is None or frame.pts > start.pts or self._damage:
                     break
@@ -117,17 +139,41 @@ class VideoReader:
                     return chain([frame], frames)
         except (av.error.FFmpegError, OverflowError):
             pass
-        self._container.close()
-        self._damage, self._read_until_s = [], Fraction(0)
-        self.__enter__()
+        self._reopen()
         return None
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
-        """All decodable frames; what could not be decoded is noted in `_damage`."""
-        # all streams, because the end of the longest one is what the container's duration is measured by
-        packets, since = self._container.demux(), time.monotonic()
-        while True:
+    def _reopen(self) -> None:
+        self._container.close()
+        self._damage, self._read_until_s, self.frames_decoded = [], Fraction(0), 0
+        self.__enter__()
+
+    def _frames(self, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped]:
+        """All decodable frames, but those left out; what could not be decoded is noted in `_damage`. Raises Misjudged."""
+        since = time.monotonic()
+        for packet, is_decoded in skipping.chosen(self._packets()):
             frames = []
+            try:
+                # no packet is left: ask the decoder for the frames it still holds
+                frames = self._stream.codec_context.decode(packet) if is_decoded else []
+            except EOFError:
+                pass  # it was asked before, by the empty packet that ends a stream
+            except av.error.FFmpegError as error:
+                skipping.check()
+                self._damage.append(reason_of(error))
+            # the decoder fills in what is missing
+            self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
+            yield from skipping.in_place(frames)
+            if frames or not is_decoded:
+                since = time.monotonic()
+            elif time.monotonic() - since > self._sampling.stall_s:
+                raise PassingError(stalled(self._sampling.stall_s))
+        skipping.check()
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """The stream's packets, and None behind the last one."""
+        # all streams, because the end of the longest one is what the container's duration is measured by
+        packets = self._container.demux()
+        while True:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
@@ -135,27 +181,12 @@ class VideoReader:
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
                 packet = None
-            if packet is not None and packet.stream.index != self._stream.index:
+            if packet is not None:
                 self._note_end(packet)
-                continue
-            try:
-                # no packet is left: ask the decoder for the frames it still holds
-                frames = self._stream.codec_context.decode(packet)
-            except EOFError:
-                pass  # it was asked before, by the empty packet that ends a stream
-            except av.error.FFmpegError as error:
-                self._damage.append(reason_of(error))
-            # the decoder fills in what is missing; in several threads not always alike, and now and then it gives a
-            # frame before it knows that something is missing
-            self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
-            if frames:
-                yield from frames
-                since = time.monotonic()
-            elif time.monotonic() - since > self._sampling.stall_s:
-                raise PassingError(stalled(self._sampling.stall_s))
+            if packet is None or packet.stream.index == self._stream.index:
+                yield packet
             if packet is None:
                 return
-            self._note_end(packet)
 
     def _note_end(self, packet: av.Packet) -> None:
         if packet.pts is not None and packet.time_base:

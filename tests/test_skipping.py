@@ -1,0 +1,160 @@
+"""Frames that are not sampled need no decoding; nothing that comes out may tell."""
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from makers import Clip, moving, write_cut, write_video
+
+from maskbatch.config import SamplingSettings
+from maskbatch.errors import DecodeError
+from maskbatch.media import videos
+from maskbatch.media.segments import Segments, crc_of
+from maskbatch.media.skipping import Skipping
+from maskbatch.media.videos import VideoReader
+
+pytestmark = pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="nothing is skipped with this PyAV")
+
+NUM_FRAMES = 60
+UNEVEN = [0, *(40 * number + random.Random(0).randrange(39) for number in range(1, NUM_FRAMES))]
+X265 = "log-level=none:keyint=20"
+X265_LAYERS = f"{X265}:open-gop=0:temporal-layers=3"
+# name: (file, clip, whether packets may be left out at every=7)
+CLIPS = {
+    "h264 with B-frames": ("x.mp4", Clip(options={"g": "20"}), True),
+    "h264 in Matroska": ("x.mkv", Clip(options={"g": "20"}), True),
+    "h264 without B-frames": ("x.mp4", Clip(options={"g": "20", "bf": "0"}), True),
+    "h264 with open groups": ("x.mp4", Clip(options={"g": "20", "x264-params": "open-gop=1"}), True),
+    "h264 with intra refresh": ("x.mp4", Clip(options={"g": "20", "x264-params": "intra-refresh=1"}), True),
+    "h264 of uneven times": ("x.mp4", Clip(pts=UNEVEN, time_base=Fraction(1, 1000), options={"g": "20"}), True),
+    "hevc with open groups": ("x.mp4", Clip(codec="libx265", options={"x265-params": X265}), True),
+    "hevc in layers": ("x.mp4", Clip(codec="libx265", options={"x265-params": X265_LAYERS}), True),
+    "mjpeg": ("x.mkv", Clip(codec="mjpeg"), True),
+    "interlaced h264": ("x.mp4", Clip(options={"g": "20", "flags": "+ildct+ilme"}), None),
+    "raw h264, no time stamps": ("x.h264", Clip(options={"g": "20"}), False),
+    "h264 in AVI, some time stamps": ("x.avi", Clip(options={"g": "20"}), False),
+    "h264 in a transport stream": ("x.ts", Clip(options={"g": "20"}), False),
+    "mpeg4": ("x.avi", Clip(codec="mpeg4", options={"g": "20"}), False),
+    "vp9": ("x.mkv", Clip(codec="libvpx-vp9", options={"g": "20"}), False),
+}  # fmt: skip
+SAMPLINGS = [
+    SamplingSettings(every=2), SamplingSettings(every=7), SamplingSettings(every=45), SamplingSettings(sample_fps=2.3)
+]  # fmt: skip
+FULL_ONLY = property(lambda _: False, lambda *_: None)
+
+
+def _read(path: Path, sampling: SamplingSettings, segments: Segments | None = None) -> tuple[list, int, str]:
+    """(index, timestamp_s, CRC of the image) of each frame, the number decoded, and the DecodeError's reason or ""."""
+    frames, reader = [], VideoReader(path, sampling, segments)
+    try:
+        with reader:
+            frames.extend((index, time_s, crc_of(image)) for index, time_s, image in reader)
+    except DecodeError as error:
+        return frames, reader.frames_decoded, str(error)
+    return frames, reader.frames_decoded, ""
+
+
+def _read_in_full(path: Path, sampling: SamplingSettings) -> tuple[list, int, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Skipping, "_is_on", FULL_ONLY, raising=False)
+        return _read(path, sampling)
+
+
+@pytest.fixture
+def plans(monkeypatch) -> list[Skipping]:
+    """Every `Skipping` that readers make."""
+    made = []
+    monkeypatch.setattr(videos, "Skipping", lambda *arguments: made.append(Skipping(*arguments)) or made[-1])
+    return made
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_nothing_tells_that_frames_were_skipped(tmp_path, plans, name):
+    """Index, time and pixels of each frame, and their number, are those of decoding in full; so is the end of a cut file."""
+    file, clip, is_skipping = CLIPS[name]
+    whole = write_video(tmp_path / file, moving(NUM_FRAMES), clip)
+    for sampling in SAMPLINGS:
+        expected = _read_in_full(whole, sampling)
+        plans.clear()
+        assert _read(whole, sampling) == expected
+        assert expected[1:] == (NUM_FRAMES, "")
+        if is_skipping is not None and sampling.every == 7:
+            assert (plans[0].num_skipped > 0) == is_skipping and len(plans) == 1
+    if clip.codec != "mjpeg":  # the pixels behind the end of a cut JPEG are not the same twice
+        for share in (0.4, 0.63, 0.97):
+            cut = write_cut(tmp_path / f"cut{whole.suffix}", whole, share)
+            assert _read(cut, SAMPLINGS[1]) == _read_in_full(cut, SAMPLINGS[1])
+
+
+@pytest.mark.parametrize(("name", "most"), [("h264 with B-frames", 0.75), ("mjpeg", 0.2)])
+def test_fewer_frames_are_decoded(tmp_path, monkeypatch, name, most):
+    """The decoder gives only some of the frames, and none of a group of pictures that holds no sample."""
+    num_decoded = 0
+    in_place = Skipping.in_place
+
+    def counting(self, frames):
+        nonlocal num_decoded
+        num_decoded += len(frames)
+        return in_place(self, frames)
+
+    monkeypatch.setattr(Skipping, "in_place", counting)
+    file, clip, _ = CLIPS[name]
+    path = write_video(tmp_path / file, moving(NUM_FRAMES), clip)
+    assert _read(path, SamplingSettings(every=7))[1] == NUM_FRAMES
+    assert 9 <= num_decoded <= most * NUM_FRAMES
+    num_decoded = 0
+    assert _read(path, SamplingSettings(every=1000))[1] == NUM_FRAMES
+    assert num_decoded == 1
+    num_decoded = 0
+    _read(path, SamplingSettings())
+    assert num_decoded == NUM_FRAMES
+
+
+@pytest.mark.parametrize("name", ["h264 with B-frames", "hevc with open groups", "mjpeg"])
+def test_going_on_inside_a_video_skips_too(tmp_path, plans, name):
+    """From a cut on, the frames are those of the uninterrupted reading, and packets are left out."""
+    file, clip, _ = CLIPS[name]
+    path = write_video(tmp_path / file, moving(240), clip)
+    for sampling in (SamplingSettings(every=3), SamplingSettings(sample_fps=8.5)):
+        segments = Segments(2.0)
+        frames, num_decoded, _ = _read(path, sampling, segments)
+        assert segments.cuts
+        for index, start in segments.cuts.items():
+            plans.clear()
+            expected = [frame for frame in frames if frame[0] >= index]
+            assert _read(path, sampling, Segments(2.0, start)) == (expected, num_decoded, "")
+            assert len(plans) == 1 and plans[0].num_skipped > 0
+
+
+@pytest.mark.parametrize("where", [0.3, 0.6])
+@pytest.mark.parametrize("name", ["h264 with B-frames", "h264 without B-frames", "hevc with open groups"])
+def test_damage_that_is_seen_ends_skipping(tmp_path, name, where):
+    """A hole over many packets: the same frames at the same times, and the same reason, as from decoding in full."""
+    file, clip, _ = CLIPS[name]
+    path = write_video(tmp_path / file, moving(NUM_FRAMES), clip)
+    content = bytearray(path.read_bytes())
+    at = int(where * len(content))
+    content[at : at + len(content) // 8] = bytes(len(content) // 8)
+    path.write_bytes(content)
+    frames, num_decoded, reason = _read(path, SAMPLINGS[1])
+    expected, expected_num, expected_reason = _read_in_full(path, SAMPLINGS[1])
+    # the pixels of damaged frames are not the same twice
+    assert [frame[:2] for frame in frames] == [frame[:2] for frame in expected]
+    assert (num_decoded, reason) == (expected_num, expected_reason)
+
+
+def test_a_decoder_that_surprises_is_read_in_full(tmp_path, plans, monkeypatch):
+    """A planned frame that does not come: the file is read again in full, and no frame comes twice."""
+    path = write_video(tmp_path / "x.mp4", moving(NUM_FRAMES), Clip(options={"g": "20"}))
+    expected = _read_in_full(path, SAMPLINGS[1])
+    plans.clear()
+    in_place, lost_s = Skipping.in_place, Fraction(28, 25)
+
+    def losing(self, frames):
+        return in_place(self, [one for one in frames if not self.num_skipped or one.pts * one.time_base != lost_s])
+
+    monkeypatch.setattr(Skipping, "in_place", losing)
+    assert _read(path, SAMPLINGS[1]) == expected
+    assert [plan.num_skipped > 0 for plan in plans] == [True, False]
