@@ -63,9 +63,9 @@ class VideoReader:
             self._stream = video_stream(self._container)
             if hwaccel is not None and not self._stream.codec_context.is_hwaccel:
                 note_software(self._sampling.hwaccel, self._stream.codec_context.name)
-            # not in threads by frame: what they make of a damaged video differs from time to time, and all cores have
-            # enough to do (at 1080p, one thread decodes ten times as fast as two cores analyse, and takes less CPU time)
-            self._stream.thread_type = "SLICE"
+            # in one thread: what threads make of a damaged video, and notice of the damage, differs from time to time; and
+            # the cores have enough to do (at 1080p, one decodes ten times as fast as two analyse, in less CPU time)
+            self._stream.thread_type = "NONE"
         except BaseException:
             self._container.close()
             raise
