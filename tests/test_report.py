@@ -37,7 +37,9 @@ def write_shard(out, index, files, faces=()):
                 spans[name][row[0]] = begin, writer.position()
     names = [row[0] for row in files]
     write_marks(
-        folder, index, [Mark(name, None, spans["faces"].get(name, (0, 0)), spans["files"][name]) for name in names]
+        folder,
+        index,
+        [Mark(name, None, spans["faces"].get(name, (0, 0)), spans["files"][name], (name, name)) for name in names],
     )
     write_order(out, [*read_order(out), *names])
 
