@@ -95,6 +95,8 @@ _scan_options = _options(
                  help="Analyse every N-th frame of a video."),
     click.option("--sample-fps", type=click.FloatRange(0, min_open=True), metavar="F",
                  help="Analyse about F frames per second of a video (instead of --every)."),
+    click.option("--decode-all", is_flag=True,
+                 help="Decode the frames between the analysed ones too: slower, but damage in them is found."),
     click.option("--hwaccel", default="none", show_default=True, metavar="none|auto|NAME",
                  help="Decode videos on a device: FFmpeg's name for its kind, such as cuda or videotoolbox. auto: the first "
                  "that works. What it cannot decode is decoded in software."),
@@ -236,7 +238,8 @@ def _scan_settings(options: dict) -> ScanSettings:
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
         sampling=SamplingSettings(
-            options["every"], options["sample_fps"], options["stall_limit"], check_hwaccel(options["hwaccel"])
+            options["every"], options["sample_fps"], options["stall_limit"], check_hwaccel(options["hwaccel"]),
+            options["decode_all"],
         ),
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),

@@ -11,12 +11,14 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
     """How a video is read: every n-th frame, or about `sample_fps` a second (which wins when set); one that gives no frame
-    for `stall_s` seconds is given up. `hwaccel`: FFmpeg's name of a kind of device that decodes, auto or none."""
+    for `stall_s` seconds is given up. `hwaccel`: FFmpeg's name of a kind of device that decodes, auto or none.
+    `decode_all`: also the frames that nobody analyses, which finds damage in them."""
 
     every: int = 1
     sample_fps: float | None = None
     stall_s: float = 60.0
     hwaccel: str = "none"
+    decode_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

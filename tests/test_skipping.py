@@ -1,12 +1,15 @@
-"""Frames that are not sampled need no decoding; nothing that comes out may tell."""
+"""Frames that are not sampled need no decoding; nothing that comes out of a whole file may tell."""
 
 import random
+import re
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from makers import Clip, moving, write_cut, write_video
+from mutations import mutate
 
 from maskbatch.config import SamplingSettings
 from maskbatch.errors import DecodeError
@@ -158,3 +161,58 @@ def test_a_decoder_that_surprises_is_read_in_full(tmp_path, plans, monkeypatch):
     monkeypatch.setattr(Skipping, "in_place", losing)
     assert _read(path, SAMPLINGS[1]) == expected
     assert [plan.num_skipped > 0 for plan in plans] == [True, False]
+
+
+DAMAGED = {
+    "x.mp4": Clip(options={"g": "20"}),
+    "x.mkv": Clip(options={"g": "20", "x264-params": "open-gop=1"}),
+    "hevc.mp4": Clip(codec="libx265", options={"x265-params": X265}),
+    "mjpeg.mkv": Clip(codec="mjpeg"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_video_goes_on_from_each_cut_as_it_was_read(tmp_path, name):
+    """Of damaged videos, going on gives the frames, times, count and reason of reading on; and what is called damaged is
+    so for decoding in full too."""
+    whole = write_video(tmp_path / name, moving(240), DAMAGED[name]).read_bytes()
+    sampling, path = SamplingSettings(every=3), tmp_path / f"damaged-{name}"
+    num_cuts = 0
+    for variant in range(20):
+        path.write_bytes(mutate(whole, whole[::-1], np.random.default_rng([variant, len(name)])))
+        segments = Segments(2.0)
+        frames, num_decoded, reason = _read(path, sampling, segments)
+        num_cuts += len(segments.cuts)
+        for index, start in segments.cuts.items():
+            again = _read(path, sampling, Segments(2.0, start))
+            # the pixels of damaged frames may hang on what the decoder had before
+            assert [frame[:2] for frame in again[0]] == [frame[:2] for frame in frames if frame[0] >= index]
+            assert again[1:] == (num_decoded, reason)
+        assert not reason or _read_in_full(path, sampling)[2]
+    assert num_cuts > 10
+
+
+def test_decoding_all_finds_damage_between_the_samples(tmp_path):
+    """A damaged frame that nobody analyses is found by `decode_all` alone."""
+    path = write_video(tmp_path / "x.mp4", moving(NUM_FRAMES), Clip(options={"g": "20", "bf": "0"}))
+    with av.open(path) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][37]
+        at, size = packet.pos, packet.size
+    content = bytearray(path.read_bytes())
+    content[at + 9 : at + size] = bytes(size - 9)  # behind the length, the head and the first bits of the slice
+    path.write_bytes(content)
+    assert _read(path, SamplingSettings(every=56))[2] == ""
+    assert "damaged" in _read(path, SamplingSettings(every=56, decode_all=True))[2]
+
+
+def test_times_that_go_back_behind_a_cut_are_read_as_ever(tmp_path):
+    """A video that holds its beginning again, later on: going on from a cut gives what reading on gave."""
+    whole = write_video(tmp_path / "x.mkv", moving(240), Clip(options={"g": "20"})).read_bytes()
+    clusters = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", whole)]
+    path, sampling, segments = tmp_path / "again.mkv", SamplingSettings(every=3), Segments(2.0)
+    path.write_bytes(whole[: clusters[8]] + whole[clusters[0] : clusters[2]] + whole[clusters[8] :])
+    frames, num_decoded, reason = _read(path, sampling, segments)
+    assert segments.cuts and num_decoded > 270
+    for index, start in segments.cuts.items():
+        expected = [frame for frame in frames if frame[0] >= index]
+        assert _read(path, sampling, Segments(2.0, start)) == (expected, num_decoded, reason)

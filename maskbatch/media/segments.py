@@ -14,8 +14,9 @@ _MIN_FRAMES = 30
 @dataclass(frozen=True, slots=True)
 class ReaderState:
     """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
-    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`, and
-    whether the frame can be found by its `pts` (it is what it says, and nothing before it was damaged)."""
+    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
+    whether frames nobody wants are left out there, and whether the frame can be found by its `pts` (it is what it says, and
+    no damage was found before it)."""
 
     index: int
     pts: int | None
@@ -24,6 +25,7 @@ class ReaderState:
     next_s: str
     num_due: int
     read_until_s: str
+    is_skipping: bool
     is_findable: bool
 
 

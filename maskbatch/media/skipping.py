@@ -1,6 +1,7 @@
-"""Keeps packets whose frames nobody wants from the decoder, as far as the codec allows; results are as if all were decoded.
+"""Keeps packets whose frames nobody wants from the decoder, as far as the codec allows.
 
-What is left out is planned from the packets of one group of pictures (a keyframe and what follows) at a time; each frame
+What comes out of a whole file is what decoding all of it gives. Of a damaged one, damage is found in what is decoded: in
+the frames that are wanted, and those they depend on. What is left out is planned from the packets of one group of pictures (a keyframe and what follows) at a time; each frame
 that comes out of the decoder is held against that plan.
 """
 
@@ -61,9 +62,8 @@ class Skipping:
 
     A packet is left out when its frame is not wanted and no wanted one depends on it. Only packets of one frame each with
     sound time stamps are, of H.264 and HEVC as MP4 and Matroska hold them, MJPEG and ProRes; from the first that is
-    otherwise, all are decoded. A frame left out counts as decoded, though damage in its packet goes unseen (but for the
-    lengths and types of what the packet holds, which are looked at): a file may pass as whole for that, and where decoding
-    it in full would lose that frame, those after it count one more.
+    otherwise, all are decoded. A frame left out counts as decoded; of damage in its packet, only that to the lengths and
+    types of what it holds is seen. Where that packet gives no frame, decoding all numbers those after it lower.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Skipping:
     ) -> None:
         """`clock` and `sampler` are as before the frame of `start` (None: the first); all frames before it are decoded."""
         self.num_skipped = 0
+        self.is_planned = False  # whether the frame that came last was: others around it may have been left out
         self._codec = codec.name
         self._index, self._begin = (0, -math.inf) if start is None else (start.index, start.pts)
         self._clock, self._sampler = copy(clock), copy(sampler)
@@ -111,9 +112,11 @@ class Skipping:
         """The frames that the decoder gave, and what stands for those left out, in order. Raises Misjudged."""
         for frame in frames:
             yield from self._left_out()
+            self.is_planned = bool(self._expected)
             if frame.pts is not None and frame.pts < self._begin:
                 pass
             elif self._expected:
+                self._begin = -math.inf
                 is_sound = not frame.interlaced_frame and not frame.is_corrupt
                 if not is_sound or (frame.pts, frame.duration or 0, True) != self._expected.popleft():
                     raise Misjudged
@@ -133,8 +136,9 @@ class Skipping:
 
     def _planned(self, group: list[_Unit], is_closed: bool) -> Iterator[tuple[av.Packet, bool]]:
         """The packets of a group, and whether to decode each; `is_closed`: what follows does not need it."""
+        begin = self._begin if self._last_pts == -math.inf else -math.inf
         shown = sorted(
-            (unit.packet for unit in group if not unit.packet.is_discard and unit.packet.pts >= self._begin),
+            (unit.packet for unit in group if not unit.packet.is_discard and unit.packet.pts >= begin),
             key=lambda packet: packet.pts,
         )
         rises = all(before < after for before, after in pairwise([self._last_pts, *(packet.pts for packet in shown)]))
@@ -145,7 +149,7 @@ class Skipping:
             yield from ((unit.packet, True) for unit in group)
             return
         wanted = {packet.pts for packet in shown if self._wants(packet)}
-        needed = [unit.is_needed or unit.packet.pts < self._begin or unit.packet.pts in wanted for unit in group]
+        needed = [unit.is_needed or unit.packet.pts < begin or unit.packet.pts in wanted for unit in group]
         last = max((at for at, is_needed in enumerate(needed) if is_needed or not is_closed), default=-1)
         top = max(unit.layer for unit in group)
         is_decoded = [

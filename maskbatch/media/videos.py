@@ -81,7 +81,7 @@ class VideoReader:
         # a frame that another pass over the file has given is not given again
         self._first = 0 if self._segments.start is None else self._segments.start.index
         try:
-            yield from self._sampled(may_skip=True)
+            yield from self._sampled(may_skip=not self._sampling.decode_all)
         except Misjudged:
             self._reopen()
             yield from self._sampled(may_skip=False)
@@ -92,7 +92,8 @@ class VideoReader:
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
-        for frame in self._from_start(clock, sampler, may_skip):
+        frames, skipping = self._from_start(clock, sampler, may_skip)
+        for frame in frames:
             index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
@@ -103,7 +104,7 @@ class VideoReader:
             if self._segments.is_cut(time_s):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
                 self._segments.cuts[index] = ReaderState(
-                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), is_findable
+                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable
                 )
             self._first = index + 1
             yield index, float(time_s), image
@@ -111,20 +112,25 @@ class VideoReader:
             _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
 
-    def _from_start(self, clock: FrameClock, sampler: Sampler, may_skip: bool) -> Iterator[av.VideoFrame | Skipped]:
+    def _from_start(
+        self, clock: FrameClock, sampler: Sampler, may_skip: bool
+    ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
         """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
         start = self._segments.start
         if start is not None and start.is_findable:
             clock.restore(start.last_s, start.next_s)
             sampler.num_due = start.num_due
-            frames = self._seek(start, Skipping(self._stream.codec_context, clock, sampler, may_skip, start))
+            codec = self._stream.codec_context
+            skipping = Skipping(codec, clock, sampler, may_skip and start.is_skipping, start)
+            frames = self._seek(start, skipping)
             if frames is not None:
                 self.frames_decoded = start.index
                 self._read_until_s = max(self._read_until_s, Fraction(start.read_until_s))
-                return frames
+                return frames, skipping
             clock.restore(None, "0")
             sampler.num_due = 0
-        return self._frames(Skipping(self._stream.codec_context, clock, sampler, may_skip))
+        skipping = Skipping(self._stream.codec_context, clock, sampler, may_skip)
+        return self._frames(skipping), skipping
 
     def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
         """The frames from `start` on; None, and the file opened anew, when it is not where its time stamp says."""
