@@ -216,3 +216,20 @@ def test_times_that_go_back_behind_a_cut_are_read_as_ever(tmp_path):
     for index, start in segments.cuts.items():
         expected = [frame for frame in frames if frame[0] >= index]
         assert _read(path, sampling, Segments(2.0, start)) == (expected, num_decoded, reason)
+
+
+def test_numbers_are_not_mixed_when_it_is_read_in_full_after_all(tmp_path, monkeypatch):
+    """Decoding in full loses a frame before the cut, so that those behind it have other numbers than at the cut."""
+    path = write_video(tmp_path / "x.mp4", moving(240), Clip(options={"g": "20"}))
+    in_place = Skipping.in_place
+
+    def losing(self, frames):
+        lost_s = 6 if self.num_skipped else Fraction(1)
+        return in_place(self, [frame for frame in frames if frame.pts * frame.time_base != lost_s])
+
+    monkeypatch.setattr(Skipping, "in_place", losing)
+    segments, sampling = Segments(2.0), SamplingSettings(every=3)
+    frames, num_decoded, _ = _read(path, sampling, segments)
+    assert num_decoded == 239 and segments.cuts[90].is_skipping
+    expected = [frame for frame in frames if frame[0] >= 90]
+    assert _read(path, sampling, Segments(2.0, segments.cuts[90])) == (expected, num_decoded, "")

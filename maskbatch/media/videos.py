@@ -117,7 +117,8 @@ class VideoReader:
     ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
         """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
         start = self._segments.start
-        if start is not None and start.is_findable:
+        # frames left out are counted in one way, lost ones in another: a number counted so is not gone on from otherwise
+        if start is not None and start.is_findable and (may_skip or not start.is_skipping):
             clock.restore(start.last_s, start.next_s)
             sampler.num_due = start.num_due
             codec = self._stream.codec_context
