@@ -238,7 +238,10 @@ def _scan_settings(options: dict) -> ScanSettings:
     return ScanSettings(
         loader=LoaderSettings(batch_size=options["batch_size"]),
         sampling=SamplingSettings(
-            options["every"], options["sample_fps"], options["stall_limit"], check_hwaccel(options["hwaccel"]),
+            options["every"],
+            options["sample_fps"],
+            options["stall_limit"],
+            check_hwaccel(options["hwaccel"]),
             options["decode_all"],
         ),
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),

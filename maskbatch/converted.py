@@ -17,8 +17,8 @@ from maskbatch.weights import sha256
 
 log = logging.getLogger(__name__)
 
-# part of the cache's key: to be raised when what is converted changes, such as a network written out in code
-_CONVERSION = 1
+# part of the caches' keys: to be raised when what is converted changes, such as a network written out in code
+CONVERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def converted(network: Network):
     import openvino
 
     version = openvino.__version__.split("-")[0]
-    folder = cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
+    folder = cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{CONVERSION}"
     if (folder / "whole").is_file():
         try:
             if (folder / "whole").read_text() == sha256(folder / "model.bin"):

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskbatch.compiled import compiled
 from maskbatch.config import RuntimeSettings
 from maskbatch.converted import Network, converted, forward, openvino_core, read_int8
 from maskbatch.errors import DeviceError, UsageError
+from maskbatch.weights import sha256
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ def open_network(network: Network, device: Device, precision: str = "auto") -> R
     when its file does not fit."""
     precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":
-        return _OpenVino(network, device, precision)
+        return _OpenVino(network, precision)
     return _TensorFlow(network, device, precision)
 
 
@@ -158,29 +160,20 @@ class _OpenVino:
     """A compiled model per image shape, made when a shape is first met. Threads may call it at the same time: each has
     requests of its own, as many as run at once on all cores."""
 
-    def __init__(self, network: Network, device: Device, precision: str) -> None:
-        self._core = openvino_core()
-        [self._device] = device.names
+    def __init__(self, network: Network, precision: str) -> None:
         # of an int8 model, the few operations that are not quantised compute in fp32
-        hint = self._hint("fp32" if precision == "int8" else precision)
+        hint = _hint("fp32" if precision == "int8" else precision)
         self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
         self._model = read_int8(network) if precision == "int8" else converted(network)
+        self._identity = f"{network.role} {sha256(network.int8 if precision == 'int8' else network.path)}"
         self._compiled = {}
         self._compiling = threading.Lock()
         self._of_thread = threading.local()
 
-    def _hint(self, precision: str) -> str:
-        capability, hint = _OPENVINO[precision]
-        if capability not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
-            raise DeviceError(f"this CPU does not compute in {precision}: use --precision auto")
-        return hint
-
     def _compile(self, shape: tuple[int, ...]):
         with self._compiling:
             if shape not in self._compiled:
-                model = self._model.clone()
-                model.reshape([1, *shape])
-                self._compiled[shape] = self._core.compile_model(model, self._device, self._options)
+                self._compiled[shape] = compiled(self._model, shape, self._options, self._identity)
             return self._compiled[shape]
 
     def _requests(self, shape: tuple[int, ...]) -> list:
@@ -201,6 +194,13 @@ class _OpenVino:
             if position < len(images):
                 request.start_async([images[position : position + 1]])
         return [np.concatenate(output) for output in zip(*results, strict=True)]
+
+
+def _hint(precision: str) -> str:
+    capability, hint = _OPENVINO[precision]
+    if capability not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise DeviceError(f"this CPU does not compute in {precision}: use --precision auto")
+    return hint
 
 
 def _cast(model, precision: str):

@@ -1,8 +1,8 @@
 """Keeps packets whose frames nobody wants from the decoder, as far as the codec allows.
 
 What comes out of a whole file is what decoding all of it gives. Of a damaged one, damage is found in what is decoded: in
-the frames that are wanted, and those they depend on. What is left out is planned from the packets of one group of pictures (a keyframe and what follows) at a time; each frame
-that comes out of the decoder is held against that plan.
+the frames that are wanted, and those they depend on. What is left out is planned from the packets of one group of
+pictures (a keyframe and what follows) at a time; each frame that comes out of the decoder is held against that plan.
 """
 
 import math
