@@ -7,6 +7,7 @@ import numpy as np
 
 from maskbatch import boxes
 from maskbatch.data import Faces
+from maskbatch.resize import resize
 from maskbatch.runtime import Run
 
 CROP_PX = 224
@@ -43,5 +44,4 @@ def cut_crop(image: np.ndarray, xyxy: np.ndarray, size_px: int = CROP_PX) -> np.
     border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
     if any(border):
         region = cv2.copyMakeBorder(region, *border, cv2.BORDER_REPLICATE)
-    how = cv2.INTER_AREA if right - left > size_px else cv2.INTER_LINEAR
-    return cv2.resize(region, (size_px, size_px), interpolation=how)
+    return resize(region, (size_px, size_px))

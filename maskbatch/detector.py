@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
-import cv2
 import numpy as np
 
 from maskbatch import boxes
 from maskbatch.centerface import STRIDE
 from maskbatch.config import DetectorSettings
 from maskbatch.data import Faces
+from maskbatch.resize import resize
 from maskbatch.runtime import Run
 
 # short side over long side of the canvases: 16:9, 3:2, 4:3 and square cover what cameras make with little padding
@@ -57,11 +57,10 @@ def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
 
 
 def _fit(image: np.ndarray, canvas: np.ndarray, size_px: int) -> boxes.Letterbox:
-    """Scales an image into the top left corner of its canvas (in place). Shrinking averages, so nothing aliases."""
+    """Scales an image into the top left corner of its canvas (in place)."""
     height, width = image.shape[:2]
     fit = boxes.letterbox(width, height, size_px)
-    how = cv2.INTER_AREA if fit.scale_x < 1 else cv2.INTER_LINEAR
-    cv2.resize(image, (fit.width, fit.height), dst=canvas[: fit.height, : fit.width], interpolation=how)
+    resize(image, (fit.width, fit.height), canvas[: fit.height, : fit.width])
     return fit
 
 
