@@ -19,6 +19,7 @@ from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
+from maskbatch.media.limited import LimitedReader
 from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
@@ -37,6 +38,8 @@ from maskbatch.trainer.model import classifier_network
 
 log = logging.getLogger(__name__)
 
+# times the stall limit: what may take that long, and be ended in good order, comes first
+_HANG = 2
 OnBatch = Callable[[Batch], None]
 _CANNOT_WRITE = (
     "cannot write to {}: {}. What was finished is kept: when there is room, and the folder can be written, the same "
@@ -158,7 +161,7 @@ class Engine:
             stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))
 
             def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
-                reader = open_source(source, sampling, sink.segments)
+                reader = LimitedReader(open_source(source, sampling, sink.segments), _HANG * sampling.stall_s)
                 return NotedReader(reader, run.journal, source.name, run.timings)
 
             loading = load(

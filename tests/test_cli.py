@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 from maskbatch import boxes, engine, weights
 from maskbatch.cli import main
+from maskbatch.media import photos
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -280,6 +282,22 @@ def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(engine.Engine, "run_shard", whole)
     assert run("scan", tmp_path / "in", "--out", tmp_path / "other").exit_code == 0
     assert [row["source"] for row in rows(tmp_path / "other" / "files.csv")] == ["a.mp4", "b.mp4"]
+
+
+def test_a_decoder_that_hangs_costs_one_file(tmp_path, monkeypatch):
+    """The run goes on after twice the stall limit; the next one tries that file again."""
+    for number, name in enumerate("abc"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((60, 60, 3), number, np.uint8))
+    bad, free, decode = (tmp_path / "b.png").read_bytes(), threading.Event(), photos.decode_photo
+    monkeypatch.setattr(photos, "decode_photo", lambda data: decode(data) if data != bad or free.wait(60) else None)
+    out = tmp_path / "out"
+    assert run("scan", tmp_path, "--out", out, "--stall-limit", 0.5).exit_code == 3
+    found = {row["source"]: row for row in rows(out / "files.csv")}
+    assert [found[f"{name}.png"]["status"] for name in "abc"] == ["ok", "failed", "ok"]
+    assert "given up: its decoder has not returned for 1 s" in found["b.png"]["error"]
+    free.set()
+    assert run("scan", tmp_path, "--out", out).exit_code == 0
+    assert [row["status"] for row in rows(out / "files.csv")] == ["ok"] * 3
 
 
 def test_a_damaged_model_cache_is_made_again(tmp_path, monkeypatch):

@@ -1,0 +1,74 @@
+"""Reads with a limit of time that holds for decoders which never return, too."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import numpy as np
+
+from maskbatch.errors import PassingError
+from maskbatch.media.decode import Reader
+
+_END = object()
+
+
+class LimitedReader:
+    """The frames of another reader, which does its work in a thread of its own, when it is asked to.
+
+    When it has nothing to show for `limit_s` seconds the thread is left behind, and PassingError raised; a call that never
+    returns cannot be ended by other means without ending the process. Nothing is read ahead.
+    """
+
+    def __init__(self, reader: Reader, limit_s: float) -> None:
+        self._reader, self._limit_s = reader, limit_s
+        self._calls: queue.SimpleQueue[Callable | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        self._is_left = False
+
+    @property
+    def frames_decoded(self) -> int:
+        return self._reader.frames_decoded
+
+    def __enter__(self) -> "LimitedReader":
+        threading.Thread(target=self._work, name="maskbatch-decode", daemon=True).start()
+        try:
+            self._ask(self._reader.__enter__)
+        except BaseException:
+            self._calls.put(None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_left:
+            self._ask(lambda: self._reader.__exit__(kind, error, trace))
+            self._calls.put(None)
+
+    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        frames = iter(self._reader)
+        while (frame := self._ask(lambda: next(frames, _END))) is not _END:
+            yield frame
+
+    def _ask(self, call: Callable) -> object:
+        """What `call` returns or raises in the thread. Raises PassingError when that takes too long."""
+        self._calls.put(call)
+        try:
+            answer, error = self._answers.get(timeout=self._limit_s)
+        except queue.Empty:
+            self._is_left = True
+            # for the case that it comes back after all
+            self._calls.put(lambda: self._reader.__exit__(None, None, None))
+            self._calls.put(None)
+            raise PassingError(f"given up: its decoder has not returned for {self._limit_s:g} s") from None
+        if error is not None:
+            raise error
+        return answer
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                self._answers.put((call(), None))
+            except BaseException as error:  # whatever it is, it belongs to the caller
+                self._answers.put((None, error))

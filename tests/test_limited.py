@@ -1,0 +1,95 @@
+"""A decoder that never returns costs its file, and not the run."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from maskbatch.errors import DecodeError, PassingError
+from maskbatch.media.limited import LimitedReader
+
+IMAGE = np.zeros((2, 3, 3), np.uint8)
+
+
+class Fake:
+    """A reader of three frames that waits for `free` where `hangs` says, and notes what happens to it."""
+
+    def __init__(self, hangs: str = "", error: Exception | None = None) -> None:
+        self.hangs, self.error, self.free = hangs, error, threading.Event()
+        self.happened: list[str] = []
+        self.closed = threading.Event()
+        self.frames_decoded = 0
+
+    def _at(self, where: str) -> None:
+        self.happened.append(where)
+        if where == self.hangs:
+            self.free.wait(60)
+
+    def __enter__(self) -> "Fake":
+        self._at("open")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._at("close")
+        self.closed.set()
+
+    def __iter__(self):
+        for index in range(3):
+            self._at(f"frame {index}")
+            self.frames_decoded += 1
+            yield index, index / 25, IMAGE
+        if self.error is not None:
+            raise self.error
+
+
+def read(reader: Fake, limit_s: float = 0.2) -> list[int]:
+    """The numbers of the frames; they are there also when reading raises."""
+    numbers = []
+    with LimitedReader(reader, limit_s) as frames:
+        for index, _, _ in frames:
+            numbers.append(index)
+            reader.happened.append(f"used {index}")
+    return numbers
+
+
+def test_frames_come_as_they_are_asked_for():
+    """In order, each made after the one before was used, then the reader is closed; the count is the reader's."""
+    fake = Fake()
+    with LimitedReader(fake, 10) as frames:
+        assert [index for index, _, image in frames if image is IMAGE] == [0, 1, 2]
+        assert frames.frames_decoded == 3
+    fake = Fake()
+    assert read(fake) == [0, 1, 2]
+    assert fake.happened == ["open", "frame 0", "used 0", "frame 1", "used 1", "frame 2", "used 2", "close"]
+
+
+def test_errors_come_through():
+    """What the reader raises is raised, after its frames, and it is closed."""
+    fake = Fake(error=DecodeError("damaged"))
+    with pytest.raises(DecodeError, match="damaged"):
+        read(fake)
+    assert fake.happened[-2:] == ["used 2", "close"]
+
+
+@pytest.mark.parametrize(("hangs", "num_frames"), [("open", 0), ("frame 0", 0), ("frame 2", 2), ("close", 3)])
+def test_a_call_that_does_not_return_is_left_behind(hangs, num_frames):
+    """The frames before it are kept; should it return after all, the reader is closed."""
+    fake = Fake(hangs)
+    with pytest.raises(PassingError, match=r"given up: its decoder has not returned for 0\.2 s"):
+        read(fake)
+    assert [what for what in fake.happened if what.startswith("used")] == [f"used {i}" for i in range(num_frames)]
+    assert not fake.closed.is_set()
+    fake.free.set()
+    assert fake.closed.wait(10)
+
+
+def test_leaving_early_closes_the_reader():
+    """And ends the thread."""
+    fake, before = Fake(), threading.active_count()
+    with LimitedReader(fake, 10) as frames:
+        assert next(iter(frames))[0] == 0
+    assert fake.closed.is_set() and "frame 1" not in fake.happened
+    for thread in threading.enumerate():
+        if thread.name == "maskbatch-decode":
+            thread.join(10)
+    assert threading.active_count() <= before
