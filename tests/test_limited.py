@@ -1,6 +1,8 @@
 """A decoder that never returns costs its file, and not the run."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -84,12 +86,41 @@ def test_a_call_that_does_not_return_is_left_behind(hangs, num_frames):
 
 
 def test_leaving_early_closes_the_reader():
-    """And ends the thread."""
-    fake, before = Fake(), threading.active_count()
+    """Nothing more is read."""
+    fake = Fake()
     with LimitedReader(fake, 10) as frames:
         assert next(iter(frames))[0] == 0
     assert fake.closed.is_set() and "frame 1" not in fake.happened
-    for thread in threading.enumerate():
-        if thread.name == "maskbatch-decode":
-            thread.join(10)
-    assert threading.active_count() <= before
+
+
+def test_threads_are_used_again():
+    """However many files are read one after the other; one that was left behind is not."""
+    read(Fake())
+    before = threading.active_count()
+    for _ in range(20):
+        read(Fake())
+        with pytest.raises(DecodeError):
+            read(Fake(error=DecodeError("damaged")))
+    assert threading.active_count() == before
+    fake = Fake("frame 1")
+    with pytest.raises(PassingError):
+        read(fake)
+    assert read(Fake()) == [0, 1, 2]
+    fake.free.set()
+
+
+def test_a_used_frame_is_let_go():
+    """No thread that waits for work keeps the last frame in memory."""
+    images = [np.zeros((2, 3, 3), np.uint8) for _ in range(1)]
+
+    class One(Fake):
+        def __iter__(self):
+            yield 0, 0.0, images.pop()
+
+    with LimitedReader(One(), 10) as frames:
+        [(_, _, image)] = frames
+        gone = weakref.ref(image)
+        del image
+    del frames
+    gc.collect()
+    assert gone() is None
