@@ -20,7 +20,9 @@ from measure import scan_command
 NUM_SHOWN = 10
 _IMPORTS = "importlib._bootstrap"
 # where threads wait for each other
-_WAITS = ("(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/")
+_WAITS = (
+    "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/", "(maskbatch/media/limited.py"
+)  # fmt: skip
 
 
 def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:

@@ -191,7 +191,7 @@ class Engine:
 def _share(settings: ScanSettings, device: runtime.Device) -> LoaderSettings:
     """How each of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
     loader, num_shards = settings.loader, settings.workers
-    usual = CPU_BATCH if device.runtime == "openvino" else GPU_BATCH
+    usual = GPU_BATCH if device.is_gpu else CPU_BATCH
     return replace(
         loader,
         batch_size=loader.batch_size or usual,

@@ -5,6 +5,7 @@ for each output of the network. On OpenVINO every image is a request of its own,
 numbers do not depend on what shares its batch.
 """
 
+import functools
 import itertools
 import logging
 import os
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
+# images that TensorFlow takes at once on a CPU, where each operation is spread over the cores anyway: with more, what is
+# between two operations passes by the caches, and takes gigabytes
+_CPU_IMAGES = 2
+
 # our names of what a network computes in, and OpenVINO's and Keras's
 _OPENVINO = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
 _KERAS = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
@@ -38,6 +43,10 @@ class Device:
     runtime: str
     names: tuple[str, ...]
     description: str
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.names[0].startswith("GPU")
 
 
 def choose_device(settings: RuntimeSettings) -> Device:
@@ -109,7 +118,7 @@ def _tensorflow_gpus() -> list[str]:
 
 
 class _TensorFlow:
-    """A `tf.function` per image shape and GPU; batches are padded to a power of two so that few shapes are ever traced.
+    """A concrete `tf.function` per batch shape and device; batches are padded to a power of two so that few are ever traced.
 
     Threads may call it at the same time; they take turns to get a GPU of their own. A batch that does not fit into a
     GPU's memory is halved, and so are all later ones.
@@ -121,12 +130,14 @@ class _TensorFlow:
         self._tf = tf
         self._replicas = [(name, self._function(network, name, precision)) for name in device.names]
         self._turns, self._of_thread = itertools.count(), threading.local()
-        self._most_images = 1 << 20
+        self._most_images = 1 << 20 if device.is_gpu else _CPU_IMAGES
 
     def _function(self, network: Network, name: str, precision: str) -> Callable:
         with self._tf.device(name):
             model = _cast(network.load(), precision)
-        return self._tf.function(lambda images: forward(model, images), reduce_retracing=False)
+        function = self._tf.function(lambda images: forward(model, images))
+        # by shape: asked for by a call, each new one after the fifth would be warned of
+        return functools.cache(lambda shape: function.get_concrete_function(self._tf.TensorSpec(shape, self._tf.uint8)))
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         parts, start = [], 0
@@ -153,7 +164,7 @@ class _TensorFlow:
         padding = (1 << (num_images - 1).bit_length()) - num_images
         padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)]) if padding else images
         with self._tf.device(name):
-            return [output.numpy()[:num_images] for output in function(self._tf.constant(padded))]
+            return [output.numpy()[:num_images] for output in function(padded.shape)(self._tf.constant(padded))]
 
 
 class _OpenVino:

@@ -17,6 +17,7 @@ from maskbatch.errors import DeviceError, UsageError, WeightsError
 
 CPU = runtime.Device("openvino", ("CPU",), "a CPU")
 GPU = runtime.Device("tensorflow", ("GPU:0",), "a GPU")
+# where there is none, TensorFlow computes on the CPU what was meant for it
 
 
 def network(load=None, int8: Path | None = None) -> Network:
@@ -83,13 +84,30 @@ def test_tensorflow_traces_once_for_each_power_of_two():
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
+    run = runtime.open_network(network(load), GPU, "fp32")
     for _ in range(2):
         for count in range(1, 17):
             images = np.full((count, 8, 8, 3), count, np.uint8)
             (found,) = run(images)
             assert found.shape[0] == count and (found == count).all()
     assert len(traces) == 5
+
+
+def test_tensorflow_on_a_cpu_takes_few_images_at_once():
+    """However large the batch is: each would take its share of gigabytes."""
+    sizes = []
+
+    def load():
+        def model(images, training):
+            sizes.append(images.shape[0])
+            return images[:, :1, :1, 0]
+
+        return model
+
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
+    images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    (found,) = run(images)
+    assert found.ravel().tolist() == list(range(7)) and sorted(sizes) == [1, 2]
 
 
 def test_threads_share_the_devices():
@@ -106,7 +124,7 @@ def test_threads_share_the_devices():
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0", "CPU:0"), ""), "fp32")
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
 
     def work():
         together.wait(10)
@@ -137,7 +155,7 @@ def test_a_batch_too_large_for_the_gpu_is_halved(caplog):
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
+    run = runtime.open_network(network(load), GPU, "fp32")
     images = np.arange(13, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     for _ in range(2):
         (found,) = run(images)
