@@ -1,11 +1,13 @@
 """Runs in the rival's own environment: face-mask-detector 0.2.3 on a folder of photos, annotated copies written.
 
-    python run_face_mask_detector.py FOLDER OUT
+    python run_face_mask_detector.py FOLDER OUT [FOUND.json]
 
 Does what the package's `display_image_with_face_mask_detections` does, with its own functions, but loads the classifier
-once instead of once a photo, and writes the picture where that one shows it in a window.
+once instead of once a photo, and writes the picture where that one shows it in a window. FOUND.json then has, by photo, each
+face's box (left, top, right, bottom in pixels) and whether it is called masked.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,15 +17,17 @@ from face_mask_detector import get_face_mask_detections, lib, load_face_mask_det
 CONFIDENCE = 0.5  # the default of its command line
 
 
-def annotate(model, source: Path, target: Path) -> list[str]:
-    """One photo; returns the labels of its faces. Raises cv2.error where the package does."""
+def annotate(model, source: Path, target: Path) -> tuple[list[str], list[list]]:
+    """One photo; returns the labels of its faces, and [*box, masked] of each. Raises cv2.error where the package does."""
     image = cv2.imread(str(source))
     locations, predictions = get_face_mask_detections(model, image, CONFIDENCE)
     labels = [lib._get_box_label_from_prediction(prediction) for prediction in predictions]
     for label, box in zip(labels, locations, strict=True):
         lib._add_labeled_box_to_image(image, label, *box)
     cv2.imwrite(str(target), image)
-    return [f"{word} {probability:.2f}" for word, probability, _ in labels]
+    masked = [bool(prediction[0] > prediction[1]) for prediction in predictions]
+    found = [[*map(int, box), is_masked] for box, is_masked in zip(locations, masked, strict=True)]
+    return [f"{word} {probability:.2f}" for word, probability, _ in labels], found
 
 
 def main() -> None:
@@ -32,16 +36,19 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     model = load_face_mask_detector_model()
     num_faces = num_failed = 0
+    found: dict[str, list] = {}
     photos = sorted(folder.iterdir())
     for source in photos:
         try:
-            labels = annotate(model, source, out / source.name)
+            labels, found[source.name] = annotate(model, source, out / source.name)
         except cv2.error as error:
             num_failed += 1
             print(f"{source.name}: failed: {error.err}")
             continue
         num_faces += len(labels)
         print(f"{source.name}: {', '.join(labels) or 'no face'}")
+    if len(sys.argv) > 3:
+        Path(sys.argv[3]).write_text(json.dumps(found))
     print(f"{len(photos)} photos, {num_faces} faces, {num_failed} failed")
 
 

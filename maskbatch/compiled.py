@@ -57,9 +57,10 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(content: bytes, path: Path) -> None:
-    """Writes it so that others never see half of it; the oldest give way."""
+    """Writes it so that half of it is never taken for it; the oldest give way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
+    # one name for all processes: what two of them write at once fails its checksum, and a kill leaves no more than one
+    partial = path.with_suffix(".part")
     try:
         partial.write_bytes(hashlib.sha256(content).digest() + content)
         os.replace(partial, path)
