@@ -160,9 +160,11 @@ class Engine:
             track = sink.tracking(Tracker(self.settings.tracker))
             stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))
 
-            def opener(source: Source, sampling: SamplingSettings) -> NotedReader:
-                reader = LimitedReader(open_source(source, sampling, sink.segments), _HANG * sampling.stall_s)
-                return NotedReader(reader, run.journal, source.name, run.timings)
+            def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
+                reader = open_source(source, sampling, sink.segments)
+                # one that is left behind stays open in the journal: it may still take the process with it
+                noted = NotedReader(reader, run.journal, source.name, run.timings)
+                return LimitedReader(noted, _HANG * sampling.stall_s)
 
             loading = load(
                 shard.sources, self.settings.sampling, self._loader, opener, sink.segments.cuts, self._read_ahead

@@ -58,6 +58,10 @@ class NotedReader:
     def frames_decoded(self) -> int:
         return self._reader.frames_decoded
 
+    @property
+    def progress(self) -> int:
+        return self._reader.progress
+
     def __enter__(self) -> "NotedReader":
         self._journal.note("+", self._name)
         try:

@@ -2,12 +2,17 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
+from makers import Clip, moving, write_video
 
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
 from maskbatch.errors import DecodeError, PassingError
+from maskbatch.media.decode import open_source
 from maskbatch.media.limited import LimitedReader
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
@@ -20,7 +25,7 @@ class Fake:
         self.hangs, self.error, self.free = hangs, error, threading.Event()
         self.happened: list[str] = []
         self.closed = threading.Event()
-        self.frames_decoded = 0
+        self.frames_decoded = self.progress = 0
 
     def _at(self, where: str) -> None:
         self.happened.append(where)
@@ -83,6 +88,45 @@ def test_a_call_that_does_not_return_is_left_behind(hangs, num_frames):
     assert not fake.closed.is_set()
     fake.free.set()
     assert fake.closed.wait(10)
+
+
+def test_what_makes_progress_is_waited_for():
+    """Frames may be far apart: only what stands still is given up."""
+
+    class Slow(Fake):
+        def __iter__(self):
+            for _ in range(12):
+                self.progress += 1
+                time.sleep(0.05)
+            yield 0, 0.0, IMAGE
+
+    assert read(Slow()) == [0]
+
+
+@pytest.mark.parametrize("sampling", [SamplingSettings(every=1000), SamplingSettings(every=1000, decode_all=True)])
+def test_a_video_makes_progress_between_frames(tmp_path, sampling):
+    """With each packet, whether it is decoded or not."""
+    path = write_video(tmp_path / "x.mp4", moving(60), Clip(options={"g": "20"}))
+    with open_source(Source(0, path, "x", "video"), sampling) as reader:
+        assert [index for index, _, _ in reader] == [0]
+        assert reader.progress >= 60
+
+
+def test_closing_a_generator_is_not_replaced():
+    """A reader that does not close in time, in a generator that is closed early."""
+    fake = Fake("close")
+
+    def frames():
+        try:
+            with LimitedReader(fake, 0.2) as reader:
+                yield from reader
+        except PassingError:
+            yield None
+
+    running = frames()
+    next(running)
+    running.close()
+    fake.free.set()
 
 
 def test_leaving_early_closes_the_reader():

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -22,8 +23,11 @@ from maskbatch import engine, estimate, sinks
 from maskbatch.cli import main
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
-from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.journal import Journal, left_open
+from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
+from maskbatch.journal import Journal, NotedReader, left_open
+from maskbatch.media import photos, trial
+from maskbatch.media.decode import open_source
+from maskbatch.media.limited import LimitedReader
 from maskbatch.media.segments import Segments
 from maskbatch.media.sources import find_sources
 from maskbatch.media.videos import VideoReader
@@ -31,6 +35,7 @@ from maskbatch.outputs import prepared
 from maskbatch.plan import check_settings, differences, make_plan, note_settings
 from maskbatch.report import write_reports
 from maskbatch.stopping import Stop, stop_on_signals
+from maskbatch.timings import Timings
 
 # kills a process that decodes a file with this text in it
 CRASHING = """
@@ -315,6 +320,36 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
     assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
     assert (summary.files, summary.failed) == (3, 1) and left_open(tmp_path / "out") == []
+
+
+def test_a_long_video_does_not_clear_the_others(tmp_path, monkeypatch):
+    """When the trial of all takes too long, each is tried alone: the video may go on, the file that kills is found."""
+    makers.write_photo(tmp_path / "b.png")
+    with (tmp_path / "b.png").open("ab") as file:
+        file.write(b"CRASH")
+    makers.write_video(tmp_path / "a.mp4", makers.numbered(5))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
+    monkeypatch.setattr(trial, "_VIDEO_S", 0.01)
+    suspects = [(source, Segments()) for source in find_sources([tmp_path / "a.mp4", tmp_path / "b.png"], None)]
+    assert trial.crash_reasons(suspects, SamplingSettings()) == {"b.png": "crashed the decoder (signal 11)"}
+    assert trial.crash_reasons(suspects[:1], SamplingSettings()) == {}
+
+
+def test_a_decoder_left_behind_stays_in_the_journal(tmp_path, monkeypatch):
+    """It may still take the process with it."""
+    never = threading.Event()
+    monkeypatch.setattr(photos, "decode_photo", lambda data: never.wait(60))
+    makers.write_photo(tmp_path / "a.png")
+    (tmp_path / ".state").mkdir()
+    [source] = find_sources([tmp_path / "a.png"], None)
+    with Journal(tmp_path) as journal:
+        noted = NotedReader(open_source(source, SamplingSettings()), journal, source.name, Timings())
+        with pytest.raises(PassingError), LimitedReader(noted, 0.2) as reader:
+            list(reader)
+        assert left_open(tmp_path) == ["a.png"]
+    never.set()
 
 
 def test_the_journal_is_empty_after_an_error(tmp_path):

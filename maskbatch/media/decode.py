@@ -16,10 +16,12 @@ from maskbatch.media.videos import VideoReader
 class Reader(Protocol):
     """An open source. Iterates `(index, timestamp_s, image)` once: image (H, W, 3) uint8 RGB, upright.
 
-    Entering and iterating raise DecodeError with a reason; what was yielded before stays valid.
+    Entering and iterating raise DecodeError with a reason; what was yielded before stays valid. `progress` rises while it is
+    at work, also between two frames that are far apart.
     """
 
     frames_decoded: int
+    progress: int
 
     def __enter__(self) -> "Reader": ...
 

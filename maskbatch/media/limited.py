@@ -12,12 +12,13 @@ from maskbatch.errors import PassingError
 from maskbatch.media.decode import Reader
 
 _END = object()
+_LOOK_S = 1.0
 
 
 class LimitedReader:
     """The frames of another reader, which does its work in a thread of its own, when it is asked to.
 
-    When it has nothing to show for `limit_s` seconds the thread is left behind, and PassingError raised; a call that never
+    When it makes no progress for `limit_s` seconds the thread is left behind, and PassingError raised; a call that never
     returns cannot be ended by other means without ending the process. Nothing is read ahead.
     """
 
@@ -28,6 +29,10 @@ class LimitedReader:
     @property
     def frames_decoded(self) -> int:
         return self._reader.frames_decoded
+
+    @property
+    def progress(self) -> int:
+        return self._reader.progress
 
     def __enter__(self) -> "LimitedReader":
         self._worker = _Worker.get()
@@ -44,6 +49,9 @@ class LimitedReader:
         if self._worker is not None:
             try:
                 self._ask(lambda: self._reader.__exit__(kind, error, trace))
+            except PassingError:
+                if kind is not GeneratorExit:  # which must not be replaced
+                    raise
             finally:
                 self._release()
 
@@ -55,17 +63,23 @@ class LimitedReader:
     def _ask(self, call: Callable) -> object:
         """What `call` returns or raises in the thread. Raises PassingError when that takes too long."""
         self._worker.calls.put(call)
-        try:
-            answer, error = self._worker.answers.get(timeout=self._limit_s)
-        except queue.Empty:
-            # for the case that it comes back after all
-            self._worker.calls.put(lambda: self._reader.__exit__(None, None, None))
-            self._worker.calls.put(None)
-            self._worker = None
-            raise PassingError(f"given up: its decoder has not returned for {self._limit_s:g} s") from None
-        if error is not None:
-            raise error
-        return answer
+        # counted in short waits, so that time for which the whole process was stopped does not count
+        wait_s, waited_s, progress = min(_LOOK_S, self._limit_s), 0.0, self._reader.progress
+        while waited_s < self._limit_s:
+            try:
+                answer, error = self._worker.answers.get(timeout=wait_s)
+            except queue.Empty:
+                before, progress = progress, self._reader.progress
+                waited_s = waited_s + wait_s if progress == before else 0.0
+                continue
+            if error is not None:
+                raise error
+            return answer
+        # for the case that it comes back after all
+        self._worker.calls.put(lambda: self._reader.__exit__(None, None, None))
+        self._worker.calls.put(None)
+        self._worker = None
+        raise PassingError(f"given up: its decoder has not returned for {self._limit_s:g} s")
 
     def _release(self) -> None:
         if self._worker is not None:

@@ -30,7 +30,7 @@ class PhotoReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.frames_decoded = 0
+        self.frames_decoded = self.progress = 0
 
     def __enter__(self) -> "PhotoReader":
         return self

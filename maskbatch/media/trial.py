@@ -18,6 +18,7 @@ from maskbatch.media.segments import ReaderState, Segments
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
+_TOO_LONG = "takes long"
 _LEAST_MEMORY = 4 << 30
 # exit codes of Windows from here on are what signals are elsewhere
 _WINDOWS_CRASH = 0xC0000000
@@ -31,14 +32,16 @@ def crash_reasons(suspects: Sequence[Suspect], sampling: SamplingSettings) -> di
     All are tried in one process; only when that dies, each in one of its own. A video is decoded from the start of its
     segments over two of their cuts, further than any reading ahead.
     """
-    if not suspects or _verdict(suspects, sampling) is None:
+    together = _verdict(suspects, sampling) if suspects else None
+    if together is None:
         return {}
-    reasons = {source.name: _verdict([(source, segments)], sampling) for source, segments in suspects}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+    alone = len(suspects) == 1
+    reasons = {one[0].name: together if alone else _verdict([one], sampling) for one in suspects}
+    return {name: reason for name, reason in reasons.items() if reason not in (None, _TOO_LONG)}
 
 
 def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | None:
-    """How a process that decodes the suspects died. Photos must not take too long either; a video may."""
+    """How a process that decodes the suspects died. Photos must not take too long either; a video may (_TOO_LONG)."""
     request = {"sampling": asdict(sampling), "suspects": [_plain(*suspect) for suspect in suspects]}
     is_photos = all(source.kind == "image" for source, _ in suspects)
     limit_s = _PHOTO_S if is_photos else _VIDEO_S
@@ -48,7 +51,7 @@ def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | N
             command, input=json.dumps(request).encode(), capture_output=True, timeout=limit_s, check=False
         ).returncode  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"crashed the decoder (no end after {limit_s} s)" if is_photos else None
+        return f"crashed the decoder (no end after {limit_s} s)" if is_photos else _TOO_LONG
     if code == _EXIT_MEMORY:
         return "crashed the decoder (out of memory)"
     if code < 0:

@@ -54,7 +54,7 @@ class VideoReader:
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
         self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
-        self.frames_decoded = 0
+        self.frames_decoded = self.progress = 0
 
     def __enter__(self) -> "VideoReader":
         hwaccel = open_hwaccel(self._sampling.hwaccel)
@@ -188,6 +188,7 @@ class VideoReader:
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
                 packet = None
+            self.progress += 1
             if packet is not None:
                 self._note_end(packet)
             if packet is None or packet.stream.index == self._stream.index:
