@@ -92,8 +92,12 @@ def _keep(model, folder: Path) -> None:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    openvino.save_model(model, partial / "model.xml", compress_to_fp16=False)
-    (partial / "whole").write_text(sha256(partial / "model.bin"))
+    try:
+        openvino.save_model(model, partial / "model.xml", compress_to_fp16=False)
+        (partial / "whole").write_text(sha256(partial / "model.bin"))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     try:
         partial.rename(folder)

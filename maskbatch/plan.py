@@ -83,12 +83,22 @@ def begin(plan: Plan) -> None:
                 (plan.out / "annotated" / copy).unlink(missing_ok=True)
             _remove_crops(plan.out, own)
         forget(plan.out / ROWS, changed)  # last: when a kill comes before, all this is done again
+    _forget_names_taken_over(plan)
     _remove_segments(plan)
     if plan.vanished:
         _log.warning(
             "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
         )
     write_order(plan.out, [source.name for source in plan.sources])
+
+
+def _forget_names_taken_over(plan: Plan) -> None:
+    """What vanished, and had names for its media that a pending source has now, is to be scanned when it is back."""
+    here = {source.name for source in plan.sources}
+    taken = {name for source in plan.pending for name in written_names(source)}
+    gone = {name: rows.written for name, rows in read_marks(plan.out / ROWS).items() if name not in here}
+    if lost := {name for name, written in gone.items() if not taken.isdisjoint(written)}:
+        forget(plan.out / ROWS, lost)
 
 
 def remove_leftovers(out: Path) -> None:

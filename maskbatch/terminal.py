@@ -32,7 +32,10 @@ class Terminal:
             self._print(json_line("message", text=message) if self._mode == "json" else printable(message))
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stderr, flush=True)
+        try:
+            print(line, file=self._stderr, flush=True)
+        except OSError:  # whoever read it has gone; the run goes on
+            self._mode = "none"
 
     def warn(self, message: str) -> None:
         """A warning, which the log has, too."""

@@ -322,6 +322,19 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     assert (summary.files, summary.failed) == (3, 1) and left_open(tmp_path / "out") == []
 
 
+def test_a_trial_that_others_end_says_nothing(monkeypatch):
+    """SIGTERM to a service reaches its children: no file is a killer for that; nor for Ctrl-C, which they do not get."""
+    suspects = [(Source(0, Path(name), name, "image"), Segments()) for name in ("a.png", "b.png")]
+    for number, reasons in [
+        (15, {}),
+        (2, {}),
+        (6, {name: "crashed the decoder (signal 6)" for name in ("a.png", "b.png")}),
+    ]:
+        ended = subprocess.CompletedProcess([], -number)
+        monkeypatch.setattr(trial.subprocess, "run", lambda *_, ended=ended, **__: ended)
+        assert trial.crash_reasons(suspects, SamplingSettings()) == reasons
+
+
 def test_a_long_video_does_not_clear_the_others(tmp_path, monkeypatch):
     """When the trial of all takes too long, each is tried alone: the video may go on, the file that kills is found."""
     makers.write_photo(tmp_path / "b.png")
@@ -350,6 +363,19 @@ def test_a_decoder_left_behind_stays_in_the_journal(tmp_path, monkeypatch):
             list(reader)
         assert left_open(tmp_path) == ["a.png"]
     never.set()
+
+
+def test_who_goes_and_comes_back_has_its_own_copy(tmp_path, fakes):
+    """While clip.avi.mp4 is away, clip.avi's copy takes its name; both are as in a whole run when it is back."""
+    makers.write_video(tmp_path / "in/clip.avi", makers.numbered(8), makers.Clip(codec="mpeg4"))
+    makers.write_video(tmp_path / "in/clip.avi.mp4", makers.moving(8))
+    scan(tmp_path / "in", tmp_path / "whole")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in/clip.avi.mp4").rename(tmp_path / "away.mp4")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "away.mp4").rename(tmp_path / "in/clip.avi.mp4")
+    scan(tmp_path / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_the_journal_is_empty_after_an_error(tmp_path):

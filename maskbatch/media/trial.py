@@ -5,6 +5,7 @@ A program, too: python -m maskbatch.media.trial, with a request in JSON on stand
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from maskbatch.media.segments import ReaderState, Segments
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
-_TOO_LONG = "takes long"
+# signals that a decoder brings upon its process; the last is what it gets for taking all memory
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, getattr(signal, "SIGBUS", 7), 9)
+_UNKNOWN = "unknown"
 _LEAST_MEMORY = 4 << 30
 # exit codes of Windows from here on are what signals are elsewhere
 _WINDOWS_CRASH = 0xC0000000
@@ -37,23 +40,27 @@ def crash_reasons(suspects: Sequence[Suspect], sampling: SamplingSettings) -> di
         return {}
     alone = len(suspects) == 1
     reasons = {one[0].name: together if alone else _verdict([one], sampling) for one in suspects}
-    return {name: reason for name, reason in reasons.items() if reason not in (None, _TOO_LONG)}
+    return {name: reason for name, reason in reasons.items() if reason not in (None, _UNKNOWN)}
 
 
 def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | None:
-    """How a process that decodes the suspects died. Photos must not take too long either; a video may (_TOO_LONG)."""
+    """How a process that decodes the suspects died. Photos must not take too long either; a video may (_UNKNOWN),
+    and a process that others ended says nothing."""
     request = {"sampling": asdict(sampling), "suspects": [_plain(*suspect) for suspect in suspects]}
     is_photos = all(source.kind == "image" for source, _ in suspects)
     limit_s = _PHOTO_S if is_photos else _VIDEO_S
     command = [sys.executable, "-m", "maskbatch.media.trial"]
     try:
         code = subprocess.run(
-            command, input=json.dumps(request).encode(), capture_output=True, timeout=limit_s, check=False
+            command, input=json.dumps(request).encode(), capture_output=True, timeout=limit_s, check=False,
+            start_new_session=True,  # the user's Ctrl-C is not for it
         ).returncode  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"crashed the decoder (no end after {limit_s} s)" if is_photos else _TOO_LONG
+        return f"crashed the decoder (no end after {limit_s} s)" if is_photos else _UNKNOWN
     if code == _EXIT_MEMORY:
         return "crashed the decoder (out of memory)"
+    if code < 0 and -code not in _CRASHES:
+        return _UNKNOWN
     if code < 0:
         return f"crashed the decoder (signal {-code})"
     return f"crashed the decoder (exit code {code:#x})" if code >= _WINDOWS_CRASH else None
