@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maskbatch.loglines import log, log_handlers
@@ -222,7 +222,8 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
         os.close(away)
         if attached:
             faulthandler.disable()
-            sys.stderr.close()
+            with suppress(OSError):  # nobody reads it any more
+                sys.stderr.close()
             sys.stderr = stderr
 
 
