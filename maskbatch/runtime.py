@@ -6,12 +6,13 @@ numbers do not depend on what shares its batch.
 """
 
 import functools
-import itertools
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 # images that TensorFlow takes at once on a CPU, where each operation is spread over the cores anyway: with more, what is
 # between two operations passes by the caches, and takes gigabytes
 _CPU_IMAGES = 2
+# before an image that does not fit into a GPU's memory is tried again
+_MEMORY_WAITS_S = (0.1, 0.5, 2.0)
 
 # our names of what a network computes in, and OpenVINO's and Keras's
 _OPENVINO = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
@@ -120,16 +123,18 @@ def _tensorflow_gpus() -> list[str]:
 class _TensorFlow:
     """A concrete `tf.function` per batch shape and device; batches are padded to a power of two so that few are ever traced.
 
-    Threads may call it at the same time; they take turns to get a GPU of their own. A batch that does not fit into a
-    GPU's memory is halved, and so are all later ones.
+    Threads may call it at the same time; each gets the GPU on which the fewest are. A batch that does not fit into a GPU's
+    memory is halved, and so are all later ones.
     """
 
     def __init__(self, network: Network, device: Device, precision: str) -> None:
         import tensorflow as tf
 
-        self._tf = tf
+        self._tf, self._role = tf, network.role
+        if precision == "fp32" and device.is_gpu:  # else it is TF32, with 10 bits of 23, from Ampere on
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         self._replicas = [(name, self._function(network, name, precision)) for name in device.names]
-        self._turns, self._of_thread = itertools.count(), threading.local()
+        self._num_on, self._lock = [0] * len(self._replicas), threading.Lock()
         self._most_images = 1 << 20 if device.is_gpu else _CPU_IMAGES
 
     def _function(self, network: Network, name: str, precision: str) -> Callable:
@@ -140,31 +145,51 @@ class _TensorFlow:
         return functools.cache(lambda shape: function.get_concrete_function(self._tf.TensorSpec(shape, self._tf.uint8)))
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        parts, start = [], 0
+        parts, start, waits_s = [], 0, list(_MEMORY_WAITS_S)
         while start < len(images):
             chosen = images[start : start + self._most_images]
             try:
                 parts.append(self._run(chosen))
                 start += len(chosen)
             except self._tf.errors.ResourceExhaustedError as error:
-                if len(chosen) == 1:
+                if len(chosen) > 1:
+                    self._take_fewer(len(chosen))
+                elif waits_s:  # another thread, or program, may have the memory for the moment
+                    time.sleep(waits_s.pop(0))
+                else:
+                    height, width = chosen.shape[1:3]
                     raise DeviceError(
-                        "the GPU's memory is too small for one image: try a smaller --det-size"
+                        f"the GPU's memory is too small for one image of {width} x {height} ({self._role}): end other "
+                        "programs that use the GPU, try a smaller --det-size, or --device cpu"
                     ) from error
-                self._most_images = (len(chosen) + 1) // 2
-                log.warning("%d images at once are too many for the GPU's memory: going on with %d", len(chosen),
-                            self._most_images)  # fmt: skip
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
+    def _take_fewer(self, num_images: int) -> None:
+        """So many at once were too many; another thread may have found that already."""
+        with self._lock:
+            if self._most_images >= num_images:
+                self._most_images = (num_images + 1) // 2
+                log.warning("%d images at once are too many for the GPU's memory: going on with %d", num_images,
+                            self._most_images)  # fmt: skip
+
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
-        if not hasattr(self._of_thread, "replica"):
-            self._of_thread.replica = self._replicas[next(self._turns) % len(self._replicas)]
-        name, function = self._of_thread.replica
         num_images = len(images)
         padding = (1 << (num_images - 1).bit_length()) - num_images
         padded = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.uint8)]) if padding else images
-        with self._tf.device(name):
+        with self._replica() as (name, function), self._tf.device(name):
             return [output.numpy()[:num_images] for output in function(padded.shape)(self._tf.constant(padded))]
+
+    @contextmanager
+    def _replica(self) -> Iterator[tuple[str, Callable]]:
+        """The network on the device that has the least to do."""
+        with self._lock:
+            number = min(range(len(self._replicas)), key=self._num_on.__getitem__)
+            self._num_on[number] += 1
+        try:
+            yield self._replicas[number]
+        finally:
+            with self._lock:
+                self._num_on[number] -= 1
 
 
 class _OpenVino:

@@ -111,35 +111,34 @@ def test_tensorflow_on_a_cpu_takes_few_images_at_once():
 
 
 def test_threads_share_the_devices():
-    """With two devices, two threads at the same time each run on one of their own, the network loaded on both."""
+    """Two calls at the same time run on a device each, whichever threads make them; the network is loaded on both."""
     loaded, used, together = [], [], threading.Barrier(2)
 
     def load():
         number = len(loaded)
         loaded.append(number)
 
+        def note():
+            used.append(number)
+            together.wait(10)
+
         def model(images, training):
-            tf.py_function(lambda: used.append(number), [], [])
-            return images[:, :1, :1, 0]
+            with tf.control_dependencies([tf.py_function(note, [], [])]):
+                return tf.identity(images[:, :1, :1, 0])
 
         return model
 
     run = runtime.open_network(network(load), runtime.Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
-
-    def work():
-        together.wait(10)
-        for _ in range(3):
-            run(np.zeros((2, 8, 8, 3), np.uint8))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert loaded == [0, 1] and sorted(used) == [0, 0, 0, 1, 1, 1]
+    for _ in range(3):  # new threads each time, as for each shard
+        threads = [threading.Thread(target=run, args=[np.zeros((2, 8, 8, 3), np.uint8)]) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert loaded == [0, 1] and [sorted(used[pair : pair + 2]) for pair in (0, 2, 4)] == 3 * [[0, 1]]
 
 
-def test_a_batch_too_large_for_the_gpu_is_halved(caplog):
+def test_a_batch_too_large_for_the_gpu_is_halved(caplog, monkeypatch):
     """Until it fits, now and from then on, with a warning; when one image is too much, that is the error."""
     sizes, room = [], 5
 
@@ -162,9 +161,38 @@ def test_a_batch_too_large_for_the_gpu_is_halved(caplog):
         assert found.ravel().tolist() == list(range(13))
     assert sizes == [16, 8] + 2 * [4, 4, 4, 1]
     assert "13 images at once are too many for the GPU's memory: going on with 7" in caplog.text
+    monkeypatch.setattr(runtime, "_MEMORY_WAITS_S", (0, 0))
     room = 0
-    with pytest.raises(DeviceError, match="too small for one image"):
+    with pytest.raises(DeviceError, match=r"too small for one image of 8 x 8 \(test\)"):
         run(images)
+
+
+def test_an_image_that_finds_no_memory_is_tried_again(monkeypatch):
+    """Another thread, or program, may have had it for a moment."""
+    refusals = [True, True, False]
+
+    def load():
+        def check():
+            if refusals.pop(0):
+                raise MemoryError  # ResourceExhaustedError, to who called
+
+        def model(images, training):
+            with tf.control_dependencies([tf.py_function(check, [], [])]):
+                return tf.identity(images[:, :1, :1, 0])
+
+        return model
+
+    monkeypatch.setattr(runtime, "_MEMORY_WAITS_S", (0, 0))
+    run = runtime.open_network(network(load), GPU, "fp32")
+    (found,) = run(np.full((1, 8, 8, 3), 7, np.uint8))
+    assert found.ravel().tolist() == [7] and refusals == []
+
+
+def test_fp32_on_a_gpu_is_no_tf32():
+    """TensorFlow would multiply with 10 bits of 23 on GPUs that can."""
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    runtime.open_network(network(lambda: None), GPU, "fp32")
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_an_unreadable_int8_file_is_a_weights_error(tmp_path):
