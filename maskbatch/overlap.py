@@ -1,5 +1,6 @@
 """Lets steps of a chain of iterators run at the same time."""
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -9,9 +10,12 @@ from itertools import islice
 from types import TracebackType
 from typing import TypeVar
 
+from maskbatch.errors import Interrupted
+
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _END = object()
 _LOOK_S = 0.2
+_log = logging.getLogger(__name__)
 
 
 class Ahead:
@@ -90,18 +94,24 @@ def for_each(
     """Calls `function` with each item, up to `num_at_once` at the same time, begun in the order of the items.
 
     After an exception no item is begun any more; `halt` is called, so that those at work can end early, and when they
-    have, the exception is raised.
+    have, whatever comes meanwhile, one is raised: Ctrl-C before what went wrong, and that before `Interrupted`.
     """
-    items, running = iter(items), set()
+    items, running, errors = iter(items), set(), []
     with ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-worker") as pool:
-        try:
-            while running := running | {
-                pool.submit(function, item) for item in islice(items, num_at_once - len(running))
-            }:
+        while running or not errors:
+            try:
+                if not errors:
+                    running |= {pool.submit(function, item) for item in islice(items, num_at_once - len(running))}
+                    if not running:
+                        return
                 # not for ever: on Windows, a thread that waits learns of Ctrl-C only afterwards
                 done, running = wait(running, _LOOK_S, FIRST_COMPLETED)
-                for each in done:
-                    each.result()
-        except BaseException:  # also Ctrl-C, which comes to the thread that waits here
-            halt()
-            raise
+                found = [error for each in done if (error := each.exception()) is not None]
+            except BaseException as error:  # also Ctrl-C, which comes to the thread that waits here
+                found = [error]
+            if found and not errors:
+                halt()
+            errors += found
+            if running and any(not isinstance(error, (Interrupted, KeyboardInterrupt)) for error in found):
+                _log.warning("stopping, when what is at work has ended: %s", found[0])
+    raise min(errors, key=lambda error: (not isinstance(error, KeyboardInterrupt), isinstance(error, Interrupted)))

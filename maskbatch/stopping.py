@@ -27,18 +27,19 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """A `Stop` that the signals set, with a word to the user; the second one raises KeyboardInterrupt as well, and when the
-    block is not left some seconds later (a decoder may hang) the process ends, with exit code 130: as after a kill, what
-    is finished is whole. Outside of the main thread, which alone gets signals, it is never set."""
+    """A `Stop` that the signals set, with a word to the user; the second one raises KeyboardInterrupt as well. When the
+    block is not left some seconds later (a decoder may hang), or at a third signal, the process ends, with exit code 130:
+    as after a kill, what is finished is whole. Outside of the main thread, which alone gets signals, it is never set."""
     stop = Stop()
     last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
     last_resort.daemon = True
 
     def ask(*_: object) -> None:
         stop.num_asked += 1
-        if stop.num_asked == 2:
-            last_resort.start()
+        if stop.num_asked > 2:  # a second exception would get past those that wait for work to end
+            os._exit(_EXIT_INTERRUPTED)
         if stop.now:
+            last_resort.start()
             raise KeyboardInterrupt
         say("stopping after this batch; once more to stop at once")
 

@@ -1,9 +1,12 @@
 """Steps that run at the same time."""
 
+import logging
 import threading
+import time
 
 import pytest
 
+from maskbatch.errors import Interrupted
 from maskbatch.overlap import Ahead, for_each, in_order
 
 
@@ -141,3 +144,30 @@ def test_the_first_error_halts_the_others():
     with pytest.raises(OSError, match="disk"):
         for_each(work, range(50), 2, halt=halted.set)
     assert ended and sorted(begun) == sorted([*ended, 1]) and len(begun) < 5
+
+
+def test_an_error_is_not_lost_behind_interrupted(caplog):
+    """Asked to end, one worker says so, and another finds the disk full: that is what the caller must know. It is logged
+    while others are still at work."""
+    logged = threading.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            logged.set()
+
+    def work(item):
+        if item == 0:
+            raise Interrupted("stopped")
+        if item == 1:
+            time.sleep(0.3)
+            raise OSError("disk")
+        assert logged.wait(10)
+
+    handler = Handler()
+    logging.getLogger("maskbatch.overlap").addHandler(handler)
+    try:
+        with pytest.raises(OSError, match="disk"):
+            for_each(work, range(3), 3, halt=lambda: None)
+    finally:
+        logging.getLogger("maskbatch.overlap").removeHandler(handler)
+    assert "disk" in caplog.text
