@@ -10,18 +10,20 @@ from maskbatch.media.segments import Segments
 from maskbatch.media.trial import crash_reasons
 from maskbatch.plan import Plan
 from maskbatch.shard_sink import open_shard
+from maskbatch.stopping import Stop
 
 _log = logging.getLogger(__name__)
 
 
-def set_aside(plan: Plan, settings: ScanSettings, unit: int) -> list[Source]:
+def set_aside(plan: Plan, settings: ScanSettings, unit: int, stop: Stop) -> list[Source]:
     """What is pending, without the sources that were open when the last run died and that kill a process of their own,
-    too. Those get their row, in units from `unit` on. A run that was killed from outside sets nothing aside."""
+    too. Those get their row, in units from `unit` on. A run that was killed from outside sets nothing aside. Raises
+    Interrupted when `stop` is asked for; the next run then tries them again."""
     names = set(left_open(plan.out))
     suspects = [(source, _segments(plan, source, settings)) for source in plan.pending if source.name in names]
     if suspects:
         _log.warning("%d files were open when the last run died; trying them in a process of their own", len(suspects))
-    reasons = crash_reasons(suspects, settings.sampling)
+    reasons = crash_reasons(suspects, settings.sampling, lambda: stop.is_asked)
     for source in plan.pending:
         if source.name in reasons:
             _log.warning("%s: %s; set aside", source.name, reasons[source.name])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import av
 
-from maskbatch.data import FACE_COLUMNS
+from maskbatch.data import FACE_COLUMNS, Source
 from maskbatch.marks import Stored, read_marks, write_lines
-from maskbatch.media.fingerprint import Fingerprint
+from maskbatch.media.fingerprint import Fingerprint, fingerprint
 from maskbatch.media.segments import ReaderState
 from maskbatch.media.video_writer import WrittenSoFar
 
@@ -57,6 +57,15 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         return Checkpoint(**value | {"fingerprint": known, "reader": reader, "written": written, "parts": parts})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def usable_checkpoint(out: Path, source: Source) -> tuple[Checkpoint, bool]:
+    """Where the scan of a video goes on, and whether that is inside it: its checkpoint when the file and the libraries
+    that encode are still the same, else a new one."""
+    found = read_checkpoint(folder_of(out, source.name))
+    new = Checkpoint(fingerprint(source.path), made_with())
+    is_usable = found is not None and (found.fingerprint, found.made_with) == (new.fingerprint, new.made_with)
+    return (found, True) if is_usable else (new, False)
 
 
 def made_with() -> str:

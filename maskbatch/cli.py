@@ -180,11 +180,11 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
         sources = find_sources(paths, exclude=out, limit=limit)
         if not sources:
             raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
+        check_inputs(out, (source.path for source in sources))
         if options["dry_run"]:
             plan = dry_plan(settings, sources, paths, out, options["if_exists"])
             terminal.dry_run([source.path for source in plan.pending], forecast(plan, settings))
             return
-        check_inputs(out, (source.path for source in sources))
         summary = _run(settings, _Inputs(sources, paths, out, options["if_exists"], warnings), terminal)
         terminal.table(summary, out)
     if summary.failed or summary.partial:

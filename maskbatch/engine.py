@@ -89,21 +89,23 @@ class Engine:
         self._classify = Classifier(self._open(masks))
         self._loader = _share(settings, self.device)
         # batches with the networks: one for each GPU; of a shard that is alone, one while another is between two networks
-        self._num_at_once = max(1, max(2, len(self.device.names)) // settings.workers)
+        self._num_at_once = -(-max(2, len(self.device.names)) // settings.workers)
         self._timings = Timings()
         self._read_ahead = by_tf_data if self.device.runtime == "tensorflow" else by_threads
 
     def plan(self, sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
         """What is to be done in the prepared folder `out`; `inputs` are the paths the user gave. Raises UsageError when an
         earlier run there had other settings."""
-        identity = deciding(self.settings, inputs) | {
+        check_settings(out, self._identity(inputs))
+        return make_plan(sources, out, inputs)
+
+    def _identity(self, inputs: Sequence[Path]) -> dict:
+        """All that decides the rows and media of a run."""
+        return deciding(self.settings, inputs) | {
             "runtime": self.device.runtime,
             "precision": self._precision,
             "weights": {name: used["sha256"] for name, used in self._weights.items()},
         }
-        check_settings(out, identity)
-        note_settings(out, identity)
-        return make_plan(sources, out, inputs)
 
     def scan(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch = lambda _: None) -> Summary:
         """Scans what is pending and writes the reports of all that is done.
@@ -118,6 +120,7 @@ class Engine:
                  len(plan.sources), plan.out, plan.num_done)  # fmt: skip
         try:
             begin(plan)
+            note_settings(plan.out, self._identity(plan.inputs))
             record.write()
             self._scan_pending(plan, lock, stop, record.counting(on_batch))
         except (Exception, KeyboardInterrupt) as error:
@@ -141,7 +144,7 @@ class Engine:
 
     def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
         unit = next_unit(plan.out / ROWS)
-        pending = set_aside(plan, self.settings, unit)
+        pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
         with Journal(plan.out) as journal:
             run = Run(plan.out, journal, lock, stop, on_batch, self._timings)

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from maskbatch.media.decode import Reader
 from maskbatch.timings import Timings
 
 _JOURNAL = Path(".state", "journal")
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -25,6 +27,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self._path = out / _JOURNAL
         self._descriptor: int | None = None
+        self._has_failed = False
         # a descriptor that is closed between being read and being written to may by then be another file's
         self._lock = threading.Lock()
 
@@ -42,10 +45,18 @@ class Journal:
             os.close(descriptor)
 
     def note(self, sign: str, name: str) -> None:
-        """Append that the source `name` was opened ("+") or closed ("-"). Raises OSError."""
+        """Append that the source `name` was opened ("+") or closed ("-"). Where that cannot be written the run goes on,
+        with a warning: the file is not to blame."""
         with self._lock:
-            if self._descriptor is not None:
+            if self._descriptor is None:
+                return
+            try:
                 os.write(self._descriptor, f"{sign}{json.dumps(name)}\n".encode("ascii"))
+            except OSError as error:
+                if not self._has_failed:
+                    _log.warning("%s cannot be written (%s): should a file end this program, the next run will not know "
+                                 "which", self._path, error.strerror or error)  # fmt: skip
+                self._has_failed = True
 
 
 class NotedReader:

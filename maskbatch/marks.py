@@ -6,7 +6,7 @@ of the run, and with it that of the reports.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,6 +76,8 @@ def next_unit(rows_dir: Path) -> int:
 
 def forget(rows_dir: Path, names: set[str]) -> None:
     """Takes the marks of these sources away, so that they are scanned again. Raises OSError."""
+    if not names:
+        return
     for path in _units(rows_dir):
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()
         kept = [line for line in map(_parsed, lines) if line is not None and line["name"] not in names]
@@ -83,17 +85,18 @@ def forget(rows_dir: Path, names: set[str]) -> None:
             write_lines(path, kept)
 
 
-def write_order(out: Path, names: Sequence[str]) -> None:
-    """Notes the names of the run's sources, in order. Raises OSError."""
-    write_lines(out / ORDER, names)
+def write_order(out: Path, written: Mapping[str, tuple[str, str]]) -> None:
+    """Notes the names of the run's sources, in order, each with its `written_names`. Raises OSError."""
+    write_lines(out / ORDER, ({"name": name, "written": names} for name, names in written.items()))
 
 
-def read_order(out: Path) -> list[str]:
-    """The names of the run's sources, in order; none when no run has begun."""
+def read_order(out: Path) -> dict[str, tuple[str, str]]:
+    """The names of the run's sources, in order, and their `written_names`; none when no run has begun."""
     try:
-        return [json.loads(line) for line in (out / ORDER).read_text(encoding="ascii").splitlines()]
+        lines = (out / ORDER).read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
-        return []
+        return {}
+    return {line["name"]: tuple(line["written"]) for line in map(json.loads, lines)}
 
 
 def _stored(line: dict, path: Path) -> Stored:

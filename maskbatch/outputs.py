@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.leftovers import remove_temporary
 from maskbatch.lock import LOCK, Lock, locked
 from maskbatch.marks import ORDER, ROWS
 from maskbatch.media.writers import partial_file
-from maskbatch.plan import remove_leftovers
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def prepared(out: Path, if_exists: str) -> Iterator[Lock]:
                 _clear(out)
             elif lock.died:
                 _log.warning("an earlier run (%s) died; going on after it", lock.died)
-                remove_leftovers(out)
+                remove_temporary(out)
             locking = stack.pop_all()
     except OSError as error:
         reason = error.strerror or error

@@ -2,19 +2,19 @@
 
 import json
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbatch import __version__
-from maskbatch.checkpoint import folder_of
+from maskbatch.checkpoint import folder_of, usable_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import Source
 from maskbatch.errors import UsageError
+from maskbatch.leftovers import remove_media, remove_segments
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import crops_of, written_names
+from maskbatch.media.names import written_names
 from maskbatch.media.sources import common_folder
 from maskbatch.spans import are_there
 
@@ -55,7 +55,7 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
     none of them: they would push its files out of the reports."""
     stored, names, before = read_marks(out / ROWS), {source.name for source in sources}, read_order(out)
     if before and names.isdisjoint(before):
-        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_WHAT_TO_DO}")
+        raise UsageError(f"{out} holds a scan of other files ({named(list(before))}): {_WHAT_TO_DO}")
     known = [source for source in sources if source.name in stored]
     changed = set()
     for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
@@ -69,45 +69,52 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
 
 
 def begin(plan: Plan) -> None:
-    """Makes the output folder fit the plan: rows and media of changed sources go, the order of the run is noted.
+    """Makes the output folder fit the plan: rows and media of changed sources go, media of those whose scan did not end
+    as well; the order of the run is noted.
 
-    What vanished keeps its rows and its annotated copy, but is in no report until it is back. Raises OSError.
+    What vanished when it was done keeps its rows and its media, but is in no report until it is back. Raises OSError.
     """
-    changed = set(plan.changed)
-    if changed:
+    if plan.changed:
         _log.warning("%s changed since the last run, or could not be read then; scanning again", named(plan.changed))
-        stored = read_marks(plan.out / ROWS)
-        kept = {rows.written[0] for name, rows in stored.items() if name not in changed}
-        for copy, own in (stored[name].written for name in plan.changed):
-            if copy not in kept:  # by its old name; another source may have taken that over
-                (plan.out / "annotated" / copy).unlink(missing_ok=True)
-            _remove_crops(plan.out, own)
-        forget(plan.out / ROWS, changed)  # last: when a kill comes before, all this is done again
-    _forget_names_taken_over(plan)
-    _remove_segments(plan)
     if plan.vanished:
         _log.warning(
             "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
         )
-    write_order(plan.out, [source.name for source in plan.sources])
+    stored, changed = read_marks(plan.out / ROWS), set(plan.changed)
+    done = {name: rows.written for name, rows in stored.items() if name not in changed}
+    remove_media(plan.out, [*(stored[name].written for name in changed), *_left(plan, stored)], done.values())
+    # after the media: when a kill comes before, all this is done again
+    forget(plan.out / ROWS, changed | _taken_over(plan, done))
+    pending = {source.name for source in plan.pending}
+    remove_segments(plan.out, (source for source in plan.sources if source.name not in pending))
+    write_order(plan.out, {source.name: written_names(source) for source in plan.sources})
 
 
-def _forget_names_taken_over(plan: Plan) -> None:
-    """What vanished, and had names for its media that a pending source has now, is to be scanned when it is back."""
+def _taken_over(plan: Plan, done: Mapping[str, tuple[str, str]]) -> set[str]:
+    """What vanished, and had names for its media that a pending source has now: it is to be scanned when it is back."""
     here = {source.name for source in plan.sources}
     taken = {name for source in plan.pending for name in written_names(source)}
-    gone = {name: rows.written for name, rows in read_marks(plan.out / ROWS).items() if name not in here}
-    if lost := {name for name, written in gone.items() if not taken.isdisjoint(written)}:
-        forget(plan.out / ROWS, lost)
+    return {name for name, written in done.items() if name not in here and not taken.isdisjoint(written)}
 
 
-def remove_leftovers(out: Path) -> None:
-    """Removes the temporary files of a run that was killed. Raises OSError."""
-    for folder in (out / "annotated", out / "crops", out / ROWS):
-        for path in folder.rglob(".*.part*"):
-            path.unlink(missing_ok=True)
-    for path in out.glob(".*.part*"):
-        path.unlink(missing_ok=True)
+def _left(plan: Plan, stored: Container[str]) -> Iterator[tuple[str, str]]:
+    """The `written_names` of sources that an earlier run may have begun, but did not end. Of a video that will be gone on
+    with, the crops are whole until there; that goes for one that is not here, too, which may be back."""
+    before = read_order(plan.out)
+    for name in plan.vanished:
+        if name not in stored and not folder_of(plan.out, name).exists():
+            yield before[name]
+    for source in plan.pending:
+        if source.name in stored:
+            continue
+        folder = folder_of(plan.out, source.name)
+        has_segments = source.kind == "video" and folder.exists()
+        if has_segments and usable_checkpoint(plan.out, source)[1]:
+            continue
+        if source.name in before:
+            yield before[source.name]
+        if has_segments:  # of a run before the last one
+            yield written_names(source)
 
 
 def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:
@@ -172,20 +179,3 @@ def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
 
 def _shown(value: object) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def _remove_segments(plan: Plan) -> None:
-    """Removes what a run that was killed at the very end of a video left of its work inside it."""
-    pending = {source.name for source in plan.pending}
-    for source in plan.sources:
-        if source.kind == "video" and source.name not in pending:
-            shutil.rmtree(folder_of(plan.out, source.name), ignore_errors=True)
-
-
-def _remove_crops(out: Path, own_name: str) -> None:
-    pattern = crops_of(own_name)
-    for label in ("with_mask", "without_mask"):
-        folder = (out / "crops" / label / own_name).parent
-        for crop in folder.iterdir() if folder.is_dir() else ():
-            if pattern.fullmatch(crop.name):
-                crop.unlink()

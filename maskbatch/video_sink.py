@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from maskbatch.checkpoint import Checkpoint, folder_of, made_with, read_checkpoint, write_checkpoint
+from maskbatch.checkpoint import folder_of, usable_checkpoint, write_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Frames, Shard, Source
 from maskbatch.errors import Interrupted
 from maskbatch.marks import ROWS, Mark, write_marks
-from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name, written_names
 from maskbatch.media.segments import Segments
@@ -35,11 +34,9 @@ class VideoSink(Sink):
         [self._source] = shard.sources
         self._out, self._unit, self._settings = out, shard.index, settings
         self._folder = folder_of(out, self._source.name)
-        found, none = read_checkpoint(self._folder), Checkpoint(fingerprint(self._source.path), made_with())
-        is_usable = found is not None and (found.fingerprint, found.made_with) == (none.fingerprint, none.made_with)
-        if not is_usable and self._folder.exists():
+        self._at, is_inside = usable_checkpoint(out, self._source)
+        if not is_inside and self._folder.exists():
             shutil.rmtree(self._folder)
-        self._at = found if is_usable else none
         self.segments = Segments(settings.output.segment_s, self._at.reader)
         self._tracks_at: dict[int, dict] = {}
         self._segment = ExitStack()

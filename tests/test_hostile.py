@@ -205,7 +205,7 @@ def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, 
     """Scans a folder without networks, a face in every frame; the rows of its files.csv, apostrophes taken away."""
     sources = find_sources([folder], None)
     settings = ScanSettings(output=OutputSettings(save=frozenset(save.split(","))))
-    write_order(out, [source.name for source in sources])
+    write_order(out, {source.name: (source.name, source.name) for source in sources})
     for shard in make_shards(sources):
         with open_shard(shard, out, settings) as sink:
             for frames in load(shard.sources, settings.sampling, settings.loader):

@@ -195,6 +195,40 @@ def test_a_first_signal_asks_and_a_second_one_stops(number):
     assert stop.now and signal.getsignal(number) == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
+def test_a_third_signal_ends_the_process_and_no_exception_gets_past_the_workers():
+    """The second one is waited out, so that the lock is held while somebody works; the third is the end."""
+    program = """
+import os, signal, sys, threading, time
+from maskbatch.overlap import for_each
+from maskbatch.stopping import stop_on_signals
+def work(item):
+    print("at work", flush=True)
+    time.sleep(2)
+    print("done", flush=True)
+def ask():
+    for _ in range(int(sys.argv[1])):
+        time.sleep(0.4)
+        os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.3, ask).start()
+try:
+    with stop_on_signals(print):
+        for_each(work, range(1), 1, halt=lambda: None)
+except KeyboardInterrupt:
+    print("left")
+    sys.exit(5)
+"""
+
+    def ended(num_signals):
+        command = [sys.executable, "-c", program, str(num_signals)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        return result.returncode, result.stdout.split("\n")[-3:-1]
+
+    assert ended(2) == (5, ["done", "left"])
+    code, lines = ended(3)
+    assert code == 130 and "done" not in lines and "left" not in lines
+
+
 def test_photos_that_ended_before_the_stop_are_kept(tmp_path, fakes):
     """A stop in the middle of a shard of photos keeps those that are done: they are not scanned again."""
     for number in range(40):
@@ -267,6 +301,18 @@ def test_other_settings_are_refused_with_their_differences(tmp_path):
         check_settings(tmp_path, now)
 
 
+def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes, monkeypatch):
+    """Stopped between the plan and the scan, it leaves nothing that another run would have to agree with."""
+    makers.write_photo(tmp_path / "in/a.png")
+    one = engine.Engine(SETTINGS)
+    with prepared(tmp_path / "out", "resume"):
+        one.plan(find_sources([tmp_path / "in"], None), tmp_path / "out", [tmp_path / "in"])
+    check_settings(tmp_path / "out", {"sampling": {"every": 7}})
+    scan(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UsageError, match="other settings"):
+        check_settings(tmp_path / "out", {"sampling": {"every": 7}})
+
+
 def test_quite_other_files_are_refused(tmp_path, fakes):
     """A second video into the folder of a first one does not push it out of the reports."""
     for name in ("a", "b"):
@@ -302,6 +348,23 @@ def test_a_second_run_at_the_same_time_stops(tmp_path):
 # decoders that kill
 
 
+def test_a_trial_ends_with_the_run(tmp_path, fakes, monkeypatch):
+    """Who stops while suspects are tried need not wait; they stay suspects."""
+    makers.write_photo(tmp_path / "in/a.png")
+    with prepared(tmp_path / "out", "resume"):
+        pass
+    (tmp_path / "out/.state/journal").write_text('+"a.png"\n')
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("import time\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    stop = Stop()
+    threading.Timer(0.5, setattr, (stop, "num_asked", 1)).start()
+    start = time.monotonic()
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop)
+    assert time.monotonic() - start < 30 and left_open(tmp_path / "out") == ["a.png"]
+
+
 def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatch):
     """Of the files that were open when the process died, the one that kills a process of its own is set aside with its
     reason, the innocent one is scanned."""
@@ -330,8 +393,7 @@ def test_a_trial_that_others_end_says_nothing(monkeypatch):
         (2, {}),
         (6, {name: "crashed the decoder (signal 6)" for name in ("a.png", "b.png")}),
     ]:
-        ended = subprocess.CompletedProcess([], -number)
-        monkeypatch.setattr(trial.subprocess, "run", lambda *_, ended=ended, **__: ended)
+        monkeypatch.setattr(trial, "_exit_code", lambda *_, code=-number: code)
         assert trial.crash_reasons(suspects, SamplingSettings()) == reasons
 
 
@@ -378,6 +440,56 @@ def test_who_goes_and_comes_back_has_its_own_copy(tmp_path, fakes):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes):
+    """Photos of a shard that broke off, and a video left in the middle: what becomes darker, broken, or vanishes before the
+    next run leaves no copy and no crop of what it was."""
+    for number in range(12):
+        makers.write_photo(tmp_path / "in" / f"{number:02}.png", np.full((64, 96, 3), 220, np.uint8))
+    makers.write_video(
+        tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150 + number % 5, np.uint8) for number in range(190)]
+    )
+    seen = []
+
+    def fail(batch):
+        seen.append(batch)
+        if len(seen) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(MaskbatchError, match="Input/output error"):
+        scan(tmp_path / "in", tmp_path / "out", on_batch=fail)
+    assert (tmp_path / "out/annotated/02.png").exists() and list(tmp_path.glob("out/crops/with_mask/02*"))
+    stop, on_batch = stopping_after(4)
+    shutil.move(tmp_path / "in/v.mp4", tmp_path / "in/00 v.mp4")
+    with pytest.raises(Interrupted, match="stopped inside 00 v"):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    assert list(tmp_path.glob("out/crops/with_mask/00 v*"))
+    (tmp_path / "in/00.png").write_bytes(b"broken")
+    makers.write_photo(tmp_path / "in/01.png", np.full((64, 96, 3), 40, np.uint8))
+    (tmp_path / "in/02.png").unlink()
+    makers.write_video(tmp_path / "in/00 v.mp4", [np.full((64, 96, 3), 30, np.uint8) for _ in range(20)])
+    (tmp_path / "out/annotated/mine.txt").write_text("of the user")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out/annotated/mine.txt").unlink()
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path, fakes):
+    """What was done of it stays, crops as well."""
+    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    makers.write_photo(tmp_path / "in/z.png")
+    scan(tmp_path / "in", tmp_path / "whole")
+    stop, on_batch = stopping_after(12)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    (tmp_path / "in/v.mp4").rename(tmp_path / "away.mp4")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "away.mp4").rename(tmp_path / "in/v.mp4")
+    seen = []
+    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
+    assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_the_journal_is_empty_after_an_error(tmp_path):
     """An exception is no death; what decoders note after the end is dropped."""
     (tmp_path / ".state").mkdir()
@@ -390,6 +502,23 @@ def test_the_journal_is_empty_after_an_error(tmp_path):
 
 
 # the disk
+
+
+def test_no_file_is_blamed_for_a_journal_that_cannot_be_written(tmp_path, fakes, monkeypatch, caplog):
+    """The photos are good, and said to be; there is one warning."""
+    make_inputs(tmp_path / "in")
+    write = os.write
+
+    def full(descriptor, data):
+        if data[:1] in (b"+", b"-"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    scan(tmp_path / "in", tmp_path / "whole")
+    monkeypatch.setattr(os, "write", full)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert caplog.text.count("journal cannot be written (No space left on device)") == 1
 
 
 def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
@@ -453,6 +582,10 @@ def test_a_dry_run_touches_nothing(tmp_path, fakes):
     assert result.exit_code == 0 and "0 of them done" in result.output
     result = CliRunner().invoke(main, [*command, "--dry-run", "--every", "2"])
     assert result.exit_code == 2 and "sampling.every: 1 -> 2" in result.output
+    for more in ([], ["--dry-run"]):  # both refuse
+        inside = ["scan", str(out / "annotated/z1.png"), "--out", str(out), "--if-exists", "overwrite", *more]
+        result = CliRunner().invoke(main, inside)
+        assert result.exit_code == 2 and "lies in the output folder" in result.output
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 

@@ -17,6 +17,7 @@ _MOST_BYTES = 255
 _LONGEST_ENDING = 24
 # of those, what a crop's name may take behind the source's: frame and face
 _CROP_BYTES = 32
+_CROP = re.compile(r"(.+)_f\d{6,}_\d+\.jpg", re.DOTALL)
 
 
 def annotated_name(source: Source) -> str:
@@ -44,12 +45,19 @@ def written_names(source: Source) -> tuple[str, str]:
 def crop_name(source: Source, frame: int, face: int) -> str:
     """The file of one face, relative to its label's folder: the whole name of the source, so that a.jpg and a.png do not
     meet, then frame and face."""
-    return f"{_crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
+    return f"{crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
 
 
-def crops_of(own: str) -> re.Pattern[str]:
-    """Matches the file names of all crops of the source with the `own_name` `own`, and of no other source."""
-    return re.compile(re.escape(_crop_stem(own).rpartition("/")[2]) + r"_f\d{6,}_\d+\.jpg")
+def crop_stem(own: str) -> str:
+    """What all crops of the source with the `own_name` `own` begin with, the same for every frame and face, so that they
+    are found again."""
+    return fitted(own, _MOST_BYTES - _CROP_BYTES)
+
+
+def stem_of_crop(name: str) -> str | None:
+    """The `crop_stem` of a crop's name, None when it is no crop's."""
+    found = _CROP.fullmatch(name)
+    return found and found[1]
 
 
 def own_name(source: Source) -> str:
@@ -88,11 +96,6 @@ def mark_twins(sources: Sequence[Source]) -> list[Source]:
         alike[unicodedata.normalize("NFC", annotated_name(source)).casefold()].append(position)
     twins = {position for positions in alike.values() if len(positions) > 1 for position in positions}
     return [replace(source, has_twin=True) if number in twins else source for number, source in enumerate(sources)]
-
-
-def _crop_stem(own: str) -> str:
-    """What all crops of a source begin with, the same for every frame and face, so that they are found again."""
-    return fitted(own, _MOST_BYTES - _CROP_BYTES)
 
 
 def _checksum(name: str) -> str:

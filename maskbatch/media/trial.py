@@ -8,17 +8,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
+from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
 from maskbatch.media.segments import ReaderState, Segments
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
+_LOOK_S = 0.2
 # signals that a decoder brings upon its process; the last is what it gets for taking all memory
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, getattr(signal, "SIGBUS", 7), 9)
 _UNKNOWN = "unknown"
@@ -29,33 +33,31 @@ _WINDOWS_CRASH = 0xC0000000
 Suspect = tuple[Source, Segments]
 
 
-def crash_reasons(suspects: Sequence[Suspect], sampling: SamplingSettings) -> dict[str, str]:
+def crash_reasons(
+    suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool] = lambda: False
+) -> dict[str, str]:
     """Why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are not in it.
 
     All are tried in one process; only when that dies, each in one of its own. A video is decoded from the start of its
-    segments over two of their cuts, further than any reading ahead.
+    segments over two of their cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.
     """
-    together = _verdict(suspects, sampling) if suspects else None
+    together = _verdict(suspects, sampling, is_over) if suspects else None
     if together is None:
         return {}
     alone = len(suspects) == 1
-    reasons = {one[0].name: together if alone else _verdict([one], sampling) for one in suspects}
+    reasons = {one[0].name: together if alone else _verdict([one], sampling, is_over) for one in suspects}
     return {name: reason for name, reason in reasons.items() if reason not in (None, _UNKNOWN)}
 
 
-def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | None:
+def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool]) -> str | None:
     """How a process that decodes the suspects died. Photos must not take too long either; a video may (_UNKNOWN),
     and a process that others ended says nothing."""
     request = {"sampling": asdict(sampling), "suspects": [_plain(*suspect) for suspect in suspects]}
     is_photos = all(source.kind == "image" for source, _ in suspects)
     limit_s = _PHOTO_S if is_photos else _VIDEO_S
-    command = [sys.executable, "-m", "maskbatch.media.trial"]
     try:
-        code = subprocess.run(
-            command, input=json.dumps(request).encode(), capture_output=True, timeout=limit_s, check=False,
-            start_new_session=True,  # the user's Ctrl-C is not for it
-        ).returncode  # fmt: skip
-    except subprocess.TimeoutExpired:
+        code = _exit_code(json.dumps(request).encode(), limit_s, is_over)
+    except TimeoutError:
         return f"crashed the decoder (no end after {limit_s} s)" if is_photos else _UNKNOWN
     if code == _EXIT_MEMORY:
         return "crashed the decoder (out of memory)"
@@ -64,6 +66,27 @@ def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings) -> str | N
     if code < 0:
         return f"crashed the decoder (signal {-code})"
     return f"crashed the decoder (exit code {code:#x})" if code >= _WINDOWS_CRASH else None
+
+
+def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> int:
+    """How a process ended that was given the request. Raises TimeoutError and Interrupted, the process then killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maskbatch.media.trial"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,  # the user's Ctrl-C is not for it
+    )  # fmt: skip
+    ends_at = time.monotonic() + limit_s
+    with process:
+        try:
+            while time.monotonic() < ends_at:
+                if is_over():
+                    raise Interrupted("stopped")
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(request, timeout=_LOOK_S)
+                    return process.returncode
+                request = None  # it goes on with what it was given first
+            raise TimeoutError
+        finally:
+            process.kill()
 
 
 def _plain(source: Source, segments: Segments) -> dict:
