@@ -61,9 +61,10 @@ def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, in
     from maskbatch.config import SamplingSettings
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
+    from maskbatch.options import scan_settings
 
     context = cli.scan.make_context("scan", [str(path), *options])
-    settings = cli._scan_settings(context.params)
+    settings = scan_settings(context.params)
     costs, open_network = Costs(), runtime.open_network
     runtime.open_network = lambda *args: costs.network(open_network(*args))
     with costs.stage("start: imports and networks"):

@@ -1,7 +1,6 @@
 """The command line. The only file with click; it maps errors to exit codes and imports late, so that
 `maskbatch --help` answers at once."""
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from maskbatch.config import (
     PRECISIONS,
     ClassifierSettings,
     DetectorSettings,
-    LoaderSettings,
     OutputSettings,
-    RuntimeSettings,
     SamplingSettings,
     ScanSettings,
 )
@@ -168,7 +165,9 @@ def video(files: tuple[Path, ...], out: str, **options: object) -> None:
 
 def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> None:
     """The job of `scan` and `video`."""
-    settings = _scan_settings(options)
+    from maskbatch.options import scan_settings
+
+    settings = scan_settings(options)
     opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
     with opened as terminal, collected_warnings() as warnings:
         from maskbatch.forecast import dry_plan, forecast
@@ -219,44 +218,6 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
             terminal.warn(warning)
         with stop_on_signals(terminal.say) as stop, terminal.progress(plan.pending, settings.sampling) as on_batch:
             return engine.scan(plan, lock, stop, on_batch)
-
-
-def _scan_settings(options: dict) -> ScanSettings:
-    """Click's parameters -> settings. Raises UsageError for values that do not go together."""
-    from maskbatch.media.hwaccel import check_hwaccel
-
-    save = frozenset(options["save"].split(",")) - {"none", ""}
-    if not save <= {"annotated", "crops"}:
-        raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
-    if options["det_size"] % 32:
-        raise UsageError(f"--det-size must be a multiple of 32, such as {round(options['det_size'] / 32) * 32}")
-    if options["every"] != 1 and options["sample_fps"]:
-        raise UsageError("--every and --sample-fps are two ways to say one thing: give one of them")
-    device = options["device"]
-    if device not in ("auto", "cpu", "gpu") and not re.fullmatch(r"gpu:\d{1,3}", device, re.ASCII):
-        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
-    return ScanSettings(
-        loader=LoaderSettings(batch_size=options["batch_size"]),
-        sampling=SamplingSettings(
-            options["every"],
-            options["sample_fps"],
-            options["stall_limit"],
-            check_hwaccel(options["hwaccel"]),
-            options["decode_all"],
-        ),
-        runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
-        detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
-        classifier=ClassifierSettings(options["model"], options["threshold"]),
-        output=OutputSettings(save, _encoder(options["codec"], save), options["crf"]),
-        workers=options["workers"],
-    )
-
-
-def _encoder(codec: str, save: frozenset[str]) -> str:
-    """The encoder that works here; nothing is tried when no video is written. Raises UsageError."""
-    from maskbatch.media.encoders import choose_encoder
-
-    return choose_encoder(codec) if "annotated" in save else OutputSettings().codec
 
 
 @main.command()

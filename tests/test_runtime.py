@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskbatch import runtime
+from maskbatch import converted, runtime
 from maskbatch.config import RuntimeSettings
 from maskbatch.converted import Network
 from maskbatch.errors import DeviceError, UsageError, WeightsError
@@ -216,3 +216,18 @@ def tiny_model():
     import keras
 
     return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
+
+
+def test_a_conversion_that_cannot_be_kept_leaves_nothing(tmp_path, monkeypatch, caplog):
+    """A full disk costs the next run another conversion, and this one a warning."""
+
+    def full(model, path, **_):
+        path.write_text("half of it")
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(converted, "_convert", lambda network: "a model")
+    monkeypatch.setattr("openvino.save_model", full)
+    (tmp_path / "test.keras").write_bytes(b"weights")
+    assert converted.converted(Network("test", tmp_path / "test.keras", None, None)) == "a model"
+    assert list((tmp_path / "cache/openvino").iterdir()) == [] and "No space left on device" in caplog.text

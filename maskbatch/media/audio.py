@@ -10,7 +10,7 @@ from av.container import OutputContainer
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.containers import open_container
-from maskbatch.media.videos import start_s, video_stream
+from maskbatch.media.streams import start_s, video_stream
 
 # codecs that an MP4 may hold
 _COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})

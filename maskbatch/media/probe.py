@@ -8,7 +8,7 @@ from av.container import InputContainer
 
 from maskbatch.data import Source
 from maskbatch.media.containers import open_container
-from maskbatch.media.videos import frame_rate, video_stream
+from maskbatch.media.streams import frame_rate, video_stream
 
 # recordings are shorter than a year
 _MOST_DURATION_S = 366 * 24 * 3600.0

@@ -1,4 +1,4 @@
-"""Videos by PyAV: frames with exact times, upright, and what the container claims about them."""
+"""Videos by PyAV: frames with exact times, upright."""
 
 import logging
 import time
@@ -16,19 +16,17 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
 from maskbatch.errors import DecodeError, PassingError
-from maskbatch.media.clock import DEFAULT_FPS, FrameClock, Sampler
+from maskbatch.media.clock import FrameClock, Sampler
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
 from maskbatch.media.hwaccel import note_software, open_hwaccel
-from maskbatch.media.photos import MAX_PIXELS, check_pixels
 from maskbatch.media.segments import ReaderState, Segments, crc_of
 from maskbatch.media.skipping import Misjudged, Skipped, Skipping
+from maskbatch.media.streams import frame_rate, start_s, video_stream
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 _AVCOL_SPC_UNSPECIFIED = 2
-# what lies outside is no rate of frames, but damage
-_LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
 # decoded before the place to go on at, for streams whose keyframes are none (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -230,38 +228,6 @@ class VideoReader:
             missing_s = (self._stream.frames - self.frames_decoded) / fps
         tolerance_s = max(Fraction(1, 4), 3 / fps, Fraction(container.duration or 0, av.time_base) / 50)
         return round(missing_s * fps) if missing_s > tolerance_s else 0
-
-
-def video_stream(container: InputContainer) -> av.VideoStream:
-    """The main video stream. Raises DecodeError when there is none, no decoder for it, or its frames are too large."""
-    stream = container.streams.best("video") or next(iter(container.streams.video), None)
-    if stream is None:
-        raise DecodeError("the file has no video stream")
-    if stream.codec_context is None:
-        raise DecodeError("the video's codec is not supported")
-    check_pixels((stream.codec_context.width, stream.codec_context.height))
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame further on may be larger
-    return stream
-
-
-def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
-    """The time stamp, in seconds, at which playing starts; video and audio are both counted from here.
-
-    That is the container's start, so that a video that comes in after its audio does so in the output too. But audio
-    often starts a fraction of a frame early (its codec's padding); then the first video frame is the start.
-    """
-    first = Fraction(stream.start_time) * stream.time_base if stream.start_time is not None else None
-    whole = Fraction(container.start_time, av.time_base) if container.start_time is not None else None
-    if first is None or whole is None:
-        return first or whole or Fraction(0)
-    return first if first - whole <= 1 / frame_rate(container, stream) else whole
-
-
-def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
-    """Frames per second, exact; a raw stream has no times to average over, so its codec's word counts."""
-    is_timed = container.duration is not None or stream.duration is not None
-    rates = (stream.average_rate, stream.guessed_rate) if is_timed else (stream.guessed_rate, stream.average_rate)
-    return next((Fraction(rate) for rate in rates if rate and _LEAST_FPS <= rate <= _MOST_FPS), DEFAULT_FPS)
 
 
 def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
