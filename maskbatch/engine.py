@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
+from maskbatch.allocator import trim
 from maskbatch.aside import set_aside
 from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
@@ -149,9 +150,13 @@ class Engine:
         with Journal(plan.out) as journal:
             run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
             shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
-            for_each(partial(self.run_shard, run=run), shards, self.settings.workers, halt=run.failed.set)
+            for_each(partial(self._shard_and_trim, run=run), shards, self.settings.workers, halt=run.failed.set)
         if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
             raise Interrupted("stopped")
+
+    def _shard_and_trim(self, shard: Shard, run: Run) -> None:
+        self.run_shard(shard, run)
+        trim()  # else memory grows with the number of photos
 
     def run_shard(self, shard: Shard, run: Run) -> None:
         """One shard from files to files. What it writes is renamed into place when whole, the marks of its sources last."""
