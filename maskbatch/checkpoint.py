@@ -10,10 +10,11 @@ import av
 from maskbatch.data import FACE_COLUMNS, Source
 from maskbatch.marks import Stored, read_marks, write_lines
 from maskbatch.media.fingerprint import Fingerprint, fingerprint
+from maskbatch.media.names import written_names
 from maskbatch.media.segments import ReaderState
 from maskbatch.media.video_writer import WrittenSoFar
 
-_VIDEOS, _FILE = Path(".state", "videos"), "checkpoint.json"
+VIDEOS, _FILE = Path(".state", "videos"), "checkpoint.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Checkpoint:
 
     `num_segments` are whole; `parts` are (file name, first tick) of their annotated parts, of which there are fewer when
     the video cannot be written; `tracks` is the tracker's state; `frames_analysed`, `width`, `height` (pixels) are those
-    until here. `fingerprint` is the video's file and `made_with` the codecs: with others, the parts would not fit.
+    until here. `fingerprint` is the video's file, `made_with` the codecs, `names` the `written_names`: with others, the
+    parts would not fit.
     """
 
     fingerprint: Fingerprint | None
     made_with: str
+    names: tuple[str, str]
     num_segments: int = 0
     frames_analysed: int = 0
     width: int | None = None
@@ -39,7 +42,7 @@ class Checkpoint:
 
 def folder_of(out: Path, name: str) -> Path:
     """Where the segments of the video with that name are kept until it is whole."""
-    return out / _VIDEOS / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return out / VIDEOS / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -54,18 +57,24 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         known = Fingerprint(**value["fingerprint"]) if value["fingerprint"] else None
         parts = tuple((name, first) for name, first in value["parts"])
         reader, written = ReaderState(**value["reader"]), WrittenSoFar(**value["written"])
-        return Checkpoint(**value | {"fingerprint": known, "reader": reader, "written": written, "parts": parts})
+        typed = {
+            "fingerprint": known,
+            "names": tuple(value["names"]),
+            "reader": reader,
+            "written": written,
+            "parts": parts,
+        }
+        return Checkpoint(**value | typed)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def usable_checkpoint(out: Path, source: Source) -> tuple[Checkpoint, bool]:
-    """Where the scan of a video goes on, and whether that is inside it: its checkpoint when the file and the libraries
-    that encode are still the same, else a new one."""
-    found = read_checkpoint(folder_of(out, source.name))
-    new = Checkpoint(fingerprint(source.path), made_with())
-    is_usable = found is not None and (found.fingerprint, found.made_with) == (new.fingerprint, new.made_with)
-    return (found, True) if is_usable else (new, False)
+def is_usable(checkpoint: Checkpoint | None, source: Source) -> bool:
+    """Whether the scan of the video can go on from there: it is the same file, as far as it can be read now, with the same
+    names, and the same libraries encode."""
+    if checkpoint is None or (checkpoint.made_with, checkpoint.names) != (made_with(), written_names(source)):
+        return False
+    return fingerprint(source.path) in (checkpoint.fingerprint, None)
 
 
 def made_with() -> str:

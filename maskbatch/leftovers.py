@@ -1,41 +1,65 @@
-"""Removes from an output folder what no row speaks of: media of sources whose scan did not end, temporary files."""
+"""Removes from an output folder what no row speaks of: media of sources whose scan did not end, temporary files.
 
+`.state/names.jsonl` has the `written_names` of all that was ever to be scanned into the folder: only what has such a name
+is ours to remove. A file that is nobody's any more is found by that list, whatever ended the runs before, and where.
+"""
+
+import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from maskbatch.checkpoint import folder_of
+from maskbatch.checkpoint import VIDEOS, folder_of, is_usable, read_checkpoint
 from maskbatch.data import Source
-from maskbatch.marks import ROWS
-from maskbatch.media.names import crop_stem, stem_of_crop
+from maskbatch.marks import ROWS, write_lines
+from maskbatch.media.names import crop_stem, folded, stem_of_crop
+
+_NAMES = Path(".state", "names.jsonl")
+
+Written = tuple[str, str]
 
 
-def remove_media(out: Path, written: Iterable[tuple[str, str]], kept: Iterable[tuple[str, str]]) -> None:
-    """Removes the annotated copies and the crops with these `written_names`, but none that is in `kept`, too. Reads each
-    folder once, however many sources there are. Raises OSError."""
-    copies, owns = (
-        (set(names) for names in zip(*written, strict=True)) if (written := list(written)) else (set(), set())
-    )
-    for copy, own in kept:
-        copies.discard(copy)
-        owns.discard(own)
+def note_names(out: Path, written: Iterable[Written]) -> None:
+    """Adds to the names that media in `out` may have; to be called before such media are. Raises OSError."""
+    known = _known_names(out)
+    if new := set(written) - known:
+        write_lines(out / _NAMES, sorted(known | new))
+
+
+def remove_media(out: Path, claimed: Iterable[Written]) -> None:
+    """Removes the annotated copies and the crops that have a noted name, but not one that is `claimed`. Names that are one
+    on some file system are one here. Reads each folder once, however many names there are. Raises OSError."""
+    copies, stems = _foldings(_known_names(out))
+    claimed_copies, claimed_stems = _foldings(claimed)
+    copies, stems = copies - claimed_copies, stems - claimed_stems
     if copies:
-        for name, path in _files(out / "annotated"):
-            if name in copies:
-                path.unlink()
-    if stems := {crop_stem(own) for own in owns}:
+        _remove(out / "annotated", lambda name: name in copies)
+    if stems:
         for label in ("with_mask", "without_mask"):
-            for name, path in _files(out / "crops" / label):
-                if stem_of_crop(name) in stems:
-                    path.unlink()
+            _remove(out / "crops" / label, lambda name: stem_of_crop(name) in stems)
 
 
-def remove_segments(out: Path, done: Iterable[Source]) -> None:
-    """Removes what a run that was killed at the very end of a video left of its work inside it."""
-    for source in done:
-        if source.kind == "video":
-            shutil.rmtree(folder_of(out, source.name), ignore_errors=True)
+def remove_crops(out: Path, written: Written) -> None:
+    """Removes the crops of one source. Raises OSError."""
+    _, stems = _foldings([written])
+    for label in ("with_mask", "without_mask"):
+        _remove(out / "crops" / label, lambda name: stem_of_crop(name) in stems)
+
+
+def remove_segments(out: Path, sources: Sequence[Source], done: Container[str]) -> list[Written]:
+    """Removes the work inside videos that will not be gone on with; returns what that of the others is called. Also of those
+    that are not among the sources now: they may be back. Raises OSError."""
+    by_folder = {folder_of(out, source.name): source for source in sources}
+    kept = []
+    for folder in (out / VIDEOS).iterdir() if (out / VIDEOS).is_dir() else ():
+        source, checkpoint = by_folder.get(folder), read_checkpoint(folder)
+        is_over = source is not None and (source.name in done or not is_usable(checkpoint, source))
+        if checkpoint is None or is_over:
+            shutil.rmtree(folder)
+        else:
+            kept.append(checkpoint.names)
+    return kept
 
 
 def remove_temporary(out: Path) -> None:
@@ -47,9 +71,38 @@ def remove_temporary(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """All files below a folder, each with its POSIX path relative to it."""
-    for parent, _, names in os.walk(folder):
-        relative = Path(parent).relative_to(folder)
-        for name in names:
-            yield (relative / name).as_posix(), Path(parent, name)
+def _known_names(out: Path) -> set[Written]:
+    try:
+        lines = (out / _NAMES).read_text(encoding="ascii").splitlines()
+        return {(copy, own) for copy, own in map(json.loads, lines)}
+    except (FileNotFoundError, ValueError):
+        return set()
+
+
+def _foldings(written: Iterable[Written]) -> tuple[set[str], set[str]]:
+    """The copies' names and the crops' stems, folded."""
+    written = list(written)
+    return {folded(copy) for copy, _ in written}, {folded(crop_stem(own)) for _, own in written}
+
+
+def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
+    for name, path in _files(folder):
+        if is_meant(folded(name)):
+            Path(path).unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """All files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True) if folder.is_dir() else ():
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        prefix = "" if parent == str(folder) else os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
+        yield from ((prefix + name, os.path.join(parent, name)) for name in names)

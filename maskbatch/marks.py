@@ -6,10 +6,11 @@ of the run, and with it that of the reports.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import Fingerprint
 from maskbatch.media.writers import partial_file
 
@@ -85,18 +86,20 @@ def forget(rows_dir: Path, names: set[str]) -> None:
             write_lines(path, kept)
 
 
-def write_order(out: Path, written: Mapping[str, tuple[str, str]]) -> None:
-    """Notes the names of the run's sources, in order, each with its `written_names`. Raises OSError."""
-    write_lines(out / ORDER, ({"name": name, "written": names} for name, names in written.items()))
+def write_order(out: Path, names: Sequence[str]) -> None:
+    """Notes the names of the run's sources, in order. Raises OSError."""
+    write_lines(out / ORDER, names)
 
 
-def read_order(out: Path) -> dict[str, tuple[str, str]]:
-    """The names of the run's sources, in order, and their `written_names`; none when no run has begun."""
+def read_order(out: Path) -> list[str]:
+    """The names of the run's sources, in order; none when no run has begun. Raises UsageError."""
     try:
-        lines = (out / ORDER).read_text(encoding="ascii").splitlines()
+        return [json.loads(line) for line in (out / ORDER).read_text(encoding="ascii").splitlines()]
     except FileNotFoundError:
-        return {}
-    return {line["name"]: tuple(line["written"]) for line in map(json.loads, lines)}
+        return []
+    except ValueError as error:
+        raise UsageError(f"{out / ORDER} is damaged: scan into another folder (--out), or anew (--if-exists overwrite)"
+                         ) from error  # fmt: skip
 
 
 def _stored(line: dict, path: Path) -> Stored:

@@ -1,5 +1,6 @@
 """The output folder of a scan: whether it may be written, making it ready, and `run.json`, its record."""
 
+import functools
 import json
 import logging
 import shutil
@@ -35,12 +36,14 @@ def check_out(out: Path, if_exists: str) -> None:
 
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
-    """Raises UsageError when a file to be scanned lies in what overwriting `out` would remove."""
-    removed = [path.resolve() for path in _earlier(out)]
+    """Raises UsageError when a file to be scanned lies in what a scan to `out` writes, or removes to overwrite it."""
+    written = [path.resolve() for path in _earlier(out)]
+    folder_of = functools.cache(Path.resolve)  # a look at each part of a path takes its time, 100,000 times
     for path in inputs:
-        if any(path.resolve().is_relative_to(folder) for folder in removed):
+        real = path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
+        if any(real.is_relative_to(folder) for folder in written):
             raise UsageError(
-                f"{path} lies in the output folder that would be replaced: choose another folder with --out"
+                f"{path} lies in the output folder, among what is written: choose another folder with --out"
             )
 
 

@@ -112,6 +112,8 @@ def for_each(
             if found and not errors:
                 halt()
             errors += found
-            if running and any(not isinstance(error, (Interrupted, KeyboardInterrupt)) for error in found):
-                _log.warning("stopping, when what is at work has ended: %s", found[0])
+            for error in found:
+                # one that is alone is the caller's at once
+                if not isinstance(error, (Interrupted, KeyboardInterrupt)) and (running or len(errors) > 1):
+                    _log.warning("stopping when what is at work has ended: %s", str(error) or repr(error))
     raise min(errors, key=lambda error: (not isinstance(error, KeyboardInterrupt), isinstance(error, Interrupted)))

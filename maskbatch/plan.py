@@ -2,19 +2,18 @@
 
 import json
 import logging
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbatch import __version__
-from maskbatch.checkpoint import folder_of, usable_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import Source
 from maskbatch.errors import UsageError
-from maskbatch.leftovers import remove_media, remove_segments
+from maskbatch.leftovers import Written, note_names, remove_media, remove_segments
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import written_names
+from maskbatch.media.names import folded, written_names
 from maskbatch.media.sources import common_folder
 from maskbatch.spans import are_there
 
@@ -29,14 +28,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run over `sources` into `out`: those still to be scanned, the names of those that changed since they were, and of
-    those that an earlier run scanned but that are no longer among the inputs. `inputs` are the paths the user gave."""
+    """A run over `sources` into `out`: those still to be scanned, the names of those that changed since they were, of those
+    that are done but cannot be read now, and of those that an earlier run scanned but that are no longer among the inputs.
+    `inputs` are the paths the user gave."""
 
     out: Path
     inputs: tuple[Path, ...]
     sources: tuple[Source, ...]
     pending: tuple[Source, ...]
     changed: tuple[str, ...]
+    away: tuple[str, ...]
     vanished: tuple[str, ...]
 
     @property
@@ -47,7 +48,7 @@ class Plan:
 
 def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
     """All sources are to be scanned, whatever there is in `out`."""
-    return Plan(out, (), tuple(sources), tuple(sources), (), ())
+    return Plan(out, (), tuple(sources), tuple(sources), (), (), ())
 
 
 def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ()) -> Plan:
@@ -55,66 +56,53 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
     none of them: they would push its files out of the reports."""
     stored, names, before = read_marks(out / ROWS), {source.name for source in sources}, read_order(out)
     if before and names.isdisjoint(before):
-        raise UsageError(f"{out} holds a scan of other files ({named(list(before))}): {_WHAT_TO_DO}")
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_WHAT_TO_DO}")
     known = [source for source in sources if source.name in stored]
-    changed = set()
+    changed, away = set(), set()
     for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
         rows = stored[source.name]
-        is_same = now == rows.fingerprint and written_names(source) == rows.written
+        is_same = now in (rows.fingerprint, None) and written_names(source) == rows.written
         if not is_same or not are_there([*rows.faces, rows.files]):
             changed.add(source.name)
+        elif now != rows.fingerprint:
+            away.add(source.name)
     pending = tuple(source for source in sources if source.name not in stored or source.name in changed)
     vanished = tuple(name for name in before if name not in names)
-    return Plan(out, tuple(inputs), tuple(sources), pending, tuple(sorted(changed)), vanished)
+    return Plan(out, tuple(inputs), tuple(sources), pending, tuple(sorted(changed)), tuple(sorted(away)), vanished)
 
 
 def begin(plan: Plan) -> None:
-    """Makes the output folder fit the plan: rows and media of changed sources go, media of those whose scan did not end
-    as well; the order of the run is noted.
+    """Makes the output folder fit the plan: marks of changed sources go, and all media but those of sources that are done
+    and of videos that will be gone on with; the order of the run is noted. A kill in between does no harm.
 
-    What vanished when it was done keeps its rows and its media, but is in no report until it is back. Raises OSError.
+    What vanished when it was done keeps its rows and its media, but is in no report until it is back; unless another source
+    needs its names. Raises OSError.
     """
     if plan.changed:
         _log.warning("%s changed since the last run, or could not be read then; scanning again", named(plan.changed))
+    if plan.away:
+        _log.warning("%s cannot be read now: what the last run found there stays", named(plan.away))
     if plan.vanished:
         _log.warning(
             "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
         )
-    stored, changed = read_marks(plan.out / ROWS), set(plan.changed)
-    done = {name: rows.written for name, rows in stored.items() if name not in changed}
-    remove_media(plan.out, [*(stored[name].written for name in changed), *_left(plan, stored)], done.values())
-    # after the media: when a kill comes before, all this is done again
-    forget(plan.out / ROWS, changed | _taken_over(plan, done))
-    pending = {source.name for source in plan.pending}
-    remove_segments(plan.out, (source for source in plan.sources if source.name not in pending))
-    write_order(plan.out, {source.name: written_names(source) for source in plan.sources})
+    done = {name: rows.written for name, rows in read_marks(plan.out / ROWS).items()}
+    written = [written_names(source) for source in plan.pending]
+    note_names(plan.out, [*done.values(), *written])
+    gone = {*plan.changed, *_taken_over(plan, done, written)}
+    forget(plan.out / ROWS, gone)
+    for name in gone:
+        del done[name]
+    in_work = remove_segments(plan.out, plan.sources, done)
+    remove_media(plan.out, [*done.values(), *in_work])
+    write_order(plan.out, [source.name for source in plan.sources])
 
 
-def _taken_over(plan: Plan, done: Mapping[str, tuple[str, str]]) -> set[str]:
+def _taken_over(plan: Plan, done: Mapping[str, Written], written: Iterable[Written]) -> set[str]:
     """What vanished, and had names for its media that a pending source has now: it is to be scanned when it is back."""
     here = {source.name for source in plan.sources}
-    taken = {name for source in plan.pending for name in written_names(source)}
-    return {name for name, written in done.items() if name not in here and not taken.isdisjoint(written)}
-
-
-def _left(plan: Plan, stored: Container[str]) -> Iterator[tuple[str, str]]:
-    """The `written_names` of sources that an earlier run may have begun, but did not end. Of a video that will be gone on
-    with, the crops are whole until there; that goes for one that is not here, too, which may be back."""
-    before = read_order(plan.out)
-    for name in plan.vanished:
-        if name not in stored and not folder_of(plan.out, name).exists():
-            yield before[name]
-    for source in plan.pending:
-        if source.name in stored:
-            continue
-        folder = folder_of(plan.out, source.name)
-        has_segments = source.kind == "video" and folder.exists()
-        if has_segments and usable_checkpoint(plan.out, source)[1]:
-            continue
-        if source.name in before:
-            yield before[source.name]
-        if has_segments:  # of a run before the last one
-            yield written_names(source)
+    taken = {folded(name) for names in written for name in names}
+    return {name for name, names in done.items() if name not in here and not taken.isdisjoint(map(folded, names))}
 
 
 def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:

@@ -134,7 +134,8 @@ class _TensorFlow:
         if precision == "fp32" and device.is_gpu:  # else it is TF32, with 10 bits of 23, from Ampere on
             tf.config.experimental.enable_tensor_float_32_execution(False)
         self._replicas = [(name, self._function(network, name, precision)) for name in device.names]
-        self._num_on, self._lock = [0] * len(self._replicas), threading.Lock()
+        self._lock = threading.Lock()
+        self._num_on, self._in_turn = [0] * len(self._replicas), list(range(len(self._replicas)))
         self._most_images = 1 << 20 if device.is_gpu else _CPU_IMAGES
 
     def _function(self, network: Network, name: str, precision: str) -> Callable:
@@ -150,7 +151,7 @@ class _TensorFlow:
             chosen = images[start : start + self._most_images]
             try:
                 parts.append(self._run(chosen))
-                start += len(chosen)
+                start, waits_s = start + len(chosen), list(_MEMORY_WAITS_S)
             except self._tf.errors.ResourceExhaustedError as error:
                 if len(chosen) > 1:
                     self._take_fewer(len(chosen))
@@ -181,9 +182,11 @@ class _TensorFlow:
 
     @contextmanager
     def _replica(self) -> Iterator[tuple[str, Callable]]:
-        """The network on the device that has the least to do."""
+        """The network on the device that has the least to do of it; of several, on that which was last chosen before."""
         with self._lock:
-            number = min(range(len(self._replicas)), key=self._num_on.__getitem__)
+            number = min(self._in_turn, key=self._num_on.__getitem__)
+            self._in_turn.remove(number)
+            self._in_turn.append(number)
             self._num_on[number] += 1
         try:
             yield self._replicas[number]

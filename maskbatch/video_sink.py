@@ -1,5 +1,6 @@
 """Takes the batches of one video segment by segment, so that a run which ends inside a long video loses a minute."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from maskbatch.checkpoint import folder_of, usable_checkpoint, write_checkpoint
+from maskbatch.checkpoint import Checkpoint, folder_of, is_usable, made_with, read_checkpoint, write_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Frames, Shard, Source
 from maskbatch.errors import Interrupted
+from maskbatch.leftovers import remove_crops
 from maskbatch.marks import ROWS, Mark, write_marks
+from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name, written_names
 from maskbatch.media.segments import Segments
@@ -20,6 +23,8 @@ from maskbatch.media.video_writer import VideoWriter, WrittenSoFar
 from maskbatch.media.writers import partial_file
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, Sink, warn_or_raise
 from maskbatch.tracker import Tracker
+
+_log = logging.getLogger(__name__)
 
 
 class VideoSink(Sink):
@@ -34,9 +39,15 @@ class VideoSink(Sink):
         [self._source] = shard.sources
         self._out, self._unit, self._settings = out, shard.index, settings
         self._folder = folder_of(out, self._source.name)
-        self._at, is_inside = usable_checkpoint(out, self._source)
-        if not is_inside and self._folder.exists():
-            shutil.rmtree(self._folder)
+        found, now = read_checkpoint(self._folder), fingerprint(self._source.path)
+        if not is_usable(found, self._source):
+            if found is not None:  # the file has changed since the run began
+                remove_crops(out, found.names)
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            found = None
+        self._is_away = found is not None and now is None
+        self._at = found or Checkpoint(now, made_with(), written_names(self._source))
         self.segments = Segments(settings.output.segment_s, self._at.reader)
         self._tracks_at: dict[int, dict] = {}
         self._segment = ExitStack()
@@ -135,6 +146,9 @@ class VideoSink(Sink):
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._segment.__exit__(kind, error, trace)
         if error is None and self._ended is not None:
+            if self._is_away and self._ended.error is not None:
+                _log.warning("%s cannot be read now: what was done of it is kept", self._source.name)
+                return
             self._add_part()
             self._join()
             self._keep_rows()

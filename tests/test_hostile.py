@@ -21,7 +21,7 @@ from maskbatch.config import OutputSettings, ReportSettings, SamplingSettings, S
 from maskbatch.data import Batch, Source
 from maskbatch.errors import DecodeError
 from maskbatch.marks import write_order
-from maskbatch.media import photos, videos
+from maskbatch.media import photos, streams, videos
 from maskbatch.media.clock import FrameClock
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
@@ -129,7 +129,7 @@ def test_frames_that_grow_on_the_way_are_not_decoded(tmp_path, monkeypatch):
     first, second = (write_video(tmp_path / f"{side}.h264", numbered(5, side, side)) for side in (64, 256))
     (tmp_path / "x.h264").write_bytes(first.read_bytes() + second.read_bytes())
     assert read(tmp_path / "x.h264", "video") == (10, "")
-    monkeypatch.setattr(videos, "MAX_PIXELS", 128 * 128)
+    monkeypatch.setattr(streams, "MAX_PIXELS", 128 * 128)
     num_decoded, reason = read(tmp_path / "x.h264", "video")
     assert 0 < num_decoded <= 5 and reason.startswith("damaged: ")
 
@@ -205,7 +205,7 @@ def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, 
     """Scans a folder without networks, a face in every frame; the rows of its files.csv, apostrophes taken away."""
     sources = find_sources([folder], None)
     settings = ScanSettings(output=OutputSettings(save=frozenset(save.split(","))))
-    write_order(out, {source.name: (source.name, source.name) for source in sources})
+    write_order(out, [source.name for source in sources])
     for shard in make_shards(sources):
         with open_shard(shard, out, settings) as sink:
             for frames in load(shard.sources, settings.sampling, settings.loader):

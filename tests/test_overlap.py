@@ -171,3 +171,18 @@ def test_an_error_is_not_lost_behind_interrupted(caplog):
     finally:
         logging.getLogger("maskbatch.overlap").removeHandler(handler)
     assert "disk" in caplog.text
+
+
+def test_no_error_beside_another_is_silent(caplog):
+    """One is raised, the other logged."""
+    together = threading.Barrier(2)
+
+    def work(item):
+        together.wait(10)
+        raise OSError(f"disk {item}")
+
+    with pytest.raises(OSError, match="disk") as raised:
+        for_each(work, range(2), 2, halt=lambda: None)
+    assert {f"disk {item}" for item in range(2)} - {str(raised.value)} <= set(
+        caplog.text.replace("\n", ": ").split(": ")
+    )

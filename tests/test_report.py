@@ -41,7 +41,7 @@ def write_shard(out, index, files, faces=()):
         index,
         [Mark(name, None, spans["faces"].get(name, (0, 0)), spans["files"][name], (name, name)) for name in names],
     )
-    write_order(out, read_order(out) | {name: (name, name) for name in names})
+    write_order(out, [*read_order(out), *names])
 
 
 def rows_of(path):
@@ -164,7 +164,7 @@ def test_sources_come_in_the_order_of_the_run_and_only_when_done(tmp_path):
     write_shard(tmp_path, 1000001, [photo("c", "changed")], [face("c", p_mask="0.2000")])
     write_shard(tmp_path, 5, [photo("unfinished")])
     (tmp_path / ".state/rows/000005.done.jsonl").rename(tmp_path / ".state/rows/.000005.done.part.jsonl")
-    write_order(tmp_path, {name: (name, name) for name in ("a", "b", "c", "unfinished", "d", "e")})
+    write_order(tmp_path, ["a", "b", "c", "unfinished", "d", "e"])
     write_reports(tmp_path, ReportSettings())
     files, faces = dicts_of(tmp_path / "files.csv"), dicts_of(tmp_path / "faces.csv")
     assert [(row["source"], row["error"]) for row in files] == [

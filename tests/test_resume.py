@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, classify, contents, detect, make_inputs
 
-from maskbatch import engine, estimate, sinks
+from maskbatch import engine, estimate, plan, sinks, video_sink
 from maskbatch.cli import main
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
@@ -397,6 +397,15 @@ def test_a_trial_that_others_end_says_nothing(monkeypatch):
         assert trial.crash_reasons(suspects, SamplingSettings()) == reasons
 
 
+def test_any_number_of_suspects_is_tried(tmp_path):
+    """Their names may be more than fits into a pipe."""
+    makers.write_photo(tmp_path / "a.png")
+    suspects = [(Source(0, tmp_path / "a.png", "a.png", "image"), Segments())]
+    suspects += [(Source(0, tmp_path / (f"{number}" + 100 * "ж"), "", "image"), Segments()) for number in range(200)]
+    start = time.monotonic()
+    assert trial.crash_reasons(suspects, SamplingSettings()) == {} and time.monotonic() - start < 60
+
+
 def test_a_long_video_does_not_clear_the_others(tmp_path, monkeypatch):
     """When the trial of all takes too long, each is tried alone: the video may go on, the file that kills is found."""
     makers.write_photo(tmp_path / "b.png")
@@ -488,6 +497,104 @@ def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path,
     seen = []
     scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
     assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def dying(*_, **__):
+    """What a kill is to the code it comes in."""
+    raise SystemExit
+
+
+def test_a_twin_of_a_video_in_work(tmp_path, fakes):
+    """It changes what the video's crops are called: all are made again under the new name, none stays under the old."""
+    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    stop, on_batch = stopping_after(12)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    makers.write_video(tmp_path / "in/V.mp4", makers.moving(8))
+    scan(tmp_path / "in", tmp_path / "out")
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("turns", ["twin", "damaged"])
+def test_a_video_killed_at_its_very_end_that_counts_as_changed_then(tmp_path, fakes, monkeypatch, turns):
+    """Its mark is there, and its segments still are: what is removed of it, and where reading goes on, fit together."""
+    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(video_sink.shutil, "rmtree", dying)
+        scan(tmp_path / "in", tmp_path / "out")
+    [rows] = (tmp_path / "out/.state/rows").glob("*.faces.csv")
+    if turns == "twin":
+        makers.write_video(tmp_path / "in/V.mp4", makers.moving(8))
+    else:
+        rows.write_bytes(rows.read_bytes()[:200])
+    scan(tmp_path / "in", tmp_path / "out")
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_broken_file_does_not_inherit_the_copy_of_another(tmp_path, fakes):
+    """clip.avi's copy was clip.avi.mp4; now there is such a file, and nothing of it can be read."""
+    makers.write_video(tmp_path / "in/clip.avi", makers.numbered(8), makers.Clip(codec="mpeg4"))
+    makers.write_photo(tmp_path / "in/z.png")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in/clip.avi").unlink()
+    (tmp_path / "in/clip.avi.mp4").write_bytes(b"broken")
+    scan(tmp_path / "in", tmp_path / "out")
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkeypatch):
+    """At each step of it: whatever the file is by the next run, its rows and media fit it."""
+    for step in ("note_names", "forget", "remove_segments", "remove_media", "write_order"):
+        inputs, out = tmp_path / step / "in", tmp_path / step / "out"
+        for number in range(3):
+            makers.write_photo(inputs / f"{number}.png", np.full((64, 96, 3), 220, np.uint8))
+        scan(inputs, out)
+        (inputs / "1.png").rename(tmp_path / "1.png")
+        (inputs / "1.png").write_bytes(b"broken")
+        with monkeypatch.context() as killed, pytest.raises(SystemExit):
+            killed.setattr(plan, step, dying)
+            scan(inputs, out)
+        (tmp_path / "1.png").replace(inputs / "1.png")
+        scan(inputs, out)
+        scan(inputs, tmp_path / step / "whole")
+        assert contents(out) == contents(tmp_path / step / "whole"), step
+
+
+def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
+    """What is done keeps rows and media; a video in work is gone on with when it is back."""
+    makers.write_photo(tmp_path / "drive/a.png")
+    makers.write_video(tmp_path / "drive/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "v.mp4"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "drive" / name)
+    scan(tmp_path / "in", tmp_path / "whole")
+    stop, on_batch = stopping_after(12)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    (tmp_path / "drive").rename(tmp_path / "away")
+    scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("v.mp4", "partial")]
+    assert "a.png cannot be read now" in caplog.text and "v.mp4 cannot be read now" in caplog.text
+    (tmp_path / "away").rename(tmp_path / "drive")
+    seen = []
+    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
+    assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_video_killed_in_its_first_segment_that_vanishes(tmp_path, fakes, monkeypatch):
+    """There is nothing to go on with, and nothing stays."""
+    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150, np.uint8) for _ in range(190)])
+    makers.write_photo(tmp_path / "in/z.png")
+    with pytest.raises(SystemExit):
+        scan(tmp_path / "in", tmp_path / "out", on_batch=dying)
+    assert list(tmp_path.glob("out/crops/**/v.mp4*"))
+    (tmp_path / "in/v.mp4").unlink()
+    scan(tmp_path / "in", tmp_path / "out")
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_the_journal_is_empty_after_an_error(tmp_path):

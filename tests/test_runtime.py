@@ -138,6 +138,40 @@ def test_threads_share_the_devices():
     assert loaded == [0, 1] and [sorted(used[pair : pair + 2]) for pair in (0, 2, 4)] == 3 * [[0, 1]]
 
 
+def test_a_busy_device_is_left_alone():
+    """While one of two is at work, calls of any other thread go to the other one."""
+    used, begun, go_on = [], threading.Event(), threading.Event()
+
+    def load():
+        number = len(loaded)
+        loaded.append(number)
+
+        def note(is_long):
+            used.append(number)
+            if is_long:
+                begun.set()
+                assert go_on.wait(10)
+
+        def model(images, training):
+            with tf.control_dependencies([tf.py_function(note, [images[0, 0, 0, 0] > 0], [])]):
+                return tf.identity(images[:, :1, :1, 0])
+
+        return model
+
+    loaded = []
+    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
+    busy = threading.Thread(target=run, args=[np.ones((1, 8, 8, 3), np.uint8)])
+    busy.start()
+    assert begun.wait(10)
+    for _ in range(3):
+        other = threading.Thread(target=run, args=[np.zeros((1, 8, 8, 3), np.uint8)])
+        other.start()
+        other.join()
+    go_on.set()
+    busy.join()
+    assert used[1:] == 3 * [1 - used[0]]
+
+
 def test_a_batch_too_large_for_the_gpu_is_halved(caplog, monkeypatch):
     """Until it fits, now and from then on, with a warning; when one image is too much, that is the error."""
     sizes, room = [], 5

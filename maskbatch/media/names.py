@@ -60,6 +60,11 @@ def stem_of_crop(name: str) -> str | None:
     return found and found[1]
 
 
+def folded(name: str) -> str:
+    """The same for all names that differ in case, or in the way accents are written: one file on some systems."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def own_name(source: Source) -> str:
     """The source's name; with a part of its checksum, when it is the twin of another one."""
     if not source.has_twin:
@@ -93,7 +98,7 @@ def mark_twins(sources: Sequence[Source]) -> list[Source]:
     `has_twin`: on a file system of Windows, macOS or a camera's card, one would replace the other."""
     alike: dict[str, list[int]] = defaultdict(list)
     for position, source in enumerate(sources):
-        alike[unicodedata.normalize("NFC", annotated_name(source)).casefold()].append(position)
+        alike[folded(annotated_name(source))].append(position)
     twins = {position for positions in alike.values() if len(positions) > 1 for position in positions}
     return [replace(source, has_twin=True) if number in twins else source for number, source in enumerate(sources)]
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from maskbatch.media.segments import ReaderState, Segments
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
-_LOOK_S = 0.2
+_LOOK_S, _LEAVE_S = 0.2, 5.0
 # signals that a decoder brings upon its process; the last is what it gets for taking all memory
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, getattr(signal, "SIGBUS", 7), 9)
 _UNKNOWN = "unknown"
@@ -70,23 +71,26 @@ def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: C
 
 def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> int:
     """How a process ended that was given the request. Raises TimeoutError and Interrupted, the process then killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maskbatch.media.trial"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,  # the user's Ctrl-C is not for it
-    )  # fmt: skip
+    with tempfile.TemporaryFile() as given:  # of any length, and nobody has to write while it reads
+        given.write(request)
+        given.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "maskbatch.media.trial"], stdin=given, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,  # the user's Ctrl-C is not for it
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # nor on Windows
+        )  # fmt: skip
     ends_at = time.monotonic() + limit_s
-    with process:
-        try:
-            while time.monotonic() < ends_at:
-                if is_over():
-                    raise Interrupted("stopped")
-                with suppress(subprocess.TimeoutExpired):
-                    process.communicate(request, timeout=_LOOK_S)
-                    return process.returncode
-                request = None  # it goes on with what it was given first
-            raise TimeoutError
-        finally:
-            process.kill()
+    try:
+        while time.monotonic() < ends_at:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_LOOK_S)
+            if is_over():
+                raise Interrupted("stopped")
+        raise TimeoutError
+    finally:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # what waits for a dead network drive cannot be killed
+            process.wait(_LEAVE_S)
 
 
 def _plain(source: Source, segments: Segments) -> dict:
