@@ -255,7 +255,7 @@ def test_overwriting_never_removes_what_is_to_be_scanned(tmp_path):
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
     assert run("scan", photo, "--out", out).exit_code == 0
     result = run("scan", out / "annotated" / "photo.png", "--out", out, "--if-exists", "overwrite")
-    assert result.exit_code == 2 and "would be replaced" in result.output
+    assert result.exit_code == 2 and "lies in the output folder" in result.output
     assert (out / "annotated" / "photo.png").is_file()
 
 
