@@ -1,6 +1,7 @@
 """The command line. The only file with click; it maps errors to exit codes and imports late, so that
 `maskbatch --help` answers at once."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,13 +71,21 @@ def _options(*options: Callable) -> Callable:
     return decorate
 
 
+class _Number(click.FloatRange):
+    """A finite number in a range; nan lies in all of them, as no comparison says that it does not."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value!r} is not a finite number.", param, ctx)
+
+
 class _AutoOrShare(click.ParamType):
     """A number from 0 to 1, or the word auto."""
 
     name = "FLOAT|auto"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        return "auto" if value == "auto" else click.FloatRange(0, 1).convert(value, param, ctx)
+        return "auto" if value == "auto" else _Number(0, 1).convert(value, param, ctx)
 
 
 _PATH = click.Path(path_type=Path)
@@ -90,7 +99,7 @@ _scan_options = _options(
                  help="List what would be scanned, what is done already, time and disk; touch nothing."),
     click.option("--every", type=click.IntRange(1), default=1, show_default=True, metavar="N",
                  help="Analyse every N-th frame of a video."),
-    click.option("--sample-fps", type=click.FloatRange(0, min_open=True), metavar="F",
+    click.option("--sample-fps", type=_Number(0, min_open=True), metavar="F",
                  help="Analyse about F frames per second of a video (instead of --every)."),
     click.option("--decode-all", is_flag=True,
                  help="Decode the frames between the analysed ones too: slower, but damage in them is found."),
@@ -99,9 +108,9 @@ _scan_options = _options(
                  "that works. What it cannot decode is decoded in software."),
     click.option("--save", default="annotated", show_default=True, metavar="WHAT",
                  help="Media to write: annotated, crops, annotated,crops or none."),
-    click.option("--threshold", type=click.FloatRange(0, 1), default=ClassifierSettings().threshold, show_default=True,
+    click.option("--threshold", type=_Number(0, 1), default=ClassifierSettings().threshold, show_default=True,
                  help="A face counts as masked from this probability on."),
-    click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold,
+    click.option("--det-threshold", type=_Number(0, 1), default=DetectorSettings().threshold,
                  show_default=True, help="Faces that the detector scores lower are dropped."),
     click.option("--det-size", type=click.IntRange(64, 4096), default=DetectorSettings().size_px, show_default=True,
                  metavar="PX", help="Longest side given to the detector, a multiple of 32; larger finds smaller faces."),
@@ -123,7 +132,7 @@ _scan_options = _options(
                  "works, else libx264."),
     click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
                  help="Quality of annotated videos (H.264); lower is better and larger."),
-    click.option("--stall-limit", type=click.FloatRange(0, min_open=True), default=SamplingSettings().stall_s,
+    click.option("--stall-limit", type=_Number(0, min_open=True), default=SamplingSettings().stall_s,
                  show_default=True, metavar="SECONDS", help="A video that gives no frame for so long is given up."),
     click.option("--log-file", type=_PATH, help="Write a log, a line per file, to this file."),
     click.option("--progress", type=click.Choice(MODES), default="auto", show_default=True,
@@ -222,7 +231,7 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Another threshold; default: the one the folder has.")
+@click.option("--threshold", type=_Number(0, 1), help="Another threshold; default: the one the folder has.")
 def report(folder: Path, threshold: float | None) -> None:
     """Write the CSV reports of a scan again, maybe with another threshold; nothing is analysed again."""
     from maskbatch.engine import report_again
@@ -295,12 +304,12 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--base-weights", type=_FILE, help="CenterFace's weights to begin with; default: the shipped ones.")
 @click.option("--distil", multiple=True, metavar="SOURCE",
               help="A source where the original detector is good: its findings are learnt, not the boxes.")  # fmt: skip
-@click.option("--alpha", type=click.FloatRange(0, 1), help="How much of the fine-tuning to take: 0 is the original. "
+@click.option("--alpha", type=_Number(0, 1), help="How much of the fine-tuning to take: 0 is the original. "
               "Default: what is best on the validation scenes without loss to any source.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Batches an epoch; default: each scene once.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option("--learning-rate", type=_Number(0, min_open=True), default=1e-4, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split and of everything random.")
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch of a killed run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -334,7 +343,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--threshold", type=_AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
               help="Of p_mask; auto: the best for this dataset (balanced accuracy of faces; macro-F1 of scenes over this "
               "and --det-threshold).")  # fmt: skip
-@click.option("--det-threshold", type=click.FloatRange(0, 1), default=DetectorSettings().threshold, show_default=True)
+@click.option("--det-threshold", type=_Number(0, 1), default=DetectorSettings().threshold, show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
               help="What the networks compute in, as in scan.")  # fmt: skip
 @click.option("--cache", type=_PATH, help="Where cut faces are kept between runs; default: not kept.")

@@ -36,15 +36,13 @@ def remove_media(out: Path, claimed: Iterable[Written]) -> None:
     if copies:
         _remove(out / "annotated", lambda name: name in copies)
     if stems:
-        for label in ("with_mask", "without_mask"):
-            _remove(out / "crops" / label, lambda name: stem_of_crop(name) in stems)
+        _remove_crops(out, stems)
 
 
 def remove_crops(out: Path, written: Written) -> None:
     """Removes the crops of one source. Raises OSError."""
     _, stems = _foldings([written])
-    for label in ("with_mask", "without_mask"):
-        _remove(out / "crops" / label, lambda name: stem_of_crop(name) in stems)
+    _remove_crops(out, stems)
 
 
 def remove_segments(out: Path, sources: Sequence[Source], done: Container[str]) -> list[Written]:
@@ -85,10 +83,22 @@ def _foldings(written: Iterable[Written]) -> tuple[set[str], set[str]]:
     return {folded(copy) for copy, _ in written}, {folded(crop_stem(own)) for _, own in written}
 
 
+def _remove_crops(out: Path, stems: Container[str]) -> None:
+    for label in ("with_mask", "without_mask"):
+        _remove(out / "crops" / label, lambda name: stem_of_crop(name) in stems)
+
+
 def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
+    """The files that are meant, and the folders that are empty then: a file may need their name."""
+    parents = set()
     for name, path in _files(folder):
         if is_meant(folded(name)):
             Path(path).unlink(missing_ok=True)
+            parents.add(os.path.dirname(path))
+    for parent in parents:
+        while parent != str(folder) and os.path.isdir(parent) and not (os.path.islink(parent) or os.listdir(parent)):
+            os.rmdir(parent)
+            parent = os.path.dirname(parent)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:

@@ -94,7 +94,10 @@ def write_order(out: Path, names: Sequence[str]) -> None:
 def read_order(out: Path) -> list[str]:
     """The names of the run's sources, in order; none when no run has begun. Raises UsageError."""
     try:
-        return [json.loads(line) for line in (out / ORDER).read_text(encoding="ascii").splitlines()]
+        names = [json.loads(line) for line in (out / ORDER).read_text(encoding="ascii").splitlines()]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("of another version")
+        return names
     except FileNotFoundError:
         return []
     except ValueError as error:

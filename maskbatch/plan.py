@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from maskbatch import __version__
 from maskbatch.config import ScanSettings
@@ -99,10 +99,22 @@ def begin(plan: Plan) -> None:
 
 
 def _taken_over(plan: Plan, done: Mapping[str, Written], written: Iterable[Written]) -> set[str]:
-    """What vanished, and had names for its media that a pending source has now: it is to be scanned when it is back."""
+    """What vanished, and had names for its media that a pending source has now, or that are folders now, or lie in what is
+    a file now: it is to be scanned when it is back."""
     here = {source.name for source in plan.sources}
     taken = {folded(name) for names in written for name in names}
-    return {name for name, names in done.items() if name not in here and not taken.isdisjoint(map(folded, names))}
+    folders = _folders(taken)
+
+    def is_in_the_way(names: Written) -> bool:
+        own = {folded(name) for name in names}
+        return not (own.isdisjoint(taken | folders) and _folders(own).isdisjoint(taken))
+
+    return {name for name, names in done.items() if name not in here and is_in_the_way(names)}
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """All folders that these lie in."""
+    return {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}
 
 
 def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:

@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 _CROP_MARGIN = 0.25
 # OSErrors that say something about one file's name, size or format; all others would meet the next file as well
-_OF_ONE_SOURCE = frozenset({errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM})
+_OF_ONE_SOURCE = frozenset(
+    {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
+    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something of the user's has its place
+)
 
 
 class Sink(ABC):

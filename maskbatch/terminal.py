@@ -105,6 +105,11 @@ class Terminal:
         console = Console()
         console.print(table)
         console.print(f"reports in {out}", soft_wrap=True, highlight=False)
+        if summary.failed or summary.partial:
+            why = (
+                f"{out / 'files.csv'} says of each file that failed, or could be read in part only, why (column error)"
+            )
+            console.print(why, soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], forecast: Sequence[str]) -> None:
         """What a scan would do: the files that are to be scanned on stdout, then words about them."""

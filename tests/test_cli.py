@@ -249,6 +249,35 @@ def test_an_earlier_scan_is_not_overwritten_unasked(tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("option", ["--threshold", "--det-threshold", "--sample-fps", "--stall-limit"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_no_option_takes_nan(tmp_path, option, value):
+    """It compares with nothing: all faces would be bare."""
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))
+    result = run("scan", tmp_path / "photo.png", "--out", tmp_path / "out", option, value)
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+
+
+def test_a_log_is_only_written_into_a_log(tmp_path):
+    """A recording given by mistake stays as it is; a log of an earlier run is gone on with."""
+    photo, out, log = tmp_path / "photo.png", tmp_path / "out", tmp_path / "log.txt"
+    cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    before = photo.read_bytes()
+    result = run("scan", photo, "--out", out, "--log-file", photo)
+    assert result.exit_code == 2 and "not a log of maskbatch" in result.output and photo.read_bytes() == before
+    for num_runs in (1, 2):
+        assert run("scan", photo, "--out", out, "--log-file", log).exit_code == 0
+        assert log.read_text().count("finished: ") == num_runs
+
+
+def test_an_empty_folder_among_others_is_warned_of(tmp_path):
+    """It may be a drive that is not there."""
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))
+    (tmp_path / "drive").mkdir()
+    result = run("scan", tmp_path / "photo.png", tmp_path / "drive", "--out", tmp_path / "out")
+    assert result.exit_code == 0 and "drive: no photo or video in it" in result.output
+
+
 def test_overwriting_never_removes_what_is_to_be_scanned(tmp_path):
     """Inputs that lie in the output folder's own subfolders are refused, not deleted."""
     photo, out = tmp_path / "photo.png", tmp_path / "out"

@@ -488,15 +488,20 @@ def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path,
     makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
     makers.write_photo(tmp_path / "in/z.png")
     scan(tmp_path / "in", tmp_path / "whole")
-    stop, on_batch = stopping_after(12)
-    with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    scan_in_part(tmp_path)
     (tmp_path / "in/v.mp4").rename(tmp_path / "away.mp4")
     scan(tmp_path / "in", tmp_path / "out")
     (tmp_path / "away.mp4").rename(tmp_path / "in/v.mp4")
     seen = []
     scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
     assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def scan_in_part(folder):
+    """A session from `in` into `out` that stops after twelve batches, inside a long video."""
+    stop, on_batch = stopping_after(12)
+    with pytest.raises(Interrupted, match="stopped inside"):
+        scan(folder / "in", folder / "out", stop, on_batch)
 
 
 def dying(*_, **__):
@@ -507,9 +512,7 @@ def dying(*_, **__):
 def test_a_twin_of_a_video_in_work(tmp_path, fakes):
     """It changes what the video's crops are called: all are made again under the new name, none stays under the old."""
     makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
-    stop, on_batch = stopping_after(12)
-    with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    scan_in_part(tmp_path)
     makers.write_video(tmp_path / "in/V.mp4", makers.moving(8))
     scan(tmp_path / "in", tmp_path / "out")
     scan(tmp_path / "in", tmp_path / "whole")
@@ -545,6 +548,40 @@ def test_a_broken_file_does_not_inherit_the_copy_of_another(tmp_path, fakes):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("first", "second"), [("p/0.png", "p/0.png/x.png"), ("p/0.png/x.png", "p/0.png")])
+def test_a_photo_becomes_a_folder_of_its_name(tmp_path, fakes, first, second):
+    """Or the other way round: the copy that was kept for its return is in the way, and goes."""
+    makers.write_photo(tmp_path / "in/a.png")
+    makers.write_photo(tmp_path / "in" / first)
+    scan(tmp_path / "in", tmp_path / "out")
+    shutil.rmtree(tmp_path / "in/p")
+    makers.write_photo(tmp_path / "in" / second)
+    scan(tmp_path / "in", tmp_path / "out")
+    scan(tmp_path / "in", tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_what_the_user_put_in_the_place_of_a_copy_costs_that_copy(tmp_path, fakes, caplog):
+    """The rows are there, the run goes on, and what is the user's is not touched."""
+    makers.write_photo(tmp_path / "in/p/a.png")
+    makers.write_photo(tmp_path / "in/z.png")
+    (tmp_path / "out/.state/rows").mkdir(parents=True)
+    (tmp_path / "out/annotated").mkdir()
+    (tmp_path / "out/annotated/p").write_text("mine")
+    scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("p/a.png", "ok"), ("z.png", "ok")]
+    assert (tmp_path / "out/annotated/p").read_text() == "mine" and "p/a.png: no annotated copy" in caplog.text
+
+
+def test_an_order_of_another_version_is_a_clear_error(tmp_path, fakes):
+    """And not a TypeError."""
+    makers.write_photo(tmp_path / "in/a.png")
+    scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out/.state/sources.jsonl").write_text('{"name": "a.png"}\n')
+    with pytest.raises(UsageError, match="--if-exists overwrite"):
+        scan(tmp_path / "in", tmp_path / "out")
+
+
 def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkeypatch):
     """At each step of it: whatever the file is by the next run, its rows and media fit it."""
     for step in ("note_names", "forget", "remove_segments", "remove_media", "write_order"):
@@ -571,9 +608,7 @@ def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
     for name in ("a.png", "v.mp4"):
         (tmp_path / "in" / name).symlink_to(tmp_path / "drive" / name)
     scan(tmp_path / "in", tmp_path / "whole")
-    stop, on_batch = stopping_after(12)
-    with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    scan_in_part(tmp_path)
     (tmp_path / "drive").rename(tmp_path / "away")
     scan(tmp_path / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("v.mp4", "partial")]

@@ -76,7 +76,12 @@ class _Walk:
         """(path, kind) of the files at a path that the user gave: a folder, or a file of any name."""
         path = Path(os.path.abspath(path))  # and not resolve(): the user's own names stay, only ".." goes
         if path.is_dir():
-            yield from self._folder(path)
+            is_empty = True
+            for item in self._folder(path):
+                is_empty = False
+                yield item
+            if is_empty:  # as is the place of a drive that is not there
+                _log.warning("%s: no photo or video in it", path)
         elif not path.is_file():
             _log.warning("%s is neither a file nor a folder; skipped", path)
         elif self._is_new(path):
