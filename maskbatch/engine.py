@@ -141,7 +141,7 @@ class Engine:
 
     def _end(self, record: Record, how: str, summary: Summary) -> None:
         warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
-        record.end(how, {"summary": asdict(summary), **warnings}, self._timings.seconds())
+        record.end(how, asdict(summary), warnings, self._timings.seconds())
 
     def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
         unit = next_unit(plan.out / ROWS)

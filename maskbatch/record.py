@@ -30,6 +30,7 @@ class Record:
             "started": _now(), "finished": None, "seconds": None, "maskbatch": __version__, "frames": None,
             "files_done_before": plan.num_done, "files_changed": len(plan.changed),
             "files_vanished": list(plan.vanished[:_MOST_NAMES]), "ended": None, "stages_s": None,
+            "num_warnings": 0, "warnings": [],
         }  # fmt: skip
         self._values = {
             "maskbatch": __version__,
@@ -57,13 +58,14 @@ class Record:
 
         return counted
 
-    def end(self, how: str, report: dict, stages_s: dict[str, float]) -> None:
-        """The session ends: "finished", "interrupted" or what went wrong. `report` goes into the record; `stages_s` are the
-        seconds each stage was at work in this session."""
+    def end(self, how: str, summary: dict, warnings: dict, stages_s: dict[str, float]) -> None:
+        """The session ends: "finished", "interrupted" or what went wrong. `warnings`, and the seconds each stage was at work,
+        are of this session."""
         seconds = round(time.monotonic() - self._start, 2)
         self._session |= {"finished": _now(), "seconds": seconds, "frames": self._frames, "ended": how}
-        self._session["stages_s"] = stages_s
-        self._values |= {"finished": _now() if how == "finished" else None, "seconds": seconds, **report}
+        self._session |= {"stages_s": stages_s, **warnings}
+        self._values |= {"finished": _now() if how == "finished" else None, "seconds": seconds}
+        self._values |= {"summary": summary, **warnings}
         self.write()
 
 

@@ -278,6 +278,17 @@ def test_an_empty_folder_among_others_is_warned_of(tmp_path):
     assert result.exit_code == 0 and "drive: no photo or video in it" in result.output
 
 
+def test_warnings_of_earlier_sessions_stay_on_record(tmp_path):
+    """The same command again, when all is done, does not make the auditor's record poorer."""
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))
+    (tmp_path / "drive").mkdir()
+    for _ in range(2):
+        run("scan", tmp_path / "photo.png", tmp_path / "drive", "--out", tmp_path / "out")
+        (tmp_path / "drive/late.png").write_bytes((tmp_path / "photo.png").read_bytes())
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["num_warnings"] == 0 and [len(each["warnings"]) for each in record["sessions"]] == [1, 0]
+
+
 def test_overwriting_never_removes_what_is_to_be_scanned(tmp_path):
     """Inputs that lie in the output folder's own subfolders are refused, not deleted."""
     photo, out = tmp_path / "photo.png", tmp_path / "out"
