@@ -59,7 +59,7 @@ class Record:
         return counted
 
     def end(self, how: str, summary: dict, warnings: dict, stages_s: dict[str, float]) -> None:
-        """The session ends: "finished", "interrupted" or what went wrong. `warnings`, and the seconds each stage was at work,
+        """The session ends: "finished", "interrupted" or what went wrong. `warnings` and the seconds each stage was at work
         are of this session."""
         seconds = round(time.monotonic() - self._start, 2)
         self._session |= {"finished": _now(), "seconds": seconds, "frames": self._frames, "ended": how}
