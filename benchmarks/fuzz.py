@@ -61,12 +61,15 @@ def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
 def scan_one(path: Path, out: Path) -> dict:
     """One file through everything but the networks; the row it got, and what it cost."""
     from maskbatch.config import ScanSettings
+    from maskbatch.media.probe import probe
     from maskbatch.media.sources import find_sources, make_shards
     from maskbatch.sinks import open_sinks
 
     settings = ScanSettings()
     before, start = _reset_peak(), time.monotonic()
-    [shard] = make_shards(find_sources([path], None))
+    [shard] = make_shards(
+        [probe(source) if source.kind == "video" else source for source in find_sources([path], None)]
+    )
     (out / ".state" / "rows").mkdir(parents=True)
     sinks = open_sinks(shard, out, settings)
     for sink in sinks:

@@ -1,6 +1,17 @@
 """`python -m maskbatch` is the `maskbatch` command."""
 
-from maskbatch.cli import main
+import sys
+
+
+def run() -> None:
+    """The command, from its first import on."""
+    try:
+        from maskbatch.cli import main
+
+        main()
+    except KeyboardInterrupt:  # before the command line could take it
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    main()
+    run()

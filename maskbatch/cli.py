@@ -21,7 +21,7 @@ from maskbatch.config import (
     ScanSettings,
 )
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.progress import MODES
+from maskbatch.progress import MODES, counted
 from maskbatch.runlog import Warnings, collected_warnings
 from maskbatch.terminal import Terminal, open_terminal
 
@@ -43,6 +43,8 @@ class _Group(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except MaskbatchError as error:
             raise click.ClickException(str(error)) from error
+        except BrokenPipeError:  # whoever read our output has enough of it; click ends quietly
+            raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{name}{error.strerror or error}") from error
@@ -221,8 +223,7 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
     with prepared(given.out, given.if_exists) as lock:
         plan = engine.plan(given.sources, given.out, given.paths)
         done = f", {plan.num_done} of them done already" if plan.num_done else ""
-        count = f"{len(plan.sources)} {'file' if len(plan.sources) == 1 else 'files'}"
-        terminal.say(f"{count}{done}, {engine.device.description}")
+        terminal.say(f"{counted(len(plan.sources), 'file')}{done}, {engine.device.description}")
         if warning := too_little_space(plan.pending, settings.output, given.out):
             terminal.warn(warning)
         with stop_on_signals(terminal.say) as stop, terminal.progress(plan.pending, settings.sampling) as on_batch:
@@ -235,13 +236,16 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
 def report(folder: Path, threshold: float | None) -> None:
     """Write the CSV reports of a scan again, maybe with another threshold; nothing is analysed again."""
     from maskbatch.engine import report_again
+    from maskbatch.lock import at_work
 
     if not (folder / ".state").is_dir():
         raise UsageError(f"{folder} is not the output folder of a scan")
     summary, finished = report_again(folder, threshold)
     Terminal(sys.stderr, quiet=False).table(summary, folder)
     if not finished:
-        click.echo("this scan was interrupted: these are the files it had done", err=True)
+        run = at_work(folder)
+        why = f"the scan is still at work ({run}), and writes them itself when it ends" if run else "it was interrupted"
+        click.echo(f"not all files are in these reports: {why}", err=True)
     if not finished or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)
 

@@ -67,6 +67,11 @@ class Ended:
     error: str | None = None
     may_pass: bool = False
 
+    @property
+    def status(self) -> str:
+        """As in `files.csv`: "ok", "partial" (a part could be read) or "failed"."""
+        return "ok" if self.error is None else "partial" if self.frames_decoded else "failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Frames:

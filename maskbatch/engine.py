@@ -17,11 +17,12 @@ from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.journal import Journal, NotedReader
-from maskbatch.lock import Lock
+from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
 from maskbatch.media.limited import LimitedReader
 from maskbatch.media.loader import load
+from maskbatch.media.probe import probe
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
@@ -122,26 +123,30 @@ class Engine:
         try:
             begin(plan)
             note_settings(plan.out, self._identity(plan.inputs))
-            record.write()
+            with reporting(plan.out):
+                record.write()
             self._scan_pending(plan, lock, stop, record.counting(on_batch))
         except (Exception, KeyboardInterrupt) as error:
             how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
             log.info("stopped before the end: %s", how)
             if lock.is_there() and not stop.now:
                 with suppress(OSError, MaskbatchError):
-                    self._end(record, how, write_reports(plan.out, report))
+                    self._end(record, how, plan.out, report)
             if isinstance(error, OSError):
                 lock.check()
                 raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
             raise
-        summary = write_reports(plan.out, report)
-        self._end(record, "finished", summary)
+        summary = self._end(record, "finished", plan.out, report)
         log.info("finished: %s", summary)
         return summary
 
-    def _end(self, record: Record, how: str, summary: Summary) -> None:
-        warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
-        record.end(how, asdict(summary), warnings, self._timings.seconds())
+    def _end(self, record: Record, how: str, out: Path, report: ReportSettings) -> Summary:
+        """Writes the reports, and that the session ended."""
+        with reporting(out):
+            summary = write_reports(out, report)
+            warnings = {"num_warnings": self._warnings.number, "warnings": self._warnings.messages}
+            record.end(how, asdict(summary), warnings, self._timings.seconds())
+        return summary
 
     def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
         unit = next_unit(plan.out / ROWS)
@@ -163,6 +168,7 @@ class Engine:
         if run.is_over():
             return
         timed = run.timings.timed
+        shard = _probed(shard, run.journal)
         with open_shard(shard, run.out, self.settings) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
@@ -198,6 +204,18 @@ class Engine:
         return {"file": path.name, "sha256": weights.sha256(path)}
 
 
+def _probed(shard: Shard, journal: Journal) -> Shard:
+    """The shard, its video as it is now: hours may have gone since the run began, and a recording may have grown."""
+    sources = []
+    for source in shard.sources:
+        if source.kind == "video":
+            journal.note("+", source.name)
+            source = probe(source)
+            journal.note("-", source.name)
+        sources.append(source)
+    return replace(shard, sources=tuple(sources))
+
+
 def _share(settings: ScanSettings, device: runtime.Device) -> LoaderSettings:
     """How each of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
     loader, num_shards = settings.loader, settings.workers
@@ -216,12 +234,13 @@ def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:
 
     Returns the summary and whether the scan had finished. Raises MaskbatchError when `out` holds no scan.
     """
-    record = read_run(out)
-    settings = ReportSettings(**record["report"])
-    if threshold is not None:
-        settings = ReportSettings(threshold, settings.min_track_s)
-    summary = write_reports(out, settings)
-    write_run(out, record | {"report": asdict(settings), "summary": asdict(summary)})
+    with reporting(out):
+        record = read_run(out)
+        settings = ReportSettings(**record["report"])
+        if threshold is not None:
+            settings = ReportSettings(threshold, settings.min_track_s)
+        summary = write_reports(out, settings)
+        write_run(out, record | {"report": asdict(settings), "summary": asdict(summary)})
     return summary, record["finished"] is not None
 
 

@@ -9,7 +9,7 @@ from maskbatch.errors import MaskbatchError
 from maskbatch.estimate import bytes_free, bytes_needed, too_little_space
 from maskbatch.outputs import read_run
 from maskbatch.plan import Plan, check_settings, deciding, make_plan, plan_afresh
-from maskbatch.progress import num_analysed
+from maskbatch.progress import counted, num_analysed
 from maskbatch.record import frames_per_second
 
 
@@ -26,21 +26,31 @@ def dry_plan(
 
 def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
     """Lines about what is to be scanned and what is done, about time (by the rate of the sessions before) and disk."""
-    photos = sum(source.kind == "image" for source in plan.pending)
-    hours = sum(source.duration_s or 0 for source in plan.pending) / 3600
+    videos = [source for source in plan.pending if source.kind == "video"]
+    what = [counted(len(plan.pending) - len(videos), "photo")]
+    if videos:
+        length = _length(sum(source.duration_s or 0 for source in videos) / 60)
+        what.append(f"{counted(len(videos), 'video')} of {length}")
     frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
     lines = [
-        f"{len(plan.sources)} files, {plan.num_done} of them done, {len(plan.changed)} changed since",
-        f"to scan: {photos} photos, {len(plan.pending) - photos} videos of {hours:.2f} hours, about {frames} frames",
+        f"{counted(len(plan.sources), 'file')}, {plan.num_done} of them done, {len(plan.changed)} to be done again",
+        f"to scan: {', '.join(what)}, about {counted(frames, 'frame')}",
     ]
     if plan.vanished:
-        lines.append(f"{len(plan.vanished)} files of the last run are no longer among the inputs")
+        lines.append(f"of the last run, {counted(len(plan.vanished), 'file')} no longer among the inputs")
     try:
         rate = frames_per_second(read_run(plan.out))
     except MaskbatchError:
         rate = None
-    time_needed = f"about {frames / rate / 60:.0f} minutes at {rate:.1f} frames/s, as before" if rate else "unknown"
+    time_needed = f"about {_length(frames / rate / 60)} at {rate:.1f} frames/s, as before" if rate else "unknown"
     needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
     lines.append(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
     warning = too_little_space(plan.pending, settings.output, plan.out)
     return [*lines, f"warning: {warning}"] if warning else lines
+
+
+def _length(minutes: float) -> str:
+    """A time in words that are as exact as they need to be."""
+    if minutes < 1:
+        return counted(round(minutes * 60), "second")
+    return counted(round(minutes), "minute") if minutes < 100 else f"{minutes / 60:.1f} hours"

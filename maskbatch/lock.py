@@ -1,12 +1,14 @@
-"""One run at a time in an output folder. The operating system holds the lock, so it ends with the process, however."""
+"""One run at a time in an output folder, and one process at a time at its reports. The operating system holds the locks, so
+they end with the process, however."""
 
 import json
 import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,9 +19,11 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-LOCK = Path(".state", "lock")
+LOCK, REPORTS_LOCK = Path(".state", "lock"), Path(".state", "reports.lock")
 # far behind the text, because Windows lets nobody read a locked place
 _LOCKED_BYTE = 1 << 20
+# writing the reports of the largest runs takes a minute or two; one that was suspended must not hold up another for ever
+_LOOK_S, _PATIENCE_S = 0.1, 600.0
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +57,13 @@ def locked(out: Path) -> Iterator[Lock]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         words = os.read(descriptor, 4096)
-        if not _take(descriptor):
+        try:
+            is_taken = _take(descriptor)
+        except OSError as error:  # some network drives have no locks
+            reason = error.strerror or error
+            _log.warning("the output folder cannot be locked (%s): let no other run write to it", reason)
+            is_taken = True
+        if not is_taken:
             raise MaskbatchError(
                 f"{out} is being written to by another run ({_named(words)}): wait for it, or use --out"
             )
@@ -68,8 +78,38 @@ def locked(out: Path) -> Iterator[Lock]:
         os.close(descriptor)
 
 
+def at_work(out: Path) -> str | None:
+    """Names the run that holds the lock of the output folder, None when there is none."""
+    try:
+        descriptor = os.open(out / LOCK, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        words = os.read(descriptor, 4096)
+        return None if _take(descriptor) else _named(words)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def reporting(out: Path) -> Iterator[None]:
+    """Nobody else writes the reports and `run.json` of the output folder meanwhile: `maskbatch report` may be called while a
+    scan is at work, whose own reports then come after. Waits for its turn. Raises OSError."""
+    descriptor = os.open(out / REPORTS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        end = time.monotonic() + _PATIENCE_S
+        with suppress(OSError):  # no locks here, of which `locked` has warned
+            while not _take(descriptor) and time.monotonic() < end:
+                time.sleep(_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _take(descriptor: int) -> bool:
-    """Whether the lock is ours now."""
+    """Whether the lock is ours now. Raises OSError where there are no locks."""
     try:
         if sys.platform == "win32":
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
@@ -78,8 +118,6 @@ def _take(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError as error:  # some network drives have no locks
-        _log.warning("the output folder cannot be locked (%s): let no other run write to it", error.strerror or error)
     return True
 
 

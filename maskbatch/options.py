@@ -21,7 +21,7 @@ from maskbatch.media.hwaccel import check_hwaccel
 def scan_settings(options: Mapping[str, Any]) -> ScanSettings:
     """The options of `scan` and `video`, by click's names for them, as settings. Raises UsageError for values that do not
     go together."""
-    save = frozenset(options["save"].split(",")) - {"none", ""}
+    save = frozenset() if options["save"] == "none" else frozenset(options["save"].split(","))
     if not save <= {"annotated", "crops"}:
         raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
     if options["det_size"] % 32:

@@ -5,18 +5,20 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from maskbatch.errors import MaskbatchError, UsageError
-from maskbatch.leftovers import remove_temporary
-from maskbatch.lock import LOCK, Lock, locked
+from maskbatch.leftovers import remove_media, remove_temporary
+from maskbatch.lock import LOCK, REPORTS_LOCK, Lock, locked
 from maskbatch.marks import ORDER, ROWS
 from maskbatch.media.writers import partial_file
 
 _log = logging.getLogger(__name__)
 
-_WRITTEN = ("annotated", "crops", ".state", "faces.csv", "files.csv", "summary.csv", "run.json")
+_REPORTS = ("faces.csv", "files.csv", "summary.csv", "run.json")
+_MEDIA_FOLDERS = ("annotated", "crops/with_mask", "crops/without_mask", "crops")  # the inner ones first
+_WRITTEN = ("annotated", "crops", ".state", *_REPORTS)
 
 
 def check_out(out: Path, if_exists: str) -> None:
@@ -70,10 +72,18 @@ def prepared(out: Path, if_exists: str) -> Iterator[Lock]:
 
 
 def _clear(out: Path) -> None:
-    """Removes what an earlier scan wrote, but not the lock that is held."""
-    inside = [path for path in (out / ".state").iterdir() if path != out / LOCK]
-    for path in [*inside, *(path for path in _earlier(out) if path != out / ".state")]:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    """Removes what an earlier scan wrote, and nothing of the user's; not the locks, one of which is held."""
+    shutil.rmtree(out / ROWS)  # first, so that after a kill nothing counts as done whose media are gone
+    remove_temporary(out)
+    remove_media(out, ())
+    for folder in _MEDIA_FOLDERS:
+        with suppress(OSError):  # there is something in it, or it is not there
+            (out / folder).rmdir()
+    for path in [*(out / name for name in _REPORTS), *(out / ".state").iterdir()]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path not in (out / LOCK, out / REPORTS_LOCK):
+            path.unlink(missing_ok=True)
     (out / ROWS).mkdir()
 
 

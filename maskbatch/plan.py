@@ -78,15 +78,20 @@ def begin(plan: Plan) -> None:
     What vanished when it was done keeps its rows and its media, but is in no report until it is back; unless another source
     needs its names. Raises OSError.
     """
-    if plan.changed:
-        _log.warning("%s changed since the last run, or could not be read then; scanning again", named(plan.changed))
+    stored = read_marks(plan.out / ROWS)
+    unread = [name for name in plan.changed if stored[name].fingerprint is None]
+    if unread:
+        _log.warning("%s could not be read by the last run; scanning again", named(unread))
+    if len(unread) < len(plan.changed):
+        changed = [name for name in plan.changed if name not in set(unread)]
+        _log.warning("%s changed since the last run; scanning again", named(changed))
     if plan.away:
         _log.warning("%s cannot be read now: what the last run found there stays", named(plan.away))
     if plan.vanished:
         _log.warning(
             "%s of the last run: no longer among the inputs, and left out of the reports", named(plan.vanished)
         )
-    done = {name: rows.written for name, rows in read_marks(plan.out / ROWS).items()}
+    done = {name: rows.written for name, rows in stored.items()}
     written = [written_names(source) for source in plan.pending]
     note_names(plan.out, [*done.values(), *written])
     gone = {*plan.changed, *_taken_over(plan, done, written)}

@@ -46,7 +46,8 @@ class Tally:
 
     def words(self) -> str:
         """A line for a person."""
-        return f"{self.files_done} of {self.num_files} files, {self.frames_done} of about {self.num_frames} frames"
+        files, frames = counted(self.num_files, "file"), counted(self.num_frames, "frame")
+        return f"{self.files_done} of {files}, {self.frames_done} of about {frames}"
 
     def figures(self) -> dict[str, object]:
         """The same for a program; `file` is the one that was worked on last."""
@@ -61,6 +62,11 @@ class Tally:
 def json_line(event: str, **values: object) -> str:
     """One line of `--progress json`: ASCII only, line breaks in names escaped."""
     return json.dumps({"event": event, **values})
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as "1 file" and "2 files"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

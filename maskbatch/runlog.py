@@ -37,7 +37,8 @@ class FileLog:
         for end in ended:
             source = self._sources[end.source_id]
             log.debug(
-                "%s: %s, %d frames analysed, %d decoded, %s x %s, %d faces, %.2f s", source.name, end.error or "ok",
+                "%s: %s%s, %d frames analysed, %d decoded, %s x %s, %d faces, %.2f s", source.name, end.status,
+                f" ({end.error})" if end.error else "",
                 end.frames_analysed, end.frames_decoded, end.width or source.width or "?",
                 end.height or source.height or "?", self._num_faces.pop(end.source_id, 0), seconds,
             )  # fmt: skip

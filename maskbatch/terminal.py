@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maskbatch.loglines import log, log_handlers
-from maskbatch.progress import Tally, json_line, printable
+from maskbatch.progress import Tally, counted, json_line, printable
 
 # between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
@@ -85,9 +85,17 @@ class Terminal:
             yield progress
 
     def table(self, summary, out: Path) -> None:
-        """The scan's result, with the rate of the frames that `progress` saw."""
+        """The scan's result, with the rate of the frames that `progress` saw. When quiet, what went wrong only."""
+        broken = summary.failed + summary.partial
+        why = f"{out / 'files.csv'} says of each file that failed, or could be read in part only, why (column error)"
         if self._quiet:
+            if broken:
+                log.error("%d of %s: %s", broken, counted(summary.files, "file"), why)
             return
+        with suppress(BrokenPipeError, SystemExit):  # nobody reads it any more; the scan is done all the same
+            self._show(summary, [f"reports in {out}", *([why] if broken else [])])
+
+    def _show(self, summary, lines: Sequence[str]) -> None:
         from rich.console import Console
         from rich.table import Table
 
@@ -104,12 +112,8 @@ class Terminal:
         table.add_row(*map(str, columns.values()))
         console = Console()
         console.print(table)
-        console.print(f"reports in {out}", soft_wrap=True, highlight=False)
-        if summary.failed or summary.partial:
-            why = (
-                f"{out / 'files.csv'} says of each file that failed, or could be read in part only, why (column error)"
-            )
-            console.print(why, soft_wrap=True, highlight=False)
+        for line in lines:
+            console.print(line, soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], forecast: Sequence[str]) -> None:
         """What a scan would do: the files that are to be scanned on stdout, then words about them."""

@@ -718,7 +718,9 @@ def test_a_dry_run_touches_nothing(tmp_path, fakes):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     result = CliRunner().invoke(main, [*command, "--dry-run"])
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
-    assert result.stdout.splitlines()[0] == str(inputs / "new.png") and "to scan: 1 photos" in result.output
+    assert (
+        result.stdout.splitlines()[0] == str(inputs / "new.png") and "to scan: 1 photo, about 1 frame" in result.output
+    )
     assert "10 of them done" in result.output and "frames/s, as before" in result.output
     result = CliRunner().invoke(main, [*command, "--dry-run", "--if-exists", "overwrite"])
     assert result.exit_code == 0 and "0 of them done" in result.output

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from makers import NTSC_FILM, Clip, encode, numbered, write_photo, write_video
 
 from maskbatch.data import Source
 from maskbatch.errors import UsageError
+from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources, make_shards, read_list
 
 
@@ -107,9 +109,11 @@ def test_limit_and_empty(tmp_path):
 def test_video_is_probed(tmp_path):
     """A video's source carries what the container claims: exact rate, frames, upright size, length."""
     write_video(tmp_path / "v.mp4", numbered(24), Clip(fps=NTSC_FILM, rotation=90))
-    [source] = find_sources([tmp_path], None)
+    [found] = find_sources([tmp_path], None)
+    source = probe(found)
     assert (source.kind, source.fps, source.num_frames) == ("video", NTSC_FILM, 24)
-    assert (source.width, source.height) == (64, 96)
+    assert (source.width, source.height) == (64, 96) == (found.height, found.width)
+    assert replace(source, width=96, height=64) == found
     assert source.duration_s == pytest.approx(24 * 1001 / 24000)
     assert source.time_base == Fraction(1, 24000)
 

@@ -58,7 +58,7 @@ def test_the_log_has_a_line_for_each_file(watched):
     lines = [line for line in log.splitlines() if " DEBUG maskbatch.runlog: " in line]
     assert len(lines) == 4 and "\x1b" not in log and "\nred.jpg" not in log
     assert re.search(r"v\.mp4: ok, 6 frames analysed, 6 decoded, 96 x 64, 0 faces, [\d.]+ s$", "\n".join(lines), re.M)
-    assert re.search(r"b\\x1b\[31m\\nred\.jpg: not decodable", "\n".join(lines))
+    assert re.search(r"b\\x1b\[31m\\nred\.jpg: failed \(not decodable", "\n".join(lines))
 
 
 def test_run_json_lists_the_warnings(watched):

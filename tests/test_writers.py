@@ -30,6 +30,7 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.encoders import choose_encoder, why_not
 from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name
+from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video_writer import VideoWriter
 from maskbatch.media.writers import RowWriter, write_image
@@ -38,7 +39,7 @@ ALL = SamplingSettings()
 
 
 def _probed(path: Path) -> Source:
-    return find_sources([path], None)[0]
+    return probe(find_sources([path], None)[0])
 
 
 def _frames(path: Path) -> list[tuple[float, np.ndarray]]:

@@ -14,8 +14,14 @@ from maskbatch.media.streams import frame_rate, video_stream
 _MOST_DURATION_S = 366 * 24 * 3600.0
 
 
-def probe(source: Source) -> Source:
-    """The source with what its container claims; unchanged where it cannot be opened (never raises)."""
+_CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
+
+
+def probe(source: Source, upright: bool = True) -> Source:
+    """The source with what its container claims now, None for all of it where that cannot be read (never raises).
+
+    For the size of the upright picture one frame is decoded. Without `upright` nothing is, and the size is as coded.
+    """
     try:
         with open_container(source.path) as container:
             stream = video_stream(container)
@@ -25,15 +31,15 @@ def probe(source: Source) -> Source:
             if num_frames and num_frames > source.path.stat().st_size:
                 num_frames = None  # a frame has a byte or more
             width, height = stream.codec_context.width, stream.codec_context.height
-            # one frame is decoded, because its display matrix is nowhere else to be had
-            if round(next(container.decode(stream)).rotation / 90) % 2:
+            # the display matrix is nowhere else to be had
+            if upright and round(next(container.decode(stream)).rotation / 90) % 2:
                 width, height = height, width
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
                 duration_s=duration_s,
             )  # fmt: skip
     except Exception:  # whatever is wrong with the file is reported when it is decoded
-        return source
+        return replace(source, **dict.fromkeys(_CLAIMS))
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:

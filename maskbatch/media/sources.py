@@ -22,7 +22,8 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
     """The photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
 
     Hidden entries, `exclude` (the output folder) and older output folders are left out; a file reached twice counts
-    once; at most `limit` sources are returned. Videos are probed. Raises UsageError when a path does not exist.
+    once; at most `limit` sources are returned. Videos are probed, but nothing is decoded: no journal is open yet that would
+    say which file killed its decoder. Raises UsageError when a path does not exist, or is `exclude`.
     """
     for path in paths:
         if not path.exists():
@@ -36,7 +37,7 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
             for position, (path, kind) in enumerate(found)
         ]
     )
-    return [probe(source) if source.kind == "video" else source for source in sources]
+    return [probe(source, upright=False) if source.kind == "video" else source for source in sources]
 
 
 def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[Shard]:
@@ -76,6 +77,8 @@ class _Walk:
         """(path, kind) of the files at a path that the user gave: a folder, or a file of any name."""
         path = Path(os.path.abspath(path))  # and not resolve(): the user's own names stay, only ".." goes
         if path.is_dir():
+            if path.resolve() == self._exclude:
+                raise UsageError(f"{path} is the output folder as well: choose another one with --out")
             is_empty = True
             for item in self._folder(path):
                 is_empty = False
