@@ -244,7 +244,9 @@ def report(folder: Path, threshold: float | None) -> None:
     Terminal(sys.stderr, quiet=False).table(summary, folder)
     if not finished:
         run = at_work(folder)
-        why = f"the scan is still at work ({run}), and writes them itself when it ends" if run else "it was interrupted"
+        why = (
+            f"the scan is still at work ({run}), and writes its own when it ends" if run else "the scan was interrupted"
+        )
         click.echo(f"not all files are in these reports: {why}", err=True)
     if not finished or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)
