@@ -15,12 +15,12 @@ from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
-from maskbatch.errors import Interrupted, MaskbatchError, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
 from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
-from maskbatch.media.limited import LimitedReader
+from maskbatch.media.limited import LimitedReader, limited
 from maskbatch.media.loader import load
 from maskbatch.media.probe import probe
 from maskbatch.media.read_ahead import by_tf_data, by_threads
@@ -168,7 +168,7 @@ class Engine:
         if run.is_over():
             return
         timed = run.timings.timed
-        shard = _probed(shard, run.journal)
+        shard = replace(shard, sources=tuple(self._as_it_is(source, run.journal) for source in shard.sources))
         with open_shard(shard, run.out, self.settings) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
@@ -195,6 +195,18 @@ class Engine:
                         sink.stop()
                         return
 
+    def _as_it_is(self, source: Source, journal: Journal) -> Source:
+        """A video probed now: hours may have gone since the run began, and a recording may have grown."""
+        if source.kind == "image":
+            return source
+        journal.note("+", source.name)
+        try:
+            source = limited(partial(probe, source), _HANG * self.settings.sampling.stall_s)
+        except PassingError:  # its decoder never returns, and stays open in the journal; nor will its reader
+            return source
+        journal.note("-", source.name)
+        return source
+
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])
 
@@ -202,18 +214,6 @@ class Engine:
         """The weight file that runs, for the record."""
         path = network.int8 if self._precision[network.role] == "int8" else network.path
         return {"file": path.name, "sha256": weights.sha256(path)}
-
-
-def _probed(shard: Shard, journal: Journal) -> Shard:
-    """The shard, its video as it is now: hours may have gone since the run began, and a recording may have grown."""
-    sources = []
-    for source in shard.sources:
-        if source.kind == "video":
-            journal.note("+", source.name)
-            source = probe(source)
-            journal.note("-", source.name)
-        sources.append(source)
-    return replace(shard, sources=tuple(sources))
 
 
 def _share(settings: ScanSettings, device: runtime.Device) -> LoaderSettings:

@@ -12,11 +12,15 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from killed_runs import REPORTS, contents
+from killed_runs import REPORTS, SETTINGS, contents
 from test_resume import fakes, scan, sources_of
 
-from maskbatch import lock
+from maskbatch import engine, lock
 from maskbatch.cli import main
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.media import trial
+from maskbatch.media.segments import Segments
 from maskbatch.outputs import prepared
 
 assert fakes  # the fixture
@@ -46,8 +50,6 @@ def test_a_video_that_grows_before_its_turn_is_reported_as_it_then_is(tmp_path, 
 
 def test_a_video_that_kills_whoever_probes_it_is_in_the_journal(tmp_path, fakes, monkeypatch):
     """Nothing is decoded before a journal is open that names the file."""
-    from maskbatch import engine
-
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
     journal = []
 
@@ -58,6 +60,30 @@ def test_a_video_that_kills_whoever_probes_it_is_in_the_journal(tmp_path, fakes,
     monkeypatch.setattr(engine, "probe", probe)
     scan(tmp_path / "in", tmp_path / "out")
     assert journal == ['+"v.mp4"\n']
+
+
+def test_a_trial_probes_as_a_scan_does(tmp_path, monkeypatch):
+    """What kills the one would else kill every run."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(
+        "import os, signal\nfrom maskbatch.media import probe\n"
+        "probe.video_stream = lambda _: os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
+    path = makers.write_video(tmp_path / "v.mp4", makers.numbered(5))
+    reasons = trial.crash_reasons([(Source(0, path, "v.mp4", "video"), Segments())], SamplingSettings())
+    assert reasons == {"v.mp4": "crashed the decoder (signal 11)"}
+
+
+def test_a_probe_that_never_returns_does_not_keep_the_run(tmp_path, fakes, monkeypatch):
+    """The video is then read with what its container claimed when the run began."""
+    makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
+    never = threading.Event()
+    monkeypatch.setattr(engine, "probe", lambda _: never.wait(60))
+    monkeypatch.setattr(engine, "_HANG", 0.3 / SETTINGS.sampling.stall_s)
+    scan(tmp_path / "in", tmp_path / "out")
+    never.set()
+    assert sources_of(tmp_path / "out") == [("v.mp4", "ok")]
 
 
 def test_overwriting_leaves_what_the_user_put_there(tmp_path, fakes):

@@ -4,15 +4,35 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
 from maskbatch.errors import PassingError
 from maskbatch.media.decode import Reader
 
+Result = TypeVar("Result")
 _END = object()
 _LOOK_S = 1.0
+
+
+def limited(call: Callable[[], Result], limit_s: float) -> Result:
+    """What `call` returns or raises. Raises PassingError, the call left behind in its thread, when that takes too long."""
+    worker = _Worker.get()
+    worker.calls.put(call)
+    try:
+        answer, error = worker.answers.get(timeout=limit_s)
+    except queue.Empty:
+        worker.calls.put(None)  # for the case that it comes back after all
+        raise PassingError(_given_up(limit_s)) from None
+    _Worker.idle.append(worker)
+    if error is not None:
+        raise error
+    return answer
+
+
+def _given_up(limit_s: float) -> str:
+    return f"given up: its decoder has not returned for {limit_s:g} s"
 
 
 class LimitedReader:
@@ -79,7 +99,7 @@ class LimitedReader:
         self._worker.calls.put(lambda: self._reader.__exit__(None, None, None))
         self._worker.calls.put(None)
         self._worker = None
-        raise PassingError(f"given up: its decoder has not returned for {self._limit_s:g} s")
+        raise PassingError(_given_up(self._limit_s))
 
     def _release(self) -> None:
         if self._worker is not None:

@@ -19,6 +19,7 @@ from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
 from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
+from maskbatch.media.probe import probe
 from maskbatch.media.segments import ReaderState, Segments
 
 _PHOTO_S, _VIDEO_S = 120, 600
@@ -104,6 +105,8 @@ def _decode(suspect: dict, sampling: SamplingSettings) -> None:
     start = None if suspect["start"] is None else ReaderState(**suspect["start"])
     segments = Segments(suspect["length_s"], start)
     try:
+        if source.kind == "video":
+            probe(source)
         with open_source(source, sampling, segments) as reader:
             for _ in reader:
                 if len(segments.cuts) == 2:
