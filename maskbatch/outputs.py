@@ -72,19 +72,21 @@ def prepared(out: Path, if_exists: str) -> Iterator[Lock]:
 
 
 def _clear(out: Path) -> None:
-    """Removes what an earlier scan wrote, and nothing of the user's; not the locks, one of which is held."""
-    shutil.rmtree(out / ROWS)  # first, so that after a kill nothing counts as done whose media are gone
+    """Removes what an earlier scan wrote, and nothing of the user's; not the locks, one of which is held, and not the folder
+    of rows, by which other scans know that this is an output folder."""
+    for path in (out / ROWS).iterdir():  # first, so that after a kill nothing counts as done whose media are gone
+        path.unlink()
     remove_temporary(out)
     remove_media(out, ())
     for folder in _MEDIA_FOLDERS:
         with suppress(OSError):  # there is something in it, or it is not there
             (out / folder).rmdir()
-    for path in [*(out / name for name in _REPORTS), *(out / ".state").iterdir()]:
+    kept = {out / LOCK, out / REPORTS_LOCK, out / ROWS}
+    for path in {*(out / name for name in _REPORTS), *(out / ".state").iterdir()} - kept:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path not in (out / LOCK, out / REPORTS_LOCK):
+        else:
             path.unlink(missing_ok=True)
-    (out / ROWS).mkdir()
 
 
 def write_run(out: Path, record: dict) -> None:
