@@ -87,10 +87,11 @@ class Terminal:
     def table(self, summary, out: Path) -> None:
         """The scan's result, with the rate of the frames that `progress` saw. When quiet, what went wrong only."""
         broken = summary.failed + summary.partial
-        why = f"{out / 'files.csv'} says of each file that failed, or could be read in part only, why (column error)"
+        how_many = f"{broken} of {counted(summary.files, 'file')} failed, or could be read in part only"
+        why = f"{how_many}: {out / 'files.csv'} says why (column error)"
         if self._quiet:
             if broken:
-                log.error("%d of %s: %s", broken, counted(summary.files, "file"), why)
+                log.error(why)
             return
         with suppress(BrokenPipeError, SystemExit):  # nobody reads it any more; the scan is done all the same
             self._show(summary, [f"reports in {out}", *([why] if broken else [])])

@@ -177,7 +177,9 @@ def test_the_quiet_one_tells_of_what_failed(tmp_path):
     (tmp_path / "in/a.jpg").write_bytes(b"rubbish")
     result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "-q", "--log-file", tmp_path / "log.txt")
     assert result.exit_code == 3
-    assert result.stderr.startswith("ERROR: 1 of 1 file: ") and str(tmp_path / "out/files.csv") in result.stderr
+    assert (
+        result.stderr.startswith("ERROR: 1 of 1 file failed, or ") and str(tmp_path / "out/files.csv") in result.stderr
+    )
     assert "a.jpg: failed (not decodable: " in (tmp_path / "log.txt").read_text()
 
 
