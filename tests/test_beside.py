@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, contents
-from test_resume import fakes, scan, sources_of
+from test_resume import another_process, fakes, scan, sources_of
 
 from maskbatch import engine, lock
 from maskbatch.cli import main
@@ -126,24 +126,15 @@ def test_reports_beside_a_scan_say_that_it_is_at_work(tmp_path, fakes):
 
 
 def test_two_processes_take_turns_at_the_reports(tmp_path, fakes):
-    """`report` waits while another process writes them, and a scan's own are the last; one that is suspended does not hold
-    up the others for ever."""
+    """`report` waits while another process writes them."""
     makers.write_photo(tmp_path / "in/a.png")
     scan(tmp_path / "in", tmp_path / "out")
     before = [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
-    program = (
-        "import sys, pathlib; from maskbatch.lock import reporting\n"
-        "with reporting(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "out")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as other:
-        assert other.stdout.readline().strip() == b"held"
+    with another_process("lock.reporting(out)", tmp_path / "out"):
         waiting = threading.Thread(target=run, args=("report", tmp_path / "out"))
         waiting.start()
         waiting.join(1)
         assert waiting.is_alive() and before == [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
-        other.kill()
     waiting.join(60)
     assert not waiting.is_alive() and before != [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -74,6 +75,23 @@ def stopping_after(num_batches):
         stop.num_asked += len(seen) == num_batches
 
     return stop, on_batch
+
+
+@contextmanager
+def another_process(held, out):
+    """A process inside `with {held}:`, which is killed at the end of the block."""
+    program = (
+        "import sys, pathlib; from maskbatch import lock, outputs; out = pathlib.Path(sys.argv[1])\n"
+        f"with {held}:\n    print('held', flush=True); sys.stdin.read()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", program, str(out)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout.readline().strip() == b"held"
+            yield process
+        finally:
+            process.kill()
 
 
 def sources_of(out):
@@ -327,18 +345,10 @@ def test_quite_other_files_are_refused(tmp_path, fakes):
 
 def test_a_second_run_at_the_same_time_stops(tmp_path):
     """It is told the first one's process and start; when that has died the folder is free again, and it is said."""
-    program = (
-        "import sys, pathlib; from maskbatch.outputs import prepared\n"
-        "with prepared(pathlib.Path(sys.argv[1]), 'resume'):\n    print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "out")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as first:
-        assert first.stdout.readline().strip() == b"held"
+    with another_process("outputs.prepared(out, 'resume')", tmp_path / "out") as first:
         expected = rf"another run \(process {first.pid} on .*, started 20"
         with pytest.raises(MaskbatchError, match=expected), prepared(tmp_path / "out", "resume"):
             pass
-        first.kill()
     with prepared(tmp_path / "out", "resume") as lock:
         assert lock.died.startswith(f"process {first.pid} on")
     with prepared(tmp_path / "out", "overwrite") as lock:
