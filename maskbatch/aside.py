@@ -8,7 +8,7 @@ from maskbatch.data import Batch, Ended, Shard, Source
 from maskbatch.journal import left_open
 from maskbatch.media.segments import Segments
 from maskbatch.media.trial import crash_reasons
-from maskbatch.plan import Plan
+from maskbatch.plan import Plan, named
 from maskbatch.shard_sink import open_shard
 from maskbatch.stopping import Stop
 
@@ -22,7 +22,8 @@ def set_aside(plan: Plan, settings: ScanSettings, unit: int, stop: Stop) -> list
     names = set(left_open(plan.out))
     suspects = [(source, _segments(plan, source, settings)) for source in plan.pending if source.name in names]
     if suspects:
-        _log.warning("%d files were open when the last run died; trying them in a process of their own", len(suspects))
+        which = named([source.name for source, _ in suspects])
+        _log.warning("%s: open when the last run died; tried in a process of their own first", which)
     reasons = crash_reasons(suspects, settings.sampling, lambda: stop.is_asked)
     for source in plan.pending:
         if source.name in reasons:
