@@ -67,9 +67,7 @@ def scan_one(path: Path, out: Path) -> dict:
 
     settings = ScanSettings()
     before, start = _reset_peak(), time.monotonic()
-    [shard] = make_shards(
-        [probe(source) if source.kind == "video" else source for source in find_sources([path], None)]
-    )
+    [shard] = make_shards([probe(source) for source in find_sources([path], None)])
     (out / ".state" / "rows").mkdir(parents=True)
     sinks = open_sinks(shard, out, settings)
     for sink in sinks:

@@ -226,8 +226,8 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
         terminal.say(f"{counted(len(plan.sources), 'file')}{done}, {engine.device.description}")
         if warning := too_little_space(plan.pending, settings.output, given.out):
             terminal.warn(warning)
-        with stop_on_signals(terminal.say) as stop, terminal.progress(plan.pending, settings.sampling) as on_batch:
-            return engine.scan(plan, lock, stop, on_batch)
+        with stop_on_signals(terminal.say) as stop, terminal.progress(settings.sampling) as progress:
+            return engine.scan(plan, lock, stop, progress.add, progress.expect)
 
 
 @main.command()

@@ -23,7 +23,7 @@ class Source:
 
     `id` is its position in the run; `name` is what reports show and the output tree mirrors: a POSIX path relative to the
     input root. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are what the
-    container claims, or None where it says nothing (always for photos, and for files that could not be probed).
+    container claims, or None where it says nothing (always for photos, and for videos before they are probed).
     `has_twin`: another source's name is the same but for case or the way its accents are written.
     """
 

@@ -15,14 +15,13 @@ from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
-from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
-from maskbatch.media.limited import LimitedReader, limited
+from maskbatch.media.limited import LimitedReader
 from maskbatch.media.loader import load
-from maskbatch.media.probe import probe
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
@@ -89,7 +88,7 @@ class Engine:
         self._weights = {"detector": self._used(faces), "classifier": self._used(masks)}
         self._detect = Detector(self._open(faces), settings.detector)
         self._classify = Classifier(self._open(masks))
-        self._loader = _share(settings, self.device)
+        self._loader, self._limit_s = _share(settings, self.device), _HANG * settings.sampling.stall_s
         # batches with the networks: one for each GPU; of a shard that is alone, one while another is between two networks
         self._num_at_once = -(-max(2, len(self.device.names)) // settings.workers)
         self._timings = Timings()
@@ -109,8 +108,16 @@ class Engine:
             "weights": {name: used["sha256"] for name, used in self._weights.items()},
         }
 
-    def scan(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch = lambda _: None) -> Summary:
-        """Scans what is pending and writes the reports of all that is done.
+    def scan(
+        self,
+        plan: Plan,
+        lock: Lock,
+        stop: Stop,
+        on_batch: OnBatch = lambda _: None,
+        on_pending: Callable[[Sequence[Source]], None] = lambda _: None,
+    ) -> Summary:
+        """Scans what is pending and writes the reports of all that is done. `on_pending` is called once before the first
+        batch, with the sources that will be scanned and what is known of them.
 
         A run that is interrupted, or fails, leaves reports of the sources it finished and a `run.json` whose `finished` is
         null. Raises Interrupted when `stop` was asked for, MaskbatchError when `out` cannot be written any more.
@@ -125,7 +132,7 @@ class Engine:
             note_settings(plan.out, self._identity(plan.inputs))
             with reporting(plan.out):
                 record.write()
-            self._scan_pending(plan, lock, stop, record.counting(on_batch))
+            self._scan_pending(plan, lock, stop, record.counting(on_batch), on_pending)
         except (Exception, KeyboardInterrupt) as error:
             how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
             log.info("stopped before the end: %s", how)
@@ -148,11 +155,16 @@ class Engine:
             record.end(how, asdict(summary), warnings, self._timings.seconds())
         return summary
 
-    def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch) -> None:
+    def _scan_pending(self, plan: Plan, lock: Lock, stop: Stop, on_batch: OnBatch, on_pending: Callable) -> None:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
         with Journal(plan.out) as journal:
+            # once for the estimate of time, and again when its turn comes
+            pending = [
+                source if stop.is_asked else journal.probed(source, self._limit_s, upright=False) for source in pending
+            ]
+            on_pending(pending)
             run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
             shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
             for_each(partial(self._shard_and_trim, run=run), shards, self.settings.workers, halt=run.failed.set)
@@ -168,7 +180,8 @@ class Engine:
         if run.is_over():
             return
         timed = run.timings.timed
-        shard = replace(shard, sources=tuple(self._as_it_is(source, run.journal) for source in shard.sources))
+        # hours may have gone since the run began, and a recording may have grown
+        shard = replace(shard, sources=tuple(run.journal.probed(source, self._limit_s) for source in shard.sources))
         with open_shard(shard, run.out, self.settings) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
@@ -178,7 +191,7 @@ class Engine:
                 reader = open_source(source, sampling, sink.segments)
                 # one that is left behind stays open in the journal: it may still take the process with it
                 noted = NotedReader(reader, run.journal, source.name, run.timings)
-                return LimitedReader(noted, _HANG * sampling.stall_s)
+                return LimitedReader(noted, self._limit_s)
 
             loading = load(
                 shard.sources, self.settings.sampling, self._loader, opener, sink.segments.cuts, self._read_ahead
@@ -194,18 +207,6 @@ class Engine:
                     if run.is_over():
                         sink.stop()
                         return
-
-    def _as_it_is(self, source: Source, journal: Journal) -> Source:
-        """A video probed now: hours may have gone since the run began, and a recording may have grown."""
-        if source.kind == "image":
-            return source
-        journal.note("+", source.name)
-        try:
-            source = limited(partial(probe, source), _HANG * self.settings.sampling.stall_s)
-        except PassingError:  # its decoder never returns, and stays open in the journal; nor will its reader
-            return source
-        journal.note("-", source.name)
-        return source
 
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])

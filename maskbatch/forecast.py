@@ -1,12 +1,14 @@
 """What a scan would do, in words, without doing it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from maskbatch.config import ScanSettings
 from maskbatch.data import Source
 from maskbatch.errors import MaskbatchError
 from maskbatch.estimate import bytes_free, bytes_needed, too_little_space
+from maskbatch.media.probe import probe
 from maskbatch.outputs import read_run
 from maskbatch.plan import Plan, check_settings, deciding, make_plan, plan_afresh
 from maskbatch.progress import counted, num_analysed
@@ -16,12 +18,14 @@ from maskbatch.record import frames_per_second
 def dry_plan(
     settings: ScanSettings, sources: Sequence[Source], inputs: Sequence[Path], out: Path, if_exists: str
 ) -> Plan:
-    """The plan of a scan, device and weights left out of account. Raises UsageError where what is in `out` would not be
-    gone on with; touches nothing."""
+    """The plan of a scan, what is pending probed, device and weights left out of account. Raises UsageError where what is in
+    `out` would not be gone on with; touches nothing."""
     if if_exists == "overwrite":
-        return plan_afresh(sources, out)
-    check_settings(out, deciding(settings, inputs))
-    return make_plan(sources, out, inputs)
+        plan = plan_afresh(sources, out)
+    else:
+        check_settings(out, deciding(settings, inputs))
+        plan = make_plan(sources, out, inputs)
+    return replace(plan, pending=tuple(probe(source, upright=False) for source in plan.pending))
 
 
 def forecast(plan: Plan, settings: ScanSettings) -> list[str]:

@@ -8,12 +8,17 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from maskbatch.data import Source
+from maskbatch.errors import PassingError
 from maskbatch.media.decode import Reader
+from maskbatch.media.limited import limited
+from maskbatch.media.probe import probe
 from maskbatch.timings import Timings
 
 _JOURNAL = Path(".state", "journal")
@@ -57,6 +62,18 @@ class Journal:
                     _log.warning("%s cannot be written (%s): should a file end this program, the next run will not know "
                                  "which", self._path, error.strerror or error)  # fmt: skip
                 self._has_failed = True
+
+    def probed(self, source: Source, limit_s: float, upright: bool = True) -> Source:
+        """A video as `probe` has it, in the journal meanwhile; a photo, and one whose probe takes longer, as it is."""
+        if source.kind == "image":
+            return source
+        self.note("+", source.name)
+        try:
+            source = limited(partial(probe, source, upright), limit_s)
+        except PassingError:  # its decoder never returns, and stays open here; nor will its reader
+            return source
+        self.note("-", source.name)
+        return source
 
 
 class NotedReader:

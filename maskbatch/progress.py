@@ -18,14 +18,19 @@ MODES = ("auto", "plain", "json", "none")
 
 
 class Tally:
-    """Counts files and analysed frames of a scan as they are done."""
+    """Counts files and analysed frames of a scan as they are done. `num_files` and `num_frames` are there to be done."""
 
-    def __init__(self, sources: Sequence[Source], sampling: SamplingSettings) -> None:
-        self._names = {source.id: source.name for source in sources}
+    def __init__(self, sampling: SamplingSettings) -> None:
+        self._sampling, self._names = sampling, {}
         self._start = time.monotonic()
-        self.num_files, self.num_frames = len(sources), sum(num_analysed(source, sampling) for source in sources)
-        self.files_done = self.frames_done = 0
+        self.num_files = self.num_frames = self.files_done = self.frames_done = 0
         self.file: str | None = None
+
+    def expect(self, sources: Sequence[Source]) -> None:
+        """These are to be done."""
+        self._names = {source.id: source.name for source in sources}
+        self.num_files = len(sources)
+        self.num_frames = sum(num_analysed(source, self._sampling) for source in sources)
 
     def add(self, batch: Batch) -> None:
         """Count a batch that is done."""

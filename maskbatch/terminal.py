@@ -42,27 +42,16 @@ class Terminal:
         log.warning(message)
 
     @contextmanager
-    def progress(self, sources, sampling) -> Iterator[Callable]:
+    def progress(self, sampling) -> Iterator["Progress"]:
         """A bar over frames with an ETA, and a count of files; or now and then a line, and one at the end for JSON."""
         from tqdm import tqdm
 
-        tally, told = Tally(sources, sampling), time.monotonic()
-        with tqdm(total=tally.num_frames, unit="frame", file=self._stderr, disable=self._mode != "auto",
-                  dynamic_ncols=True) as bar:  # fmt: skip
-
-            def on_batch(batch) -> None:
-                nonlocal told
-                tally.add(batch)
-                bar.set_postfix_str(f"{tally.files_done}/{tally.num_files} files", refresh=False)
-                bar.update(len(batch.frames))
-                if time.monotonic() - told > _EVERY_S.get(self._mode, float("inf")):
-                    told = time.monotonic()
-                    self._tell(tally)
-
-            yield on_batch
-        self._rate = tally.rate()
+        with tqdm(total=0, unit="frame", file=self._stderr, disable=self._mode != "auto", dynamic_ncols=True) as bar:
+            progress = Progress(Tally(sampling), bar, self._tell, _EVERY_S.get(self._mode, float("inf")))
+            yield progress
+        self._rate = progress.tally.rate()
         if self._mode == "json":
-            self._tell(tally)
+            self._tell(progress.tally)
 
     def _tell(self, tally: Tally) -> None:
         self._print(json_line("progress", **tally.figures()) if self._mode == "json" else tally.words())
@@ -182,6 +171,29 @@ class Terminal:
             Console().print(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
                             f"{point['value']:.4f}; a little too good on the pictures it was chosen on)",
                             highlight=False, soft_wrap=True)  # fmt: skip
+
+
+class Progress:
+    """Counts what a scan does, shows it in a bar, and tells of it every `every_s` seconds."""
+
+    def __init__(self, tally: Tally, bar, tell: Callable[[Tally], None], every_s: float) -> None:
+        self.tally = tally
+        self._bar, self._tell, self._every_s = bar, tell, every_s
+        self._told = time.monotonic()
+
+    def expect(self, sources) -> None:
+        """These will be scanned."""
+        self.tally.expect(sources)
+        self._bar.reset(self.tally.num_frames)
+
+    def add(self, batch) -> None:
+        """A batch is done."""
+        self.tally.add(batch)
+        self._bar.set_postfix_str(f"{self.tally.files_done}/{self.tally.num_files} files", refresh=False)
+        self._bar.update(len(batch.frames))
+        if time.monotonic() - self._told > self._every_s:
+            self._told = time.monotonic()
+            self._tell(self.tally)
 
 
 def _table(*columns: str):

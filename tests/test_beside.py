@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, contents
 from test_resume import another_process, fakes, scan, sources_of
 
-from maskbatch import engine, lock
+from maskbatch import engine, journal, lock
 from maskbatch.cli import main
 from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
@@ -49,17 +49,17 @@ def test_a_video_that_grows_before_its_turn_is_reported_as_it_then_is(tmp_path, 
 
 
 def test_a_video_that_kills_whoever_probes_it_is_in_the_journal(tmp_path, fakes, monkeypatch):
-    """Nothing is decoded before a journal is open that names the file."""
+    """Nothing is opened before a journal is open that names the file."""
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
-    journal = []
+    written = []
 
-    def probe(source):
-        journal.append((tmp_path / "out/.state/journal").read_text())
+    def probe(source, upright):
+        written.append((tmp_path / "out/.state/journal").read_text())
         return source
 
-    monkeypatch.setattr(engine, "probe", probe)
+    monkeypatch.setattr(journal, "probe", probe)
     scan(tmp_path / "in", tmp_path / "out")
-    assert journal == ['+"v.mp4"\n']
+    assert written == ['+"v.mp4"\n', '+"v.mp4"\n-"v.mp4"\n+"v.mp4"\n']
 
 
 def test_a_trial_probes_as_a_scan_does(tmp_path, monkeypatch):
@@ -76,10 +76,10 @@ def test_a_trial_probes_as_a_scan_does(tmp_path, monkeypatch):
 
 
 def test_a_probe_that_never_returns_does_not_keep_the_run(tmp_path, fakes, monkeypatch):
-    """The video is then read with what its container claimed when the run began."""
+    """The video is then read without what its container claims."""
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
     never = threading.Event()
-    monkeypatch.setattr(engine, "probe", lambda _: never.wait(60))
+    monkeypatch.setattr(journal, "probe", lambda *_: never.wait(60))
     monkeypatch.setattr(engine, "_HANG", 0.3 / SETTINGS.sampling.stall_s)
     scan(tmp_path / "in", tmp_path / "out")
     never.set()

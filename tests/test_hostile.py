@@ -28,6 +28,7 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.loader import load
 from maskbatch.media.names import annotated_name
+from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources, make_shards
 from maskbatch.report import write_reports
 from maskbatch.shard_sink import open_shard
@@ -140,7 +141,7 @@ def test_a_claim_of_a_billion_frames_is_not_believed(tmp_path):
     data = path.read_bytes()
     claims = [(48, "<I", (1_000_000_000,)), (data.index(b"strh") + 8 + 32, "<I", (1_000_000_000,))]
     path.write_bytes(patched(data, *claims))
-    [source] = find_sources([path], None)
+    source = probe(find_sources([path], None)[0])
     assert source.num_frames is None and source.duration_s is None
     num_decoded, reason = read(path, "video")
     assert num_decoded == 5 and "claims 1000000000" in reason

@@ -81,14 +81,17 @@ def test_plain_progress_and_none(tmp_path, mode, words):
 
 def test_tally_counts_and_estimates():
     """Files, frames, the file at work, and the time left at the rate so far; nothing is estimated from nothing."""
-    tally = Tally([VIDEO, Source(1, Path("a"), "a", "image")], SamplingSettings(every=3))
+    tally = Tally(SamplingSettings(every=3))
+    tally.expect([VIDEO, Source(1, Path("a"), "a", "image")])
     assert (tally.num_frames, tally.eta_s(), tally.figures()["eta_s"]) == (35, None, None)
     tally.add(Batch(fake_frames([0] * 7, range(7), range(7)), Faces.empty()))
     assert tally.eta_s() == pytest.approx(4 * (7 / tally.rate()), rel=0.2)
     assert tally.figures()["file"] == "v.mp4" and tally.words() == "0 of 2 files, 7 of about 35 frames"
     tally.add(Batch(fake_frames([0] * 50, range(50), range(50), [Ended(0, 150, 57)]), fake_faces([0], [[0, 0, 9, 9]])))
     assert tally.eta_s() == 0 and tally.files_done == 1
-    assert Tally([VIDEO], SamplingSettings(sample_fps=2)).num_frames == 8
+    sparse = Tally(SamplingSettings(sample_fps=2))
+    sparse.expect([VIDEO])
+    assert sparse.num_frames == 8
 
 
 def test_printable_leaves_letters_of_all_scripts():

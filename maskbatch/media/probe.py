@@ -18,10 +18,13 @@ _CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
 
 
 def probe(source: Source, upright: bool = True) -> Source:
-    """The source with what its container claims now, None for all of it where that cannot be read (never raises).
+    """The video with what its container claims now, None for all of it where that cannot be read (never raises); a photo
+    as it is.
 
     For the size of the upright picture one frame is decoded. Without `upright` nothing is, and the size is as coded.
     """
+    if source.kind == "image":
+        return source
     try:
         with open_container(source.path) as container:
             stream = video_stream(container)

@@ -13,7 +13,6 @@ from maskbatch.data import Shard, Source
 from maskbatch.errors import UsageError
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.names import mark_twins
-from maskbatch.media.probe import probe
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +21,8 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
     """The photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
 
     Hidden entries, `exclude` (the output folder) and older output folders are left out; a file reached twice counts
-    once; at most `limit` sources are returned. Videos are probed, but nothing is decoded: no journal is open yet that would
-    say which file killed its decoder. Raises UsageError when a path does not exist, or is `exclude`.
+    once; at most `limit` sources are returned. Videos are not probed: no journal is open yet that would say which file
+    killed the program. Raises UsageError when a path does not exist, or is `exclude`.
     """
     for path in paths:
         if not path.exists():
@@ -31,13 +30,12 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
     walk = _Walk(exclude)
     root = common_folder(paths)
     found = islice((item for path in paths for item in walk.start(path)), limit)
-    sources = mark_twins(
+    return mark_twins(
         [
             Source(id=position, path=path, name=_name(path, root), kind=kind)
             for position, (path, kind) in enumerate(found)
         ]
     )
-    return [probe(source, upright=False) if source.kind == "video" else source for source in sources]
 
 
 def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[Shard]:
