@@ -12,7 +12,7 @@ FACE_COLUMNS = (
     "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask",
 )  # fmt: skip
 FILE_COLUMNS = (
-    "source", "kind", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
+    "source", "kind", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed", "notes",
 )  # fmt: skip
 P_MASK_DECIMALS = 4
 
@@ -57,7 +57,8 @@ class Shard:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A source has given its last frame. `error` is None when it was read whole, else the reason it was not; that `may_pass`
-    when it is not in the file, which is then read again the next time."""
+    when it is not in the file, which is then read again the next time. `notes` name parts of the file that were not looked
+    at, such as further pages."""
 
     source_id: int
     frames_decoded: int
@@ -66,6 +67,7 @@ class Ended:
     height: int | None = None
     error: str | None = None
     may_pass: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:

@@ -90,6 +90,10 @@ class NotedReader:
     def progress(self) -> int:
         return self._reader.progress
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
     def __enter__(self) -> "NotedReader":
         self._journal.note("+", self._name)
         try:

@@ -26,7 +26,7 @@ from maskbatch.spans import Spans
 FACES_COLUMNS = (*FACE_COLUMNS, "label")
 FILES_COLUMNS = (
     "source", "kind", "status", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
-    "faces", "with_mask", "without_mask", "compliance_rate",
+    "faces", "with_mask", "without_mask", "compliance_rate", "notes",
 )  # fmt: skip
 SUMMARY_COLUMNS = ("folder", "files", "failed", "faces", "with_mask", "without_mask", "compliance_rate")
 
@@ -100,7 +100,7 @@ def write_reports(out_dir: Path, settings: ReportSettings) -> Summary:
             for folder, rows in files.groupby(files["source"].map(_folder)):
                 folders[folder].add(rows)
             total.add(files)
-            _append(files[list(FILES_COLUMNS)], files_csv, ("source", "error"))
+            _append(files[list(FILES_COLUMNS)], files_csv, ("source", "error", "notes"))
         rows = [count.row(folder) for folder, count in sorted(folders.items())]
         summary = pd.DataFrame([*rows, total.row("TOTAL")], columns=list(SUMMARY_COLUMNS))
         _append(summary, summary_csv, ("folder",))

@@ -33,6 +33,7 @@ def file_cells(source: Source, ended: Ended) -> list[str]:
         f"{source.duration_s:.3f}" if source.duration_s is not None else "",
         str(ended.frames_decoded),
         str(ended.frames_analysed),
+        _text("; ".join(ended.notes)),
     ]
 
 

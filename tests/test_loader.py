@@ -29,6 +29,30 @@ def _load(load: Callable, sources: Sequence[Source], **settings: int) -> list[Fr
     return list(load(sources, ALL, LoaderSettings(**settings)))
 
 
+class _Noting:
+    """A reader of one frame that says afterwards what it did not look at."""
+
+    frames_decoded = progress = 1
+    notes: tuple[str, ...] = ()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __iter__(self):
+        yield 0, 0.0, corners()
+        self.notes = ("2 further pages",)
+
+
+def test_what_a_reader_did_not_look_at_comes_with_the_end_of_its_source(load, tmp_path):
+    """Notes that are known only when reading ends are in `Ended`."""
+    source = Source(0, tmp_path / "a.tif", "a.tif", "image")
+    [frames] = load([source], SamplingSettings(), LoaderSettings(), lambda *_: _Noting())
+    assert frames.ended == (Ended(0, 1, 1, 96, 64, notes=("2 further pages",)),)
+
+
 def _ended(batches: Sequence[Frames]) -> list[Ended]:
     return [ended for batch in batches for ended in batch.ended]
 

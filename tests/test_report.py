@@ -17,11 +17,11 @@ def face(source, frame=0, track_id=0, p_mask="0.9000", face=0):
 
 
 def photo(source, error="", decoded=1):
-    return [source, "image", error, 640, 480, "", "", decoded, decoded]
+    return [source, "image", error, 640, 480, "", "", decoded, decoded, ""]
 
 
 def video(source, analysed=300, decoded=300, error="", fps="30.000", duration_s="10.000"):
-    return [source, "video", error, 640, 480, fps, duration_s, decoded, analysed]
+    return [source, "video", error, 640, 480, fps, duration_s, decoded, analysed, ""]
 
 
 def write_shard(out, index, files, faces=()):
@@ -62,7 +62,7 @@ def test_reports_have_exactly_the_columns_users_are_promised(tmp_path):
     assert heads == [
         "source,frame,time_s,face,track_id,x_min,y_min,x_max,y_max,score,p_mask,label",
         "source,kind,status,error,width,height,fps,duration_s,frames_decoded,frames_analysed,faces,with_mask,"
-        "without_mask,compliance_rate",
+        "without_mask,compliance_rate,notes",
         "folder,files,failed,faces,with_mask,without_mask,compliance_rate",
     ]
     assert heads == [",".join(columns) for columns in (FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS)]

@@ -63,14 +63,14 @@ def test_rows_have_the_declared_columns_and_formats(tmp_path):
     shard = Shard(3, (video(7, "a/b.mp4"),))
     faces = fake_faces([1], [[1.26, -0.04, 30, 20.04]], [0.97654]).with_track_id(np.array([5]))
     with RowSink(tmp_path, shard) as sink:
-        sink.write(batch_of([7, 7], [0, 4], [Ended(7, 60, 2, 32, 24, "cut")], faces))
+        sink.write(batch_of([7, 7], [0, 4], [Ended(7, 60, 2, 32, 24, "cut", notes=("a", "b"))], faces))
     assert rows_of(tmp_path / "000003.faces.csv") == [
         list(FACE_COLUMNS),
         ["a/b.mp4", "4", "0.1333", "0", "5", "1.3", "0.0", "30.0", "20.0", "0.9000", "0.9765"],
     ]
     assert rows_of(tmp_path / "000003.files.csv") == [
         list(FILE_COLUMNS),
-        ["a/b.mp4", "video", "cut", "32", "24", "29.970", "2.002", "60", "2"],
+        ["a/b.mp4", "video", "cut", "32", "24", "29.970", "2.002", "60", "2", "a; b"],
     ]
 
 
@@ -78,7 +78,8 @@ def test_photos_have_neither_fps_nor_duration(tmp_path):
     """What is unknown is an empty cell."""
     with RowSink(tmp_path, Shard(0, (photo(0, "x.jpg"),))) as sink:
         sink.write(batch_of([], [], [Ended(0, 0, 0, error="file is empty")]))
-    assert rows_of(tmp_path / "000000.files.csv")[1] == ["x.jpg", "image", "file is empty", "", "", "", "", "0", "0"]
+    empty = [""] * 4
+    assert rows_of(tmp_path / "000000.files.csv")[1] == ["x.jpg", "image", "file is empty", *empty, "0", "0", ""]
     assert len(rows_of(tmp_path / "000000.faces.csv")) == 1
 
 
@@ -138,7 +139,7 @@ def test_marks_say_where_the_rows_of_each_source_are(tmp_path):
         names = [line.split(",")[0] for line in path.read_bytes()[start:end].decode().splitlines()]
         assert names == [f"ü{number}.jpg"] * [2, 0, 1][number]
         path, start, end = rows.files
-        assert path.read_bytes()[start:end].decode() == f"ü{number}.jpg,image,,,,,,1,1\n"
+        assert path.read_bytes()[start:end].decode() == f"ü{number}.jpg,image,,,,,,1,1,\n"
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ class Reader(Protocol):
     """An open source. Iterates `(index, timestamp_s, image)` once: image (H, W, 3) uint8 RGB, upright.
 
     Entering and iterating raise DecodeError with a reason; what was yielded before stays valid. `progress` rises while it is
-    at work, also between two frames that are far apart.
+    at work, also between two frames that are far apart. `notes`, complete when iterating ends, name what of the file was not
+    looked at, in a few words each.
     """
 
     frames_decoded: int
     progress: int
+    notes: tuple[str, ...]
 
     def __enter__(self) -> "Reader": ...
 

@@ -54,6 +54,10 @@ class LimitedReader:
     def progress(self) -> int:
         return self._reader.progress
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
     def __enter__(self) -> "LimitedReader":
         self._worker = _Worker.get()
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,16 @@ Opener = Callable[[Source, SamplingSettings], Reader]
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 # one decoded frame:
-# (position in sources, index, timestamp_s, image, is the source's last, frames decoded so far, what went wrong)
-_Element = tuple[int, int, float, np.ndarray, bool, int, DecodeError | None]
+# (position in sources, index, timestamp_s, image, and None, or how the source ended with it)
+_Element = tuple[int, int, float, np.ndarray, "_End | None"]
+
+
+class _End(NamedTuple):
+    """How reading a source ended: frames decoded, what went wrong, and the reader's notes."""
+
+    num_decoded: int
+    error: DecodeError | None
+    notes: tuple[str, ...]
 
 
 def load(
@@ -70,21 +79,21 @@ def _lanes(
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
     previous = (position, -1, 0.0, _NO_IMAGE)
-    num_decoded, error = 0, None
+    num_decoded, error, notes = 0, None, ()
     try:
         with opened(source) as reader:
             try:
                 for index, timestamp_s, image in reader:
                     if previous[1] >= 0:
-                        yield *previous, False, reader.frames_decoded, None
+                        yield *previous, None
                     previous = (position, index, timestamp_s, image)
             finally:
-                num_decoded = reader.frames_decoded
+                num_decoded, notes = reader.frames_decoded, reader.notes
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands
         error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
-    yield *previous, True, num_decoded, error
+    yield *previous, _End(num_decoded, error, notes)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
@@ -135,17 +144,19 @@ class _Batch:
 
     def add(self, element: _Element) -> None:
         """Take an element in; sources come one after the other, the frames of each in order."""
-        position, index, timestamp_s, image, is_last, num_decoded, error = element
+        position, index, timestamp_s, image, end = element
         source_id = self._sources[position].id
         if image.size:
             self._frames.append((source_id, index, timestamp_s, image))
             self._num_pixels += image.shape[0] * image.shape[1]
             self._num_analysed += 1
             self._size = self._size or image.shape[1::-1]
-        if is_last:
-            size, reason = self._size or (None, None), None if error is None else str(error)
-            may_pass = isinstance(error, PassingError)
-            self._ended.append(Ended(source_id, int(num_decoded), self._num_analysed, *size, reason, may_pass))
+        if end is not None:
+            size, reason = self._size or (None, None), None if end.error is None else str(end.error)
+            may_pass = isinstance(end.error, PassingError)
+            self._ended.append(
+                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, may_pass, end.notes)
+            )
             self._num_analysed, self._size = 0, None
 
     def take(self) -> Frames:

@@ -31,6 +31,7 @@ class PhotoReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.frames_decoded = self.progress = 0
+        self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> "PhotoReader":
         return self

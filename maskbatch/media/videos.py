@@ -53,6 +53,7 @@ class VideoReader:
         self._read_until_s = Fraction(0)
         self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
         self.frames_decoded = self.progress = 0
+        self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> "VideoReader":
         hwaccel = open_hwaccel(self._sampling.hwaccel)
