@@ -134,6 +134,8 @@ _scan_options = _options(
                  "works, else libx264."),
     click.option("--crf", type=click.IntRange(0, 51), default=OutputSettings().crf, show_default=True,
                  help="Quality of annotated videos (H.264); lower is better and larger."),
+    click.option("--keep-metadata/--no-keep-metadata", default=OutputSettings().keep_metadata, show_default=True,
+                 help="Annotated copies keep the recording time and camera of the source, but never its location."),
     click.option("--stall-limit", type=_Number(0, min_open=True), default=SamplingSettings().stall_s,
                  show_default=True, metavar="SECONDS", help="A video that gives no frame for so long is given up."),
     click.option("--log-file", type=_PATH, help="Write a log, a line per file, to this file."),

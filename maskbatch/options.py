@@ -43,7 +43,9 @@ def scan_settings(options: Mapping[str, Any]) -> ScanSettings:
         runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
         detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
         classifier=ClassifierSettings(options["model"], options["threshold"]),
-        output=OutputSettings(save, _encoder(options["codec"], save), options["crf"]),
+        output=OutputSettings(
+            save, _encoder(options["codec"], save), options["crf"], keep_metadata=options["keep_metadata"]
+        ),
         workers=options["workers"],
     )
 
