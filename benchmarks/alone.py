@@ -57,11 +57,13 @@ def _clocks() -> tuple[float, float]:
 
 def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, int, int]:
     """Costs, frames and faces of the first `num_frames` frames at `path`."""
-    from maskbatch import cli, engine, runtime
-    from maskbatch.config import SamplingSettings
+    from maskbatch import engine
+    from maskbatch.cli.main import main as cli
+    from maskbatch.cli.options import scan_settings
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
-    from maskbatch.options import scan_settings
+    from maskbatch.networks import runtime
+    from maskbatch.settings import SamplingSettings
 
     context = cli.scan.make_context("scan", [str(path), *options])
     settings = scan_settings(context.params)
@@ -82,10 +84,10 @@ def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, in
 
 def _arrays(costs: Costs, made, frames: list) -> int:
     """Detect, crop and classify, track, annotate, write; returns the number of faces."""
-    from maskbatch.annotate import annotate
-    from maskbatch.classifier import cut_crop
-    from maskbatch.data import Frames
-    from maskbatch.tracker import Tracker
+    from maskbatch.analyse.classifier import cut_crop
+    from maskbatch.analyse.tracker import Tracker
+    from maskbatch.draw.annotate import annotate
+    from maskbatch.types import Frames
 
     sources, index, times_s, images = zip(*frames, strict=True)
     made._classify(images[:64], made._detect(images[:64]))  # compiles for each shape
@@ -114,8 +116,8 @@ def _arrays(costs: Costs, made, frames: list) -> int:
 
 
 def _write(costs: Costs, output, sources: tuple, times_s: tuple, drawn: list[np.ndarray]) -> None:
-    from maskbatch.media.video_writer import VideoWriter
-    from maskbatch.media.writers import write_image
+    from maskbatch.media.write.files import write_image
+    from maskbatch.media.write.video import VideoWriter
 
     with tempfile.TemporaryDirectory() as folder, costs.stage("encode, write"):
         if sources[0].kind == "video":

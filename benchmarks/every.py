@@ -12,9 +12,9 @@ import zlib
 from functools import partial
 from pathlib import Path
 
-from maskbatch.config import SamplingSettings
-from maskbatch.media import videos
-from maskbatch.media.skipping import Skipping
+from maskbatch.media.video import reader as videos
+from maskbatch.media.video.skipping import Skipping
+from maskbatch.settings import SamplingSettings
 
 
 def decoding_all(codec, clock, sampler, may_skip, *start) -> Skipping:

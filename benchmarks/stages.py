@@ -23,20 +23,20 @@ from pathlib import Path
 # (stage, module, name inside it); several may count as one stage. What is imported by name is replaced where it is used
 TARGETS = (
     ("start: imports and networks", "maskbatch.engine", "Engine.__init__"),
-    ("decode", "maskbatch.media.photos", "PhotoReader.__iter__"),
-    ("decode", "maskbatch.media.videos", "VideoReader._frames"),
-    ("convert to RGB", "maskbatch.media.videos", "to_rgb"),
+    ("decode", "maskbatch.media.photo", "PhotoReader.__iter__"),
+    ("decode", "maskbatch.media.video.reader", "VideoReader._frames"),
+    ("convert to RGB", "maskbatch.media.video.reader", "to_rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
-    ("detect: letterbox, boxes, NMS", "maskbatch.detector", "Detector.__call__"),
-    ("network", "maskbatch.runtime", "_OpenVino.__call__"),
-    ("network", "maskbatch.runtime", "_TensorFlow.__call__"),
-    ("crop", "maskbatch.classifier", "cut_crop"),
-    ("classify: stack and share", "maskbatch.classifier", "Classifier.__call__"),
-    ("track", "maskbatch.tracker", "Tracker.__call__"),
+    ("detect: letterbox, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
+    ("network", "maskbatch.networks.runtime", "_OpenVino.__call__"),
+    ("network", "maskbatch.networks.runtime", "_TensorFlow.__call__"),
+    ("crop", "maskbatch.analyse.classifier", "cut_crop"),
+    ("classify: stack and share", "maskbatch.analyse.classifier", "Classifier.__call__"),
+    ("track", "maskbatch.analyse.tracker", "Tracker.__call__"),
     ("annotate", "maskbatch.sinks", "annotate"),
-    ("encode and write video", "maskbatch.media.video_writer", "VideoWriter.write"),
-    ("encode and write video", "maskbatch.media.video_writer", "VideoWriter.__exit__"),
-    ("encode and write photo", "maskbatch.media.writers", "write_image"),
+    ("encode and write video", "maskbatch.media.write.video", "VideoWriter.write"),
+    ("encode and write video", "maskbatch.media.write.video", "VideoWriter.__exit__"),
+    ("encode and write photo", "maskbatch.media.write.files", "write_image"),
     ("rows", "maskbatch.sinks", "RowSink.write"),
     ("reports", "maskbatch.engine", "write_reports"),
 )
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path)
     given = parser.parse_args(sys.argv[1:split])
-    from maskbatch import cli
+    from maskbatch.cli.main import main as cli
 
     clock, before = Clock(), time.perf_counter()
     missing = install(clock)

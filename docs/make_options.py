@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli import main
+from maskbatch.cli.main import main
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -->"

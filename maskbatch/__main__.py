@@ -6,7 +6,7 @@ import sys
 def run() -> None:
     """The command, from its first import on."""
     try:
-        from maskbatch.cli import main
+        from maskbatch.cli.main import main
 
         main()
     except KeyboardInterrupt:  # before the command line could take it

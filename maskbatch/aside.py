@@ -3,14 +3,14 @@
 import logging
 
 from maskbatch.checkpoint import folder_of, read_checkpoint
-from maskbatch.config import ScanSettings
-from maskbatch.data import Batch, Ended, Shard, Source
 from maskbatch.journal import left_open
-from maskbatch.media.segments import Segments
-from maskbatch.media.trial import crash_reasons
+from maskbatch.media.guard.trial import crash_reasons
+from maskbatch.media.video.segments import Segments
 from maskbatch.plan import Plan, named
+from maskbatch.run.stop import Stop
+from maskbatch.settings import ScanSettings
 from maskbatch.shard_sink import open_shard
-from maskbatch.stopping import Stop
+from maskbatch.types import Batch, Ended, Shard, Source
 
 _log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import av
 
-from maskbatch.data import FACE_COLUMNS, Source
 from maskbatch.marks import Stored, read_marks, write_lines
 from maskbatch.media.fingerprint import Fingerprint, fingerprint
 from maskbatch.media.names import written_names
-from maskbatch.media.segments import ReaderState
-from maskbatch.media.video_writer import WrittenSoFar
+from maskbatch.media.video.segments import ReaderState
+from maskbatch.media.write.video import WrittenSoFar
+from maskbatch.types import FACE_COLUMNS, Source
 
 VIDEOS, _FILE = Path(".state", "videos"), "checkpoint.json"
 

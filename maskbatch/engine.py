@@ -8,34 +8,35 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from maskbatch import __version__, centerface, runtime, weights
-from maskbatch.allocator import trim
+from maskbatch import __version__
+from maskbatch.analyse.classifier import Classifier
+from maskbatch.analyse.detector import Detector
+from maskbatch.analyse.pipeline import Stages, analyse
+from maskbatch.analyse.tracker import Tracker
 from maskbatch.aside import set_aside
-from maskbatch.classifier import Classifier
-from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
-from maskbatch.data import Batch, Shard, Source
-from maskbatch.detector import Detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.journal import Journal, NotedReader
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
-from maskbatch.media.limited import LimitedReader
+from maskbatch.media.guard.limits import LimitedReader
 from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import make_shards
+from maskbatch.networks import centerface, runtime, weights
 from maskbatch.outputs import read_run, write_run
 from maskbatch.overlap import Ahead, for_each
-from maskbatch.pipeline import Stages, analyse
 from maskbatch.plan import Plan, begin, check_settings, deciding, make_plan, note_settings
-from maskbatch.record import Record, facts_of
-from maskbatch.report import Summary, write_reports
-from maskbatch.runlog import FileLog, Warnings
+from maskbatch.reports.record import Record, facts_of
+from maskbatch.reports.tables import Summary, write_reports
+from maskbatch.run.log import FileLog, Warnings
+from maskbatch.run.memory import trim
+from maskbatch.run.stop import Stop
+from maskbatch.run.timings import Timings
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.shard_sink import open_shard
-from maskbatch.stopping import Stop
-from maskbatch.timings import Timings
-from maskbatch.tracker import Tracker
 from maskbatch.trainer.model import classifier_network
+from maskbatch.types import Batch, Shard, Source
 
 log = logging.getLogger(__name__)
 

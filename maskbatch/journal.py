@@ -14,12 +14,12 @@ from types import TracebackType
 
 import numpy as np
 
-from maskbatch.data import Source
 from maskbatch.errors import PassingError
 from maskbatch.media.decode import Reader
-from maskbatch.media.limited import limited
-from maskbatch.media.probe import probe
-from maskbatch.timings import Timings
+from maskbatch.media.guard.limits import limited
+from maskbatch.media.video.probe import probe
+from maskbatch.run.timings import Timings
+from maskbatch.types import Source
 
 _JOURNAL = Path(".state", "journal")
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from maskbatch.checkpoint import VIDEOS, folder_of, is_usable, read_checkpoint
-from maskbatch.data import Source
 from maskbatch.marks import ROWS, write_lines
 from maskbatch.media.names import crop_stem, folded, stem_of_crop
+from maskbatch.types import Source
 
 _NAMES = Path(".state", "names.jsonl")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import Fingerprint
-from maskbatch.media.writers import partial_file
+from maskbatch.media.write.files import partial_file
 
 ROWS, ORDER = Path(".state", "rows"), Path(".state", "sources.jsonl")
 _DONE = ".done.jsonl"

@@ -12,7 +12,7 @@ from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.leftovers import remove_media, remove_temporary
 from maskbatch.lock import LOCK, REPORTS_LOCK, Lock, locked
 from maskbatch.marks import ORDER, ROWS
-from maskbatch.media.writers import partial_file
+from maskbatch.media.write.files import partial_file
 
 _log = logging.getLogger(__name__)
 

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from maskbatch import __version__
-from maskbatch.config import ScanSettings
-from maskbatch.data import Source
 from maskbatch.errors import UsageError
 from maskbatch.leftovers import Written, note_names, remove_media, remove_segments
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import folded, written_names
 from maskbatch.media.sources import common_folder
+from maskbatch.settings import ScanSettings
 from maskbatch.spans import are_there
+from maskbatch.types import Source
 
 _SETTINGS = Path(".state", "settings.json")
 _MOST_NAMED = 5

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from maskbatch.config import ScanSettings
-from maskbatch.data import Batch, Faces, Frames, Shard
-from maskbatch.media.segments import Segments
+from maskbatch.analyse.tracker import Tracker
+from maskbatch.media.video.segments import Segments
+from maskbatch.settings import ScanSettings
 from maskbatch.sinks import Sink, open_sinks
-from maskbatch.tracker import Tracker
+from maskbatch.types import Batch, Faces, Frames, Shard
 from maskbatch.video_sink import VideoSink
 
 

@@ -11,9 +11,15 @@ from types import TracebackType
 
 import numpy as np
 
-from maskbatch.annotate import annotate
-from maskbatch.config import OutputSettings, ScanSettings
-from maskbatch.data import (
+from maskbatch.draw.annotate import annotate
+from maskbatch.marks import ROWS, Mark, write_marks
+from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.names import annotated_name, crop_name, written_names
+from maskbatch.media.write.files import PhotoWriter, RowWriter, write_image
+from maskbatch.media.write.video import VideoWriter
+from maskbatch.settings import OutputSettings, ScanSettings
+from maskbatch.store.rows_old import face_cells, file_cells
+from maskbatch.types import (
     FACE_COLUMNS,
     FILE_COLUMNS,
     Batch,
@@ -23,12 +29,6 @@ from maskbatch.data import (
     Source,
     wears_mask,
 )
-from maskbatch.marks import ROWS, Mark, write_marks
-from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import annotated_name, crop_name, written_names
-from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import PhotoWriter, RowWriter, write_image
-from maskbatch.rows import face_cells, file_cells
 
 log = logging.getLogger(__name__)
 

@@ -9,20 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from maskbatch.analyse.tracker import Tracker
 from maskbatch.checkpoint import Checkpoint, folder_of, is_usable, made_with, read_checkpoint, write_checkpoint
-from maskbatch.config import ScanSettings
-from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Frames, Shard, Source
 from maskbatch.errors import Interrupted
 from maskbatch.leftovers import remove_crops
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprint
-from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name, written_names
-from maskbatch.media.segments import Segments
-from maskbatch.media.video_writer import VideoWriter, WrittenSoFar
-from maskbatch.media.writers import partial_file
+from maskbatch.media.video.segments import Segments
+from maskbatch.media.write.files import partial_file
+from maskbatch.media.write.join import join
+from maskbatch.media.write.video import VideoWriter, WrittenSoFar
+from maskbatch.settings import ScanSettings
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, Sink, warn_or_raise
-from maskbatch.tracker import Tracker
+from maskbatch.types import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Frames, Shard, Source
 
 _log = logging.getLogger(__name__)
 

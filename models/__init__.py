@@ -1,1 +1,1 @@
-"""Weights and their cards; installed as package data. `maskbatch.weights` is the way in."""
+"""Weights and their cards; installed as package data. `maskbatch.networks.weights` is the way in."""

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from maskbatch.centerface import build_network
+from maskbatch.networks.centerface import build_network
 
 # the order of the network's layers in the ONNX graph, after the backbone
 _TOP_DOWN = ("lateral3", "up2", "up2_bn", "lateral2", "up1", "up1_bn", "lateral1", "up0", "up0_bn", "lateral0", "fuse",

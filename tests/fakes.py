@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskbatch.data import Ended, Faces, Frames
+from maskbatch.types import Ended, Faces, Frames
 
 
 def fake_frames(

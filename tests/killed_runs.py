@@ -19,13 +19,13 @@ import makers
 import numpy as np
 
 from maskbatch import aside, engine
-from maskbatch.config import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
-from maskbatch.data import Faces
 from maskbatch.media.sources import find_sources
-from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import RowWriter
+from maskbatch.media.write.files import RowWriter
+from maskbatch.media.write.video import VideoWriter
 from maskbatch.outputs import prepared
-from maskbatch.stopping import Stop
+from maskbatch.run.stop import Stop
+from maskbatch.settings import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
+from maskbatch.types import Faces
 
 SETTINGS = ScanSettings(
     runtime=RuntimeSettings(runtime="openvino", device="cpu"),

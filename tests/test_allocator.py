@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import ctypes, re
 from pathlib import Path
-from maskbatch.allocator import trim
+from maskbatch.run.memory import trim
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 def resident_mb():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from fakes import fake_faces
 
-from maskbatch.annotate import annotate
-from maskbatch.data import Faces
+from maskbatch.draw.annotate import annotate
+from maskbatch.types import Faces
 
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
 

@@ -16,12 +16,12 @@ from killed_runs import REPORTS, SETTINGS, contents
 from test_resume import another_process, fakes, scan, sources_of
 
 from maskbatch import engine, journal, lock
-from maskbatch.cli import main
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
-from maskbatch.media import trial
-from maskbatch.media.segments import Segments
+from maskbatch.cli.main import main
+from maskbatch.media.guard import trial
+from maskbatch.media.video.segments import Segments
 from maskbatch.outputs import prepared
+from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 assert fakes  # the fixture
 

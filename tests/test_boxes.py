@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maskbatch import boxes
+from maskbatch.geometry import boxes
 
 
 def greedy_nms(xyxy, score, max_iou):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from trainer_makers import grey_samples, tiny_model
 
-from maskbatch.trainer.batches import evaluation_batches
-from maskbatch.trainer.calibrate import calibrate, fit_calibration, fit_scale, predict_logits
-from maskbatch.trainer.operating_point import choose_for_faces, choose_for_scenes
-from maskbatch.trainer.scenes import Scene
+from maskbatch.trainer.classifier.calibrate import calibrate, fit_calibration, fit_scale, predict_logits
+from maskbatch.trainer.data.batches import evaluation_batches
+from maskbatch.trainer.data.scenes import Scene
+from maskbatch.trainer.evaluate.operating_point import choose_for_faces, choose_for_scenes
 
 
 def overconfident(factor, shift=0.0, count=8000):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from maskbatch.classifier import CROP_PX, Classifier, cut_crop
-from maskbatch.data import Faces
+from maskbatch.analyse.classifier import CROP_PX, Classifier, cut_crop
+from maskbatch.types import Faces
 
 
 def faces_at(rows, xyxy):

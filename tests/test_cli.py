@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from maskbatch import boxes, engine, weights
-from maskbatch.cli import main
-from maskbatch.media import photos
+from maskbatch import engine
+from maskbatch.cli.main import main
+from maskbatch.geometry import boxes
+from maskbatch.media import photo as photos
+from maskbatch.networks import weights
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -372,7 +374,7 @@ def test_lists_limits_and_sampling(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     """--require-gpu never runs on the CPU in silence: it stops, exit code 1, and writes nothing."""
-    from maskbatch import runtime
+    from maskbatch.networks import runtime
 
     monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: [])
     photo = tmp_path / "photo.png"
@@ -392,7 +394,7 @@ def test_bare_out_writes_beside_the_video(tmp_path):
 def test_a_scan_on_openvino_does_without_tensorflow(tmp_path):
     """TensorFlow, whose import takes longer than all else before the first photo, is not loaded."""
     code = (
-        "import sys; from maskbatch.cli import main;"
+        "import sys; from maskbatch.cli.main import main;"
         f"main(['scan', {str(SAMPLES / 'portrait_bare.jpg')!r}, '--out', {str(tmp_path / 'out')!r}, '-q'], "
         "standalone_mode=False); print('tensorflow' in sys.modules)"
     )
@@ -410,7 +412,7 @@ def test_run_json_says_how_long_each_stage_was_at_work(scanned):
 
 def test_help_answers_without_tensorflow():
     """`maskbatch --help` loads neither TensorFlow nor OpenCV, PyAV or pandas."""
-    code = "import sys; from maskbatch.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n" \
+    code = "import sys; from maskbatch.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n" \
            "print([m for m in ('tensorflow', 'cv2', 'av', 'pandas', 'openvino') if m in sys.modules])"  # fmt: skip
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip().endswith("[]") and "scan" in result.stdout

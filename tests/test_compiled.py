@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from maskbatch import compiled as module
-from maskbatch.compiled import compiled
+from maskbatch.networks import compiled as module
+from maskbatch.networks.compiled import compiled
 
 OPTIONS = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
 IMAGES = np.random.default_rng(0).integers(0, 255, (1, 6, 4, 3), np.uint8)

@@ -24,11 +24,11 @@ from makers import (
     write_video,
 )  # fmt: skip
 
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
 from maskbatch.errors import DecodeError
-from maskbatch.media.clock import FrameClock
 from maskbatch.media.decode import open_source
+from maskbatch.media.video.clock import FrameClock
+from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 ALL = SamplingSettings()
 

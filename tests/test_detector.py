@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskbatch import centerface, runtime
-from maskbatch.config import DetectorSettings, RuntimeSettings
-from maskbatch.detector import Detector, canvas_shape, decode
+from maskbatch.analyse.detector import Detector, canvas_shape, decode
+from maskbatch.networks import centerface, runtime
+from maskbatch.settings import DetectorSettings, RuntimeSettings
 
 ROOT = Path(__file__).parents[1]
 

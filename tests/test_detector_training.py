@@ -7,24 +7,24 @@ import cv2
 import numpy as np
 import pytest
 
-from maskbatch import centerface, weights
-from maskbatch.data import Faces
-from maskbatch.detector import decode
+from maskbatch.analyse.detector import decode
 from maskbatch.errors import DatasetError, UsageError
-from maskbatch.trainer import detector_targets as targets
-from maskbatch.trainer.dataset import Picture
-from maskbatch.trainer.detector_augment import cut, flip, training_view
-from maskbatch.trainer.detector_fit import (
+from maskbatch.networks import centerface, weights
+from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.detector import targets
+from maskbatch.trainer.detector.augment import cut, flip, training_view
+from maskbatch.trainer.detector.fit import (
     DetectorFitSettings,
     fit_detector,
     interpolated,
     load_network,
     training_views,
 )
-from maskbatch.trainer.detector_loss import detection_loss, raw_maps
-from maskbatch.trainer.detector_measure import choose_alpha
-from maskbatch.trainer.detector_samples import DetectorScene, SceneFaces, load_scenes
-from maskbatch.trainer.detector_targets import target_maps
+from maskbatch.trainer.detector.loss import detection_loss, raw_maps
+from maskbatch.trainer.detector.measure import choose_alpha
+from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces, load_scenes
+from maskbatch.trainer.detector.targets import target_maps
+from maskbatch.types import Faces
 
 ORIGINAL = weights.folder() / "centerface.weights.h5"
 
@@ -253,7 +253,7 @@ def test_the_command_measures_before_and_after(tmp_path):
     """`train-detector` leaves weights that load, a history and a report; it overwrites nothing."""
     from click.testing import CliRunner
 
-    from maskbatch.cli import main
+    from maskbatch.cli.main import main
 
     photo = cv2.imread(str(next(path for path in sorted((Path(__file__).parents[1] / "sample_media").rglob("*.jpg")))))
     voc = (

@@ -4,9 +4,10 @@ from collections import namedtuple
 
 import pytest
 
-from maskbatch import doctor, weights
 from maskbatch.errors import WeightsError
-from maskbatch.media import encoders
+from maskbatch.media.write import encoders
+from maskbatch.networks import weights
+from maskbatch.run import doctor
 
 
 def findings(monkeypatch):

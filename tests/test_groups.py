@@ -6,8 +6,8 @@ import pytest
 from trainer_makers import class_folders, textured
 
 from maskbatch.errors import DatasetError
-from maskbatch.trainer.dataset import Picture, split_pictures
-from maskbatch.trainer.groups import describe_groups, group_by_file, group_near_duplicates, near_duplicates
+from maskbatch.trainer.data.dataset import Picture, split_pictures
+from maskbatch.trainer.data.groups import describe_groups, group_by_file, group_near_duplicates, near_duplicates
 
 
 def write_family(folder, seed):

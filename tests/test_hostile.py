@@ -17,21 +17,23 @@ from fakes import fake_faces
 from makers import Clip, corners, encode, numbered, write_photo, write_video
 from mutations import png_of_size
 
-from maskbatch.config import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
-from maskbatch.data import Batch, Source
 from maskbatch.errors import DecodeError
 from maskbatch.marks import write_order
-from maskbatch.media import photos, streams, videos
-from maskbatch.media.clock import FrameClock
+from maskbatch.media import photo as photos
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.loader import load
 from maskbatch.media.names import annotated_name
-from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources, make_shards
-from maskbatch.report import write_reports
+from maskbatch.media.video import reader as videos
+from maskbatch.media.video import streams
+from maskbatch.media.video.clock import FrameClock
+from maskbatch.media.video.probe import probe
+from maskbatch.reports.tables import write_reports
+from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.shard_sink import open_shard
+from maskbatch.types import Batch, Source
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 

@@ -7,12 +7,13 @@ import pytest
 from click.testing import CliRunner
 from makers import moving, write_video
 
-from maskbatch.cli import main
-from maskbatch.config import SamplingSettings
+from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
-from maskbatch.media import hwaccel, videos
-from maskbatch.media.segments import crc_of
-from maskbatch.media.videos import VideoReader
+from maskbatch.media.video import hwaccel
+from maskbatch.media.video import reader as videos
+from maskbatch.media.video.reader import VideoReader
+from maskbatch.media.video.segments import crc_of
+from maskbatch.settings import SamplingSettings
 
 pytestmark = pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="needs PyAV 18")
 

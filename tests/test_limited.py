@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from makers import Clip, moving, write_video
 
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import open_source
-from maskbatch.media.limited import LimitedReader
+from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 

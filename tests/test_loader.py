@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from makers import corners, number_of, numbered, write_cut, write_photo, write_video
 
-from maskbatch.config import LoaderSettings, SamplingSettings
-from maskbatch.data import Ended, Frames, Source
 from maskbatch.media import loader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import find_sources
+from maskbatch.settings import LoaderSettings, SamplingSettings
+from maskbatch.types import Ended, Frames, Source
 
 ALL = SamplingSettings()
 

@@ -3,13 +3,13 @@ import csv
 import pandas as pd
 import pytest
 
-from maskbatch import report
-from maskbatch.config import ReportSettings
-from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS
 from maskbatch.errors import MaskbatchError
 from maskbatch.marks import Mark, read_order, write_marks, write_order
-from maskbatch.media.writers import RowWriter
-from maskbatch.report import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports
+from maskbatch.media.write.files import RowWriter
+from maskbatch.reports import tables as report
+from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports
+from maskbatch.settings import ReportSettings
+from maskbatch.types import FACE_COLUMNS, FILE_COLUMNS
 
 
 def face(source, frame=0, track_id=0, p_mask="0.9000", face=0):

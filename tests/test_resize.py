@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from maskbatch.resize import resize
+from maskbatch.geometry.resize import resize
 
 
 @pytest.mark.parametrize("size", [(320, 240), (333, 250), (250, 180), (100, 77)])

@@ -20,28 +20,30 @@ import pytest
 from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, classify, contents, detect, make_inputs
 
-from maskbatch import engine, estimate, plan, sinks, video_sink
-from maskbatch.cli import main
-from maskbatch.config import OutputSettings, SamplingSettings
-from maskbatch.data import Source
+from maskbatch import engine, plan, sinks, video_sink
+from maskbatch.cli.main import main
 from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
 from maskbatch.journal import Journal, NotedReader, left_open
-from maskbatch.media import photos, trial
+from maskbatch.media import photo as photos
 from maskbatch.media.decode import open_source
-from maskbatch.media.limited import LimitedReader
-from maskbatch.media.segments import Segments
+from maskbatch.media.guard import trial
+from maskbatch.media.guard.limits import LimitedReader
 from maskbatch.media.sources import find_sources
-from maskbatch.media.videos import VideoReader
+from maskbatch.media.video.reader import VideoReader
+from maskbatch.media.video.segments import Segments
 from maskbatch.outputs import prepared
 from maskbatch.plan import check_settings, differences, make_plan, note_settings
-from maskbatch.report import write_reports
-from maskbatch.stopping import Stop, stop_on_signals
-from maskbatch.timings import Timings
+from maskbatch.reports.tables import write_reports
+from maskbatch.run import space as estimate
+from maskbatch.run.stop import Stop, stop_on_signals
+from maskbatch.run.timings import Timings
+from maskbatch.settings import OutputSettings, SamplingSettings
+from maskbatch.types import Source
 
 # kills a process that decodes a file with this text in it
 CRASHING = """
 import os, signal
-from maskbatch.media import photos
+from maskbatch.media import photo as photos
 decode = photos.decode_photo
 def crashing(data):
     if b"CRASH" in data:
@@ -219,7 +221,7 @@ def test_a_third_signal_ends_the_process_and_no_exception_gets_past_the_workers(
     program = """
 import os, signal, sys, threading, time
 from maskbatch.overlap import for_each
-from maskbatch.stopping import stop_on_signals
+from maskbatch.run.stop import stop_on_signals
 def work(item):
     print("at work", flush=True)
     time.sleep(2)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from maskbatch import converted, runtime
-from maskbatch.config import RuntimeSettings
-from maskbatch.converted import Network
 from maskbatch.errors import DeviceError, UsageError, WeightsError
+from maskbatch.networks import converted, runtime
+from maskbatch.networks.converted import Network
+from maskbatch.settings import RuntimeSettings
 
 CPU = runtime.Device("openvino", ("CPU",), "a CPU")
 GPU = runtime.Device("tensorflow", ("GPU:0",), "a GPU")
@@ -54,7 +54,7 @@ def test_threads_may_be_the_first_to_run_a_network_together():
 import os, sys, threading
 import numpy as np
 from openvino import Model, opset13
-from maskbatch.converted import openvino_core
+from maskbatch.networks.converted import openvino_core
 sys.setswitchinterval(1e-6)
 image = opset13.parameter([1, 4], np.uint8)
 compiled = openvino_core().compile_model(Model([opset13.convert(image, "f32")], [image]), "CPU")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from maskbatch.trainer.scenes import Scene, average_precision, scene_figures, worn_incorrectly
-from maskbatch.trainer.scenes import _OneClass as OneClass
+from maskbatch.trainer.data.scenes import Scene, average_precision, scene_figures, worn_incorrectly
+from maskbatch.trainer.data.scenes import _OneClass as OneClass
 
 BOX = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 140, 40]], np.float32)
 

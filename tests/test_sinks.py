@@ -11,11 +11,11 @@ import pytest
 from fakes import fake_faces, fake_frames
 
 from maskbatch import sinks
-from maskbatch.config import OutputSettings, ScanSettings
-from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Shard, Source
 from maskbatch.marks import next_unit, read_marks
-from maskbatch.media import writers
+from maskbatch.media.write import files as writers
+from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, open_sinks
+from maskbatch.types import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Shard, Source
 
 BOX = [8, 6, 20, 18]
 

@@ -11,12 +11,12 @@ import pytest
 from makers import Clip, moving, write_cut, write_video
 from mutations import mutate
 
-from maskbatch.config import SamplingSettings
 from maskbatch.errors import DecodeError
-from maskbatch.media import videos
-from maskbatch.media.segments import Segments, crc_of
-from maskbatch.media.skipping import Skipping
-from maskbatch.media.videos import VideoReader
+from maskbatch.media.video import reader as videos
+from maskbatch.media.video.reader import VideoReader
+from maskbatch.media.video.segments import Segments, crc_of
+from maskbatch.media.video.skipping import Skipping
+from maskbatch.settings import SamplingSettings
 
 pytestmark = pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="nothing is skipped with this PyAV")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from makers import NTSC_FILM, Clip, encode, numbered, write_photo, write_video
 
-from maskbatch.data import Source
 from maskbatch.errors import UsageError
-from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources, make_shards, read_list
+from maskbatch.media.video.probe import probe
+from maskbatch.types import Source
 
 
 def _names(*paths: Path, exclude: Path | None = None, limit: int | None = None) -> list[str]:

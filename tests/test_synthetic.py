@@ -1,10 +1,10 @@
-"""Masks drawn by `maskbatch.trainer.synthetic`: they stay on the lower face, repeat for a seed, and never fail."""
+"""Masks drawn by `maskbatch.trainer.drawn.synthetic`: they stay on the lower face, repeat for a seed, and never fail."""
 
 import cv2
 import numpy as np
 import pytest
 
-from maskbatch.trainer.synthetic import STYLES, draw_mask
+from maskbatch.trainer.drawn.synthetic import STYLES, draw_mask
 
 # the five points of a frontal face, as shares of its box
 POINTS = np.array([(0.29, 0.38), (0.71, 0.38), (0.5, 0.58), (0.33, 0.76), (0.67, 0.76)], np.float32)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
 
-from maskbatch.config import TrackerSettings
-from maskbatch.data import Ended, Faces
-from maskbatch.tracker import Tracker
+from maskbatch.analyse.tracker import Tracker
+from maskbatch.settings import TrackerSettings
+from maskbatch.types import Ended, Faces
 
 
 def box(x, y, size=40):

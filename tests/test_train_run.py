@@ -12,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 from trainer_makers import class_folders, coco_scenes, grey_samples, scenes, tiny_model
 
-from maskbatch.cli import main
+from maskbatch.cli.main import main
 from maskbatch.errors import MaskbatchError, UsageError
-from maskbatch.trainer import plots
-from maskbatch.trainer import train as module
-from maskbatch.trainer.fit import FitSettings
-from maskbatch.trainer.measure import DatasetSettings
+from maskbatch.trainer.classifier import train as module
+from maskbatch.trainer.classifier.fit import FitSettings
+from maskbatch.trainer.classifier.train import Listener, TrainSettings, guide_samples, train
+from maskbatch.trainer.evaluate.figures import plots
+from maskbatch.trainer.evaluate.measure import DatasetSettings
+from maskbatch.trainer.evaluate.outputs import write_json
 from maskbatch.trainer.model import load_model
-from maskbatch.trainer.outputs import write_json
-from maskbatch.trainer.train import Listener, TrainSettings, guide_samples, train
 
 # trains until the second step of the second epoch, then dies as a killed program does
 KILLED = """
@@ -28,9 +28,9 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from trainer_makers import tiny_model
-from maskbatch.trainer import train as module
-from maskbatch.trainer.fit import FitSettings
-from maskbatch.trainer.measure import DatasetSettings
+from maskbatch.trainer.classifier import train as module
+from maskbatch.trainer.classifier.fit import FitSettings
+from maskbatch.trainer.evaluate.measure import DatasetSettings
 module.build_model = tiny_model
 def progress(epoch, step, steps, loss):
     if (epoch, step) == (1, 2):

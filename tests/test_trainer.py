@@ -14,23 +14,23 @@ from trainer_makers import (
     tiny_model,
 )
 
-from maskbatch.classifier import CROP_PX
+from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, UsageError, WeightsError
-from maskbatch.trainer import augment
-from maskbatch.trainer.batches import (
+from maskbatch.trainer.classifier import augment
+from maskbatch.trainer.classifier.fit import FitSettings, fit
+from maskbatch.trainer.classifier.recipes import RECIPES, Phase, Recipe
+from maskbatch.trainer.data.batches import (
     BatchSettings,
     class_weights,
     evaluation_batches,
     sample_weights,
     training_batches,
 )
-from maskbatch.trainer.covers import CoverSettings
-from maskbatch.trainer.dataset import read_datasets, split_pictures
-from maskbatch.trainer.evaluate import balanced_accuracy, calibration_error, figures_by_size, predict
-from maskbatch.trainer.fit import FitSettings, fit
+from maskbatch.trainer.data.dataset import read_datasets, split_pictures
+from maskbatch.trainer.data.samples import load_samples
+from maskbatch.trainer.drawn.covers import CoverSettings
+from maskbatch.trainer.evaluate.figures import balanced_accuracy, calibration_error, figures_by_size, predict
 from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
-from maskbatch.trainer.recipes import RECIPES, Phase, Recipe
-from maskbatch.trainer.samples import load_samples
 
 
 def test_class_folders_and_scenes_are_read(tmp_path):

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from fakes import fake_faces, fake_frames
 from makers import numbered, write_photo, write_video
 
-from maskbatch.cli import main
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Batch, Ended, Faces, Source
-from maskbatch.progress import Tally, printable
-from maskbatch.runlog import Warnings
+from maskbatch.cli.main import main
+from maskbatch.run.log import Warnings
+from maskbatch.run.progress import Tally, printable
+from maskbatch.settings import SamplingSettings
+from maskbatch.types import Batch, Ended, Faces, Source
 
 VIDEO = Source(0, Path("v.mp4"), "v.mp4", "video", num_frames=100, duration_s=4.0)
 
@@ -55,7 +55,7 @@ def test_json_progress_is_an_object_a_line(watched):
 def test_the_log_has_a_line_for_each_file(watched):
     """How it ended, frames, size, faces and time, at debug level, and no name can forge a line or colour the screen."""
     _, _, log = watched
-    lines = [line for line in log.splitlines() if " DEBUG maskbatch.runlog: " in line]
+    lines = [line for line in log.splitlines() if " DEBUG maskbatch.run.log: " in line]
     assert len(lines) == 4 and "\x1b" not in log and "\nred.jpg" not in log
     assert re.search(r"v\.mp4: ok, 6 frames analysed, 6 decoded, 96 x 64, 0 faces, [\d.]+ s$", "\n".join(lines), re.M)
     assert re.search(r"b\\x1b\[31m\\nred\.jpg: failed \(not decodable", "\n".join(lines))

@@ -23,17 +23,17 @@ from makers import (
     write_video,
 )  # fmt: skip
 
-from maskbatch.config import OutputSettings, SamplingSettings
-from maskbatch.data import Source
 from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
-from maskbatch.media.encoders import choose_encoder, why_not
-from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name
-from maskbatch.media.probe import probe
 from maskbatch.media.sources import find_sources
-from maskbatch.media.video_writer import VideoWriter
-from maskbatch.media.writers import RowWriter, write_image
+from maskbatch.media.video.probe import probe
+from maskbatch.media.write.encoders import choose_encoder, why_not
+from maskbatch.media.write.files import RowWriter, write_image
+from maskbatch.media.write.join import join
+from maskbatch.media.write.video import VideoWriter
+from maskbatch.settings import OutputSettings, SamplingSettings
+from maskbatch.types import Source
 
 ALL = SamplingSettings()
 

@@ -5,9 +5,9 @@ import json
 import cv2
 import numpy as np
 
-from maskbatch.data import Faces
-from maskbatch.trainer.dataset import read_datasets, split_pictures
-from maskbatch.trainer.samples import load_samples
+from maskbatch.trainer.data.dataset import read_datasets, split_pictures
+from maskbatch.trainer.data.samples import load_samples
+from maskbatch.types import Faces
 
 VOC = """<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>
 </object></annotation>"""

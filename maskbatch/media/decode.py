@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 
-from maskbatch.config import SamplingSettings
-from maskbatch.data import Source
-from maskbatch.media.photos import PhotoReader
-from maskbatch.media.segments import Segments
-from maskbatch.media.videos import VideoReader
+from maskbatch.media.photo import PhotoReader
+from maskbatch.media.video.reader import VideoReader
+from maskbatch.media.video.segments import Segments
+from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 
 class Reader(Protocol):

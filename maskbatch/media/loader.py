@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.config import CPU_BATCH, LoaderSettings, SamplingSettings
-from maskbatch.data import Ended, Frames, Source
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
+from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
+from maskbatch.types import Ended, Frames, Source
 
 # what a photo is taken for whose header says nothing
 _USUAL_PIXELS = 12_000_000

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from maskbatch.data import Shard, Source
 from maskbatch.errors import UsageError
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.names import mark_twins
+from maskbatch.types import Shard, Source
 
 _log = logging.getLogger(__name__)
 

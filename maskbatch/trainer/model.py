@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskbatch.classifier import CROP_PX
-from maskbatch.converted import Network
+from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import WeightsError
+from maskbatch.networks.converted import Network
+from maskbatch.networks.weights import find_int8
 from maskbatch.trainer.model_file import check_model_file
-from maskbatch.weights import find_int8
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What happens to frames: faces are found, classified and followed. Arrays in, arrays out."""

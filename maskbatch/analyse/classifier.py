@@ -1,0 +1,47 @@
+"""The mask classifier: faces cut from full-resolution frames -> p_mask. `cut_crop` is also what training sees."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.geometry.resize import resize
+from maskbatch.networks.runtime import Run
+from maskbatch.types import Faces
+
+CROP_PX = 224
+# on each side of the face's longer side: hair, chin and what hangs from the ears tell a mask from a scarf
+MARGIN = 0.25
+
+
+class Classifier:
+    """Classifies faces. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array (N, 1), the probability of a mask."""
+
+    def __init__(self, run: Run, max_batch: int = 64) -> None:
+        self._run = run
+        self._max_batch = max_batch
+
+    def __call__(self, images: Sequence[np.ndarray], faces: Faces) -> Faces:
+        """The faces with p_mask filled in; `images` (H, W, 3) uint8 RGB are the ones `faces.row` counts."""
+        parts = [np.empty(0, np.float32)]
+        for start in range(0, len(faces), self._max_batch):
+            chosen = range(start, min(start + self._max_batch, len(faces)))
+            crops = np.stack([cut_crop(images[faces.row[i]], faces.xyxy[i]) for i in chosen])
+            parts.append(self._run(crops)[0].reshape(-1))
+        return faces.with_p_mask(np.concatenate(parts).astype(np.float32))
+
+
+def cut_crop(image: np.ndarray, xyxy: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
+    """The square around one face (4,), with margin, as (size_px, size_px, 3) uint8.
+
+    What lies outside the image repeats its edge, so that a face at the border keeps its proportions.
+    """
+    left, top, right, bottom = np.round(boxes.square(xyxy, MARGIN)).astype(int)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    height, width = image.shape[:2]
+    region = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    border = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    if any(border):
+        region = cv2.copyMakeBorder(region, *border, cv2.BORDER_REPLICATE)
+    return resize(region, (size_px, size_px))

@@ -1,0 +1,113 @@
+"""The face detector: images -> `Faces`, batched. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.geometry.resize import resize
+from maskbatch.networks.centerface import STRIDE
+from maskbatch.networks.runtime import Run
+from maskbatch.settings import DetectorSettings
+from maskbatch.types import Faces
+
+# short side over long side of the canvases: 16:9, 3:2, 4:3 and square cover what cameras make with little padding
+_ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
+
+
+class Detector:
+    """Finds faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's heatmap, scale, offset and landmarks."""
+
+    def __init__(self, run: Run, settings: DetectorSettings) -> None:
+        self._run = run
+        self._settings = settings
+
+    def __call__(self, images: Sequence[np.ndarray]) -> Faces:
+        """Faces of B images (H, W, 3) uint8 RGB of any sizes, by image, then descending score."""
+        groups = defaultdict(list)
+        for row, image in enumerate(images):
+            height, width = image.shape[:2]
+            groups[canvas_shape(width, height, self._settings.size_px)].append(row)
+        found = [self._detect([images[row] for row in rows], shape).in_rows(rows) for shape, rows in groups.items()]
+        return _Candidates.concatenate(found).faces() if found else Faces.empty()
+
+    def _detect(self, images: list[np.ndarray], shape: tuple[int, int]) -> "_Candidates":
+        canvases = np.zeros((len(images), *shape, 3), np.uint8)
+        fits = [_fit(image, canvas, self._settings.size_px) for image, canvas in zip(images, canvases, strict=True)]
+        found = decode(self._run(canvases), self._settings.threshold)
+        found = found.take(boxes.nms(found.xyxy, found.score, found.row, self._settings.nms_iou))
+        scale = np.array([(fit.scale_x, fit.scale_y) for fit in fits], np.float32)[found.row]
+        size = np.array([image.shape[1::-1] for image in images], np.float32)[found.row]
+        found.xyxy = boxes.clip(found.xyxy / np.tile(scale, 2), size[:, 0], size[:, 1])
+        found.landmarks = found.landmarks / scale[:, None]
+        return found.take(np.flatnonzero(boxes.area(found.xyxy) > 0))
+
+
+def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
+    """(height, width) of the smallest fixed canvas, multiples of 32, that holds the image scaled to `size_px`.
+
+    Seven canvases in all: four aspect ratios, upright and lying.
+    """
+    fit = boxes.letterbox(width, height, size_px)
+    sides = (-(-int(size_px * aspect) // 32) * 32 for aspect in _ASPECTS)
+    short = next(side for side in sides if side >= min(fit.width, fit.height))
+    return (short, size_px) if width >= height else (size_px, short)
+
+
+def _fit(image: np.ndarray, canvas: np.ndarray, size_px: int) -> boxes.Letterbox:
+    """Scales an image into the top left corner of its canvas (in place)."""
+    height, width = image.shape[:2]
+    fit = boxes.letterbox(width, height, size_px)
+    resize(image, (fit.width, fit.height), canvas[: fit.height, : fit.width])
+    return fit
+
+
+class _Candidates:
+    """Boxes with score and landmarks, flat over a batch; `row` (N,) says which image each is in."""
+
+    def __init__(self, row: np.ndarray, xyxy: np.ndarray, score: np.ndarray, landmarks: np.ndarray) -> None:
+        self.row, self.xyxy, self.score, self.landmarks = row, xyxy, score, landmarks
+
+    def take(self, keep: np.ndarray) -> "_Candidates":
+        return _Candidates(self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep])
+
+    def in_rows(self, rows: list[int]) -> "_Candidates":
+        """The same candidates, their image numbers counted in the whole batch."""
+        return _Candidates(np.array(rows, np.int64)[self.row], self.xyxy, self.score, self.landmarks)
+
+    def faces(self) -> Faces:
+        order = np.lexsort((-self.score, self.row))
+        return Faces(self.row[order], self.xyxy[order], self.score[order], self.landmarks[order])
+
+    @staticmethod
+    def concatenate(parts: "list[_Candidates]") -> "_Candidates":
+        fields = ("row", "xyxy", "score", "landmarks")
+        return _Candidates(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
+
+
+def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
+    """CenterFace's four maps (B, h, w, 1 | 2 | 2 | 10) -> candidates in canvas pixels, before suppression.
+
+    Follows `decode` of github.com/Star-Clouds/CenterFace: a cell over the threshold is a face centred at
+    (cell + offset + 0.5) * stride, of size exp(scale) * stride, with landmarks in box sizes from the top left corner.
+    Only local maxima count (as in CenterNet, Zhou et al. 2019): a close-up lights up thousands of cells.
+    """
+    heatmap, scale, offset, landmarks = maps
+    row, y, x = np.nonzero(_peaks(heatmap[..., 0], threshold))
+    cell = np.stack([x, y], axis=-1).astype(np.float32)
+    centre = (cell + offset[row, y, x, ::-1] + 0.5) * STRIDE
+    size = np.exp(scale[row, y, x, ::-1]) * STRIDE
+    top_left = centre - size / 2
+    points = landmarks[row, y, x].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + top_left[:, None]
+    xyxy = np.concatenate([top_left, top_left + size], axis=-1)
+    return _Candidates(row.astype(np.int64), xyxy, heatmap[row, y, x, 0], points)
+
+
+def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
+    """Where heat (B, h, w) is at least `threshold` and as high as any of the eight cells around, (B, h, w) bool."""
+    padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)))
+    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    around = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
+    return (heat >= threshold) & (heat >= around)

@@ -1,0 +1,35 @@
+"""The picture of the product: frames -> faces -> p_mask -> track_id -> batches."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskbatch.overlap import in_order
+from maskbatch.types import Batch, Faces, Frames
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What happens to frames, in order. The networks are opened once a run; the tracker is new for each shard."""
+
+    detect: Callable[[Sequence[np.ndarray]], Faces]
+    classify: Callable[[Sequence[np.ndarray], Faces], Faces]
+    track: Callable[[Frames, Faces], Faces]
+
+
+def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
+    """Batches in the order of `loaded`. A photo, a video and a mix of both run these same lines.
+
+    The networks see `num_at_once` batches at the same time: what one core does between two networks (letterboxing, boxes,
+    crops), or at the end of a batch of odd size, leaves no other core idle.
+    """
+
+    def find(frames: Frames) -> tuple[Frames, Faces]:
+        faces = stages.detect(frames.images)
+        return frames, stages.classify(frames.images, faces)
+
+    with closing(in_order(find, loaded, num_at_once)) as found:
+        for frames, faces in found:
+            yield Batch(frames, stages.track(frames, faces))

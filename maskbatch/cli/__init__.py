@@ -1,0 +1,1 @@
+"""The command line: the only package with click; terminal.py has rich and tqdm."""

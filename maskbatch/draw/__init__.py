@@ -1,0 +1,1 @@
+"""Pictures with boxes and labels drawn in. Arrays in, arrays out."""

@@ -1,0 +1,178 @@
+"""Draws faces on a picture: box, label and probability. No files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from maskbatch.types import Faces, wears_mask
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Words and RGB colours of one class. Blue and orange of Okabe and Ito stay apart for every kind of colour vision, and
+    differ in brightness as well."""
+
+    word: str
+    fill: tuple[int, int, int]
+    text: tuple[int, int, int]
+
+
+_WITH_MASK = _Look("mask", (0, 114, 178), _WHITE)
+_WITHOUT_MASK = _Look("no mask", (230, 159, 0), _BLACK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """One way to write a label: `text` of `height_px` (of its capitals) in a filled box of `size` (width, height)."""
+
+    text: str
+    height_px: int
+    size: tuple[int, int]
+
+
+def annotate(image: np.ndarray, faces: Faces, threshold: float) -> np.ndarray:
+    """A copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it.
+
+    Every face gets its box. Large faces get their label first; a label that finds no free place is shortened, then left
+    out. Faces without a p_mask count as without_mask and show no probability.
+    """
+    drawn = np.ascontiguousarray(image).copy()
+    if len(faces) == 0:
+        return drawn
+    looks = [_WITH_MASK if masked else _WITHOUT_MASK for masked in wears_mask(faces.p_mask, threshold)]
+    xyxy = np.nan_to_num(faces.xyxy)
+    strokes = _strokes(xyxy, image.shape)
+    outer = np.array([_draw_box(drawn, *item) for item in zip(xyxy, strokes, looks, strict=True)])
+    taken = outer
+    largest_first = np.argsort(-(outer[:, 2] - outer[:, 0]) * (outer[:, 3] - outer[:, 1]), kind="stable")
+    for face in largest_first:
+        labels = _labels(looks[face], float(faces.p_mask[face]), outer[face], image.shape)
+        placed = _place(labels, outer[face], np.delete(taken, face, axis=0), image.shape)
+        if placed is not None:
+            label, left, top = placed
+            _draw_label(drawn, label, (left, top), looks[face])
+            taken = np.vstack([taken, [left, top, left + label.size[0], top + label.size[1]]])
+    return drawn
+
+
+def _strokes(xyxy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Line widths (N,) in pixels: wide in large images, which are looked at in small, and thinner on small faces."""
+    by_image = min(shape[:2]) / 270
+    by_face = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) / 8
+    return np.maximum(1, np.rint(np.minimum(by_image, by_face))).astype(int)
+
+
+def _draw_box(drawn: np.ndarray, xyxy: np.ndarray, stroke: int, look: _Look) -> np.ndarray:
+    """Draws three frames around the face and returns the outer edge (4,) int.
+
+    From the face outwards: white, the colour, black. One of the three differs from any background. Lines that would lie
+    outside the image are moved inside.
+    """
+    height, width = drawn.shape[:2]
+    edge = max(1, round(stroke / 3))
+    left, top = np.clip(np.floor(xyxy[:2]), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(xyxy[2:]), (left + 1, top + 1), (width, height)).astype(int)
+    total = stroke + 2 * edge
+    outer = np.array(
+        [max(left - total, 0), max(top - total, 0), min(right + total, width), min(bottom + total, height)]
+    )
+    left, top, right, bottom = outer
+    for line, colour in ((edge, _BLACK), (stroke, look.fill), (edge, _WHITE)):
+        for rows, columns in (
+            (slice(top, top + line), slice(left, right)),
+            (slice(max(bottom - line, top), bottom), slice(left, right)),
+            (slice(top, bottom), slice(left, left + line)),
+            (slice(top, bottom), slice(max(right - line, left), right)),
+        ):
+            drawn[rows, columns] = colour
+        left, top, right, bottom = left + line, top + line, right - line, bottom - line
+        if right <= left or bottom <= top:
+            break
+    return outer
+
+
+def _labels(look: _Look, p_mask: float, outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[_Label]:
+    """The ways to label a face, best first: full and then percentage only, each in two sizes.
+
+    Text grows with the face, between what can be read when the whole image fills a screen and what would dominate it.
+    """
+    short_side = min(shape[:2])
+    smallest = max(9, round(short_side / 80))
+    preferred = int(np.clip((outer[2] - outer[0]) * 0.12, smallest, max(smallest, short_side / 28)))
+    percent = "" if np.isnan(p_mask) else f"{100 * (p_mask if look is _WITH_MASK else 1 - p_mask):.0f}%"
+    for text in dict.fromkeys((f"{look.word} {percent}".strip(), percent)):
+        for height_px in dict.fromkeys((preferred, smallest)):
+            if text:
+                yield _measured(text, height_px)
+
+
+@lru_cache(maxsize=1024)  # measuring costs more than drawing
+def _measured(text: str, height_px: int) -> _Label:
+    (text_width, _), _ = cv2.getTextSize(text, _FONT, _scale(height_px), _pen(height_px))
+    return _Label(text, height_px, (text_width + height_px, 2 * height_px - height_px // 4))
+
+
+def _scale(height_px: int) -> float:
+    return height_px / 21  # capitals of this font are 21 pixels tall at scale 1
+
+
+def _pen(height_px: int) -> int:
+    return max(1, round(height_px / 9))
+
+
+def _place(
+    labels: Iterator[_Label], outer: np.ndarray, taken: np.ndarray, shape: tuple[int, ...]
+) -> tuple[_Label, int, int] | None:
+    """The first label that finds a place, with its left and top; None when none does.
+
+    `outer` (4,) is the face's own box; `taken` (M, 4) are the other boxes and the labels so far.
+    """
+    for label in labels:
+        corners = np.array(list(_corners(label.size, outer, shape)))
+        placed = np.hstack([corners, corners + label.size])
+        inside = (corners >= 0).all(axis=1) & (placed[:, 2:] <= (shape[1], shape[0])).all(axis=1)
+        # a gap to other faces, so that nobody takes the label for theirs
+        gap = label.height_px // 3
+        hits = (placed[:, None, :2] < taken[None, :, 2:] + gap) & (placed[:, None, 2:] > taken[None, :, :2] - gap)
+        free = np.flatnonzero(inside & ~hits.all(axis=2).any(axis=1))
+        if len(free):
+            left, top = corners[free[0]]
+            return label, int(left), int(top)
+    return None
+
+
+def _corners(size: tuple[int, int], outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Places (left, top) for a label of `size` (width, height), best first: above, below, beside, and inside the box of a
+    face so large that little of it is hidden."""
+    width, height = size
+    left, top, right, bottom = outer.tolist()
+    middle = (left + right - width) // 2
+    # slid along the edge as far as the image's border asks for
+    columns = [min(max(x, 0), shape[1] - width) for x in (left, right - width, middle)]
+    for row in (top - height, bottom):
+        for column in columns:
+            yield column, row
+    for column in (right, left - width):
+        yield column, min(max(top, 0), shape[0] - height)
+    if 5 * height <= bottom - top and width <= right - left:
+        yield left, top
+        yield left, bottom - height
+
+
+def _draw_label(drawn: np.ndarray, label: _Label, corner: tuple[int, int], look: _Look) -> None:
+    left, top = corner
+    width, height = label.size
+    edge = max(1, label.height_px // 12)
+    cv2.rectangle(drawn, (left, top), (left + width - 1, top + height - 1), _BLACK, -1)
+    cv2.rectangle(drawn, (left + edge, top + edge), (left + width - 1 - edge, top + height - 1 - edge), look.fill, -1)
+    baseline = top + (height + label.height_px) // 2
+    cv2.putText(
+        drawn, label.text, (left + label.height_px // 2, baseline), _FONT, _scale(label.height_px), look.text,
+        _pen(label.height_px), cv2.LINE_AA,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Boxes and pictures as arrays: overlap, squares, scaling."""

@@ -1,0 +1,1 @@
+"""Limits around decoders: time, and processes of their own for suspects."""

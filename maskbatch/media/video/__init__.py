@@ -1,0 +1,1 @@
+"""Videos: frames with exact times, and where reading can be continued."""

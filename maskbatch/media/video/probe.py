@@ -1,0 +1,62 @@
+"""What a video's container claims about it, as far as it can be believed."""
+
+from dataclasses import replace
+from math import isfinite
+
+import av
+from av.container import InputContainer
+
+from maskbatch.media.containers import open_container
+from maskbatch.media.video.streams import frame_rate, video_stream
+from maskbatch.types import Source
+
+# recordings are shorter than a year
+_MOST_DURATION_S = 366 * 24 * 3600.0
+
+
+_CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
+
+
+def probe(source: Source, upright: bool = True) -> Source:
+    """The video with what its container claims now, None for all of it where that cannot be read (never raises); a photo
+    as it is.
+
+    For the size of the upright picture one frame is decoded. Without `upright` nothing is, and the size is as coded.
+    """
+    if source.kind == "image":
+        return source
+    try:
+        with open_container(source.path) as container:
+            stream = video_stream(container)
+            fps = frame_rate(container, stream)
+            duration_s = _duration_s(container, stream)
+            num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
+            if num_frames and num_frames > source.path.stat().st_size:
+                num_frames = None  # a frame has a byte or more
+            width, height = stream.codec_context.width, stream.codec_context.height
+            # the display matrix is nowhere else to be had
+            if upright and round(next(container.decode(stream)).rotation / 90) % 2:
+                width, height = height, width
+            return replace(
+                source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
+                duration_s=duration_s,
+            )  # fmt: skip
+    except Exception:  # whatever is wrong with the file is reported when it is decoded
+        return replace(source, **dict.fromkeys(_CLAIMS))
+
+
+def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
+    """The video's length in seconds: its own where known, but no longer than the whole (edit lists cut the end)."""
+    own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
+    whole = container.duration / av.time_base if container.duration else None
+    return min((seconds for seconds in (own, whole) if seconds and 0 < seconds < _MOST_DURATION_S), default=None)
+
+
+def _tagged_duration_s(stream: av.VideoStream) -> float | None:
+    """Matroska notes the length of a stream as a tag, "00:00:02.002000000"."""
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        seconds = float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])
+        return seconds if isfinite(seconds) else None
+    except (IndexError, ValueError):
+        return None

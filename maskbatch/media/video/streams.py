@@ -1,0 +1,45 @@
+"""Which stream of a container is its video, where that starts, how many frames a second it has."""
+
+from fractions import Fraction
+
+import av
+from av.container import InputContainer
+
+from maskbatch.errors import DecodeError
+from maskbatch.media.photo import MAX_PIXELS, check_pixels
+from maskbatch.media.video.clock import DEFAULT_FPS
+
+# what lies outside is no rate of frames, but damage
+_LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
+
+
+def video_stream(container: InputContainer) -> av.VideoStream:
+    """The main video stream. Raises DecodeError when there is none, no decoder for it, or its frames are too large."""
+    stream = container.streams.best("video") or next(iter(container.streams.video), None)
+    if stream is None:
+        raise DecodeError("the file has no video stream")
+    if stream.codec_context is None:
+        raise DecodeError("the video's codec is not supported")
+    check_pixels((stream.codec_context.width, stream.codec_context.height))
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame further on may be larger
+    return stream
+
+
+def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """The time stamp, in seconds, at which playing starts; video and audio are both counted from here.
+
+    That is the container's start, so that a video that comes in after its audio does so in the output too. But audio
+    often starts a fraction of a frame early (its codec's padding); then the first video frame is the start.
+    """
+    first = Fraction(stream.start_time) * stream.time_base if stream.start_time is not None else None
+    whole = Fraction(container.start_time, av.time_base) if container.start_time is not None else None
+    if first is None or whole is None:
+        return first or whole or Fraction(0)
+    return first if first - whole <= 1 / frame_rate(container, stream) else whole
+
+
+def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """Frames per second, exact; a raw stream has no times to average over, so its codec's word counts."""
+    is_timed = container.duration is not None or stream.duration is not None
+    rates = (stream.average_rate, stream.guessed_rate) if is_timed else (stream.guessed_rate, stream.average_rate)
+    return next((Fraction(rate) for rate in rates if rate and _LEAST_FPS <= rate <= _MOST_FPS), DEFAULT_FPS)

@@ -1,0 +1,1 @@
+"""What is written: photos, videos with their sound."""

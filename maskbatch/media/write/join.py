@@ -1,0 +1,62 @@
+"""Joins the parts of an annotated video, and the source's audio, to one MP4; nothing is encoded again."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from maskbatch.media.write.files import partial_file
+from maskbatch.media.write.sound import AudioTrack
+from maskbatch.media.write.video import time_base
+from maskbatch.types import Source
+
+# (file, time of its first frame in ticks of the video's time base)
+Part = tuple[Path, int]
+
+
+def join(path: Path, source: Source, parts: Sequence[Part]) -> None:
+    """Writes the MP4 `path`: the packets of all parts at their times, and the audio of the source. It plays in browsers,
+    its index stands in front. Raises OSError when a part cannot be read or the file not be written."""
+    try:
+        with ExitStack() as stack:
+            partial = stack.enter_context(partial_file(path))
+            options = {"movflags": "+faststart"}
+            output = stack.enter_context(av.open(str(partial), "w", format="mp4", options=options))
+            with av.open(str(parts[0][0])) as first:
+                stream = output.add_stream_from_template(first.streams.video[0])
+            stream.time_base = time_base(source)
+            audio = AudioTrack(source.path, output)
+            stack.callback(audio.close)
+            for packet in _packets(parts, time_base(source)):
+                packet.stream = stream
+                time_s = packet.pts * packet.time_base
+                output.mux_one(packet)
+                audio.write_until(time_s)
+            audio.write_until(None)
+            output.close()  # writes the index; once more in the stack, where it does nothing
+    except av.error.FFmpegError as error:
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _packets(parts: Sequence[Part], tick_s: Fraction) -> Iterator[av.Packet]:
+    """The packets of all parts, at the times they have in the whole video, in ticks of `tick_s`."""
+    waiting: av.Packet | None = None
+    for path, first_pts in parts:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            for packet in container.demux(stream):
+                if not packet.size:  # the empty one at the end
+                    continue
+                pts, duration = (round(ticks * packet.time_base / tick_s) for ticks in (packet.pts, packet.duration))
+                packet.time_base = tick_s
+                packet.pts = packet.dts = first_pts + pts
+                packet.duration = duration
+                if waiting is not None:
+                    # the last frame of a part lasts until the first one of the next
+                    waiting.duration = packet.pts - waiting.pts
+                    yield waiting
+                waiting = packet
+    if waiting is not None:
+        yield waiting

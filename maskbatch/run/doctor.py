@@ -1,0 +1,129 @@
+"""Checks what a scan needs on this machine, and says what to do about what is missing."""
+
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from maskbatch import __version__
+from maskbatch.errors import MaskbatchError
+from maskbatch.networks import converted, runtime, weights
+from maskbatch.settings import RuntimeSettings
+
+_PACKAGES = ("tensorflow", "keras", "openvino", "opencv-python", "av", "numpy", "pandas")
+# converted networks are some 100 MB; an hour of annotated HD video is about 2 GB
+_LEAST_CACHE_GB, _LEAST_OUT_GB = 0.5, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `message` says what was found and, when not `ok`, what to do."""
+
+    subject: str
+    ok: bool
+    message: str
+
+
+def examine() -> list[Finding]:
+    """Looks at versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
+    shipped = [_weights(name) for name in weights.SHIPPED]
+    cache, here = converted.cache_folder(), Path.cwd()
+    folders = [
+        _folder("cache folder", cache, _LEAST_CACHE_GB, "set MASKBATCH_CACHE to another folder"),
+        _folder("current folder", here, _LEAST_OUT_GB, "write elsewhere with --out"),
+    ]
+    return [_versions(), _device(), _video(), _audio(), *shipped, *folders]
+
+
+def _versions() -> Finding:
+    found, missing = [f"maskbatch {__version__}", f"Python {platform.python_version()}"], []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    message = ", ".join(found)
+    if missing:
+        return Finding("versions", False, f"{message}; missing: {', '.join(missing)}: pip install {' '.join(missing)}")
+    return Finding("versions", True, message)
+
+
+def _device() -> Finding:
+    try:
+        device = runtime.choose_device(RuntimeSettings())
+    except MaskbatchError as error:
+        return Finding("device", False, str(error))
+    return Finding("device", True, device.description)
+
+
+def _video() -> Finding:
+    """Writes a video, by the encoder a scan would choose, and reads it again."""
+    from maskbatch.media.write.encoders import choose_encoder, why_not
+
+    encoder = choose_encoder("auto")
+    reason = why_not(encoder)
+    if reason is not None:
+        return Finding("H.264", False, f"no annotated video can be written ({encoder}: {reason}): reinstall PyAV from its "
+                       "wheel (pip install -U --only-binary av av), or scan with --save none")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            num_frames = _round_trip(Path(folder) / "trial.mp4", encoder)
+        except (OSError, MaskbatchError) as error:
+            return Finding("H.264", False, f"a trial video cannot be written and read again: {error}. Is {folder} "
+                           "writable and not full? Otherwise reinstall PyAV: pip install -U av")  # fmt: skip
+    return Finding("H.264", True, f"{num_frames} frames written with {encoder} and read again")
+
+
+def _round_trip(path: Path, encoder: str) -> int:
+    """Encodes five frames and decodes them; how many came back. Raises OSError or DecodeError."""
+    import numpy as np
+
+    from maskbatch.media.decode import open_source
+    from maskbatch.media.write.files import write_image
+    from maskbatch.media.write.video import VideoWriter
+    from maskbatch.settings import OutputSettings, SamplingSettings
+    from maskbatch.types import Source
+
+    frames = [np.full((240, 320, 3), 40 * number, np.uint8) for number in range(5)]
+    silent = path.with_suffix(".png")  # the writer looks for sound in its source
+    write_image(silent, frames[0])
+    with VideoWriter(path, Source(0, silent, silent.name, "video"), OutputSettings(codec=encoder)) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, number / 25)
+    with open_source(Source(0, path, path.name, "video"), SamplingSettings()) as reader:
+        return sum(1 for _ in reader)
+
+
+def _audio() -> Finding:
+    import av
+
+    if "aac" in av.codecs_available:
+        return Finding("AAC", True, "sound that MP4 cannot hold is encoded anew")
+    return Finding("AAC", False, "not in this PyAV, some sound would be lost: reinstall it (pip install -U av)")
+
+
+def _folder(subject: str, folder: Path, least_gb: float, instead: str) -> Finding:
+    """Whether a file can be written there, and how much space is left; the folder is made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"trial")
+        free_gb = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:
+        return Finding(subject, False, f"{folder} cannot be written ({error.strerror or error}): {instead}")
+    if free_gb < least_gb:
+        return Finding(subject, False, f"{folder} has only {free_gb:.1f} GB free: make room, or {instead}")
+    return Finding(subject, True, f"{folder} can be written, {free_gb:.0f} GB free")
+
+
+def _weights(name: str) -> Finding:
+    try:
+        path = weights.find(name)
+        weights.find_int8(path)
+    except MaskbatchError as error:
+        return Finding(f"weights {name}", False, str(error))
+    shipped = weights.SHIPPED[name]
+    also = f" and {shipped.int8_file}" if shipped.int8_sha256 else ""
+    return Finding(f"weights {name}", True, f"{path}{also}, checksum as recorded; {shipped.licence}")

@@ -1,0 +1,69 @@
+"""What a run leaves in its log and in run.json about single files: a line for each, and the warnings."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # numpy; --help needs none
+    from maskbatch.types import Batch, Shard
+
+log = logging.getLogger(__name__)
+
+_MOST_WARNINGS = 200
+
+
+class FileLog:
+    """A debug line for each file of a shard when it is done: its size, frames, faces, and how long it took from the file
+    before to its end (files that end in one batch share its time)."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._sources = {source.id: source for source in shard.sources}
+        self._num_faces: Counter[int] = Counter()
+        self._since = time.monotonic()
+
+    def add(self, batch: Batch) -> None:
+        """Take note of a batch that went through all sinks."""
+        self._num_faces.update(batch.frames.source_id[batch.faces.row].tolist())
+        ended = batch.frames.ended
+        if not ended:
+            return
+        now = time.monotonic()
+        seconds, self._since = (now - self._since) / len(ended), now
+        for end in ended:
+            source = self._sources[end.source_id]
+            log.debug(
+                "%s: %s%s, %d frames analysed, %d decoded, %s x %s, %d faces, %.2f s", source.name, end.status,
+                f" ({end.error})" if end.error else "",
+                end.frames_analysed, end.frames_decoded, end.width or source.width or "?",
+                end.height or source.height or "?", self._num_faces.pop(end.source_id, 0), seconds,
+            )  # fmt: skip
+
+
+class Warnings(logging.Handler):
+    """The warnings and errors that were logged: all of them counted, the first 200 kept."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.number = 0
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.number += 1
+        if len(self.messages) < _MOST_WARNINGS:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def collected_warnings() -> Iterator[Warnings]:
+    """What maskbatch warns of inside the block."""
+    warnings, logger = Warnings(), logging.getLogger("maskbatch")
+    logger.addHandler(warnings)
+    try:
+        yield warnings
+    finally:
+        logger.removeHandler(warnings)

@@ -1,0 +1,1 @@
+"""Everything a scan found, in one SQLite file for each output folder."""

@@ -1,0 +1,1 @@
+"""Data sets: labelled pictures as crops and scenes."""

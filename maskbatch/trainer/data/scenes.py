@@ -1,0 +1,243 @@
+"""The whole chain on annotated scenes, detector included: average precision, and what a scan's labels are worth."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.trainer.data.annotations import LABELS, WORN_INCORRECTLY
+from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.data.samples import read_batches
+from maskbatch.types import Faces, wears_mask
+
+# annotators draw larger boxes than detectors: at 0.5 a box that is right is often counted wrong
+END_TO_END_IOU = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One picture's truth and what was found: `xyxy` (K, 4) and `label` (K,), -1 for faces of neither class, which
+    count neither way; `found` (N, 4), `score` (N,), `p_mask` (N,)."""
+
+    xyxy: np.ndarray
+    label: np.ndarray
+    found: np.ndarray
+    score: np.ndarray
+    p_mask: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFigures:
+    """`ap*`: all-point average precision of faces and of each class (without_mask first) at IoU 0.5 and 0.4; the rest at
+    the scan's thresholds and IoU 0.4: per class precision, recall, F1; false faces per picture; recall of faces by size
+    in pixels; mean absolute error of a picture's compliance rate, and the error of the rate over all pictures."""
+
+    pictures: int
+    faces: int
+    ap50: float
+    ap40: float
+    class_ap50: tuple[float, ...]
+    class_ap40: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    f1: tuple[float, ...]
+    macro_f1: float
+    false_faces: float
+    recall_by_size: dict[str, float]
+    rate_error: float
+    total_rate_error: float
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return asdict(self)
+
+
+def analyse_scenes(
+    pictures: Sequence[Picture],
+    detect: Callable[[list[np.ndarray]], Faces],
+    classify: Callable[[list[np.ndarray], Faces], Faces],
+) -> Iterator[Scene]:
+    """Truth and findings of each readable scene; `detect` should have a low threshold, so that precision can be seen."""
+    scenes = [picture for picture in pictures if picture.xyxy is not None]
+    for batch in read_batches(scenes):
+        images = [image for _, image in batch]
+        faces = classify(images, detect(images))
+        for row, (picture, _) in enumerate(batch):
+            own = faces.take(faces.row == row)
+            yield Scene(picture.xyxy, picture.label, own.xyxy, own.score, own.p_mask)
+
+
+def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> SceneFigures:
+    """Figures over all scenes at the given thresholds of score and p_mask."""
+    faces = [_with_label(scene, None) for scene in scenes]
+    classes = [[_with_label(scene, label) for scene in scenes] for label in range(len(LABELS))]
+    precision, recall, f1 = _class_figures(scenes, det_threshold, threshold)
+    rates = np.array([_rates(scene, det_threshold, threshold) for scene in scenes]).reshape(-1, 4)
+    return SceneFigures(
+        pictures=len(scenes),
+        faces=sum(len(scene.label) for scene in scenes),
+        ap50=average_precision(faces, 0.5),
+        ap40=average_precision(faces, 0.4),
+        class_ap50=tuple(average_precision(one, 0.5) for one in classes),
+        class_ap40=tuple(average_precision(one, 0.4) for one in classes),
+        precision=tuple(precision.tolist()),
+        recall=tuple(recall.tolist()),
+        f1=tuple(f1.tolist()),
+        macro_f1=float(f1.mean()),
+        false_faces=_false_faces(scenes, det_threshold),
+        recall_by_size=_recall_by_size(scenes, det_threshold),
+        rate_error=_rate_error(rates),
+        total_rate_error=_rate_error(rates.sum(axis=0, keepdims=True)),
+    )
+
+
+def macro_f1(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> float:
+    """The mean of both classes' F1 at the given thresholds; NaN where a class has neither a box nor a finding."""
+    return float(_class_figures(scenes, det_threshold, threshold)[2].mean())
+
+
+@dataclass(frozen=True, slots=True)
+class WornIncorrectly:
+    """What becomes of the faces of neither class: how many there are, how many a scan finds at its thresholds and IoU
+    0.4, and how many of those it calls with_mask."""
+
+    faces: int
+    found: int
+    with_mask: int
+
+
+def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: float) -> WornIncorrectly:
+    """Counts over all scenes at the given thresholds."""
+    faces = found = with_mask = 0
+    for scene in scenes:
+        shown = scene.score >= det_threshold
+        one = _OneClass(scene.xyxy, scene.xyxy[:0], scene.found[shown], scene.score[shown])
+        box = _boxes_hit(one, END_TO_END_IOU)
+        theirs = (box >= 0) & (scene.label[box] == WORN_INCORRECTLY) if len(scene.label) else np.zeros(len(box), bool)
+        faces += int((scene.label == WORN_INCORRECTLY).sum())
+        found += int(theirs.sum())
+        with_mask += int(wears_mask(scene.p_mask[shown][theirs], threshold).sum())
+    return WornIncorrectly(faces, found, with_mask)
+
+
+@dataclass(frozen=True, slots=True)
+class _OneClass:
+    """A scene seen for one class: boxes that count, boxes to ignore, findings in order of falling score."""
+
+    wanted: np.ndarray
+    ignored: np.ndarray
+    found: np.ndarray
+    score: np.ndarray
+
+
+def _with_label(scene: Scene, label: int | None) -> _OneClass:
+    """The scene for one class, findings scored by face score times class probability; None: all faces as one class."""
+    if label is None:
+        wanted, score = np.ones(len(scene.label), bool), scene.score
+    else:
+        wanted, score = scene.label == label, scene.score * (scene.p_mask if label else 1 - scene.p_mask)
+    ignored = np.zeros_like(wanted) if label is None else scene.label == WORN_INCORRECTLY
+    order = np.argsort(-score, kind="stable")
+    return _OneClass(scene.xyxy[wanted], scene.xyxy[ignored], scene.found[order], score[order])
+
+
+def _over(scene: Scene, det_threshold: float, threshold: float, label: int) -> _OneClass:
+    """The scene for one class, with what a scan would report of it."""
+    shown = (scene.score >= det_threshold) & ((scene.p_mask >= threshold) == bool(label))
+    reported = Scene(scene.xyxy, scene.label, scene.found[shown], scene.score[shown], scene.p_mask[shown])
+    return _with_label(reported, label)
+
+
+def match(one: _OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each finding (N,) hits a box of its own, best score first; and whether it counts at all: not if it hits
+    none but overlaps an ignored one."""
+    hit = _boxes_hit(one, min_iou) >= 0
+    if not len(one.ignored):
+        return hit, np.ones_like(hit)
+    return hit, hit | (boxes.iou(one.found, one.ignored).max(axis=1, initial=0) < min_iou)
+
+
+def _boxes_hit(one: _OneClass, min_iou: float) -> np.ndarray:
+    """Which box each finding (N,) hits: the one it overlaps most of those that no finding before it hit; -1 for none."""
+    box = np.full(len(one.found), -1, np.int64)
+    overlap, free = boxes.iou(one.found, one.wanted), np.ones(len(one.wanted), bool)
+    for i in range(len(one.found)):
+        candidates = np.where(free, overlap[i], 0) if len(free) else np.zeros(1)
+        if candidates.max() >= min_iou:
+            box[i] = candidates.argmax()
+            free[box[i]] = False
+    return box
+
+
+def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
+    """Area under the precision-recall curve made monotonic (all points, as in Pascal VOC 2010); NaN without a box."""
+    results, scores, num_wanted = [np.empty(0, bool)], [np.empty(0)], 0
+    for one in scenes:
+        hit, counts = match(one, min_iou)
+        results.append(hit[counts])
+        scores.append(one.score[counts])
+        num_wanted += len(one.wanted)
+    if not num_wanted:
+        return float("nan")
+    hit = np.concatenate(results)[np.argsort(-np.concatenate(scores), kind="stable")]
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
+    monotonic = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(monotonic[hit].sum() / num_wanted)
+
+
+def _class_figures(
+    scenes: Sequence[Scene], det_threshold: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each class (2,) at the given thresholds."""
+    shown = [[_over(scene, det_threshold, threshold, label) for scene in scenes] for label in range(len(LABELS))]
+    counts = np.array([_counts(matched) for matched in shown])
+    with np.errstate(invalid="ignore"):
+        precision, recall = counts[:, 0] / counts[:, 1], counts[:, 0] / counts[:, 2]
+        return precision, recall, 2 * counts[:, 0] / (counts[:, 1] + counts[:, 2])
+
+
+def _counts(scenes: Sequence[_OneClass]) -> tuple[int, int, int]:
+    """Hits, findings that count, boxes."""
+    matched = [match(one, END_TO_END_IOU) for one in scenes]
+    hits = sum(int(hit.sum()) for hit, _ in matched)
+    return hits, sum(int(counts.sum()) for _, counts in matched), sum(len(one.wanted) for one in scenes)
+
+
+def _false_faces(scenes: Sequence[Scene], det_threshold: float) -> float:
+    """Findings per picture that are no annotated face of any kind."""
+    missed = [
+        (boxes.iou(scene.found[scene.score >= det_threshold], scene.xyxy).max(axis=1, initial=0) < END_TO_END_IOU).sum()
+        for scene in scenes
+    ]
+    return float(np.mean(missed)) if missed else float("nan")
+
+
+def _recall_by_size(scenes: Sequence[Scene], det_threshold: float) -> dict[str, float]:
+    """Share of annotated faces found, by the size of the annotated box."""
+    sizes = np.concatenate([boxes.size_px(scene.xyxy) for scene in scenes] or [np.empty(0)])
+    found = [
+        boxes.iou(scene.xyxy, scene.found[scene.score >= det_threshold]).max(axis=1, initial=0) >= END_TO_END_IOU
+        for scene in scenes
+    ]
+    found = np.concatenate(found or [np.empty(0, bool)])
+    limits = (0, 8, 16, 32, 64, np.inf)
+    return {
+        f"{low}-{'' if high == np.inf else high}": float(found[inside].mean()) if inside.any() else float("nan")
+        for low, high in pairwise(limits)
+        for inside in [(sizes >= low) & (sizes < high)]
+    }
+
+
+def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, int, int, int]:
+    """True masked and all faces, reported masked and all faces."""
+    p_mask = scene.p_mask[scene.score >= det_threshold]
+    known = scene.label[scene.label >= 0]
+    return int(known.sum()), len(known), int((p_mask >= threshold).sum()), len(p_mask)
+
+
+def _rate_error(rates: np.ndarray) -> float:
+    """Mean absolute difference of true and reported compliance rate, over rows where both exist."""
+    both = rates[(rates[:, 1] > 0) & (rates[:, 3] > 0)]
+    return float(np.abs(both[:, 0] / both[:, 1] - both[:, 2] / both[:, 3]).mean()) if len(both) else float("nan")

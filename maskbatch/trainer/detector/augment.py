@@ -1,0 +1,140 @@
+"""Training views of scenes: square windows at a scale that keeps small faces in training, flipped, recoloured, degraded.
+
+Functions over arrays; every random choice is `rng`'s. A view is an image (S, S, 3) uint8 RGB and its `SceneFaces`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.settings import DetectorSettings
+from maskbatch.trainer.classifier import augment
+from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
+
+View = tuple[np.ndarray, SceneFaces]
+
+# a scene as a scan sees it, times a factor from this range
+_SCALE = (0.45, 1.6)
+# or scaled so that one of its faces has a size from this range, small ones as likely as large ones
+_FACE_PX = (8.0, 64.0)
+_MAX_ENLARGED = 1.6
+_MOSAIC_SHARE = 0.3
+# a picture covers at least this share of its view's side: black teaches nothing, and small faces come in mosaics
+_MIN_COVERED = 0.6
+# smaller faces cannot be told from nothing: not learnt, not unlearnt
+_MIN_FACE_PX = 5.0
+_MIN_VISIBLE = 0.5
+# left and right eye, nose, left and right mouth corner, as mirrored
+_MIRRORED = [1, 0, 2, 4, 3]
+# blur reaches as far as on a face of this size: up to 3 px
+_BLURRED_AS = np.array([0, 0, 24, 24], np.float32)
+
+
+def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, rng: np.random.Generator) -> View:
+    """A view of the scene at `position`; now and then a mosaic of it and three others (Bochkovskiy et al. 2020)."""
+    if rng.random() < _MOSAIC_SHARE:
+        others = rng.integers(0, len(scenes), 3)
+        parts = [window(scenes[i], side_px // 2, rng) for i in (position, *others)]
+        image, faces = _tiled(parts, side_px // 2)
+    else:
+        image, faces = window(scenes[position], side_px, rng)
+    image, faces = flip(image, faces, rng)
+    return degrade(image, rng), faces
+
+
+def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View:
+    """A square cut from the scene at a random scale, mostly with a face in it; black beyond the picture's edge."""
+    image, faces = scene.image(), scene.faces
+    chosen = int(rng.integers(len(faces))) if len(faces) else None
+    scale = max(_scale(image, faces, chosen, rng), _MIN_COVERED * side_px / max(image.shape[:2]))
+    reach = side_px / scale
+    if chosen is not None and rng.random() < 0.8:
+        centre = (faces.xyxy[chosen, :2] + faces.xyxy[chosen, 2:]) / 2
+        corner = centre - reach * rng.uniform(0.1, 0.9, 2)
+    else:
+        corner = rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - reach)
+    # no more black than needed: a scan has it on two sides at most
+    room = np.array(image.shape[1::-1]) - reach
+    corner = np.clip(corner, np.minimum(0, room), np.maximum(0, room))
+    return cut(image, faces, (float(corner[0]), float(corner[1]), scale), side_px)
+
+
+def cut(image: np.ndarray, faces: SceneFaces, where: tuple[float, float, float], side_px: int) -> View:
+    """The square of `side_px` that begins at (x, y) of the image, scaled by the third number of `where`.
+
+    Faces outside are dropped; those cut off or too small become places to leave out.
+    """
+    height, width = image.shape[:2]
+    scale, reach = where[2], side_px / where[2]
+    left, top = max(0, int(np.floor(where[0]))), max(0, int(np.floor(where[1])))
+    right, bottom = min(width, int(np.ceil(where[0] + reach))), min(height, int(np.ceil(where[1] + reach)))
+    region = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    size = tuple(max(1, min(side_px * 2, round(side * scale))) for side in region.shape[1::-1])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    region = cv2.resize(region, size, interpolation=how)
+    x, y = round((left - where[0]) * scale), round((top - where[1]) * scale)
+    canvas = np.zeros((side_px, side_px, 3), np.uint8)
+    shown = region[max(0, -y) : side_px - y, max(0, -x) : side_px - x]
+    x, y = max(x, 0), max(y, 0)
+    canvas[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
+    return canvas, _visible(faces.moved(scale, (-where[0] * scale, -where[1] * scale)), side_px)
+
+
+def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View:
+    """Left and right swapped, half of the time: the landmarks' names too."""
+    if rng.random() < 0.5:
+        return image, faces
+    width = image.shape[1]
+    xyxy = faces.xyxy[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32) + np.array(
+        [width, 0, width, 0], np.float32
+    )
+    sign, shift = np.array([-1, 1], np.float32), np.array([width, 0], np.float32)
+    landmarks, peak = faces.landmarks[:, _MIRRORED] * sign + shift, faces.peak * sign + shift
+    return np.ascontiguousarray(image[:, ::-1]), SceneFaces(xyxy, landmarks, faces.score, peak)
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Light and colour, blur, noise and JPEG, milder than for the classifier: a face must stay one."""
+    if rng.random() < 0.6:
+        image = augment.light(image, rng)
+    if rng.random() < 0.15:
+        image = augment.blur(image, _BLURRED_AS, rng)
+    if rng.random() < 0.1:
+        image = augment.noise(image, rng)
+    if rng.random() < 0.3:
+        image = augment.compress(image, rng)
+    return np.ascontiguousarray(image)
+
+
+def _scale(image: np.ndarray, faces: SceneFaces, chosen: int | None, rng: np.random.Generator) -> float:
+    as_scanned = DetectorSettings().size_px / max(image.shape[:2])
+    scale = as_scanned * np.exp(rng.uniform(*np.log(_SCALE)))
+    if chosen is not None and rng.random() < 0.4:
+        face_px = float(boxes.size_px(faces.xyxy[chosen]))
+        scale = np.exp(rng.uniform(*np.log(_FACE_PX))) / max(face_px, 1.0)
+        scale = np.clip(scale, 0.2 * as_scanned, 2.5 * as_scanned)
+    return float(min(scale, _MAX_ENLARGED))
+
+
+def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
+    """The faces in a view; 0 as score where half or more of the face is cut off, or where it is too small."""
+    inside = boxes.clip(faces.xyxy, side_px, side_px)
+    shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
+    whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
+    whole &= ((faces.peak >= 0) & (faces.peak < side_px)).all(axis=1)
+    faces = replace(faces, score=np.where(whole, faces.score, 0).astype(np.float32))
+    return faces.take(shown > 0)
+
+
+def _tiled(parts: Sequence[View], side_px: int) -> View:
+    """Four views (side_px, side_px) as the quarters of one; places to leave out end where their quarter ends."""
+    rows = [np.concatenate([image for image, _ in parts[i : i + 2]], axis=1) for i in (0, 2)]
+    moved = []
+    for i, (_, faces) in enumerate(parts):
+        ended = np.where(faces.score[:, None] > 0, faces.xyxy, boxes.clip(faces.xyxy, side_px, side_px))
+        shift = (side_px * (i % 2), side_px * (i // 2))
+        moved.append(replace(faces, xyxy=ended).moved(1.0, shift))
+    return np.concatenate(rows), SceneFaces.concatenate(moved)

@@ -1,0 +1,96 @@
+"""`maskbatch train-detector` as a function: annotated scenes in; fine-tuned weights and figures before and after out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from maskbatch.analyse.detector import Detector
+from maskbatch.errors import DatasetError, UsageError
+from maskbatch.networks import centerface, runtime, weights
+from maskbatch.settings import DetectorSettings, RuntimeSettings
+from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.data.samples import fingerprint
+from maskbatch.trainer.detector.fit import DetectorFitSettings, fit_detector
+from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file
+from maskbatch.trainer.detector.samples import DetectorScene, load_scenes
+from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
+from maskbatch.trainer.evaluate.outputs import versions, write_json
+
+# the original network looks at each scene at a scan's size, and closer, so that small faces nobody boxed are known too
+_LOOKS_PX = (640, 960)
+# down to this score a finding may be a face, and is not learnt to be none
+_UNSURE = 0.2
+_WEIGHTS = "centerface.weights.h5"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorTrainSettings:
+    """`ignore_boxes_of`: sources whose boxes do not go around the face; `distil`: sources where the original network is to
+    be kept as it is, so that it forgets nothing; on both its own findings are learnt, and figures of the first say
+    nothing. `original`: the weights to begin with, None for the shipped ones. `alpha`: how much of the fine-tuning to
+    take, 0 to 1, None for what is best on the validation split without loss to any source."""
+
+    dataset: DatasetSettings
+    ignore_boxes_of: tuple[str, ...] = ()
+    distil: tuple[str, ...] = ()
+    original: Path | None = None
+    alpha: float | None = None
+
+
+def train_detector(
+    settings: DetectorTrainSettings,
+    fitting: DetectorFitSettings,
+    progress: Callable[[int, int, int, float], None] = lambda *_: None,
+) -> dict:
+    """Fine-tunes CenterFace into `fitting.out`: `centerface.weights.h5`, `history.csv`, `report.json`. Returns the report.
+
+    Where nothing better is found, the weights are the original's (alpha 0). Raises UsageError when the folder holds
+    weights already or there is nothing to resume, DatasetError when a split has no scene.
+    """
+    start, target = time.monotonic(), fitting.out / _WEIGHTS
+    if target.exists():
+        raise UsageError(f"{target} exists: choose another --out, or remove it first")
+    if (fitting.out / "state").exists() and not fitting.resume:
+        raise UsageError(f"{fitting.out} holds an unfinished run: go on with --resume, or choose another --out")
+    pictures, groups = load_pictures(settings.dataset)
+    parts = {split: _scenes(pictures, split) for split in ("train", "val")}
+    original = settings.original or weights.find("centerface")
+    scenes = _load(parts["train"], original, settings)
+    fitting.out.mkdir(parents=True, exist_ok=True)
+    tuned = fitting.out / "state" / "tuned.weights.h5"
+    fit_detector(original, scenes, fitting, progress).save_weights(tuned)
+    alphas = ALPHAS if settings.alpha is None else sorted({0.0, settings.alpha})
+    figures = figures_by_alpha(original, tuned, parts["val"], alphas)
+    trusted = [source for source in figures[0.0] if source not in settings.ignore_boxes_of]
+    alpha = choose_alpha(figures, trusted) if settings.alpha is None else settings.alpha
+    interpolated_file(tuned, alpha).replace(target)
+    report = {
+        "versions": versions(),
+        "settings": asdict(replace(fitting, resume=False))
+        | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil},
+        "dataset": {"fingerprint": fingerprint(pictures), "groups": groups, **{k: len(v) for k, v in parts.items()}},
+        "original_sha256": weights.sha256(original),
+        "weights_sha256": weights.sha256(target),
+        "alpha": alpha,
+        "alpha_chosen_on": "val" if settings.alpha is None else None,
+        "figures_by_alpha": figures,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    write_json(report, fitting.out / "report.json")
+    return report
+
+
+def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
+    found = [picture for picture in pictures if picture.split == split and picture.xyxy is not None]
+    if not found:
+        raise DatasetError(f"the {split} split has no annotated scene: a detector is trained and measured on those")
+    return found
+
+
+def _load(pictures: list[Picture], original: Path, settings: DetectorTrainSettings) -> list[DetectorScene]:
+    """The training scenes, looked through by the original network."""
+    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
+    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
+    looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
+    return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})

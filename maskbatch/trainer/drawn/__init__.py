@@ -1,0 +1,1 @@
+"""Masks and covers drawn onto bare faces."""

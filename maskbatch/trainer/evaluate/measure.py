@@ -1,0 +1,144 @@
+"""`maskbatch evaluate` as functions: a model and a dataset in, figures, an operating point and plots out."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from maskbatch.analyse.classifier import Classifier
+from maskbatch.analyse.detector import Detector
+from maskbatch.errors import DatasetError
+from maskbatch.networks import centerface, runtime
+from maskbatch.settings import DetectorSettings, RuntimeSettings
+from maskbatch.trainer.data.dataset import Picture, read_datasets, split_pictures
+from maskbatch.trainer.data.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
+from maskbatch.trainer.data.samples import Samples, load_samples
+from maskbatch.trainer.data.scenes import Scene, analyse_scenes, scene_figures, worn_incorrectly
+from maskbatch.trainer.evaluate.figures import figures_by_size, predict
+from maskbatch.trainer.evaluate.operating_point import Thresholds, choose_for_faces, choose_for_scenes
+from maskbatch.trainer.evaluate.outputs import write_evaluation
+from maskbatch.trainer.model import classifier_network
+
+# findings down to this score make the precision-recall curve; a scan reports from its own threshold on
+_LOW = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """`roots`: dataset folders; `splits_file`: a CSV of path, split, cluster, set; `groups_file`: a CSV of path, group;
+    `cache`: where cut faces are kept. Where there is no file, near-duplicates are the groups."""
+
+    roots: tuple[Path, ...]
+    splits_file: Path | None = None
+    groups_file: Path | None = None
+    val_fraction: float = 0.15
+    seed: int = 0
+    cache: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """`split`: the part of the dataset that is measured, None for all; `thresholds` at which; with `choose` those that
+    are best on this very dataset; `out`: where plots and JSON go; `precision`: see `RuntimeSettings`."""
+
+    split: str | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    choose: bool = False
+    out: Path | None = None
+    precision: str = "auto"
+
+
+def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
+    """The dataset's pictures, grouped and split, and what the groups are."""
+    pictures = read_datasets(settings.roots, settings.splits_file)
+    by = "the splits file"
+    if settings.groups_file:
+        pictures, by = group_by_file(pictures, settings.groups_file), "the groups file"
+    elif not settings.splits_file:
+        pictures, by = group_near_duplicates(pictures), "perceptual hash"
+    pictures = split_pictures(pictures, settings.val_fraction, settings.seed)
+    return pictures, describe_groups(pictures, by)
+
+
+def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: EvaluationSettings) -> dict:
+    """Figures of the classifier at `model` on a dataset, or on one split of it.
+
+    {"faces": what `face_report` gives, "scenes": {source or "all sources": figures of the whole chain},
+    "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}; "scenes" is empty where no picture has
+    boxes. Raises DatasetError when there is no face to measure on.
+    """
+    if evaluation.split is None:  # every picture is measured, so no split needs to be made
+        pictures = read_datasets(settings.roots, settings.splits_file)
+    else:
+        pictures = [picture for picture in load_pictures(settings)[0] if picture.split == evaluation.split]
+    if not pictures:
+        raise DatasetError(f"the dataset has no picture in the split {evaluation.split!r}")
+    samples = load_samples(pictures, shipped_detector(), settings.cache)
+    run = _open(model, evaluation.precision)
+    p_mask = predict(run, samples)
+    scenes = _analyse(pictures, shipped_detector(_LOW, evaluation.precision), Classifier(run))
+    of_faces = of_scenes = evaluation.thresholds
+    report = {}
+    if evaluation.choose:
+        report["operating_point"] = {"faces": asdict(choose_for_faces(samples.label, p_mask))}
+        of_faces = Thresholds(mask=report["operating_point"]["faces"]["mask"])
+        for source, found in scenes.items():  # the last is all of them, or the only one
+            chosen = choose_for_scenes(found)
+            report["operating_point"][f"scenes of {source}"] = asdict(chosen)
+            of_scenes = Thresholds(chosen.detector, chosen.mask)
+    report["thresholds"] = {"faces": of_faces.mask, "scenes": asdict(of_scenes)}
+    report["faces"] = face_report(samples, p_mask, of_faces.mask)
+    report["scenes"] = {source: _scene_report(found, of_scenes) for source, found in scenes.items()}
+    if evaluation.out:
+        write_evaluation(report, samples.label, p_mask, evaluation.out)
+    return report
+
+
+def predict_file(model: Path, samples: Samples) -> np.ndarray:
+    """p_mask (N,) float32 of the samples by the classifier at `model`, run as in a scan."""
+    return predict(_open(model), samples)
+
+
+def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) -> dict:
+    """{"all sources" or "scenes" or a source: {face size: figures}} for p_mask (N,) of the samples."""
+    chosen = {"all sources": np.ones(len(samples), bool)}
+    chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
+    if samples.annotated.any():
+        chosen["scenes"] = samples.annotated
+    return {
+        name: {
+            size: figures.as_dict()
+            for size, figures in figures_by_size(samples.label[k], p_mask[k], samples.size_px[k], threshold).items()
+        }
+        for name, k in chosen.items()
+    }
+
+
+def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
+    """The shipped face detector, ready to run."""
+    device = runtime.choose_device(RuntimeSettings())
+    run = runtime.open_network(centerface.shipped_network(), device, precision)
+    return Detector(run, DetectorSettings(threshold=threshold))
+
+
+def _open(model: Path, precision: str = "auto") -> runtime.Run:
+    return runtime.open_network(classifier_network(model), runtime.choose_device(RuntimeSettings()), precision)
+
+
+def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> dict[str, list[Scene]]:
+    """The scenes of each source, and of all of them last where there are several."""
+    sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
+    scenes = {
+        source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))
+        for source in sources
+    }
+    if len(sources) > 1:
+        scenes["all sources"] = [scene for source in sources for scene in scenes[source]]
+    return scenes
+
+
+def _scene_report(scenes: list[Scene], thresholds: Thresholds) -> dict:
+    figures = scene_figures(scenes, thresholds.detector, thresholds.mask).as_dict()
+    third = worn_incorrectly(scenes, thresholds.detector, thresholds.mask)
+    return {**figures, "worn_incorrectly": asdict(third)}

@@ -1,0 +1,62 @@
+"""Which thresholds? Chosen on a validation set; figures at chosen thresholds are a little too good on that very set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskbatch.settings import ClassifierSettings, DetectorSettings
+from maskbatch.trainer.data.scenes import Scene, macro_f1
+from maskbatch.types import wears_mask
+
+_MASK_GRID = np.round(np.arange(0.02, 0.99, 0.02), 2)
+_SCENE_MASK_GRID = np.round(np.arange(0.1, 0.91, 0.05), 2)
+_SCENE_DETECTOR_GRID = np.round(np.arange(0.2, 0.81, 0.05), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """An operating point: of the detector's score, and of p_mask."""
+
+    detector: float = DetectorSettings().threshold
+    mask: float = ClassifierSettings().threshold
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The threshold, or thresholds, at which `maximises` was highest on the given faces or scenes, and its `value` there;
+    `detector` is None where only the classifier was examined."""
+
+    maximises: str
+    value: float
+    mask: float
+    detector: float | None = None
+
+
+def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
+    """The threshold of p_mask (N,) with the highest balanced accuracy for labels (N,); of equals the nearest to 0.5.
+
+    NaN in `value`, and the default threshold, where a class is missing.
+    """
+    if len(np.unique(label)) < 2:
+        return OperatingPoint("balanced accuracy", float("nan"), ClassifierSettings().threshold)
+    worn = np.stack([wears_mask(p_mask, threshold) for threshold in _MASK_GRID])
+    value = (worn[:, label == 1].mean(axis=1) + 1 - worn[:, label == 0].mean(axis=1)) / 2
+    best = np.flatnonzero(value >= value.max() - 1e-9)
+    chosen = best[np.abs(_MASK_GRID[best] - ClassifierSettings().threshold).argmin()]
+    return OperatingPoint("balanced accuracy", float(value[chosen]), float(_MASK_GRID[chosen]))
+
+
+def choose_for_scenes(scenes: Sequence[Scene]) -> OperatingPoint:
+    """The thresholds of score and p_mask with the highest macro-F1 of the whole chain; of equals the nearest to the
+    defaults. NaN in `value`, and the defaults, where a class is missing."""
+    default = Thresholds()
+    # the default first: the largest of equals is the first one
+    pairs = [(default.detector, default.mask)]
+    pairs += [(float(detector), float(mask)) for detector in _SCENE_DETECTOR_GRID for mask in _SCENE_MASK_GRID]
+    pairs.sort(key=lambda pair: abs(pair[0] - default.detector) + abs(pair[1] - default.mask))
+    values = np.array([macro_f1(scenes, *pair) for pair in pairs])
+    if np.isnan(values).all():
+        return OperatingPoint("macro-F1", float("nan"), default.mask, default.detector)
+    chosen = int(np.nanargmax(values))
+    return OperatingPoint("macro-F1", float(values[chosen]), pairs[chosen][1], pairs[chosen][0])

@@ -1,0 +1,75 @@
+"""Pictures of a training run and of an evaluation. matplotlib and seaborn are imported late: scans do not need them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from maskbatch.errors import MaskbatchError
+from maskbatch.trainer.data.annotations import LABELS
+
+_NUM_BINS = 15
+
+
+def check_plots() -> None:
+    """Raises MaskbatchError where matplotlib, seaborn or scikit-learn is missing: better now than after the training."""
+    try:
+        import matplotlib
+        import seaborn
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MaskbatchError(f"{error.name} is missing: pip install 'maskbatch[train]'") from error
+    matplotlib.use("agg", force=False)
+    del seaborn
+
+
+def draw_curves(rows: Sequence[dict], path: Path) -> None:
+    """Loss and accuracy over the epochs; `rows` as in history.csv, with the keys of Keras."""
+    epochs = [row["epoch"] + 1 for row in rows]
+    with _figure(path, (9, 3.5), 2) as axes:
+        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+            axis.plot(epochs, [row[name] for row in rows], "o-", label="training")
+            axis.plot(epochs, [row[f"val_{name}"] for row in rows], "o-", label="validation")
+            axis.set(xlabel="epoch", title=name, xticks=epochs)
+            axis.legend()
+
+
+def draw_confusion(confusion: Sequence[Sequence[int]], path: Path) -> None:
+    """Counts (2, 2) of [label][predicted], without_mask first, coloured by the share of their row."""
+    import seaborn
+
+    counts = np.array(confusion)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    words = np.array([[f"{counts[i, j]}\n{share[i, j]:.1%}" for j in (0, 1)] for i in (0, 1)])
+    with _figure(path, (5, 4), 1) as (axis,):
+        seaborn.heatmap(share, annot=words, fmt="", vmin=0, vmax=1, cmap="Blues", cbar=False, ax=axis,
+                        xticklabels=LABELS, yticklabels=LABELS)  # fmt: skip
+        axis.set(xlabel="predicted", ylabel="label")
+
+
+def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
+    """Share of masks against p_mask in 15 equal bins, and how many faces are in each; labels and p_mask (N,)."""
+    slot = np.minimum((p_mask * _NUM_BINS).astype(int), _NUM_BINS - 1)
+    count = np.bincount(slot, minlength=_NUM_BINS)
+    seen = count > 0
+    mean, share = (np.bincount(slot, values, _NUM_BINS)[seen] / count[seen] for values in (p_mask, label))
+    with _figure(path, (9, 3.5), 2) as (left, right):
+        left.plot([0, 1], [0, 1], "--", color="grey", label="ideal")
+        # 95 % of what chance would give around the ideal
+        spread = 1.96 * np.sqrt(mean * (1 - mean) / count[seen])
+        left.errorbar(mean, share, yerr=spread, fmt="o-", capsize=3, label="measured")
+        left.set(xlabel="p_mask", ylabel="share with mask", xlim=(0, 1), ylim=(-0.02, 1.02))
+        left.legend()
+        right.bar((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS, count, width=0.9 / _NUM_BINS)
+        right.set(xlabel="p_mask", ylabel="faces", xlim=(0, 1), yscale="log")
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float], columns: int) -> Iterator[Sequence]:
+    """Axes side by side, saved as a PNG when all is drawn."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    yield figure.subplots(1, columns, squeeze=False)[0]
+    figure.savefig(path, format="png")
