@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # frames that go through the networks together, unless the user says; OpenVINO takes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
@@ -77,7 +78,7 @@ class TrackerSettings:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """What is written: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better). Work on
+    """What is written into `folder`: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better). Work on
     a video is kept every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`, annotated
     copies say when and with which camera the source was recorded."""
 
@@ -86,6 +87,7 @@ class OutputSettings:
     crf: int = 23
     segment_s: float = 60.0
     keep_metadata: bool = True
+    folder: Path = Path("maskbatch_out")
 
 
 @dataclass(frozen=True, slots=True)

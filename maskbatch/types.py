@@ -1,19 +1,12 @@
-"""The types that flow through a scan. numpy only; each checks its own shapes when it is made."""
+"""The types that flow through a scan. numpy only; arrays are checked when a type is made, and all of it can be pickled."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-# Rows that a scan leaves for its reports: a line per face per analysed frame, and a line per source.
-FACE_COLUMNS = (
-    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask",
-)  # fmt: skip
-FILE_COLUMNS = (
-    "source", "kind", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed", "notes",
-)  # fmt: skip
 P_MASK_DECIMALS = 4
 
 
@@ -76,11 +69,40 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderState:
+    """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
+    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
+    whether frames nobody wants are left out there, and whether the frame can be found by its `pts` (it is what it says, and
+    no damage was found before it)."""
+
+    index: int
+    pts: int | None
+    crc: int
+    last_s: str | None
+    next_s: str
+    num_due: int
+    read_until_s: str
+    is_skipping: bool
+    is_findable: bool
+
+
+class Decoded(NamedTuple):
+    """A frame as a reader yields it: its number in the source, seconds from the source's start, and the image, (H, W, 3) uint8
+    RGB upright. `cut` is the reader's state before the frame where a segment begins with it, else None."""
+
+    index: int
+    timestamp_s: float
+    image: np.ndarray
+    cut: ReaderState | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """B frames, in order within each source, and the sources that end with them.
 
     `images`: B arrays (H, W, 3) uint8 RGB upright, sizes may differ; `source_id` (B,) int64; `index` (B,) int64, the
     frame's number in its source; `timestamp_s` (B,) float64, seconds from the start of its source.
+    `cut`, not None where a segment of a video begins with the first frame, is the reader's state before that frame.
     B = 0 is possible (a batch of files that all failed).
     """
 
@@ -89,6 +111,7 @@ class Frames:
     index: np.ndarray
     timestamp_s: np.ndarray
     ended: tuple[Ended, ...] = ()
+    cut: ReaderState | None = None
 
     def __post_init__(self) -> None:
         for image in self.images:
@@ -156,16 +179,89 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What sinks receive: frames, and the faces found in them."""
+    """What sinks receive: frames, and the faces found in them. Where a segment begins with the batch, `tracks` is the
+    tracker's state before it, as plain values."""
 
     frames: Frames
     faces: Faces
+    tracks: dict[str, object] | None = None
 
-    @staticmethod
-    def of_ended(*ended: Ended) -> "Batch":
-        """No frames; sources that end."""
-        none = np.empty(0, np.int64)
-        return Batch(Frames((), none, none, np.empty(0), ended), Faces.empty())
+
+@dataclass(frozen=True, slots=True)
+class WriterState:
+    """How the writer of a video stands after a part: the last frame's time and the longest gap between frames, in ticks of
+    the source's time base, and the size in pixels that the first frame set."""
+
+    last_pts: int = -1
+    most_gap: int = 0
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """How the annotated copy of a video stands after a segment: `parts` are (file name, first tick). A broken one could not
+    be written; there will be no copy."""
+
+    writer: WriterState = WriterState()
+    parts: tuple[tuple[str, int], ...] = ()
+    is_broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that the next segment of a video must know.
+
+    `num_segments` are whole; `reader`, `tracks` and `copy` say how reader, tracker and writer stand; `frames_analysed`,
+    `width` and `height` (pixels) are those until here. `made_with` names the libraries that encode, `names` the annotated
+    copy and the crops: with others, the parts would not fit.
+    """
+
+    source: Source
+    made_with: str
+    names: tuple[str, str]
+    num_segments: int = 0
+    frames_analysed: int = 0
+    width: int | None = None
+    height: int | None = None
+    reader: ReaderState | None = None
+    tracks: dict[str, object] = field(default_factory=dict)
+    copy: CopyState = CopyState()
+
+
+class FaceRow(NamedTuple):
+    """A row of the store's table `face`: whole numbers, in ten thousandths (`_e4`) or tenths (`_e1`). `p_mask_e4` is None
+    where the face was not classified."""
+
+    source_id: int
+    frame: int
+    face: int
+    time_e4: int
+    track_id: int
+    x_min_e1: int
+    y_min_e1: int
+    x_max_e1: int
+    y_max_e1: int
+    score_e4: int
+    p_mask_e4: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentResult:
+    """A piece of what a shard gave: faces, the sources that ended, and which of these have an annotated copy (source id, yes
+    or no). A `checkpoint` ends a segment. `seconds` is how long each stage was at work for this piece."""
+
+    faces: tuple[FaceRow, ...] = ()
+    ended: tuple[tuple[Source, Ended], ...] = ()
+    copies: tuple[tuple[int, bool], ...] = ()
+    checkpoint: Checkpoint | None = None
+    num_frames: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell if this result, with those before it, is to be stored now."""
+        return bool(self.ended) or self.checkpoint is not None
 
 
 def wears_mask(p_mask: np.ndarray, threshold: float) -> np.ndarray:

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,16 @@ from pathlib import Path
 import makers
 import numpy as np
 
-from maskbatch import aside, engine
 from maskbatch.media.sources import find_sources
-from maskbatch.media.write.files import RowWriter
+from maskbatch.media.write.sound import AudioTrack
 from maskbatch.media.write.video import VideoWriter
-from maskbatch.outputs import prepared
+from maskbatch.networks.runtime import Device
+from maskbatch.run import local, quarantine, shard
+from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
+from maskbatch.store.database import Store
+from maskbatch.store.folder import prepared
 from maskbatch.types import Faces
 
 SETTINGS = ScanSettings(
@@ -67,14 +71,19 @@ def make_inputs(folder: Path) -> Path:
     return folder
 
 
+def networks(_) -> Networks:
+    """Networks that are small functions."""
+    return Networks(detect, classify, Device("openvino", ("CPU",), "no device"), {"detector": "fp32"}, {})
+
+
 def scan(inputs: Path, out: Path, workers: int = 1) -> None:
     """One session."""
-    engine.runtime.open_network = lambda *_: None
-    engine.Detector, engine.Classifier = lambda *_: detect, lambda *_: classify
-    aside.crash_reasons = lambda *_: {}  # has a test of its own, and takes a process each time
-    one = engine.Engine(replace(SETTINGS, workers=workers))
-    with prepared(out, "resume") as lock:
-        one.scan(one.plan(find_sources([inputs], None), out, [inputs]), lock, Stop())
+    local.open_networks = shard.open_networks = networks
+    quarantine.crash_reasons = lambda *_: {}  # has a test of its own, and takes a process each time
+    settings = replace(SETTINGS, workers=workers, output=replace(SETTINGS.output, folder=out))
+    driver = local.Driver(settings)
+    with prepared(out, "resume") as (store, lock):
+        driver.scan(driver.plan(store, find_sources([inputs], None), [inputs]), store, lock, Stop())
 
 
 def in_fork(job) -> int:
@@ -85,21 +94,25 @@ def in_fork(job) -> int:
         try:
             job()
             code = 0
+        except Exception:
+            traceback.print_exc()  # os._exit says nothing
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def killing_at(moment: int, count: Path | None = None):
-    """Counts what changes files (renames, removals, journal lines, frames and rows written), and kills the
-    process before number `moment`; the count goes to the file `count`."""
-    done = 0
+def killing_at(moment: int, count: Path | None = None, power: Path | None = None):
+    """Count what changes files (renames, removals, frames written, sound joined, transactions), and kill the process before
+    number `moment`; the count goes to the file `count`. With `power` the machine goes down as well (see `lose_power`)."""
+    done, synced = 0, set()
 
     def counted(function):
         def call(*arguments, **options):
             nonlocal done
             done += 1
             if done == moment:
+                if power is not None:
+                    lose_power(power, synced)
                 os.kill(os.getpid(), signal.SIGKILL)
             if count is not None:
                 count.write_text(str(done))
@@ -107,8 +120,25 @@ def killing_at(moment: int, count: Path | None = None):
 
         return call
 
-    os.replace, os.write, os.unlink = counted(os.replace), counted(os.write), counted(os.unlink)
-    VideoWriter.write, RowWriter.write = counted(VideoWriter.write), counted(RowWriter.write)
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    if power is not None:
+        synced |= {path.stat().st_ino for path in power.rglob("*")}
+    fsync, os.fsync = os.fsync, noting
+    os.replace, os.unlink = counted(os.replace), counted(os.unlink)
+    VideoWriter.write, AudioTrack.write_until = counted(VideoWriter.write), counted(AudioTrack.write_until)
+    Store.transaction = counted(Store.transaction)
+
+
+def lose_power(out: Path, synced: set[int]) -> None:
+    """Leave `out` as a power cut may: files that nobody has synced are cut, and so is the log of the store."""
+    for path in out.rglob("*"):
+        if path.is_file() and path.name.endswith("-wal"):
+            os.truncate(path, path.stat().st_size * 2 // 3)
+        elif path.is_file() and path.stat().st_ino not in synced and not path.name.startswith("scan.db"):
+            os.truncate(path, path.stat().st_size // 2)
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -120,9 +150,9 @@ def contents(out: Path) -> dict[str, bytes]:
 def main(folder: Path, num: int) -> None:
     inputs, whole = make_inputs(folder / "in"), folder / "whole"
 
-    def killed(out: Path, moment: int, workers: int):
+    def killed(out: Path, moment: int, workers: int, power: bool):
         def job():
-            killing_at(moment)
+            killing_at(moment, power=out if power else None)
             scan(inputs, out, workers)
 
         return job
@@ -133,14 +163,14 @@ def main(folder: Path, num: int) -> None:
 
     assert in_fork(counted) == 0
     num_moments, expected = int((folder / "count").read_text()), contents(whole)
-    assert not list(whole.glob(".state/videos/*"))
+    assert not list(whole.glob(".segments/*"))
     draw, differing = random.Random(0), {}
     for number in range(num):
         moment = 1 + int(num_moments * (number + draw.random()) / num)
         out, workers = folder / f"killed_{number}", 3 if number % 2 else 1
-        code = in_fork(killed(out, min(moment, num_moments), workers))
+        code = in_fork(killed(out, min(moment, num_moments), workers, number % 4 == 1))
         if number % 3 == 0:
-            in_fork(killed(out, 1 + draw.randrange(max(num_moments - moment, 1)), workers))
+            in_fork(killed(out, 1 + draw.randrange(max(num_moments - moment, 1)), workers, number % 2 == 0))
         again = in_fork(partial(scan, inputs, out, workers))
         got = contents(out) if again == 0 else {}
         if code != -signal.SIGKILL or got != expected:

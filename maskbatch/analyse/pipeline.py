@@ -12,11 +12,13 @@ from maskbatch.types import Batch, Faces, Frames
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What happens to frames, in order. The networks are opened once a run; the tracker is new for each shard."""
+    """What happens to frames, in order. The networks are opened once a process; the tracker is new for each shard.
+    `tracks_of` gives its state for a source id."""
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
     classify: Callable[[Sequence[np.ndarray], Faces], Faces]
     track: Callable[[Frames, Faces], Faces]
+    tracks_of: Callable[[int], dict[str, object]]
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
@@ -32,4 +34,5 @@ def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> I
 
     with closing(in_order(find, loaded, num_at_once)) as found:
         for frames, faces in found:
-            yield Batch(frames, stages.track(frames, faces))
+            tracks = None if frames.cut is None else stages.tracks_of(int(frames.source_id[0]))
+            yield Batch(frames, stages.track(frames, faces), tracks)

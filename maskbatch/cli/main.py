@@ -4,7 +4,7 @@
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -181,11 +181,12 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
     from maskbatch.cli.options import scan_settings
 
     settings = scan_settings(options)
+    settings = replace(settings, output=replace(settings.output, folder=out))
     opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
     with opened as terminal, collected_warnings() as warnings:
         from maskbatch.media.sources import find_sources
-        from maskbatch.outputs import check_inputs, check_out
         from maskbatch.run.forecast import dry_plan, forecast
+        from maskbatch.store.folder import check_inputs, check_out
 
         check_out(out, options["if_exists"])
         terminal.say("looking for photos and videos")
@@ -215,21 +216,21 @@ class _Inputs:
 
 
 def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
-    """Opens the engine, then the output folder, and scans; returns the summary."""
-    from maskbatch.engine import Engine
-    from maskbatch.outputs import prepared
+    """Open the networks, then the output folder, and scan; return the summary."""
+    from maskbatch.run.local import Driver
     from maskbatch.run.space import too_little_space
     from maskbatch.run.stop import stop_on_signals
+    from maskbatch.store.folder import prepared
 
-    engine = Engine(settings, given.warnings)
-    with prepared(given.out, given.if_exists) as lock:
-        plan = engine.plan(given.sources, given.out, given.paths)
+    driver = Driver(settings, given.warnings)
+    with prepared(given.out, given.if_exists) as (store, lock):
+        plan = driver.plan(store, given.sources, given.paths)
         done = f", {plan.num_done} of them done already" if plan.num_done else ""
-        terminal.say(f"{counted(len(plan.sources), 'file')}{done}, {engine.device.description}")
+        terminal.say(f"{counted(len(plan.sources), 'file')}{done}, {driver.networks.device.description}")
         if warning := too_little_space(plan.pending, settings.output, given.out):
             terminal.warn(warning)
         with stop_on_signals(terminal.say) as stop, terminal.progress(settings.sampling) as progress:
-            return engine.scan(plan, lock, stop, progress.add, progress.expect)
+            return driver.scan(plan, store, lock, stop, progress.add, progress.expect)
 
 
 @main.command()
@@ -237,11 +238,9 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
 @click.option("--threshold", type=_Number(0, 1), help="Another threshold; default: the one the folder has.")
 def report(folder: Path, threshold: float | None) -> None:
     """Write the CSV reports of a scan again, maybe with another threshold; nothing is analysed again."""
-    from maskbatch.engine import report_again
-    from maskbatch.lock import at_work
+    from maskbatch.run.report import report_again
+    from maskbatch.store.lock import at_work
 
-    if not (folder / ".state").is_dir():
-        raise UsageError(f"{folder} is not the output folder of a scan")
     summary, finished = report_again(folder, threshold)
     Terminal(sys.stderr, quiet=False).table(summary, folder)
     if not finished:
@@ -360,7 +359,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
 def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **options: object) -> None:
     """Measure on labelled pictures: the classifier by face size, and the whole chain where scenes have boxes."""
     with open_terminal(False, None) as terminal:
-        from maskbatch.engine import classifier_path
+        from maskbatch.run.stages import classifier_path
         from maskbatch.trainer.evaluate.measure import DatasetSettings, EvaluationSettings, Thresholds, evaluate_dataset
         from maskbatch.trainer.evaluate.outputs import write_json
 

@@ -186,11 +186,11 @@ class Progress:
         self.tally.expect(sources)
         self._bar.reset(self.tally.num_frames)
 
-    def add(self, batch) -> None:
-        """A batch is done."""
-        self.tally.add(batch)
+    def add(self, shard, result) -> None:
+        """A result of a shard is done."""
+        self.tally.add(shard, result)
         self._bar.set_postfix_str(f"{self.tally.files_done}/{self.tally.num_files} files", refresh=False)
-        self._bar.update(len(batch.frames))
+        self._bar.update(result.num_frames)
         if time.monotonic() - self._told > self._every_s:
             self._told = time.monotonic()
             self._tell(self.tally)

@@ -1,20 +1,18 @@
 """Opens a source: one small reader interface over photos and videos."""
 
+import math
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol
 
-import numpy as np
-
 from maskbatch.media.photo import PhotoReader
 from maskbatch.media.video.reader import VideoReader
-from maskbatch.media.video.segments import Segments
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Source
+from maskbatch.types import Decoded, ReaderState, Source
 
 
 class Reader(Protocol):
-    """An open source. Iterates `(index, timestamp_s, image)` once: image (H, W, 3) uint8 RGB, upright.
+    """An open source. Iterates its frames once, as `Decoded`.
 
     Entering and iterating raise DecodeError with a reason; what was yielded before stays valid. `progress` rises while it is
     at work, also between two frames that are far apart. `notes`, complete when iterating ends, name what of the file was not
@@ -31,12 +29,16 @@ class Reader(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]: ...
+    def __iter__(self) -> Iterator[Decoded]: ...
 
 
-def open_source(source: Source, sampling: SamplingSettings, segments: Segments | None = None) -> Reader:
-    """A reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds. With
-    `segments`, a video is read from their start on."""
+def open_source(
+    source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
+) -> Reader:
+    """Give a reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds.
+
+    A video is read from `start` on, and each of its segments of `segment_s` seconds begins with a frame that has a `cut`.
+    """
     if source.kind == "image":
         return PhotoReader(source.path)
-    return VideoReader(source.path, sampling, segments)
+    return VideoReader(source.path, sampling, segment_s, start)

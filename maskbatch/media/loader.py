@@ -1,6 +1,6 @@
 """Sources become batches of frames: decoded in parallel, read ahead, grouped."""
 
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
-from maskbatch.types import Ended, Frames, Source
+from maskbatch.types import Decoded, Ended, Frames, Source
 
 # what a photo is taken for whose header says nothing
 _USUAL_PIXELS = 12_000_000
@@ -19,11 +19,10 @@ _HEADER_BYTES = 1 << 16
 # beside the one being decoded, a lane holds two finished ones: tf.data's interleave, or its thread and its reader
 _FRAMES_PER_LANE = 3
 Opener = Callable[[Source, SamplingSettings], Reader]
-_NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 # one decoded frame:
-# (position in sources, index, timestamp_s, image, and None, or how the source ended with it)
-_Element = tuple[int, int, float, np.ndarray, "_End | None"]
+# (position in sources, its frame or None, and None or how the source ended with it)
+_Element = tuple[int, Decoded | None, "_End | None"]
 
 
 class _End(NamedTuple):
@@ -39,13 +38,11 @@ def load(
     sampling: SamplingSettings,
     settings: LoaderSettings,
     opener: Opener | None = None,
-    cuts: Container[int] = (),
     read_ahead: ReadAhead = by_threads,
 ) -> Iterator[Frames]:
     """Batches of the sources' sampled frames, sources in their order, ahead of the consumer by `read_ahead`.
 
-    `opener` opens the sources (default: `open_source`). A frame whose index is in `cuts` begins a batch; `cuts` may grow
-    while frames are read.
+    `opener` opens the sources (default: `open_source`). A frame with a `cut` begins a batch.
     Each source ends with one `Ended`, in the batch of its last frame (or after it, when it has none). A file that
     cannot be read ends with its reason; nothing is raised for it.
     """
@@ -57,7 +54,7 @@ def load(
     num_lanes, num_waiting = _depth(sources, settings)
     with closing(read_ahead(_lanes(sources, opened, num_lanes), num_waiting)) as elements:
         for element in elements:
-            if batch.is_full_for(element) or (element[1] in cuts and not batch.is_empty()):
+            if batch.is_full_for(element):
                 yield batch.take()
             batch.add(element)
     if not batch.is_empty():
@@ -78,22 +75,22 @@ def _lanes(
 
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
-    previous = (position, -1, 0.0, _NO_IMAGE)
+    previous = None
     num_decoded, error, notes = 0, None, ()
     try:
         with opened(source) as reader:
             try:
-                for index, timestamp_s, image in reader:
-                    if previous[1] >= 0:
-                        yield *previous, None
-                    previous = (position, index, timestamp_s, image)
+                for frame in reader:
+                    if previous is not None:
+                        yield position, previous, None
+                    previous = frame
             finally:
                 num_decoded, notes = reader.frames_decoded, reader.notes
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands
         error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
-    yield *previous, _End(num_decoded, error, notes)
+    yield position, previous, _End(num_decoded, error, notes)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
@@ -127,7 +124,7 @@ class _Batch:
         self._batch_size = settings.batch_size or CPU_BATCH
         self._num_analysed = 0
         self._size: tuple[int, int] | None = None
-        self._frames: list[tuple[int, int, float, np.ndarray]] = []
+        self._frames: list[tuple[int, Decoded]] = []
         self._ended: list[Ended] = []
         self._num_pixels = 0
 
@@ -136,21 +133,25 @@ class _Batch:
 
     def is_full_for(self, element: _Element) -> bool:
         """Whether what is here should go out before `element` comes in."""
-        image = element[3]
+        frame = element[1]
         if max(len(self._frames), len(self._ended)) >= self._batch_size:
             return True
-        num_pixels = self._num_pixels + image.shape[0] * image.shape[1]
+        if frame is None:
+            return False
+        if frame.cut is not None:
+            return not self.is_empty()
+        num_pixels = self._num_pixels + frame.image.shape[0] * frame.image.shape[1]
         return bool(self._frames) and num_pixels > self._settings.max_batch_pixels
 
     def add(self, element: _Element) -> None:
         """Take an element in; sources come one after the other, the frames of each in order."""
-        position, index, timestamp_s, image, end = element
+        position, frame, end = element
         source_id = self._sources[position].id
-        if image.size:
-            self._frames.append((source_id, index, timestamp_s, image))
-            self._num_pixels += image.shape[0] * image.shape[1]
+        if frame is not None:
+            self._frames.append((source_id, frame))
+            self._num_pixels += frame.image.shape[0] * frame.image.shape[1]
             self._num_analysed += 1
-            self._size = self._size or image.shape[1::-1]
+            self._size = self._size or frame.image.shape[1::-1]
         if end is not None:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
             may_pass = isinstance(end.error, PassingError)
@@ -161,10 +162,11 @@ class _Batch:
 
     def take(self) -> Frames:
         """The batch collected so far; a new one begins."""
-        source_id, index, timestamp_s, images = zip(*self._frames, strict=True) if self._frames else ((),) * 4
+        source_id, decoded = zip(*self._frames, strict=True) if self._frames else ((), ())
+        index, timestamp_s, images, cuts = zip(*decoded, strict=True) if decoded else ((),) * 4
         frames = Frames(
             images, np.array(source_id, np.int64), np.array(index, np.int64), np.array(timestamp_s, np.float64),
-            tuple(self._ended),
+            tuple(self._ended), next(iter(cuts), None),
         )  # fmt: skip
         self._frames, self._ended, self._num_pixels = [], [], 0
         return frames

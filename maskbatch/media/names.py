@@ -13,10 +13,14 @@ from maskbatch.types import Source
 
 # what OpenCV writes in colour, in every build
 WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"})
+# control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; a
+# list of our own, because Python's str.isprintable differs between versions of Python
+_HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _MOST_BYTES = 255
 _LONGEST_ENDING = 24
 # of those, what a crop's name may take behind the source's: frame and face
 _CROP_BYTES = 32
+_MOST_NAMED = 5
 _CROP = re.compile(r"(.+)_f\d{6,}_\d+\.jpg", re.DOTALL)
 
 
@@ -73,6 +77,20 @@ def own_name(source: Source) -> str:
     return fitted(f"{stem}~{_checksum(source.name)}{ending}")
 
 
+def name_text(name: str) -> str:
+    """Return a file's name as tables show it: one line of UTF-8, and no two names alike.
+
+    What does not show, reorders text or is not UTF-8 becomes an escape of Python's string literals, such as `\\r`; so
+    does a backslash, which is doubled. All other names stay as they are.
+    """
+    return one_line(name.replace("\\", r"\\"))
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line of UTF-8, as `name_text` does, but with its backslashes as they are."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
     """The POSIX path `name`, its last part no longer than the 255 bytes that file systems take, or than `most_bytes`: in
     the place of what is cut stands a checksum of the whole."""
@@ -105,3 +123,9 @@ def mark_twins(sources: Sequence[Source]) -> list[Source]:
 
 def _checksum(name: str) -> str:
     return sha256(os.fsencode(name)).hexdigest()[:8]
+
+
+def named(names: Sequence[str]) -> str:
+    """A few of the names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -12,6 +12,7 @@ import numpy as np
 
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole
+from maskbatch.types import Decoded
 
 MAX_PIXELS = 250_000_000  # as in maskbatch/__init__.py
 MAX_FILE_BYTES = 1 << 30
@@ -23,7 +24,7 @@ _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
 
 class PhotoReader:
-    """Iterates the one frame of a photo: `(0, 0.0, image)`, image (H, W, 3) uint8 RGB upright.
+    """Iterates the one frame of a photo as `Decoded`.
 
     Raises DecodeError when there is no image, and after the image when the file is cut in its middle.
     """
@@ -41,13 +42,13 @@ class PhotoReader:
     ) -> None:
         """Nothing stays open: the file is read in one go."""
 
-    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+    def __iter__(self) -> Iterator[Decoded]:
         data = _read_bytes(self._path)
         is_cut_jpeg = data[:3] == b"\xff\xd8\xff" and jpeg_has_scan(data) and not jpeg_is_whole(data)
         # OpenCV gives up on a JPEG without its end marker; with one it gives what was there, the rest grey
         image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)
         self.frames_decoded = 1
-        yield 0, 0.0, image
+        yield Decoded(0, 0.0, image)
         if is_cut_jpeg or (data[:4] == b"GIF8" and not gif_is_whole(data[-64:])):
             raise DecodeError("truncated: the file ends before its image does, the rest is blank")
 

@@ -1,37 +1,53 @@
-"""Stored rows -> faces.csv, files.csv and summary.csv. The only file of a scan with pandas.
+"""The store -> faces.csv, files.csv and summary.csv.
 
-Some sources at a time and in chunks, so that memory does not grow with the run. Text cells that a spreadsheet would take
-for a formula get an apostrophe in front (see `escape`).
+All of them show one state of the store, also beside a scan that is at work. Text cells that a spreadsheet would take for a
+formula get an apostrophe in front (see `escape`).
 """
 
-import io
+import csv
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from sqlite3 import Connection
 from typing import TextIO
 
 import numpy as np
 import pandas as pd
 
-from maskbatch.checkpoint import stored_so_far
-from maskbatch.errors import MaskbatchError
-from maskbatch.marks import ROWS, Span, Stored, read_marks, read_order
-from maskbatch.media.write.files import partial_file
+from maskbatch.media.write import partial_file
 from maskbatch.settings import ReportSettings
-from maskbatch.spans import Spans
-from maskbatch.types import FACE_COLUMNS, FILE_COLUMNS, wears_mask
+from maskbatch.store.database import Store
+from maskbatch.types import wears_mask
 
-FACES_COLUMNS = (*FACE_COLUMNS, "label")
+FACES_COLUMNS = (
+    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask", "label",
+)  # fmt: skip
 FILES_COLUMNS = (
     "source", "kind", "status", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
     "faces", "with_mask", "without_mask", "compliance_rate", "notes",
 )  # fmt: skip
 SUMMARY_COLUMNS = ("folder", "files", "failed", "faces", "with_mask", "without_mask", "compliance_rate")
 
-_CHUNK_ROWS = 200_000
-_GROUP = 256
+_FACES = """
+    SELECT source.name, frame, printf('%.4f', time_e4 / 10000.0), face, track_id,
+           printf('%.1f', x_min_e1 / 10.0), printf('%.1f', y_min_e1 / 10.0), printf('%.1f', x_max_e1 / 10.0),
+           printf('%.1f', y_max_e1 / 10.0), printf('%.4f', score_e4 / 10000.0),
+           CASE WHEN p_mask_e4 IS NULL THEN '' ELSE printf('%.4f', p_mask_e4 / 10000.0) END,
+           CASE WHEN p_mask_e4 IS NULL THEN '' WHEN p_mask_e4 / 10000.0 >= ? THEN 'with_mask' ELSE 'without_mask' END
+    FROM source CROSS JOIN face ON face.source_id = source.id
+    WHERE source.position IS NOT NULL ORDER BY source.position, frame, face
+"""
+_FILES = """
+    SELECT id, name AS source, kind, state, error, width, height, fps, duration_s, decoded AS frames_decoded,
+           analysed AS frames_analysed, notes
+    FROM source WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
+"""
+_TRACKS = """
+    SELECT source_id, frames, p_sum_e4 FROM track JOIN source ON source.id = source_id WHERE source.position IS NOT NULL
+"""
 # the wide forms are taken for the plain ones by spreadsheets of East Asia
 _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
@@ -81,26 +97,23 @@ class _Count:
         ]
 
 
-def write_reports(out_dir: Path, settings: ReportSettings) -> Summary:
-    """Writes `faces.csv`, `files.csv` and `summary.csv` in `out_dir` from the rows of all finished sources, and of
-    the finished segments of videos that are not.
-
-    Raises MaskbatchError when a row file is not one of this version, OSError when reading or writing fails.
-    """
-    folders: dict[str, _Count] = defaultdict(_Count)
-    total = _Count()
+def write_reports(store: Store, settings: ReportSettings) -> Summary:
+    """Write `faces.csv`, `files.csv` and `summary.csv` beside the store, of all sources that are done, and of the whole
+    segments of videos that are not. Raises OSError."""
+    out = store.folder
     with ExitStack() as stack:
-        faces_csv = stack.enter_context(_open_report(out_dir / "faces.csv", FACES_COLUMNS))
-        files_csv = stack.enter_context(_open_report(out_dir / "files.csv", FILES_COLUMNS))
-        summary_csv = stack.enter_context(_open_report(out_dir / "summary.csv", SUMMARY_COLUMNS))
-        for group in _groups(stored_rows(out_dir)):
-            files = pd.concat(_read([rows.files for rows in group], FILE_COLUMNS), ignore_index=True)
-            tracks = _write_faces([span for rows in group for span in rows.faces], faces_csv, settings.threshold)
-            files = _count_people(files, tracks, settings)
-            for folder, rows in files.groupby(files["source"].map(_folder)):
-                folders[folder].add(rows)
-            total.add(files)
-            _append(files[list(FILES_COLUMNS)], files_csv, ("source", "error", "notes"))
+        faces_csv = stack.enter_context(_open_report(out / "faces.csv", FACES_COLUMNS))
+        files_csv = stack.enter_context(_open_report(out / "files.csv", FILES_COLUMNS))
+        summary_csv = stack.enter_context(_open_report(out / "summary.csv", SUMMARY_COLUMNS))
+        connection = stack.enter_context(store.transaction())
+        _write_faces(connection, settings.threshold, faces_csv)
+        files = _read_files(connection, settings)
+        _append(files[list(FILES_COLUMNS)], files_csv, ("source", "error", "notes"))
+        folders: dict[str, _Count] = defaultdict(_Count)
+        for folder, rows in files.groupby(files["source"].map(_folder)):
+            folders[folder].add(rows)
+        total = _Count()
+        total.add(files)
         rows = [count.row(folder) for folder, count in sorted(folders.items())]
         summary = pd.DataFrame([*rows, total.row("TOTAL")], columns=list(SUMMARY_COLUMNS))
         _append(summary, summary_csv, ("folder",))
@@ -116,75 +129,46 @@ def escape(text: str) -> str:
 
 
 def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
-    """In how many analysed frames a person must be seen to count, for each row of FILE_COLUMNS.
+    """Give in how many analysed frames a person must be seen to count, for each row of `files`.
 
     As many as are analysed in `min_track_s` seconds, rounded up: a flicker of one frame at 30 fps is nobody, while in
     sparsely sampled video, and in photos, one frame is enough. A video shorter than that asks for all its frames.
     Analysed frames per second are the frame rate times the share analysed, which is right for a video that broke as
     well; without a frame rate, the frames analysed over the duration.
     """
-    fps, duration_s, decoded, analysed = (
-        pd.to_numeric(files[name], errors="coerce").astype("float64")
-        for name in ("fps", "duration_s", "frames_decoded", "frames_analysed")
-    )
-    per_second = (fps * analysed / decoded).fillna(analysed / duration_s)
+    per_second = files["fps"] * files["frames_analysed"] / files["frames_decoded"]
+    per_second = per_second.fillna(files["frames_analysed"] / files["duration_s"])
     frames = np.ceil((min_track_s * per_second).round(6)).fillna(1)
-    return frames.clip(upper=analysed).clip(lower=1)
+    return frames.clip(upper=files["frames_analysed"]).clip(lower=1)
 
 
-def stored_rows(out_dir: Path) -> list[Stored]:
-    """Where the rows of each source are that is done, or done in part, in the order of the run."""
-    done = read_marks(out_dir / ROWS)
-    found = (done.get(name) or stored_so_far(out_dir, name) for name in read_order(out_dir))
-    return [rows for rows in found if rows is not None]
+def _write_faces(connection: Connection, threshold: float, out: TextIO) -> None:
+    safe = functools.lru_cache(maxsize=4096)(escape)  # few names, many rows
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerows((safe(name), *cells) for name, *cells in connection.execute(_FACES, [threshold]))
 
 
-def _groups(stored: list[Stored]) -> Iterator[list[Stored]]:
-    """The sources that are read together."""
-    return (stored[start : start + _GROUP] for start in range(0, len(stored), _GROUP))
-
-
-def _read(spans: Sequence[Span], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """Chunks of row files, every cell as the text it is. Raises MaskbatchError when one is not ours, or damaged."""
-    text = io.BufferedReader(Spans(spans, columns))
-    try:
-        yield from pd.read_csv(text, dtype=str, na_filter=False, encoding="utf-8", chunksize=_CHUNK_ROWS)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise MaskbatchError(f"{spans[0][0]} or one after it is damaged: scan again ({error})") from error
-
-
-def _write_faces(spans: Sequence[Span], out: TextIO, threshold: float) -> pd.DataFrame:
-    """Copies the faces of some sources to the report, with their label; returns their tracks: `source`, `frames`,
-    `p_mask` (mean). A face without p_mask has no label and is nobody."""
-    parts = []
-    for chunk in _read(spans, FACE_COLUMNS):
-        p_mask = pd.to_numeric(chunk["p_mask"], errors="coerce").to_numpy(np.float64)
-        label = np.where(wears_mask(p_mask, threshold), "with_mask", "without_mask")
-        _append(chunk.assign(label=np.where(np.isnan(p_mask), "", label)), out, ("source",))
-        seen = pd.DataFrame({"source": chunk["source"], "track_id": chunk["track_id"], "p_mask": p_mask})
-        parts.append(seen.groupby(["source", "track_id"], sort=False)["p_mask"].agg(["count", "sum"]))
-    tracks = pd.concat(parts).groupby(level=["source", "track_id"], sort=False).sum().reset_index()
-    tracks = tracks[tracks["count"] > 0]
-    return pd.DataFrame(
-        {"source": tracks["source"], "frames": tracks["count"], "p_mask": tracks["sum"] / tracks["count"]}
-    )
-
-
-def _count_people(files: pd.DataFrame, tracks: pd.DataFrame, settings: ReportSettings) -> pd.DataFrame:
-    """`files` with `status` and the counts of FILES_COLUMNS. One person is one track seen long enough; its p_mask is the
-    mean over its frames."""
-    needed = tracks["source"].map(needed_frames(files, settings.min_track_s).set_axis(files["source"]))
+def _read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame:
+    """Give the files with FILES_COLUMNS. One person is one track seen long enough, with the mean p_mask of its frames."""
+    files = pd.read_sql_query(_FILES, connection, dtype={"fps": "float64", "duration_s": "float64"})
+    tracks = pd.read_sql_query(_TRACKS, connection)
+    needed = tracks["source_id"].map(needed_frames(files, settings.min_track_s).set_axis(files["id"]))
     people = tracks[tracks["frames"] >= needed]
-    is_masked = wears_mask(people["p_mask"].to_numpy(np.float64), settings.threshold)
-    files = files.copy()
+    is_masked = wears_mask(people["p_sum_e4"] / people["frames"] / 10000.0, settings.threshold)
     for name, chosen in (("with_mask", people[is_masked]), ("without_mask", people[~is_masked])):
-        files[name] = files["source"].map(chosen["source"].value_counts()).fillna(0).astype("int64")
+        files[name] = files["id"].map(chosen["source_id"].value_counts()).fillna(0).astype("int64")
     files["faces"] = files["with_mask"] + files["without_mask"]
     files["compliance_rate"] = [
         _rate_cell(*pair) for pair in zip(files["with_mask"], files["without_mask"], strict=True)
     ]
-    broken = np.where(files["frames_decoded"] == "0", "failed", "partial")
+    so_far = "interrupted: only the first " + files["frames_decoded"].astype(str) + " frames so far"
+    files["error"] = files["error"].where(files["state"] != "part", so_far).fillna("")
+    broken = np.where(files["frames_decoded"] == 0, "failed", "partial")
     files["status"] = np.where(files["error"] == "", "ok", broken)
+    for name in ("fps", "duration_s"):
+        files[name] = [f"{value:.3f}" if value == value else "" for value in files[name]]
+    for name in ("width", "height"):
+        files[name] = files[name].astype("Int64").astype(str).replace("<NA>", "")
     return files
 
 

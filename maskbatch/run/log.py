@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # numpy; --help needs none
-    from maskbatch.types import Batch, Shard
+    from maskbatch.types import SegmentResult
 
 log = logging.getLogger(__name__)
 
@@ -19,28 +19,25 @@ _MOST_WARNINGS = 200
 
 class FileLog:
     """A debug line for each file of a shard when it is done: its size, frames, faces, and how long it took from the file
-    before to its end (files that end in one batch share its time)."""
+    before to its end (files that end together share their time)."""
 
-    def __init__(self, shard: Shard) -> None:
-        self._sources = {source.id: source for source in shard.sources}
+    def __init__(self) -> None:
         self._num_faces: Counter[int] = Counter()
         self._since = time.monotonic()
 
-    def add(self, batch: Batch) -> None:
-        """Take note of a batch that went through all sinks."""
-        self._num_faces.update(batch.frames.source_id[batch.faces.row].tolist())
-        ended = batch.frames.ended
-        if not ended:
+    def add(self, result: SegmentResult) -> None:
+        """Take note of a result that is stored."""
+        self._num_faces.update(row.source_id for row in result.faces)
+        if not result.ended:
             return
         now = time.monotonic()
-        seconds, self._since = (now - self._since) / len(ended), now
-        for end in ended:
-            source = self._sources[end.source_id]
+        seconds, self._since = (now - self._since) / len(result.ended), now
+        for source, end in result.ended:
             log.debug(
                 "%s: %s%s, %d frames analysed, %d decoded, %s x %s, %d faces, %.2f s", source.name, end.status,
                 f" ({end.error})" if end.error else "",
                 end.frames_analysed, end.frames_decoded, end.width or source.width or "?",
-                end.height or source.height or "?", self._num_faces.pop(end.source_id, 0), seconds,
+                end.height or source.height or "?", self._num_faces.pop(source.id, 0), seconds,
             )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from maskbatch.settings import SamplingSettings
 
 if TYPE_CHECKING:  # numpy; --help needs none
-    from maskbatch.types import Batch, Source
+    from maskbatch.types import SegmentResult, Shard, Source
 
 MODES = ("auto", "plain", "json", "none")
 
@@ -21,23 +21,22 @@ class Tally:
     """Counts files and analysed frames of a scan as they are done. `num_files` and `num_frames` are there to be done."""
 
     def __init__(self, sampling: SamplingSettings) -> None:
-        self._sampling, self._names = sampling, {}
+        self._sampling = sampling
         self._start = time.monotonic()
         self.num_files = self.num_frames = self.files_done = self.frames_done = 0
         self.file: str | None = None
 
     def expect(self, sources: Sequence[Source]) -> None:
         """These are to be done."""
-        self._names = {source.id: source.name for source in sources}
         self.num_files = len(sources)
         self.num_frames = sum(num_analysed(source, self._sampling) for source in sources)
 
-    def add(self, batch: Batch) -> None:
-        """Count a batch that is done."""
-        self.files_done += len(batch.frames.ended)
-        self.frames_done += len(batch.frames)
-        if len(batch.frames):
-            self.file = self._names.get(int(batch.frames.source_id[-1]))
+    def add(self, shard: Shard, result: SegmentResult) -> None:
+        """Count a result of a shard that is done."""
+        self.files_done += len(result.ended)
+        self.frames_done += result.num_frames
+        source = result.ended[-1][0] if result.ended else shard.sources[0]
+        self.file = source.name
 
     def rate(self) -> float:
         """Frames per second since the start."""

@@ -5,6 +5,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
+
+from maskbatch.media.decode import Reader
+from maskbatch.types import Decoded
 
 
 class Timings:
@@ -43,7 +47,39 @@ class Timings:
                 return
             yield item
 
-    def seconds(self) -> dict[str, float]:
-        """The stages in alphabetical order."""
+    def taken(self) -> dict[str, float]:
+        """Give the seconds of each stage since the last call."""
         with self._lock:
-            return {name: round(seconds, 2) for name, seconds in sorted(self._seconds.items())}
+            seconds, self._seconds = dict(self._seconds), defaultdict(float)
+        return seconds
+
+
+class TimedReader:
+    """A reader whose work is timed as the stage "decode"."""
+
+    def __init__(self, reader: Reader, timings: Timings) -> None:
+        self._reader, self._timings = reader, timings
+
+    @property
+    def frames_decoded(self) -> int:
+        return self._reader.frames_decoded
+
+    @property
+    def progress(self) -> int:
+        return self._reader.progress
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
+    def __enter__(self) -> "TimedReader":
+        self._reader.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.__exit__(kind, error, trace)
+
+    def __iter__(self) -> Iterator[Decoded]:
+        return self._timings.items("decode", self._reader)

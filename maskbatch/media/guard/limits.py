@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
-import numpy as np
-
 from maskbatch.errors import PassingError
 from maskbatch.media.decode import Reader
+from maskbatch.types import Decoded
 
 Result = TypeVar("Result")
 _END = object()
@@ -79,7 +78,7 @@ class LimitedReader:
             finally:
                 self._release()
 
-    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+    def __iter__(self) -> Iterator[Decoded]:
         frames = iter(self._reader)
         while (frame := self._ask(lambda: next(frames, _END))) is not _END:
             yield frame

@@ -4,6 +4,7 @@ A program, too: python -m maskbatch.media.guard.trial, with a request in JSON on
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,15 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
 from maskbatch.media.video.probe import probe
-from maskbatch.media.video.segments import ReaderState, Segments
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Source
+from maskbatch.types import ReaderState, Source
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
@@ -32,30 +32,39 @@ _LEAST_MEMORY = 4 << 30
 # exit codes of Windows from here on are what signals are elsewhere
 _WINDOWS_CRASH = 0xC0000000
 
-Suspect = tuple[Source, Segments]
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A source that may kill whoever reads it, a video from `start` on in segments of `segment_s` seconds."""
+
+    source: Source
+    segment_s: float = math.inf
+    start: ReaderState | None = None
 
 
 def crash_reasons(
     suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool] = lambda: False
 ) -> dict[str, str]:
-    """Why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are not in it.
+    """Say why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are left out.
 
-    All are tried in one process; only when that dies, each in one of its own. A video is decoded from the start of its
-    segments over two of their cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.
+    All are tried in one process, and when that dies, each half in one of its own, and so on. A video is decoded from its
+    start over two of its cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.
     """
-    together = _verdict(suspects, sampling, is_over) if suspects else None
-    if together is None:
+    verdict = _verdict(suspects, sampling, is_over) if suspects else None
+    if verdict is None:
         return {}
-    alone = len(suspects) == 1
-    reasons = {one[0].name: together if alone else _verdict([one], sampling, is_over) for one in suspects}
-    return {name: reason for name, reason in reasons.items() if reason not in (None, _UNKNOWN)}
+    if len(suspects) == 1:
+        return {} if verdict == _UNKNOWN else {suspects[0].source.name: verdict}
+    middle = len(suspects) // 2
+    halves = (suspects[:middle], suspects[middle:])
+    return {name: reason for half in halves for name, reason in crash_reasons(half, sampling, is_over).items()}
 
 
 def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool]) -> str | None:
     """How a process that decodes the suspects died. Photos must not take too long either; a video may (_UNKNOWN),
     and a process that others ended says nothing."""
-    request = {"sampling": asdict(sampling), "suspects": [_plain(*suspect) for suspect in suspects]}
-    is_photos = all(source.kind == "image" for source, _ in suspects)
+    request = {"sampling": asdict(sampling), "suspects": [_plain(suspect) for suspect in suspects]}
+    is_photos = all(suspect.source.kind == "image" for suspect in suspects)
     limit_s = _PHOTO_S if is_photos else _VIDEO_S
     try:
         code = _exit_code(json.dumps(request).encode(), limit_s, is_over)
@@ -94,22 +103,24 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
             process.wait(_LEAVE_S)
 
 
-def _plain(source: Source, segments: Segments) -> dict:
-    start = None if segments.start is None else asdict(segments.start)
-    return {"path": str(source.path), "kind": source.kind, "start": start, "length_s": segments.length_s}
+def _plain(suspect: Suspect) -> dict:
+    start = None if suspect.start is None else asdict(suspect.start)
+    source = suspect.source
+    return {"path": str(source.path), "kind": source.kind, "start": start, "segment_s": suspect.segment_s}
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
     """Reads as far as `crash_reasons` says; what is wrong with the file, as long as it can be said, does not matter."""
     source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
     start = None if suspect["start"] is None else ReaderState(**suspect["start"])
-    segments = Segments(suspect["length_s"], start)
+    num_cuts = 0
     try:
         if source.kind == "video":
             probe(source)
-        with open_source(source, sampling, segments) as reader:
-            for _ in reader:
-                if len(segments.cuts) == 2:
+        with open_source(source, sampling, suspect["segment_s"], start) as reader:
+            for frame in reader:
+                num_cuts += frame.cut is not None
+                if num_cuts == 2:
                     return
     except MemoryError:
         sys.exit(_EXIT_MEMORY)

@@ -1,6 +1,7 @@
 """Videos by PyAV: frames with exact times, upright."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,10 +20,11 @@ from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.headers import gif_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.media.video.hwaccel import note_software, open_hwaccel
-from maskbatch.media.video.segments import ReaderState, Segments, crc_of
+from maskbatch.media.video.segments import Segments, crc_of
 from maskbatch.media.video.skipping import Misjudged, Skipped, Skipping
 from maskbatch.media.video.streams import frame_rate, start_s, video_stream
 from maskbatch.settings import SamplingSettings
+from maskbatch.types import Decoded, ReaderState
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
@@ -35,19 +37,21 @@ _log = logging.getLogger(__name__)
 
 
 class VideoReader:
-    """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
+    """Iterates the sampled frames as `Decoded`.
 
     `index` counts all frames, also those not sampled, as does `frames_decoded`; which of these need no decoding, see
     `Skipping`. `timestamp_s` rises strictly.
-    With `segments`, reading begins at their start, and their cuts are noted.
+    Reading begins at `start`, where that is given; each segment of `segment_s` seconds begins with a frame that has a `cut`.
     Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged, ends early, or
     gives no frame for too long.
     """
 
-    def __init__(self, path: Path, sampling: SamplingSettings, segments: Segments | None = None) -> None:
+    def __init__(
+        self, path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
+    ) -> None:
         self._path = path
         self._sampling = sampling
-        self._segments = segments or Segments()
+        self._segments, self._start = Segments(segment_s), start
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
@@ -76,9 +80,9 @@ class VideoReader:
         if self._container is not None:
             self._container.close()
 
-    def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
+    def __iter__(self) -> Iterator[Decoded]:
         # a frame that another pass over the file has given is not given again
-        self._first = 0 if self._segments.start is None else self._segments.start.index
+        self._first = 0 if self._start is None else self._start.index
         try:
             yield from self._sampled(may_skip=not self._sampling.decode_all)
         except Misjudged:
@@ -86,7 +90,7 @@ class VideoReader:
             yield from self._sampled(may_skip=False)
         self._check_whole()
 
-    def _sampled(self, may_skip: bool) -> Iterator[tuple[int, float, np.ndarray]]:
+    def _sampled(self, may_skip: bool) -> Iterator[Decoded]:
         """The sampled frames from the number `_first` on. Raises Misjudged, when it may skip frames."""
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
@@ -100,13 +104,14 @@ class VideoReader:
             if not sampler.wants(index, time_s) or index < self._first:
                 continue
             image = to_rgb(frame, self._reformatter)
+            cut = None
             if self._segments.is_cut(time_s):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
-                self._segments.cuts[index] = ReaderState(
+                cut = ReaderState(
                     index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable
                 )
             self._first = index + 1
-            yield index, float(time_s), image
+            yield Decoded(index, float(time_s), image, cut)
         if clock.num_jumps:
             _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
@@ -115,7 +120,7 @@ class VideoReader:
         self, clock: FrameClock, sampler: Sampler, may_skip: bool
     ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
         """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
-        start = self._segments.start
+        start = self._start
         # frames left out are counted in one way, lost ones in another: a number counted so is not gone on from otherwise
         if start is not None and start.is_findable and (may_skip or not start.is_skipping):
             clock.restore(start.last_s, start.next_s)

@@ -17,7 +17,7 @@ import av
 
 from maskbatch.media.headers import jpeg_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
-from maskbatch.media.video.segments import ReaderState
+from maskbatch.types import ReaderState
 
 # packets wait in memory until their group is whole; a longer one is not waited for
 _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20

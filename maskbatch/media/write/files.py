@@ -1,11 +1,9 @@
 """Writes photos and rows. What is written has a temporary name until it is whole, and is removed when it is not."""
 
-import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -18,11 +16,16 @@ _WEBP_QUALITY = 90
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to `path` at the end of the block, removed when the block raises."""
+    """Give a temporary path beside `path`; renamed to `path` at the end of the block, removed when the block raises.
+
+    The content is on the disk before it has its name, so that a power cut leaves no file that is empty or cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = fitted_path(path.with_name(f".{path.stem}.part{path.suffix}"))
+    partial = fitted_path(path.with_name(f".{path.stem}.part{os.getpid()}{path.suffix}"))
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -50,59 +53,3 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
         raise OSError(f"cannot write {path}: {rgb.shape[1]} x {rgb.shape[0]} pixels do not fit the format")
     with partial_file(path) as partial:
         partial.write_bytes(encoded)
-
-
-class PhotoWriter:
-    """A photo as a video of one frame: the same three calls as `VideoWriter`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> "PhotoWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing stays open."""
-
-    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Writes `rgb` (H, W, 3) uint8. Raises OSError."""
-        write_image(self._path, rgb)
-
-
-class RowWriter:
-    """Writes rows to a CSV file (UTF-8, RFC 4180 quoting) that appears when the `with` block ends without an error."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._path = path
-        self._columns = columns
-
-    def __enter__(self) -> "RowWriter":
-        self._partial = partial_file(self._path)
-        # newline="": the csv module writes its own line ends
-        self._file = self._partial.__enter__().open("w", encoding="utf-8", errors="surrogateescape", newline="")
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(self._columns)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            # a power cut must not leave a name without its rows
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-        self._partial.__exit__(kind, error, trace)
-
-    def position(self) -> int:
-        """Bytes written so far."""
-        self._file.flush()
-        return self._file.buffer.tell()
-
-    def write(self, row: Sequence[object]) -> None:
-        """Append one row; its values stand in the order of the columns."""
-        if len(row) != len(self._columns):
-            raise ValueError(f"a row needs {len(self._columns)} values, got {len(row)}")
-        self._rows.writerow(row)

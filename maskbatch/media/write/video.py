@@ -1,7 +1,7 @@
 """Writes annotated video: H.264 in MP4 with the source's own times, in parts that `joiner` makes one."""
 
+import json
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,22 +15,11 @@ from maskbatch.media.video.clock import DEFAULT_FPS
 from maskbatch.media.write.encoders import encoder_options
 from maskbatch.media.write.files import partial_file
 from maskbatch.settings import OutputSettings
-from maskbatch.types import Source
+from maskbatch.types import Source, WriterState
 
 # ticks that most frame rates divide; for a source that has no time base of its own
 _DEFAULT_TIME_BASE = Fraction(1, 90000)
 _AVCOL_BT709 = 1
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenSoFar:
-    """What the next part of a video must know: the last frame's time and the longest gap between frames, in ticks of the
-    source's time base, and the size in pixels that the first frame set."""
-
-    last_pts: int = -1
-    most_gap: int = 0
-    width: int | None = None
-    height: int | None = None
 
 
 class VideoWriter:
@@ -41,15 +30,13 @@ class VideoWriter:
     more pixel); without any frame there is no file. Raises OSError when it cannot write.
     """
 
-    def __init__(
-        self, path: Path, source: Source, settings: OutputSettings, before: WrittenSoFar | None = None
-    ) -> None:
-        self._path = path
+    def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WriterState | None = None) -> None:
+        self.path = path
         self._source = source
         self._settings = settings
         self._fps = source.fps or DEFAULT_FPS
         self._time_base = time_base(source)
-        self._before = before or WrittenSoFar()
+        self._before = before or WriterState()
         self._stack = ExitStack()
         self._container: av.container.OutputContainer | None = None
         self._last_pts = self._before.last_pts
@@ -70,12 +57,12 @@ class VideoWriter:
         with self._stack:  # closes the container, then renames
             self._finish()
 
-    def written(self) -> WrittenSoFar:
+    def written(self) -> WriterState:
         """What the part after this one must know."""
         if self._container is None:
             return self._before
         codec = self._stream.codec_context
-        return WrittenSoFar(self._last_pts, self._most_gap, codec.width, codec.height)
+        return WriterState(self._last_pts, self._most_gap, codec.width, codec.height)
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
         """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next one."""
@@ -89,13 +76,13 @@ class VideoWriter:
             self._last_pts = pts
             self._mux(self._stream.encode(self._frame(rgb, pts)))
         except av.codec.codec.UnknownCodecError as error:
-            raise OSError(f"cannot write {self._path}: there is no encoder {error}") from error
+            raise OSError(f"cannot write {self.path}: there is no encoder {error}") from error
         except av.error.FFmpegError as error:
-            raise OSError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise OSError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def _open(self, rgb: np.ndarray, pts: int) -> None:
         self.first_pts = pts
-        partial = self._stack.enter_context(partial_file(self._path))
+        partial = self._stack.enter_context(partial_file(self.path))
         container = av.open(str(partial), "w", format="mp4")
         self._container = self._stack.enter_context(container)
         self._stream = container.add_stream(
@@ -144,7 +131,12 @@ class VideoWriter:
             self._mux(self._stream.encode(None))
             self._container.close()  # writes the index; once more in the stack, where it does nothing
         except av.error.FFmpegError as error:
-            raise OSError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise OSError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def made_with() -> str:
+    """Name the versions of the libraries that encode: parts of one video come from the same."""
+    return json.dumps([av.__version__, av.library_versions], sort_keys=True)
 
 
 def time_base(source: Source) -> Fraction:

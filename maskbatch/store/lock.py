@@ -1,14 +1,13 @@
-"""One run at a time in an output folder, and one process at a time at its reports. The operating system holds the locks, so
-they end with the process, however."""
+"""One scan at a time in an output folder. The operating system holds the lock and releases it when the process exits, for any
+reason."""
 
 import json
 import logging
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,40 +18,36 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-LOCK, REPORTS_LOCK = Path(".state", "lock"), Path(".state", "reports.lock")
+LOCK = Path(".lock")
 # far behind the text, because Windows lets nobody read a locked place
 _LOCKED_BYTE = 1 << 20
-# writing the reports of the largest runs takes a minute or two; one that was suspended must not hold up another for ever
-_LOOK_S, _PATIENCE_S = 0.1, 600.0
 _log = logging.getLogger(__name__)
 
 
 class Lock:
-    """A lock that is held. `died` names the run that left its words in the file without ending, None after a clean end."""
+    """A lock that is held. `died` names the scan that left its words in the file without ending, None after a clean end."""
 
     def __init__(self, path: Path, descriptor: int, died: str | None) -> None:
         self.died = died
         self._path, self._descriptor = path, descriptor
 
     def is_there(self) -> bool:
-        """Whether the output folder is still the one that was locked."""
+        """Tell if the output folder is still the one that was locked."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
         except OSError:
             return False
 
     def check(self) -> None:
-        """Raises MaskbatchError when the output folder has been removed, or replaced, since the lock was taken."""
+        """Raise MaskbatchError when the output folder has been removed, or replaced, since the lock was taken."""
         if not self.is_there():
-            raise MaskbatchError(
-                f"{self._path.parents[1]} was removed or replaced while it was written to: start again"
-            )
+            raise MaskbatchError(f"{self._path.parent} was removed or replaced while it was written to: start again")
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[Lock]:
-    """Holds the lock of the output folder, which must have its `.state`. Raises MaskbatchError, naming the other run, when
-    it is held already, and OSError when it cannot be written."""
+    """Hold the lock of the output folder. Raises MaskbatchError, which names the other scan, when the lock is taken, and OSError
+    when its file cannot be written."""
     path = out / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -61,11 +56,11 @@ def locked(out: Path) -> Iterator[Lock]:
             is_taken = _take(descriptor)
         except OSError as error:  # some network drives have no locks
             reason = error.strerror or error
-            _log.warning("the output folder cannot be locked (%s): let no other run write to it", reason)
+            _log.warning("the output folder cannot be locked (%s): let no other scan write to it", reason)
             is_taken = True
         if not is_taken:
             raise MaskbatchError(
-                f"{out} is being written to by another run ({_named(words)}): wait for it, or use --out"
+                f"{out} is being written to by another scan ({_named(words)}): wait for it, or use --out"
             )
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         own = {"pid": os.getpid(), "started": started, "host": socket.gethostname()}
@@ -79,7 +74,7 @@ def locked(out: Path) -> Iterator[Lock]:
 
 
 def at_work(out: Path) -> str | None:
-    """Names the run that holds the lock of the output folder, None when there is none."""
+    """Name the scan that holds the lock of the output folder, None when there is none."""
     try:
         descriptor = os.open(out / LOCK, os.O_RDWR)
     except OSError:
@@ -93,23 +88,8 @@ def at_work(out: Path) -> str | None:
         os.close(descriptor)
 
 
-@contextmanager
-def reporting(out: Path) -> Iterator[None]:
-    """Nobody else writes the reports and `run.json` of the output folder meanwhile: `maskbatch report` may be called while a
-    scan is at work, whose own reports then come after. Waits for its turn. Raises OSError."""
-    descriptor = os.open(out / REPORTS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        end = time.monotonic() + _PATIENCE_S
-        with suppress(OSError):  # no locks here, of which `locked` has warned
-            while not _take(descriptor) and time.monotonic() < end:
-                time.sleep(_LOOK_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _take(descriptor: int) -> bool:
-    """Whether the lock is ours now. Raises OSError where there are no locks."""
+    """Take the lock if it is free, and tell if it is ours now. Raises OSError where there are no locks."""
     try:
         if sys.platform == "win32":
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)

@@ -1,0 +1,71 @@
+"""What decides the results of a scan, and what a record of it says."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from maskbatch import __version__
+from maskbatch.media.sources import common_folder
+from maskbatch.run.stages import Networks
+from maskbatch.settings import ScanSettings
+from maskbatch.store.resume import Plan
+
+_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
+
+
+def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
+    """Give those settings, and of the paths the user gave, that decide the rows and media of a scan."""
+    values = _plain(settings)
+    del values["classifier"]["model"]  # its checksum says it better
+    # "hwaccel" stays: damaged videos are patched up, and JPEG pictures computed, otherwise by each device
+    del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
+    return {
+        "maskbatch": __version__,
+        "input folder": str(common_folder(inputs)) if inputs else None,
+        **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
+    }
+
+
+def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networks) -> dict[str, object]:
+    """Give everything that decides the rows and media of a scan: sessions of one folder have the same."""
+    return deciding_settings(settings, inputs) | {
+        "runtime": networks.device.runtime,
+        "precision": networks.precision,
+        "weights": {name: used["sha256"] for name, used in networks.weights.items()},
+    }
+
+
+def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[str, object]:
+    """Give what an auditor needs to get the same numbers again."""
+    return {
+        "maskbatch": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "device": networks.device.description,
+        "precision": networks.precision,
+        "weights": networks.weights,
+        "settings": _plain(settings),
+        "inputs": [str(path.absolute()) for path in plan.inputs],
+        "files": len(plan.sources),
+        "files_done_before": plan.num_done,
+        "files_changed": len(plan.again),
+        "files_vanished": list(plan.vanished[:1000]),
+    }
+
+
+def _plain(settings: ScanSettings) -> dict:
+    """Give settings as JSON has them; the output folder may move."""
+    values = asdict(settings)
+    values["output"]["save"] = sorted(values["output"]["save"])
+    del values["output"]["folder"]
+    return values
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,187 @@
+"""The driver of a scan on this machine: hands out shards, stores their results, and has the reports written."""
+
+import json
+import logging
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from maskbatch import __version__
+from maskbatch.errors import Interrupted, MaskbatchError
+from maskbatch.media.sources import make_shards
+from maskbatch.overlap import for_each
+from maskbatch.reports.run_json import write_run_json
+from maskbatch.reports.tables import Summary, write_reports
+from maskbatch.run.identity import facts_of, identity_of
+from maskbatch.run.log import FileLog, Warnings
+from maskbatch.run.memory import trim
+from maskbatch.run.quarantine import set_aside
+from maskbatch.run.shard import HANG, probed, run_shard
+from maskbatch.run.stages import open_networks
+from maskbatch.run.stop import Stop
+from maskbatch.settings import ReportSettings, ScanSettings
+from maskbatch.store.database import Store
+from maskbatch.store.folder import segments_of
+from maskbatch.store.lock import Lock
+from maskbatch.store.resume import Plan, begin, check_identity, is_done, make_plan, usable_checkpoint
+from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
+from maskbatch.types import SegmentResult, Shard, Source
+
+_log = logging.getLogger(__name__)
+
+OnResult = Callable[[Shard, SegmentResult], None]
+OnPending = Callable[[Sequence[Source]], None]
+_CANNOT_WRITE = (
+    "cannot write to {}: {}. What was finished is kept: when there is room, and the folder can be written, the same "
+    "command continues the scan"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What the shards of one session share. `on_result` is called by one thread at a time."""
+
+    id: int
+    store: Store
+    lock: Lock
+    stop: Stop
+    on_result: OnResult
+    seconds: Counter = field(default_factory=Counter)
+    frames: Counter = field(default_factory=Counter)
+    telling: threading.Lock = field(default_factory=threading.Lock)
+    failed: threading.Event = field(default_factory=threading.Event)
+
+    def is_over(self) -> bool:
+        """Tell if shards at work end after their batch: the user asked for it, or another shard failed."""
+        return self.stop.is_asked or self.failed.is_set()
+
+    def tell(self, shard: Shard, result: SegmentResult) -> None:
+        """Count a result, and pass it on."""
+        with self.telling:
+            self.seconds.update(result.seconds)
+            self.frames["analysed"] += result.num_frames
+            self.on_result(shard, result)
+
+
+class Driver:
+    """A scan on this machine.
+
+    The networks are opened when it is made: what cannot run fails before anything is written. `warnings` are those that
+    run.json lists. Raises DeviceError, UsageError and WeightsError.
+    """
+
+    def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
+        self.settings = settings
+        self.networks = open_networks(settings)
+        self._warnings = warnings or Warnings()
+        self._limit_s = HANG * settings.sampling.stall_s
+
+    def plan(self, store: Store, sources: Sequence[Source], inputs: Sequence[Path] = ()) -> Plan:
+        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave.
+
+        Raises UsageError when an earlier session there had other settings or other files.
+        """
+        check_identity(store, identity_of(self.settings, inputs, self.networks))
+        return make_plan(store, sources, inputs)
+
+    def scan(
+        self,
+        plan: Plan,
+        store: Store,
+        lock: Lock,
+        stop: Stop,
+        on_result: OnResult = lambda *_: None,
+        on_pending: OnPending = lambda _: None,
+    ) -> Summary:
+        """Scan what is pending and write the reports of all that is done.
+
+        `on_pending` is called once before the first result, with the sources that will be scanned. A session that is
+        interrupted, or fails, leaves reports of what is finished and a `run.json` whose `finished` is null. Raises
+        Interrupted when `stop` was asked for, MaskbatchError when the folder cannot be written any more.
+        """
+        start = time.monotonic()
+        _log.info("maskbatch %s on %s: %d files into %s, %d of them done", __version__,
+                  self.networks.device.description, len(plan.sources), plan.out, plan.num_done)  # fmt: skip
+        try:
+            identity = identity_of(self.settings, plan.inputs, self.networks)
+            number = begin_session(store, identity, facts_of(self.settings, plan, self.networks))
+            session = _Session(number, store, lock, stop, on_result)
+            write_run_json(store, plan.out)
+            plan = begin(store, plan)
+        except OSError as error:
+            raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
+        try:
+            self._scan_pending(plan, session, on_pending)
+        except (Exception, KeyboardInterrupt) as error:
+            how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
+            _log.info("stopped before the end: %s", how)
+            if lock.is_there() and not stop.now:
+                with suppress(OSError, MaskbatchError):
+                    self._end(session, how, time.monotonic() - start)
+            if isinstance(error, OSError):
+                lock.check()
+                raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
+            raise
+        summary = self._end(session, "finished", time.monotonic() - start)
+        _log.info("finished: %s", summary)
+        return summary
+
+    def _end(self, session: _Session, how: str, seconds: float) -> Summary:
+        """Write the reports, and that the session ended."""
+        report = ReportSettings(threshold=self.settings.classifier.threshold)
+        figures = {
+            "seconds": round(seconds, 2), "frames": session.frames["analysed"],
+            "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),
+            "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
+        }  # fmt: skip
+        end_session(session.store, session.id, how, figures)
+        summary = write_reports(session.store, report)
+        write_run_json(session.store, session.store.folder, report, asdict(summary))
+        return summary
+
+    def _scan_pending(self, plan: Plan, session: _Session, on_pending: OnPending) -> None:
+        pending = set_aside(plan, session.store, self.settings, session.stop)
+        pending = self._probed(pending, session)
+        on_pending(pending)
+        for_each(partial(self._scan_shard, session=session), make_shards(pending), self.settings.workers,
+                 halt=session.failed.set)  # fmt: skip
+        if session.stop.is_asked and not is_done(session.store):
+            raise Interrupted("stopped")
+
+    def _probed(self, sources: Sequence[Source], session: _Session) -> list[Source]:
+        """Probe videos for the estimate of time; they are probed again when their turn comes. One that kills the process is
+        known to be open meanwhile."""
+        videos = [source for source in sources if source.kind == "video"]
+        open_sources(session.store, session.id, videos)
+        found = [source if session.stop.is_asked else probed(source, self._limit_s, False) for source in sources]
+        close_sources(session.store, videos)
+        return found
+
+    def _scan_shard(self, shard: Shard, session: _Session) -> None:
+        """Scan one shard, and store what it gives."""
+        if session.is_over():
+            return
+        store = session.store
+        open_sources(store, session.id, shard.sources)
+        checkpoint = usable_checkpoint(store, shard.sources[0])
+        file_log, waiting = FileLog(), []
+        with closing(run_shard(shard, checkpoint, self.settings)) as results:
+            for result in results:
+                session.lock.check()
+                waiting.append(result)
+                if result.is_whole:
+                    add_results(store, waiting)
+                    waiting.clear()
+                for source, _ in result.ended:
+                    shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
+                file_log.add(result)
+                session.tell(shard, result)
+                if session.is_over():
+                    break
+        trim()  # else memory grows with the number of photos

@@ -1,0 +1,159 @@
+"""Scan one shard: from its files to rows and media.
+
+`run_shard` is a plain function of a shard, its checkpoint and settings. All of them can be pickled, and so can its results:
+a thread, a process or a worker on another machine runs these same lines. Only the driver (`run/local.py`) stores results.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+
+from maskbatch.analyse.pipeline import Stages, analyse
+from maskbatch.analyse.tracker import Tracker
+from maskbatch.errors import PassingError
+from maskbatch.media.decode import open_source
+from maskbatch.media.guard.limits import LimitedReader, limited
+from maskbatch.media.loader import load
+from maskbatch.media.names import written_names
+from maskbatch.media.read_ahead import by_tf_data, by_threads
+from maskbatch.media.video.probe import probe
+from maskbatch.media.write import made_with
+from maskbatch.networks.runtime import Device
+from maskbatch.overlap import Ahead
+from maskbatch.run.stages import open_networks
+from maskbatch.run.timings import TimedReader, Timings
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
+from maskbatch.sinks import Sinks, open_sinks
+from maskbatch.store.rows import face_rows
+from maskbatch.types import Batch, Checkpoint, Ended, SegmentResult, Shard, Source
+
+# times the stall limit: a stall that the reader itself can end comes first
+HANG = 2
+_log = logging.getLogger(__name__)
+
+
+def run_shard(shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[SegmentResult]:
+    """Scan the sources of a shard, a video from its `checkpoint` on, and give what was found, batch by batch.
+
+    A result that `is_whole` ends a segment of a video, or sources: it is stored together with those before it, and its media
+    are on the disk. The others are dropped when the iterator is closed before a whole one. A source that cannot be read
+    ends with its reason. Raises OSError when media cannot be written, DeviceError and WeightsError.
+    """
+    networks, timings = open_networks(settings), Timings()
+    limit_s, timed = HANG * settings.sampling.stall_s, timings.timed
+    sources = tuple(probed(source, limit_s) for source in shard.sources)
+    sources_by_id = {source.id: source for source in sources}
+    start = None if checkpoint is None else checkpoint.reader
+
+    def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
+        reader = open_source(source, sampling, settings.output.segment_s, start)
+        return LimitedReader(TimedReader(reader, timings), limit_s)
+
+    tracker = Tracker(settings.tracker)
+    at = checkpoint or _beginning(sources[0])
+    if at.tracks:
+        tracker.restore(at.source.id, at.tracks)
+    stages = Stages(
+        timed("detect", networks.detect), timed("classify", networks.classify), timed("track", tracker), tracker.state
+    )
+    with ExitStack() as stack:
+        sinks = stack.enter_context(open_sinks(sources, at, settings))
+        read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
+        loader = _share_of_loader(settings, networks.device)
+        loading = stack.enter_context(closing(load(sources, settings.sampling, loader, opener, read_ahead)))
+        analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
+        # the next batch is analysed while this one is drawn, encoded and written
+        batches = stack.enter_context(Ahead(analysed))
+        write = timed("annotate, encode, write", sinks.write)
+        for batch in batches:
+            if batch.frames.cut is not None:
+                at = _cut(at, batch, sinks)
+                yield SegmentResult(checkpoint=at, seconds=timings.taken())
+            write(batch)
+            at = _counted(at, batch)
+            if any(_is_away(ended, at) for ended in batch.frames.ended):
+                _log.warning("%s cannot be read now: its results so far are kept", at.source.name)
+                return
+            ended = tuple((sources_by_id[one.source_id], _whole(one, at)) for one in batch.frames.ended)
+            copies = tuple((source.id, sinks.end(source)) for source, _ in ended)
+            yield SegmentResult(
+                tuple(face_rows(batch)), ended, copies=copies, num_frames=len(batch.frames), seconds=timings.taken()
+            )
+
+
+def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings) -> SegmentResult:
+    """End a source without reading it any further: what was done of it is kept. Raises OSError."""
+    at = checkpoint or _beginning(source)
+    with open_sinks([source], at, settings) as sinks:
+        has_copy = sinks.end(source)
+    return SegmentResult(
+        ended=((source, _whole(Ended(source.id, 0, 0, error=reason), at)),), copies=((source.id, has_copy),)
+    )
+
+
+def probed(source: Source, limit_s: float, upright: bool = True) -> Source:
+    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is."""
+    if source.kind == "image":
+        return source
+    try:
+        return limited(partial(probe, source, upright), limit_s)
+    except PassingError:  # its decoder never returns; nor will its reader
+        return source
+
+
+def _beginning(source: Source) -> Checkpoint:
+    """Give the checkpoint of a source of which nothing has been read."""
+    return Checkpoint(source, made_with(), written_names(source))
+
+
+def _cut(at: Checkpoint, batch: Batch, sinks: Sinks) -> Checkpoint:
+    """End the segment that `batch` follows."""
+    return replace(
+        at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=sinks.cut(at.source)
+    )
+
+
+def _counted(at: Checkpoint, batch: Batch) -> Checkpoint:
+    """Count the frames of a batch; only those of a video lead to a checkpoint."""
+    if not len(batch.frames):
+        return at
+    height, width = batch.frames.images[0].shape[:2]
+    return replace(
+        at, frames_analysed=at.frames_analysed + len(batch.frames), width=at.width or width, height=at.height or height
+    )
+
+
+def _whole(ended: Ended, at: Checkpoint) -> Ended:
+    """Give how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
+    if at.source.kind == "image":
+        return ended
+    before = 0 if at.reader is None else at.reader.index
+    return replace(
+        ended, frames_decoded=max(ended.frames_decoded, before), frames_analysed=at.frames_analysed,
+        width=at.width, height=at.height,
+    )  # fmt: skip
+
+
+def _is_away(ended: Ended, at: Checkpoint) -> bool:
+    """Tell if a video in work could not be opened now: what was done of it is kept, and continued when it is back."""
+    return at.num_segments > 0 and ended.may_pass and ended.frames_analysed == 0
+
+
+def _num_at_once(settings: ScanSettings, device: Device) -> int:
+    """Give how many batches are with the networks: one for each GPU; while a single shard is scanned, one more than that, so
+    that a core which prepares a batch leaves no other idle."""
+    return -(-max(2, len(device.names)) // settings.workers)
+
+
+def _share_of_loader(settings: ScanSettings, device: Device) -> LoaderSettings:
+    """Give how one of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
+    loader, num_shards = settings.loader, settings.workers
+    return replace(
+        loader,
+        batch_size=loader.batch_size or (GPU_BATCH if device.is_gpu else CPU_BATCH),
+        max_batch_pixels=max(1, loader.max_batch_pixels // num_shards),
+        num_parallel=max(1, loader.num_parallel // num_shards),
+        prefetch=max(1, loader.prefetch // num_shards),
+    )

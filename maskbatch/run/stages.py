@@ -1,0 +1,59 @@
+"""The networks of a scan, opened once in each process."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskbatch.analyse.classifier import Classifier
+from maskbatch.analyse.detector import Detector
+from maskbatch.errors import UsageError
+from maskbatch.networks import centerface, runtime, weights
+from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
+from maskbatch.trainer.model import classifier_network
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Both networks, ready to run, and what a record of the scan says about them: the device, what each network computes in,
+    and file and sha256 of its weights."""
+
+    detect: Detector
+    classify: Classifier
+    device: runtime.Device
+    precision: dict[str, str]
+    weights: dict[str, dict[str, str]]
+
+
+def open_networks(settings: ScanSettings) -> Networks:
+    """Open the networks that `settings` ask for, or give those this process has open. Raises DeviceError, UsageError and
+    WeightsError."""
+    return _open(settings.runtime, settings.detector, settings.classifier.model)
+
+
+@functools.lru_cache(maxsize=1)
+def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Networks:
+    chosen = runtime.choose_device(wanted)
+    networks = {"detector": centerface.shipped_network(), "classifier": classifier_network(classifier_path(model))}
+    precision = {
+        network.role: runtime.choose_precision(network, chosen, wanted.precision) for network in networks.values()
+    }
+    detect, classify = (runtime.open_network(network, chosen, precision[network.role]) for network in networks.values())
+    used = {name: _used(network, precision[network.role]) for name, network in networks.items()}
+    return Networks(Detector(detect, detector), Classifier(classify), chosen, precision, used)
+
+
+def classifier_path(model: str) -> Path:
+    """Give the file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
+    names = [name for name, shipped in weights.SHIPPED.items() if "with_mask" in shipped.labels]
+    if model in names:
+        return weights.find(model)
+    if not Path(model).is_file():
+        raise UsageError(
+            f"there is no model {model!r}: give a .keras file, or the name of a shipped one: {', '.join(names)}"
+        )
+    return Path(model)
+
+
+def _used(network: runtime.Network, precision: str) -> dict[str, str]:
+    path = network.int8 if precision == "int8" else network.path
+    return {"file": path.name, "sha256": weights.sha256(path)}

@@ -1,0 +1,164 @@
+"""Annotated copies: every analysed frame with its faces drawn in."""
+
+import errno
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from maskbatch.draw.annotate import annotate
+from maskbatch.media.names import annotated_name
+from maskbatch.media.write import VideoWriter, join, write_image
+from maskbatch.settings import OutputSettings, ScanSettings
+from maskbatch.store.folder import segments_of
+from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Source
+
+_log = logging.getLogger(__name__)
+
+# OSErrors that say something about one file's name, size or format; all others would meet the next file as well
+_OF_ONE_SOURCE = frozenset(
+    {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
+    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something of the user's has its place
+)
+
+
+class AnnotatedSink:
+    """Write the frames of a shard to `annotated/`, a tree like the input's.
+
+    A photo is a file at once. A video is written in one part for each segment, and joined with its sound when it has ended.
+    A source that broke keeps the frames that were read. One that cannot be written (a format may refuse its size) is logged
+    and left out; the scan goes on.
+    """
+
+    def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
+        self._threshold = settings.classifier.threshold
+        self._copies = {source.id: _copy(source, at.copy, settings.output) for source in sources}
+
+    def __enter__(self) -> "AnnotatedSink":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what is open."""
+        for copy in self._copies.values():
+            copy.drop()
+
+    def write(self, batch: Batch) -> None:
+        """Draw and write the frames of a batch. Raises OSError when the disk fails."""
+        for row, faces in by_frame(batch):
+            copy = self._copies[int(batch.frames.source_id[row])]
+            if not copy.is_broken:
+                drawn = annotate(batch.frames.images[row], faces, self._threshold)
+                with _of_one(copy):
+                    copy.write(drawn, float(batch.frames.timestamp_s[row]))
+
+    def cut(self, source: Source) -> CopyState:
+        """End the segment of a video; return how its copy stands. Raises OSError when the disk fails."""
+        copy = self._copies[source.id]
+        with _of_one(copy):
+            copy.cut()
+        return replace(copy.state, is_broken=copy.is_broken)
+
+    def end(self, source: Source) -> bool:
+        """Finish the copy of a source; tell if there is one. Raises OSError when the disk fails."""
+        copy = self._copies.pop(source.id)
+        with _of_one(copy):
+            copy.end()
+        return copy.is_there
+
+
+class _PhotoCopy:
+    """The copy of a photo: one file, on the disk when it has its name."""
+
+    def __init__(self, source: Source, path: Path, settings: OutputSettings) -> None:
+        self.source, self.is_broken, self.is_there = source, False, False
+        self._path, self._settings = path, settings
+
+    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
+        """Write `rgb` (H, W, 3) uint8. Raises OSError."""
+        write_image(self._path, rgb)
+        self.is_there = True
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+    def drop(self) -> None:
+        """Nothing is open."""
+
+
+class _VideoCopy:
+    """The copy of a video: a part for each segment, joined at the end. `state` is how it stands after the last segment."""
+
+    def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
+        self.source, self.state, self.is_broken, self.is_there = source, state, state.is_broken, False
+        self._path, self._settings = path, settings
+        self._folder = segments_of(settings.folder, source.id)
+        self._part: VideoWriter | None = None
+
+    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
+        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` on. Raises OSError."""
+        if self._part is None:
+            path = self._folder / f"{len(self.state.parts):06d}.mp4"
+            self._part = VideoWriter(path, self.source, self._settings, self.state.writer).__enter__()
+        self._part.write(rgb, timestamp_s)
+
+    def cut(self) -> None:
+        """Finish the part that is open: it is on the disk then. Raises OSError."""
+        if self._part is None or self.is_broken:
+            return
+        part, self._part = self._part, None
+        part.__exit__(None, None, None)
+        parts = (*self.state.parts, (part.path.name, part.first_pts))
+        self.state = CopyState(part.written(), parts)
+
+    def end(self) -> None:
+        """Join all parts with the sound of the source. Where one could not be written, or there is none, there is no copy.
+        Raises OSError."""
+        self.cut()
+        if self.state.parts and not self.is_broken:
+            join(self._path, self.source, [(self._folder / name, first) for name, first in self.state.parts])
+            self.is_there = True
+
+    def drop(self) -> None:
+        """Drop the part that is open."""
+        part, self._part = self._part, None
+        if part is not None:
+            error = OSError("dropped")
+            part.__exit__(type(error), error, None)
+
+
+def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoCopy | _VideoCopy:
+    path = settings.folder / "annotated" / annotated_name(source)
+    return _VideoCopy(source, path, state, settings) if source.kind == "video" else _PhotoCopy(source, path, settings)
+
+
+@contextmanager
+def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
+    """Log an error that concerns one source, whose copy is broken then; raise those of the disk, which would meet all."""
+    try:
+        yield
+    except OSError as error:
+        copy.drop()
+        warn_or_raise(copy.source, error, "no annotated copy")
+        copy.is_broken = True
+
+
+def by_frame(batch: Batch) -> Iterator[tuple[int, Faces]]:
+    """Give (row, its faces) of all frames, also of those without faces."""
+    bounds = np.searchsorted(batch.faces.row, np.arange(len(batch.frames) + 1))
+    for row in range(len(batch.frames)):
+        yield row, batch.faces.take(np.arange(bounds[row], bounds[row + 1]))
+
+
+def warn_or_raise(source: Source, error: OSError, lost: str) -> None:
+    """Log an error that concerns one source; raise those of the disk, which would meet every source."""
+    number = error.errno or getattr(error.__cause__, "errno", None)
+    # numbers outside the system's own come from FFmpeg
+    if number in errno.errorcode and number not in _OF_ONE_SOURCE:
+        raise error
+    _log.warning("%s: %s: %s", source.name, lost, error)

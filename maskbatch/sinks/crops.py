@@ -1,0 +1,44 @@
+"""Crops: every face as a picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskbatch.media.names import crop_name
+from maskbatch.media.write import write_image
+from maskbatch.settings import ScanSettings
+from maskbatch.sinks.annotated import by_frame, warn_or_raise
+from maskbatch.types import Batch, Source, wears_mask
+
+_MARGIN = 0.25
+
+
+class CropSink:
+    """Write every face as a JPEG, `crops/<label>/<source>_f<frame>_<face>.jpg`: its box and a quarter more on each side, as
+    far as the image goes."""
+
+    def __init__(self, sources: Sequence[Source], settings: ScanSettings) -> None:
+        self._sources = {source.id: source for source in sources}
+        self._folder, self._threshold = settings.output.folder / "crops", settings.classifier.threshold
+
+    def write(self, batch: Batch) -> None:
+        """Write the faces of a batch. Raises OSError when the disk fails."""
+        frames = batch.frames
+        for row, faces in by_frame(batch):
+            source, frame = self._sources[int(frames.source_id[row])], int(frames.index[row])
+            is_masked = wears_mask(faces.p_mask, self._threshold)
+            for face, xyxy in enumerate(faces.xyxy):
+                crop = _cut(frames.images[row], xyxy)
+                label = "with_mask" if is_masked[face] else "without_mask"
+                try:
+                    if crop.size:
+                        write_image(self._folder / label / crop_name(source, frame, face), crop)
+                except OSError as error:
+                    warn_or_raise(source, error, "a face without its crop")
+
+
+def _cut(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+    """Cut the box (4,) and a quarter of its sides around it out of `image` (H, W, 3); empty when it lies outside."""
+    margin = _MARGIN * np.tile(xyxy[2:] - xyxy[:2], 2) * (-1, -1, 1, 1)
+    left, top, right, bottom = np.clip(xyxy + margin, 0, np.tile(image.shape[1::-1], 2))
+    return image[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]

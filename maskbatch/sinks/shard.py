@@ -1,0 +1,51 @@
+"""All sinks of a shard as one."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from maskbatch.settings import ScanSettings
+from maskbatch.sinks.annotated import AnnotatedSink
+from maskbatch.sinks.crops import CropSink
+from maskbatch.types import Batch, Checkpoint, CopyState, Source
+
+
+class Sinks:
+    """Write what the settings ask for. What is open when the `with` block ends is dropped; what has ended is on the disk."""
+
+    def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None) -> None:
+        self._annotated, self._crops = annotated, crops
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Sinks":
+        if self._annotated is not None:
+            self._stack.enter_context(self._annotated)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, batch: Batch) -> None:
+        """Write the frames of a batch. Raises OSError when the disk fails."""
+        for sink in (self._annotated, self._crops):
+            if sink is not None:
+                sink.write(batch)
+
+    def cut(self, source: Source) -> CopyState:
+        """End the segment of a video; return how its annotated copy stands. Raises OSError."""
+        return CopyState() if self._annotated is None else self._annotated.cut(source)
+
+    def end(self, source: Source) -> bool:
+        """Finish the annotated copy of a source; tell if there is one. Raises OSError."""
+        return self._annotated is not None and self._annotated.end(source)
+
+
+def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Sinks:
+    """Open the sinks of a shard, which go on where the checkpoint `at` stands; to be used in a `with` block."""
+    save = settings.output.save
+    return Sinks(
+        AnnotatedSink(sources, at, settings) if "annotated" in save else None,
+        CropSink(sources, settings) if "crops" in save else None,
+    )

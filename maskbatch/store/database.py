@@ -1,0 +1,146 @@
+"""Open the store of an output folder, `scan.db`: its connection, its transactions, its version."""
+
+import errno
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+
+from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.media.write import partial_file
+
+STORE = "scan.db"
+VERSION = 1
+
+_APPLICATION = b"MBAT"
+_APPLICATION_AT, _VERSION_AT = 68, 60  # in the header of an SQLite file
+_HEADER_BYTES = 100
+_WAIT_S = 60.0  # for another process that writes, or for a reader on a file system without WAL
+# SQLite's words for what the system has numbers for (Python 3.10 does not give the codes)
+_NUMBERS = {"disk is full": errno.ENOSPC, "readonly": errno.EROFS, "unable to open": errno.EACCES}
+_WHAT_TO_DO = "choose another folder with --out, or replace it with --if-exists overwrite"
+
+
+class Store:
+    """The open store of one output folder. Threads may share it; each transaction has it for itself.
+
+    `reader=True` opens it read-only: a transaction then sees one state of the store from its first to its last query, even
+    beside a scan that is at work.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, reader: bool) -> None:
+        self.folder = folder
+        self._connection, self._begin = connection, "BEGIN" if reader else "BEGIN IMMEDIATE"
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection; what the block changes is stored as a whole, or not at all when the block raises.
+
+        Raises OSError when the disk fails, MaskbatchError when the file is damaged.
+        """
+        with self._lock, _translated(self.folder):
+            self._connection.execute(self._begin)
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has rolled back already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
+    """Open the store of `folder`, made where it is missing unless for a reader; closed when the block ends.
+
+    Raises UsageError when the folder holds something else or another version, OSError and MaskbatchError when the file
+    cannot be read or written.
+    """
+    check_version(folder)
+    if reader and not is_store(folder / STORE):
+        raise UsageError(f"{folder} is not the output folder of a scan")
+    with _translated(folder):
+        if not reader and not (folder / STORE).exists():
+            _make(folder / STORE)
+        connection = _connect(folder / STORE, reader)
+    with closing(connection):
+        if not reader:
+            _choose_journal(connection)
+        yield Store(folder, connection, reader)
+
+
+def is_store(path: Path) -> bool:
+    """Tell by its header if the file is a store of maskbatch."""
+    return _header(path)[_APPLICATION_AT : _APPLICATION_AT + 4] == _APPLICATION
+
+
+def check_version(folder: Path) -> None:
+    """Raise UsageError when `folder` holds the results of another version of maskbatch, or a `scan.db` that is not ours."""
+    header = _header(folder / STORE)
+    if (folder / ".state" / "rows").is_dir():
+        raise UsageError(f"{folder} holds a scan of maskbatch 0.1, which this version cannot continue: {_WHAT_TO_DO}")
+    if header and not is_store(folder / STORE):
+        raise UsageError(f"{folder / STORE} is not from maskbatch: choose another folder with --out")
+    version = int.from_bytes(header[_VERSION_AT : _VERSION_AT + 4], "big")
+    if header and version != VERSION:
+        raise UsageError(
+            f"{folder} holds a scan of another version of maskbatch (store {version}, this one writes {VERSION}): "
+            f"{_WHAT_TO_DO}"
+        )
+
+
+def _header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEADER_BYTES)
+    except OSError:
+        return b""
+
+
+def _connect(path: Path, reader: bool) -> sqlite3.Connection:
+    """Connect without Python's own transactions. A reader needs to write beside the file (the index of the WAL), and tries
+    again without where the folder is read-only."""
+    if not reader:
+        return sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+    uri = path.absolute().as_uri()
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_WAIT_S, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM session")
+    except sqlite3.OperationalError:
+        connection.close()
+        connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty store: whole or not at all, so that its header always says what it is."""
+    schema = resources.files("maskbatch.store").joinpath("schema.sql").read_text(encoding="utf-8")
+    with partial_file(path) as partial, closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+        connection.executescript(schema)
+
+
+def _choose_journal(connection: sqlite3.Connection) -> None:
+    """Use a write-ahead log, which lets readers in beside a scan, where the file system has the shared memory it needs.
+
+    In this mode a power cut may lose the last transactions, never a part of one. Media are on the disk before the
+    transaction that names them, so a lost one is only done again.
+    """
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+        connection.execute("PRAGMA synchronous = NORMAL")
+    else:  # network drives
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Raise SQLite's errors as OSError (the disk) or MaskbatchError (the file)."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        number = next((number for words, number in _NUMBERS.items() if words in str(error)), errno.EIO)
+        raise OSError(number, str(error), str(folder / STORE)) from error
+    except sqlite3.DatabaseError as error:
+        raise MaskbatchError(f"{folder / STORE} is damaged ({error}): {_WHAT_TO_DO}") from error

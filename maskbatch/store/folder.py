@@ -1,0 +1,165 @@
+"""The output folder around the store: what may be written there, what is removed from it, and what an earlier scan left."""
+
+import functools
+import logging
+import os
+import shutil
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from maskbatch.errors import UsageError
+from maskbatch.media.names import folded, name_text, stem_of_crop
+from maskbatch.store.database import STORE, Store, check_version, is_store, open_store
+from maskbatch.store.lock import Lock, locked
+from maskbatch.store.read import all_media
+
+SEGMENTS = ".segments"
+_REPORTS = ("faces.csv", "files.csv", "summary.csv", "run.json")
+_MEDIA_FOLDERS = ("annotated", "crops/with_mask", "crops/without_mask", "crops")  # the inner ones first
+_OURS = ("annotated", "crops", SEGMENTS, STORE, *_REPORTS)
+_log = logging.getLogger(__name__)
+
+
+def check_out(out: Path, if_exists: str) -> None:
+    """Check that a scan may write to `out`; change nothing. `if_exists`: resume, overwrite or error. Raises UsageError."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: give a folder with --out")
+    check_version(out)
+    earlier = _earlier(out)
+    if earlier and not is_store(out / STORE):
+        raise UsageError(
+            f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out"
+        )
+    if if_exists == "error" and earlier:
+        raise UsageError(
+            f"{out} holds an earlier scan: choose another folder with --out, continue the scan (--if-exists resume), or "
+            "replace it (--if-exists overwrite)"
+        )
+
+
+def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise UsageError when a file to be scanned lies in what a scan to `out` writes, or removes to overwrite it."""
+    written = [path.resolve() for path in _earlier(out)]
+    folder_of = functools.cache(Path.resolve)  # a look at each part of a path takes its time, 100,000 times
+    for path in inputs:
+        real = path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
+        if any(real.is_relative_to(folder) for folder in written):
+            raise UsageError(
+                f"{path} lies in the output folder, among what is written: choose another folder with --out"
+            )
+
+
+@contextmanager
+def prepared(out: Path, if_exists: str) -> Iterator[tuple[Store, Lock]]:
+    """Make and lock the output folder, and open its store. To overwrite, remove what an earlier scan wrote and nothing else.
+
+    Raises UsageError when the folder cannot be written or used, MaskbatchError when another scan writes to it.
+    """
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(locked(out))
+            check_out(out, if_exists)
+            if if_exists == "overwrite":
+                _clear(out)
+            elif lock.died:
+                _log.warning("an earlier scan (%s) died; continuing it", lock.died)
+                remove_temporary(out)
+            store = stack.enter_context(open_store(out))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {out}: {error.strerror or error}. Choose another folder with --out"
+            ) from error
+        yield store, lock
+
+
+def remove_segments(out: Path, kept: Container[int]) -> None:
+    """Remove the work inside videos that are not continued: of all source ids but those in `kept`. Raises OSError."""
+    folder = out / SEGMENTS
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not (path.name.isdecimal() and int(path.name) in kept):
+            shutil.rmtree(path)
+
+
+def segments_of(out: Path, source_id: int) -> Path:
+    """Give the folder for the parts of a video's annotated copy until they are joined."""
+    return out / SEGMENTS / str(source_id)
+
+
+def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
+    """Remove the annotated copies and crops with these kinds and folded names. Raises OSError.
+
+    Each folder is read once, however many names there are. Folders that are empty then are removed: a file may need their
+    name.
+    """
+    copies, stems = set(), set()
+    for kind, name in names:
+        (copies if kind == "annotated" else stems).add(name)
+    if copies:
+        _remove(out / "annotated", lambda name: name_text(folded(name)) in copies)
+    for label in ("with_mask", "without_mask") if stems else ():
+        _remove(out / "crops" / label, lambda name: _stem(folded(name)) in stems)
+
+
+def remove_temporary(out: Path) -> None:
+    """Remove the temporary files of a scan that was killed. Raises OSError."""
+    for folder in (out / "annotated", out / "crops", out / SEGMENTS):
+        for path in folder.rglob(".*.part*"):
+            path.unlink(missing_ok=True)
+    for path in out.glob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier scan wrote, and nothing of the user's; the lock, which is held, stays."""
+    with open_store(out) as store:
+        with store.transaction() as connection:  # after a kill nothing counts as done whose media are gone
+            media = {(kind, name) for kind, name, _ in all_media(connection)}
+            connection.execute("UPDATE source SET state = 'pending', position = NULL")
+        remove_temporary(out)
+        remove_media(out, media)
+    remove_segments(out, ())
+    for folder in (*_MEDIA_FOLDERS, SEGMENTS):
+        with suppress(OSError):  # there is something in it, or it is not there
+            (out / folder).rmdir()
+    for name in (*_REPORTS, *(STORE + end for end in ("", "-wal", "-shm", "-journal"))):
+        (out / name).unlink(missing_ok=True)
+
+
+def _earlier(out: Path) -> list[Path]:
+    return [out / name for name in _OURS if (out / name).exists() or (out / name).is_symlink()]
+
+
+def _stem(name: str) -> str | None:
+    stem = stem_of_crop(name)
+    return stem and name_text(stem)
+
+
+def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
+    parents = set()
+    for name, path in _files(folder):
+        if is_meant(name):
+            Path(path).unlink(missing_ok=True)
+            parents.add(os.path.dirname(path))
+    for parent in parents:
+        while parent != str(folder) and os.path.isdir(parent) and not (os.path.islink(parent) or os.listdir(parent)):
+            os.rmdir(parent)
+            parent = os.path.dirname(parent)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Give all files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True) if folder.is_dir() else ():
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        prefix = "" if parent == str(folder) else os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
+        yield from ((prefix + name, os.path.join(parent, name)) for name in names)

@@ -1,0 +1,107 @@
+"""Read what a scan found. Each function takes the connection of a transaction, so that several see one state of the store."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+from maskbatch.media.fingerprint import Fingerprint
+from maskbatch.store.checkpoint import decoded
+from maskbatch.types import Checkpoint, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A source that the store has a row for. `names`: its annotated copy and the beginning of its crops; `copy_state` is that
+    of `media`, None when no copy was ever planned."""
+
+    id: int
+    name: str
+    position: int | None
+    state: str
+    is_transient: bool
+    fingerprint: Fingerprint | None
+    names: tuple[str, str] | None
+    copy_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A row of the table `session`, its JSON decoded."""
+
+    id: int
+    started: str
+    ended: str | None
+    how: str | None
+    seconds: float | None
+    frames: int | None
+    host: str
+    pid: int
+    identity: dict
+    facts: dict
+    num_warnings: int
+    warnings: list
+    stages: dict
+
+
+_KNOWN = """
+    SELECT source.id, source.name, position, source.state, transient, size, mtime_ns, quick_hash, copy.name, crops.name,
+           copy.state
+    FROM source LEFT JOIN media AS copy ON copy.source_id = source.id AND copy.kind = 'annotated'
+                LEFT JOIN media AS crops ON crops.source_id = source.id AND crops.kind = 'crops'
+    ORDER BY position IS NULL, position, source.id
+"""
+
+
+def known_sources(connection: Connection) -> dict[str, Known]:
+    """Give all sources by name: those of the last session in its order, then those that vanished."""
+    known = {}
+    for source_id, name, position, state, transient, *rest in connection.execute(_KNOWN):
+        size, mtime_ns, quick_hash, copy, crops, copy_state = rest
+        fingerprint = None if size is None else Fingerprint(size, mtime_ns, quick_hash)
+        names = None if copy is None or crops is None else (copy, crops)
+        known[name] = Known(source_id, name, position, state, bool(transient), fingerprint, names, copy_state)
+    return known
+
+
+def sessions(connection: Connection) -> list[Session]:
+    """Give all sessions, the first one first."""
+    found = []
+    for row in connection.execute(
+        "SELECT id, started, ended, how, seconds, frames, host, pid, identity, facts, num_warnings, warnings, stages "
+        "FROM session ORDER BY id"
+    ):
+        *plain, identity, facts, num_warnings, warnings, stages = row
+        found.append(
+            Session(
+                *plain, json.loads(identity), json.loads(facts), num_warnings, json.loads(warnings), json.loads(stages)
+            )
+        )
+    return found
+
+
+def left_open(connection: Connection) -> list[str]:
+    """Give the names of the sources that were being read when a session died."""
+    return [name for (name,) in connection.execute("SELECT name FROM source WHERE opened_in IS NOT NULL ORDER BY id")]
+
+
+def last_checkpoint(connection: Connection, source: Source) -> Checkpoint | None:
+    """Give the checkpoint of a video, None when it has no whole segment or is done."""
+    row = connection.execute(
+        "SELECT checkpoint FROM segment WHERE source_id = ? ORDER BY number DESC LIMIT 1", [source.id]
+    ).fetchone()
+    try:
+        return None if row is None else decoded(row[0], source)
+    except (ValueError, TypeError, KeyError):  # of a library or program that has changed
+        return None
+
+
+def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | None:
+    """Give what a source's file was when it was read, None when it could not be read."""
+    row = connection.execute("SELECT size, mtime_ns, quick_hash FROM source WHERE id = ?", [source.id]).fetchone()
+    return None if row is None or row[0] is None else Fingerprint(*row)
+
+
+def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
+    """Give kind, folded name and source id of everything that scans may have written into the folder."""
+    yield from connection.execute("SELECT kind, folded_name, source_id FROM media")

@@ -1,0 +1,235 @@
+"""Decide what a session has to do: which sources are done, which changed, which settings allow the folder to be continued."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from maskbatch.errors import UsageError
+from maskbatch.media.fingerprint import fingerprint, fingerprints
+from maskbatch.media.names import crop_stem, folded, name_text, named, written_names
+from maskbatch.media.write import made_with
+from maskbatch.store.database import Store
+from maskbatch.store.folder import remove_media, remove_segments, segments_of
+from maskbatch.store.read import Known, all_media, known_sources, last_checkpoint, source_fingerprint
+from maskbatch.store.settings import refusal
+from maskbatch.store.write import forget
+from maskbatch.types import Checkpoint, Source
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A session over `sources` into `out`.
+
+    `pending` are still to be scanned. The others are names: of sources that `changed` since they were scanned, that were
+    `unread` for a reason that may have passed, whose copy was `removed` by somebody, that are done but `away` now, and that
+    `vanished` from the inputs. `inputs` are the paths the user gave.
+    """
+
+    out: Path
+    inputs: tuple[Path, ...]
+    sources: tuple[Source, ...]
+    pending: tuple[Source, ...]
+    changed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    vanished: tuple[str, ...] = ()
+
+    @property
+    def num_done(self) -> int:
+        """Number of sources that need not be scanned again."""
+        return len(self.sources) - len(self.pending)
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """Names of the sources whose rows are dropped and that are scanned again."""
+        return (*self.changed, *self.unread, *self.removed)
+
+
+def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = ()) -> Plan:
+    """Compare the sources with what the store knows; change nothing.
+
+    Raises UsageError when the last session there had none of them: they would push its files out of the reports.
+    """
+    out = store.folder
+    with store.transaction() as connection:
+        known = known_sources(connection)
+    names = [name_text(source.name) for source in sources]
+    before = [one.name for one in known.values() if one.position is not None]
+    vanished = tuple(name for name in before if name not in set(names))
+    if before and len(vanished) == len(before):
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): choose another folder with --out, or replace "
+                         "the earlier scan with --if-exists overwrite")  # fmt: skip
+    done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
+            if name in known and known[name].state == "done"]  # fmt: skip
+    copies = _copies(out) if done else set()
+    found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": []}
+    for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
+        if one.is_transient:
+            found["unread"].append(one.name)
+        elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
+            found["changed"].append(one.name)
+        elif one.copy_state == "written" and one.names[0] not in copies:
+            found["removed"].append(one.name)
+        elif now is None and one.fingerprint is not None:
+            found["away"].append(one.name)
+    again = {*found["changed"], *found["unread"], *found["removed"]}
+    kept = {one.name for _, one in done} - again
+    pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
+    return Plan(out, tuple(inputs), tuple(sources), pending, vanished=vanished,
+                **{name: tuple(sorted(values)) for name, values in found.items()})  # fmt: skip
+
+
+def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
+    """Plan to scan all sources, whatever there is in `out`."""
+    return Plan(out, (), tuple(sources), tuple(sources))
+
+
+def check_identity(store: Store, now: Mapping[str, object]) -> None:
+    """Compare what decides results `now` with the last session's; change nothing. Raises UsageError, which says what differs.
+
+    Settings of sessions that left nothing bind nobody.
+    """
+    with store.transaction() as connection:
+        has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()
+        last = connection.execute("SELECT identity FROM session ORDER BY id DESC LIMIT 1").fetchone()
+    if has_results and last:
+        was = json.loads(last[0])
+        if reason := refusal({name: was.get(name) for name in now}, now, store.folder):
+            raise UsageError(reason)
+
+
+def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
+    """Give the checkpoint of a video that can be continued, None for any other source.
+
+    A video that changed, or whose copy has another name or other libraries to encode it now, is forgotten, and its crops and
+    parts are removed. Raises OSError.
+    """
+    if source.kind == "image":
+        return None
+    with store.transaction() as connection:
+        at = last_checkpoint(connection, source)
+        known = source_fingerprint(connection, source)
+        crops = [(kind, name) for kind, name, owner in all_media(connection) if owner == source.id and kind == "crops"]
+    if at is None:
+        return None
+    folder = segments_of(store.folder, source.id)
+    is_same = (at.made_with, at.names) == (made_with(), written_names(source))
+    has_parts = all((folder / name).is_file() for name, _ in at.copy.parts)
+    if is_same and has_parts and fingerprint(source.path) in (known, None):
+        return at
+    forget(store, [source.id])
+    remove_media(store.folder, crops)
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def is_done(store: Store) -> bool:
+    """Tell if all sources of the last session are done."""
+    query = "SELECT 1 FROM source WHERE position IS NOT NULL AND state != 'done' LIMIT 1"
+    with store.transaction() as connection:
+        return connection.execute(query).fetchone() is None
+
+
+def begin(store: Store, plan: Plan) -> Plan:
+    """Make the store and the folder fit the plan, and return the plan with the store's ids in its sources.
+
+    Rows of sources that are scanned again go, and all media but those of sources that are done and of videos that will be
+    continued. A kill in between does no harm. Sources that vanished after they were done keep their rows and media in case
+    they come back, unless another source needs their names. Raises OSError.
+    """
+    _tell(plan)
+    with store.transaction() as connection:
+        known = known_sources(connection)
+        connection.execute("UPDATE source SET position = NULL WHERE position IS NOT NULL")
+        for position, source in enumerate(plan.sources):
+            connection.execute(
+                "INSERT INTO source (name, position, path, kind) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET position = excluded.position, path = excluded.path, kind = excluded.kind",
+                [name_text(source.name), position, name_text(str(source.path)), source.kind],
+            )
+        ids = dict(connection.execute("SELECT name, id FROM source"))
+    plan = replace(
+        plan,
+        sources=tuple(replace(source, id=ids[name_text(source.name)]) for source in plan.sources),
+        pending=tuple(replace(source, id=ids[name_text(source.name)]) for source in plan.pending),
+    )
+    forget(store, [ids[name] for name in {*plan.again, *_taken_over(plan, known)}])
+    for source in plan.pending:
+        if name_text(source.name) in known and known[name_text(source.name)].state == "part":
+            usable_checkpoint(store, source)
+    _claim_names(store, plan)
+    return plan
+
+
+def _claim_names(store: Store, plan: Plan) -> None:
+    """Remove media that belong to nobody any more, then note the names that pending sources will have."""
+    with store.transaction() as connection:
+        kept = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state != 'pending'")}
+        media = list(all_media(connection))
+    claimed = {(kind, name) for kind, name, source_id in media if source_id in kept}
+    remove_segments(plan.out, kept)
+    remove_media(plan.out, {(kind, name) for kind, name, _ in media} - claimed)
+    with store.transaction() as connection:
+        connection.executemany("DELETE FROM media WHERE kind = ? AND folded_name = ?",
+                               [(kind, name) for kind, name, source_id in media if source_id not in kept])  # fmt: skip
+        for source in plan.pending:
+            if source.id not in kept:
+                copy, own = written_names(source)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, 'planned')",
+                    [("annotated", name_text(folded(copy)), name_text(copy), source.id),
+                     ("crops", name_text(folded(crop_stem(own))), name_text(own), source.id)],
+                )  # fmt: skip
+
+
+def _tell(plan: Plan) -> None:
+    for names, words in (
+        (plan.unread, "could not be read by the last session; scanning again"),
+        (plan.changed, "changed since the last session; scanning again"),
+        (plan.removed, "the annotated copy is gone; scanning again"),
+        (plan.away, "cannot be read now: the results of the last session stay"),
+        (plan.vanished, "no longer among the inputs, and left out of the reports"),
+    ):
+        if names:
+            _log.warning("%s: %s", named(names), words)
+
+
+def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
+    """Give the sources that vanished, and had names for their media that a pending source has now, or that are folders now,
+    or lie in what is a file now. They are scanned again when they are back."""
+    here = {name_text(source.name) for source in plan.sources}
+    taken = {name_text(folded(name)) for source in plan.pending for name in written_names(source)}
+    folders = _folders(taken)
+
+    def is_in_the_way(names: tuple[str, str] | None) -> bool:
+        own = {folded(name) for name in names or ()}
+        return not (own.isdisjoint(taken | folders) and _folders(own).isdisjoint(taken))
+
+    return {name for name, one in known.items() if name not in here and is_in_the_way(one.names)}
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """Give all folders that these names lie in."""
+    return {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}
+
+
+def _written_texts(source: Source) -> tuple[str, str]:
+    copy, own = written_names(source)
+    return name_text(copy), name_text(own)
+
+
+def _copies(out: Path) -> set[str]:
+    """Give the names of all files below annotated/, as POSIX paths."""
+    top = out / "annotated"
+    return {
+        name_text(Path(os.path.relpath(os.path.join(parent, name), top)).as_posix())
+        for parent, _, names in os.walk(top, followlinks=True)
+        for name in names
+    }

@@ -1,0 +1,132 @@
+"""Write what a scan finds: sessions, sources, and the results of segments. Each function is one transaction.
+
+Media are renamed into place and on the disk before the transaction that says so.
+"""
+
+import json
+import os
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from sqlite3 import Connection
+
+from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.names import one_line
+from maskbatch.store.checkpoint import encoded
+from maskbatch.store.database import Store
+from maskbatch.types import Checkpoint, Ended, FaceRow, SegmentResult, Source
+
+_FACE = f"INSERT INTO face VALUES ({', '.join('?' * len(FaceRow._fields))})"
+_TRACK = """
+    INSERT INTO track VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, track_id) DO UPDATE SET
+        frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4
+"""
+_ENDED = """
+    UPDATE source SET state = 'done', opened_in = NULL, error = ?, transient = ?, notes = ?, fps = ?, duration_s = ?,
+        width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
+"""
+_PART = """
+    UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
+"""
+_OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
+_FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
+_FORGOTTEN = (
+    "UPDATE source SET state = 'pending', opened_in = NULL, error = NULL, notes = '', decoded = 0, analysed = 0"
+)
+
+
+def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
+    """Note that a session begins; return its id. A session that dies keeps its NULL end."""
+    values = (now(), socket.gethostname(), os.getpid(), json.dumps(identity), json.dumps(facts))
+    with store.transaction() as connection:
+        return connection.execute(
+            "INSERT INTO session (started, host, pid, identity, facts) VALUES (?, ?, ?, ?, ?)", values
+        ).lastrowid
+
+
+def end_session(store: Store, session: int, how: str, figures: Mapping[str, object]) -> None:
+    """Note how a session ended: "finished", "interrupted" or an error. `figures` are columns of `session`."""
+    values = {"ended": now(), "how": one_line(how), **figures}
+    columns = ", ".join(f"{name} = ?" for name in values)
+    with store.transaction() as connection:
+        connection.execute(f"UPDATE session SET {columns} WHERE id = ?", [*values.values(), session])
+        connection.execute("UPDATE source SET opened_in = NULL WHERE opened_in = ?", [session])
+
+
+def open_sources(store: Store, session: int, sources: Sequence[Source]) -> None:
+    """Note that the session reads these sources from now on: should it die, one of them may be the cause.
+
+    Their fingerprints are taken now, so that a file which changes while it is read is read again by the next session.
+    """
+    found = fingerprints(source.path for source in sources)
+    cells = [(None,) * 3 if now is None else (now.size, now.mtime_ns, now.quick_hash) for now in found]
+    with store.transaction() as connection:
+        connection.executemany(_OPENED, [(session, source.id) for source in sources])
+        connection.executemany(_FINGERPRINT, [(*cell, source.id) for cell, source in zip(cells, sources, strict=True)])
+
+
+def close_sources(store: Store, sources: Sequence[Source]) -> None:
+    """Note that nobody reads these sources any more."""
+    with store.transaction() as connection:
+        connection.executemany(_OPENED, [(None, source.id) for source in sources])
+
+
+def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
+    """Store results that belong together: the last of them ends a segment, or whole sources."""
+    rows = [row for result in results for row in result.faces]
+    with store.transaction() as connection:
+        connection.executemany(_FACE, rows)
+        connection.executemany(_TRACK, _tracks(rows))
+        for result in results:
+            if result.checkpoint is not None:
+                _add_checkpoint(connection, result.checkpoint)
+            for source, ended in result.ended:
+                _end_source(connection, source, ended)
+            states = [("written" if is_written else "missing", source_id) for source_id, is_written in result.copies]
+            connection.executemany("UPDATE media SET state = ? WHERE source_id = ? AND kind = 'annotated'", states)
+
+
+def forget(store: Store, source_ids: Iterable[int]) -> None:
+    """Drop all rows of these sources, so that they are scanned again."""
+    ids = [(source_id,) for source_id in source_ids]
+    with store.transaction() as connection:
+        for table in ("face", "track", "segment"):
+            connection.executemany(f"DELETE FROM {table} WHERE source_id = ?", ids)
+        connection.executemany(f"{_FORGOTTEN} WHERE id = ?", ids)
+        connection.executemany("UPDATE media SET state = 'planned' WHERE source_id = ?", ids)
+
+
+def now() -> str:
+    """Give this moment in UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
+    source = at.source
+    fps = None if source.fps is None else float(source.fps)
+    cells = [fps, source.duration_s, at.width, at.height, at.reader.index, at.frames_analysed, source.id]
+    connection.execute(_PART, cells)
+    connection.execute("INSERT INTO segment VALUES (?, ?, ?)", [source.id, at.num_segments - 1, encoded(at)])
+
+
+def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
+    fps = None if source.fps is None else float(source.fps)
+    size = ended.width or source.width, ended.height or source.height
+    error = None if ended.error is None else one_line(ended.error)
+    connection.execute(
+        _ENDED,
+        [error, ended.may_pass, one_line("; ".join(ended.notes)), fps, source.duration_s, *size,
+         ended.frames_decoded, ended.frames_analysed, source.id],
+    )  # fmt: skip
+    connection.execute("DELETE FROM segment WHERE source_id = ?", [source.id])
+
+
+def _tracks(rows: Iterable[FaceRow]) -> Iterator[tuple[int, ...]]:
+    """Give rows of `track` for the faces that are classified."""
+    tracks: dict[tuple[int, int], list[FaceRow]] = defaultdict(list)
+    for row in rows:
+        if row.p_mask_e4 is not None:
+            tracks[row.source_id, row.track_id].append(row)
+    for key, seen in tracks.items():
+        yield *key, len(seen), seen[0].time_e4, seen[-1].time_e4, sum(row.p_mask_e4 for row in seen)
