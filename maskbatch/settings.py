@@ -78,9 +78,9 @@ class TrackerSettings:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """What is written into `folder`: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is better). Work on
-    a video is kept every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`, annotated
-    copies say when and with which camera the source was recorded."""
+    """What is written into `folder`: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is
+    better). Work on a video is kept every `segment_s` seconds of it; each segment begins with a keyframe. With
+    `keep_metadata`, annotated copies say when and with which camera the source was recorded."""
 
     save: frozenset[str] = frozenset({"annotated"})
     codec: str = "libx264"

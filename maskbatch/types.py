@@ -87,8 +87,8 @@ class ReaderState:
 
 
 class Decoded(NamedTuple):
-    """A frame as a reader yields it: its number in the source, seconds from the source's start, and the image, (H, W, 3) uint8
-    RGB upright. `cut` is the reader's state before the frame where a segment begins with it, else None."""
+    """A frame as a reader yields it: its number in the source, seconds from the source's start, and the image, (H, W, 3)
+    uint8 RGB upright. `cut` is the reader's state before the frame where a segment begins with it, else None."""
 
     index: int
     timestamp_s: float

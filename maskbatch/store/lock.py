@@ -1,5 +1,7 @@
-"""One scan at a time in an output folder. The operating system holds the lock and releases it when the process exits, for any
-reason."""
+"""One scan at a time in an output folder.
+
+The operating system holds the lock and releases it when the process exits, for any reason.
+"""
 
 import json
 import logging
@@ -46,8 +48,10 @@ class Lock:
 
 @contextmanager
 def locked(out: Path) -> Iterator[Lock]:
-    """Hold the lock of the output folder. Raises MaskbatchError, which names the other scan, when the lock is taken, and OSError
-    when its file cannot be written."""
+    """Hold the lock of the output folder.
+
+    Raises MaskbatchError, which names the other scan, when the lock is taken, and OSError when its file cannot be written.
+    """
     path = out / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,4 +1,7 @@
-"""Read what a scan found. Each function takes the connection of a transaction, so that several see one state of the store."""
+"""Read what a scan found.
+
+Each function takes the connection of a transaction, so that several see one state of the store.
+"""
 
 import json
 from collections.abc import Iterator
@@ -12,8 +15,8 @@ from maskbatch.types import Checkpoint, Source
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A source that the store has a row for. `names`: its annotated copy and the beginning of its crops; `copy_state` is that
-    of `media`, None when no copy was ever planned."""
+    """A source that the store has a row for. `names` are those of its annotated copy and of the beginning of its crops;
+    `copy_state` is that of `media`, None when no copy was ever planned."""
 
     id: int
     name: str

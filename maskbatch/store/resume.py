@@ -1,4 +1,4 @@
-"""Decide what a session has to do: which sources are done, which changed, which settings allow the folder to be continued."""
+"""Decide what a session has to do: which sources are done, which changed, and if the settings allow it to continue."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_media, remove_segments, segments_of
 from maskbatch.store.read import Known, all_media, known_sources, last_checkpoint, source_fingerprint
-from maskbatch.store.settings import refusal
+from maskbatch.store.settings import OTHER_INPUTS, refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
 
@@ -64,8 +64,7 @@ def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = 
     before = [one.name for one in known.values() if one.position is not None]
     vanished = tuple(name for name in before if name not in set(names))
     if before and len(vanished) == len(before):
-        raise UsageError(f"{out} holds a scan of other files ({named(before)}): choose another folder with --out, or replace "
-                         "the earlier scan with --if-exists overwrite")  # fmt: skip
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
             if name in known and known[name].state == "done"]  # fmt: skip
     copies = _copies(out) if done else set()
@@ -92,9 +91,9 @@ def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
 
 
 def check_identity(store: Store, now: Mapping[str, object]) -> None:
-    """Compare what decides results `now` with the last session's; change nothing. Raises UsageError, which says what differs.
+    """Compare what decides results `now` with the last session's; change nothing.
 
-    Settings of sessions that left nothing bind nobody.
+    Settings of sessions that left nothing bind nobody. Raises UsageError, which says what differs.
     """
     with store.transaction() as connection:
         has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _INPUTS, _THRESHOLD = "input folder", "classifier.threshold"
-_OTHER_INPUTS = (
+OTHER_INPUTS = (
     "give each set of inputs an output folder of its own with --out, or replace that scan with --if-exists overwrite"
 )
 _WHAT_TO_DO = (
@@ -20,7 +20,7 @@ def refusal(was: Mapping[str, object], now: Mapping[str, object], out: Path) -> 
     differing = differences(was, now)
     if differing.keys() == {_INPUTS}:
         before, after = differing[_INPUTS]
-        return f"{out} holds a scan of other inputs (in {before}; now in {after}): {_OTHER_INPUTS}"
+        return f"{out} holds a scan of other inputs (in {before}; now in {after}): {OTHER_INPUTS}"
     if differing.keys() == {_THRESHOLD}:
         before, after = differing[_THRESHOLD]
         return (

@@ -45,7 +45,7 @@ class Suspect:
 def crash_reasons(
     suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool] = lambda: False
 ) -> dict[str, str]:
-    """Say why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are left out.
+    """Say why sources must not be decoded in this process, by their names; others, even damaged ones, are left out.
 
     All are tried in one process, and when that dies, each half in one of its own, and so on. A video is decoded from its
     start over two of its cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.

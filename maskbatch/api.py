@@ -1,0 +1,310 @@
+"""maskbatch from Python: the verbs that the command line calls too.
+
+>>> import maskbatch as mb
+>>> faces = mb.find("sample_media/portrait_surgical.jpg")
+>>> len(faces), faces.p_mask.round(1).tolist()
+(1, [1.0])
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+from sqlite3 import Connection
+
+import numpy as np
+import pandas as pd
+
+from maskbatch.analyse.pipeline import Stages, analyse
+from maskbatch.analyse.tracker import Tracker
+from maskbatch.draw.annotate import annotate
+from maskbatch.errors import DecodeError, UsageError
+from maskbatch.media.decode import open_source
+from maskbatch.media.kinds import kind_by_content, kind_by_name
+from maskbatch.media.loader import load
+from maskbatch.reports.frames import read_faces, read_files
+from maskbatch.reports.tables import Summary, summary_of
+from maskbatch.run.report import report_again
+from maskbatch.run.stages import Networks, open_networks
+from maskbatch.settings import (
+    CPU_BATCH,
+    ClassifierSettings,
+    LoaderSettings,
+    ReportSettings,
+    RuntimeSettings,
+    SamplingSettings,
+    ScanSettings,
+)
+from maskbatch.store.database import open_store
+from maskbatch.store.read import sessions
+from maskbatch.types import Faces, Source
+
+Image = np.ndarray | str | PathLike
+_THRESHOLD = ClassifierSettings().threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One analysed frame of a photo or video.
+
+    Attributes:
+        index: number of the frame in its file, from 0.
+        timestamp_s: seconds from the start of the file.
+        image: (H, W, 3) uint8 RGB, as a person sees it: upright, square pixels.
+        faces: the faces of this frame; `track_id` is the person within the file.
+    """
+
+    index: int
+    timestamp_s: float
+    image: np.ndarray
+    faces: Faces
+
+
+class Model:
+    """Face detector and mask classifier, opened on a device and kept open.
+
+    Args:
+        device: auto, cpu, gpu or gpu:N.
+        model: name of a shipped classifier, or the path of a `.keras` file that `maskbatch train` made.
+        precision: auto, fp32, fp16, bf16 or int8.
+
+    Raises:
+        DeviceError: the device is not usable here.
+        UsageError: the model or the precision does not exist.
+        WeightsError: a weight file is missing or damaged.
+
+    Example:
+        >>> model = Model(device="cpu")
+        >>> [len(faces) for faces in model.find(["sample_media/groups/meeting.jpg"])]
+        [6]
+    """
+
+    def __init__(self, device: str = "auto", model: str = "mask", precision: str = "auto") -> None:
+        settings = ScanSettings(
+            runtime=RuntimeSettings(device=device, precision=precision), classifier=ClassifierSettings(model=model)
+        )
+        self._networks: Networks = open_networks(settings)
+
+    def find(self, images: Sequence[Image]) -> list[Faces]:
+        """Find the faces in images, and tell how probable a mask is on each.
+
+        Args:
+            images: paths of photos, or arrays (H, W, 3) uint8 RGB, of any sizes.
+
+        Returns:
+            One `Faces` for each image, in their order: boxes in pixels, scores, landmarks, `p_mask`.
+
+        Raises:
+            DecodeError: a photo cannot be read.
+            ValueError: an array is not (H, W, 3) uint8.
+
+        Example:
+            >>> [faces] = Model().find([np.zeros((480, 640, 3), np.uint8)])
+            >>> len(faces)
+            0
+        """
+        found = []
+        for start in range(0, len(images), CPU_BATCH):
+            arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
+            faces = self._networks.classify(arrays, self._networks.detect(arrays))
+            found += [_of_row(faces, row) for row in range(len(arrays))]
+        return found
+
+    def frames(self, path: str | PathLike, sample_fps: float | None = None, every: int = 1) -> Iterator[Frame]:
+        """Analyse a photo or video frame by frame, and follow the people in it.
+
+        Args:
+            path: the file.
+            sample_fps: analyse about so many frames a second of a video.
+            every: analyse every n-th frame.
+
+        Yields:
+            The analysed frames in order.
+
+        Raises:
+            DecodeError: the file cannot be read; after the last frame, when it is damaged or ends early.
+
+        Example:
+            >>> frames = Model().frames("sample_media/video/visitors.mp4", sample_fps=2)
+            >>> max(len(frame.faces) for frame in frames)
+            3
+        """
+        path = Path(path)
+        source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
+        tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
+        stages = Stages(self._networks.detect, self._networks.classify, tracker, tracker.state)
+        for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
+            frames = batch.frames
+            for row in range(len(frames)):
+                yield Frame(int(frames.index[row]), float(frames.timestamp_s[row]), frames.images[row],
+                            _of_row(batch.faces, row))  # fmt: skip
+            for ended in frames.ended:
+                if ended.error is not None:
+                    raise DecodeError(ended.error)
+
+
+def find(image: Image) -> Faces:
+    """Find the faces in one image, and tell how probable a mask is on each.
+
+    The networks are opened at the first call and kept; `Model` gives control over the device.
+
+    Args:
+        image: the path of a photo, or an array (H, W, 3) uint8 RGB.
+
+    Returns:
+        Boxes `xyxy` in pixels, `score`, `landmarks` and `p_mask`, one row a face.
+
+    Raises:
+        DecodeError: the photo cannot be read.
+        ValueError: the array is not (H, W, 3) uint8.
+
+    Example:
+        >>> find("sample_media/portrait_bare.jpg").p_mask.round(1).tolist()
+        [0.0]
+    """
+    [faces] = _model().find([image])
+    return faces
+
+
+def draw(image: Image, faces: Faces, threshold: float = _THRESHOLD) -> np.ndarray:
+    """Draw boxes, labels and probabilities of faces onto a copy of an image.
+
+    Args:
+        image: the path of a photo, or an array (H, W, 3) uint8 RGB.
+        faces: what `find` gave for it.
+        threshold: minimum `p_mask` for a face to count as masked.
+
+    Returns:
+        A new array (H, W, 3) uint8 RGB.
+
+    Raises:
+        DecodeError: the photo cannot be read.
+
+    Example:
+        >>> picture = "sample_media/portrait_bare.jpg"
+        >>> draw(picture, find(picture)).shape
+        (600, 560, 3)
+    """
+    return annotate(_read(image), faces, threshold)
+
+
+class Results:
+    """What a scan left in its output folder. Tables are read from the store anew at each call, also beside a scan at work.
+
+    Args:
+        folder: the output folder of a scan.
+        threshold: minimum probability for a face or person to count as masked; default: the scan's own.
+
+    Example:
+        >>> results = open("audit")  # doctest: +SKIP
+        >>> results.summary.compliance_rate  # doctest: +SKIP
+        0.619
+        >>> results.faces(where="p_mask BETWEEN 0.4 AND 0.6")  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | PathLike, threshold: float | None = None) -> None:
+        self.folder = Path(folder)
+        with self._read() as connection:
+            own = sessions(connection)[-1].facts["settings"]["classifier"]["threshold"]
+        self.threshold = own if threshold is None else threshold
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.folder)!r}, threshold={self.threshold:g})"
+
+    @property
+    def summary(self) -> Summary:
+        """The scan in numbers: files, people with and without a mask, the compliance rate."""
+        return summary_of(self.files())
+
+    def files(self) -> pd.DataFrame:
+        """Give a row for each input, with the columns of `files.csv`.
+
+        Returns:
+            Text columns as str, counts as int64, sizes as Int64 (missing where unknown), rates and times as float64.
+
+        Example:
+            >>> open("audit").files().query("status != 'ok'")[["source", "error"]]  # doctest: +SKIP
+        """
+        with self._read() as connection:
+            return read_files(connection, ReportSettings(threshold=self.threshold))
+
+    def faces(self, where: str | None = None) -> pd.DataFrame:
+        """Give a row for each face in each analysed frame, with the columns of `faces.csv`.
+
+        Args:
+            where: a condition in SQL over the columns, such as "p_mask < 0.6 AND x_max - x_min > 40".
+
+        Raises:
+            UsageError: the condition is none.
+
+        Example:
+            >>> open("audit").faces("label = 'without_mask'").groupby("source").size()  # doctest: +SKIP
+        """
+        with self._read() as connection:
+            try:
+                return read_faces(connection, self.threshold, where)
+            except pd.errors.DatabaseError as error:
+                raise UsageError(f"{where!r} is no condition over the columns of faces.csv: {error}") from error
+
+    def report(self, threshold: float | None = None) -> "Results":
+        """Write the tables of the output folder again, and give the results at that threshold; nothing is analysed.
+
+        Args:
+            threshold: minimum probability to count as masked; default: this object's.
+
+        Raises:
+            OSError: the folder cannot be written.
+
+        Example:
+            >>> open("audit").report(threshold=0.7).summary  # doctest: +SKIP
+        """
+        threshold = self.threshold if threshold is None else threshold
+        report_again(self.folder, threshold)
+        return Results(self.folder, threshold)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with open_store(self.folder, reader=True) as store, store.transaction() as connection:
+            yield connection
+
+
+def open(folder: str | PathLike, threshold: float | None = None) -> Results:
+    """Open the output folder of a scan.
+
+    Args:
+        folder: the folder, of a scan that is finished, interrupted or still at work.
+        threshold: minimum probability to count as masked; default: the scan's own.
+
+    Returns:
+        The results, as tables and numbers.
+
+    Raises:
+        UsageError: the folder is not the output of a scan.
+
+    Example:
+        >>> open("audit").files()  # doctest: +SKIP
+    """
+    return Results(folder, threshold)
+
+
+@lru_cache(maxsize=1)
+def _model() -> Model:
+    return Model()
+
+
+def _read(image: Image) -> np.ndarray:
+    """Give an image as an array; a path is read as a scan reads it. Raises DecodeError and ValueError."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        return image
+    with open_source(Source(0, Path(image), Path(image).name, "image"), SamplingSettings()) as reader:
+        return next(iter(reader)).image
+
+
+def _of_row(faces: Faces, row: int) -> Faces:
+    """Give the faces of one image of a batch, their `row` set to 0."""
+    chosen = faces.take(faces.row == row)
+    return replace(chosen, row=np.zeros_like(chosen.row))

@@ -1,0 +1,79 @@
+"""The store as pandas tables with fixed dtypes: what people and programs calculate with."""
+
+from sqlite3 import Connection
+
+import numpy as np
+import pandas as pd
+
+from maskbatch.settings import ReportSettings
+from maskbatch.types import wears_mask
+
+FILES_COLUMNS = (
+    "source", "kind", "status", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
+    "faces", "with_mask", "without_mask", "compliance_rate", "notes",
+)  # fmt: skip
+_FILES = """
+    SELECT id, name AS source, kind, state, coalesce(error, '') AS error, width, height, fps, duration_s,
+           decoded AS frames_decoded, analysed AS frames_analysed, notes
+    FROM source WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
+"""
+_TRACKS = """
+    SELECT source_id, frames, p_sum_e4 FROM track JOIN source ON source.id = source_id WHERE source.position IS NOT NULL
+"""
+_FACES = """
+    SELECT faces.* FROM (
+        SELECT *, CASE WHEN p_mask IS NULL THEN '' WHEN p_mask >= ? THEN 'with_mask' ELSE 'without_mask' END AS label
+        FROM faces) AS faces
+    WHERE {} ORDER BY (SELECT position FROM source AS input WHERE input.name = faces.source), frame, face
+"""
+_FILE_TYPES = {
+    "source": "str", "kind": "str", "status": "str", "error": "str", "width": "Int64", "height": "Int64", "fps": "float64",
+    "duration_s": "float64", "frames_decoded": "int64", "frames_analysed": "int64", "faces": "int64", "with_mask": "int64",
+    "without_mask": "int64", "compliance_rate": "float64", "notes": "str",
+}  # fmt: skip
+_FACE_TYPES = {
+    "source": "str", "frame": "int64", "time_s": "float64", "face": "int64", "track_id": "int64", "x_min": "float64",
+    "y_min": "float64", "x_max": "float64", "y_max": "float64", "score": "float64", "p_mask": "float64", "label": "str",
+}  # fmt: skip
+
+
+def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame:
+    """Give a row for each file that is done, or done in part, with FILES_COLUMNS.
+
+    One person is one track that is seen long enough, with the mean `p_mask` of its frames. `compliance_rate` is NaN where
+    nobody was seen, `fps` and `duration_s` where they are unknown.
+    """
+    files = pd.read_sql_query(_FILES, connection).astype({"fps": "float64", "duration_s": "float64"})
+    tracks = pd.read_sql_query(_TRACKS, connection).astype("int64")
+    needed = tracks["source_id"].map(needed_frames(files, settings.min_track_s).set_axis(files["id"]))
+    people = tracks[tracks["frames"] >= needed]
+    is_masked = wears_mask(people["p_sum_e4"] / people["frames"] / 10000.0, settings.threshold)
+    for name, chosen in (("with_mask", people[is_masked]), ("without_mask", people[~is_masked])):
+        files[name] = files["id"].map(chosen["source_id"].value_counts()).fillna(0).astype("int64")
+    files["faces"] = files["with_mask"] + files["without_mask"]
+    files["compliance_rate"] = (files["with_mask"] / files["faces"]).round(4)
+    so_far = "interrupted: only the first " + files["frames_decoded"].astype(str) + " frames so far"
+    files["error"] = files["error"].where(files["state"] != "part", so_far)
+    broken = np.where(files["frames_decoded"] == 0, "failed", "partial")
+    files["status"] = np.where(files["error"] == "", "ok", broken)
+    return files[list(FILES_COLUMNS)].astype(_FILE_TYPES)
+
+
+def read_faces(connection: Connection, threshold: float, where: str | None = None) -> pd.DataFrame:
+    """Give a row for each face in each analysed frame, in the order of the files; `where` is a condition in SQL over the
+    columns, such as "p_mask < 0.6". Raises sqlite3.OperationalError for a condition that is none."""
+    return pd.read_sql_query(_FACES.format(where or "1"), connection, params=[threshold]).astype(_FACE_TYPES)
+
+
+def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
+    """Give in how many analysed frames a person must be seen to count, for each row of `files`.
+
+    As many as are analysed in `min_track_s` seconds, rounded up: a flicker of one frame at 30 fps is nobody, while in
+    sparsely sampled video, and in photos, one frame is enough. A video shorter than that asks for all its frames.
+    Analysed frames per second are the frame rate times the share analysed, which is right for a video that broke as
+    well; without a frame rate, the frames analysed over the duration.
+    """
+    per_second = files["fps"] * files["frames_analysed"] / files["frames_decoded"]
+    per_second = per_second.fillna(files["frames_analysed"] / files["duration_s"])
+    frames = np.ceil((min_track_s * per_second).round(6)).fillna(1)
+    return frames.clip(upper=files["frames_analysed"]).clip(lower=1)
