@@ -14,6 +14,7 @@ from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.names import mark_twins
 from maskbatch.types import Shard, Source
 
+_MARK, _MARK_AT = b"MBAT", 68  # the application id in the header of an SQLite file
 _log = logging.getLogger(__name__)
 
 
@@ -21,7 +22,7 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
     """The photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
 
     Hidden entries, `exclude` (the output folder) and older output folders are left out; a file reached twice counts
-    once; at most `limit` sources are returned. Videos are not probed: no journal is open yet that would say which file
+    once; at most `limit` sources are returned. Videos are not probed: nothing is stored yet that would say which file
     killed the program. Raises UsageError when a path does not exist, or is `exclude`.
     """
     for path in paths:
@@ -126,6 +127,12 @@ class _Walk:
 
 
 def _is_output(folder: Path) -> bool:
+    """Tell by its store if a scan wrote to this folder: `scan.db` (see store/schema.sql), or the rows of version 0.1."""
+    try:
+        with (folder / "scan.db").open("rb") as file:
+            return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
+    except OSError:
+        pass
     try:
         return (folder / ".state" / "rows").is_dir()
     except OSError:
