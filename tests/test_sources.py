@@ -13,6 +13,7 @@ from makers import NTSC_FILM, Clip, encode, numbered, write_photo, write_video
 from maskbatch.errors import UsageError
 from maskbatch.media.sources import find_sources, make_shards, read_list
 from maskbatch.media.video.probe import probe
+from maskbatch.store.database import open_store
 from maskbatch.types import Source
 
 
@@ -48,12 +49,23 @@ def test_a_file_counts_once(tmp_path):
 
 
 def test_hidden_and_output_are_skipped(tmp_path):
-    """Hidden entries, the output folder, and any older output folder are not scanned."""
-    for name in (".hidden/x.jpg", ".y.jpg", "out/z.jpg", "old/annotated/w.jpg", "old/.state/rows/s", "v.jpg"):
+    """Hidden entries, the output folder, and any older output folder, of this version or the first one, are not scanned; a
+    `scan.db` of the user's own makes no output folder."""
+    names = (
+        ".hidden/x.jpg",
+        ".y.jpg",
+        "out/z.jpg",
+        "old/annotated/w.jpg",
+        "first/annotated/w.jpg",
+        "first/.state/rows/s",
+    )
+    for name in (*names, "my/u.jpg", "my/scan.db", "v.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert _names(tmp_path, exclude=tmp_path / "out") == ["v.jpg"]
-    assert _names(tmp_path, exclude=tmp_path / "elsewhere") == ["out/z.jpg", "v.jpg"]
+    with open_store(tmp_path / "old"):
+        pass
+    assert _names(tmp_path, exclude=tmp_path / "out") == ["my/u.jpg", "v.jpg"]
+    assert _names(tmp_path, exclude=tmp_path / "elsewhere") == ["my/u.jpg", "out/z.jpg", "v.jpg"]
 
 
 def test_link_loops_and_odd_entries(tmp_path):
