@@ -68,7 +68,8 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
         connection = _connect(folder / STORE, reader)
     with closing(connection):
         if not reader:
-            _choose_journal(connection)
+            with _translated(folder):
+                _choose_journal(connection)
         yield Store(folder, connection, reader)
 
 
