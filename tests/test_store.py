@@ -338,6 +338,23 @@ def test_a_damaged_store_is_a_clear_error(tmp_path, share):
     assert (tmp_path / "faces.csv").read_bytes() == before and not list(tmp_path.glob(".*.part*"))
 
 
+@pytest.mark.parametrize("name", ["face", "track", "source"])
+def test_damage_in_any_table_is_named(tmp_path, name):
+    """Whichever library reads the table."""
+    with open_store(tmp_path) as store:
+        fill(store, [File("a")], [Face("a")])
+    with closing(sqlite3.connect(tmp_path / STORE)) as connection:
+        [page], [size] = (
+            connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone(),
+            connection.execute("PRAGMA page_size").fetchone(),
+        )
+    with (tmp_path / STORE).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+    with pytest.raises(MaskbatchError, match=r"scan\.db is damaged"), open_store(tmp_path) as store:
+        write_reports(store, ReportSettings())
+
+
 def test_a_read_only_folder_can_be_read(tmp_path, monkeypatch):
     """`report` of a folder on a DVD: where SQLite cannot write beside the file, the store is opened without that."""
     with open_store(tmp_path) as store:
