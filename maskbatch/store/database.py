@@ -70,6 +70,9 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
         if not reader:
             _choose_journal(connection)
         yield Store(folder, connection, reader)
+        if not reader:
+            with suppress(sqlite3.Error):  # a reader is at work; the next session does it
+                connection.execute("PRAGMA journal_mode = DELETE")  # one file that can be copied
 
 
 def is_store(path: Path) -> bool:
