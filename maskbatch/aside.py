@@ -5,8 +5,9 @@ import logging
 from maskbatch.checkpoint import folder_of, read_checkpoint
 from maskbatch.journal import left_open
 from maskbatch.media.guard.trial import crash_reasons
+from maskbatch.media.names import named
 from maskbatch.media.video.segments import Segments
-from maskbatch.plan import Plan, named
+from maskbatch.plan import Plan
 from maskbatch.run.stop import Stop
 from maskbatch.settings import ScanSettings
 from maskbatch.shard_sink import open_shard

@@ -15,7 +15,7 @@ from maskbatch.errors import Interrupted
 from maskbatch.leftovers import remove_crops
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprint
-from maskbatch.media.names import annotated_name, written_names
+from maskbatch.media.names import annotated_name, inside, written_names
 from maskbatch.media.video.segments import Segments
 from maskbatch.media.write.files import partial_file
 from maskbatch.media.write.join import join
@@ -36,7 +36,8 @@ class VideoSink(Sink):
 
     def __init__(self, shard: Shard, out: Path, settings: ScanSettings) -> None:
         super().__init__()
-        [self._source] = shard.sources
+        [source] = shard.sources
+        self._source = source if settings.output.keep_metadata else replace(source, recorded=())
         self._out, self._unit, self._settings = out, shard.index, settings
         self._folder = folder_of(out, self._source.name)
         found, now = read_checkpoint(self._folder), fingerprint(self._source.path)
@@ -157,7 +158,7 @@ class VideoSink(Sink):
     def _join(self) -> None:
         """The annotated video, from its parts. Where one could not be written there is none."""
         if self._at.parts and len(self._at.parts) == self._at.num_segments + self._has_frames:
-            path = self._out / "annotated" / annotated_name(self._source)
+            path = inside(self._out / "annotated", annotated_name(self._source))
             try:
                 join(path, self._source, [(self._folder / name, first) for name, first in self._at.parts])
             except OSError as error:
