@@ -52,7 +52,7 @@ class VideoReader:
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
-        start = self._segments.start
+        start = self._start
         self._size = None if start is None else (start.width, start.height)
         self._fitted_from = None if start is None else start.fitted_from
         self._further: tuple[str, ...] = ()
