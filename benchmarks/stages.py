@@ -25,7 +25,7 @@ TARGETS = (
     ("start: imports and networks", "maskbatch.engine", "Engine.__init__"),
     ("decode", "maskbatch.media.photo", "PhotoReader.__iter__"),
     ("decode", "maskbatch.media.video.reader", "VideoReader._frames"),
-    ("convert to RGB", "maskbatch.media.video.reader", "to_rgb"),
+    ("convert to RGB", "maskbatch.media.video.viewer", "Viewer.rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
     ("network", "maskbatch.networks.runtime", "_OpenVino.__call__"),

@@ -1,8 +1,26 @@
-"""maskbatch: who wore a mask, where and when, and how sure are we?"""
+"""maskbatch: who wore a mask, where and when, and how sure are we?
 
-import os
+The names below are loaded when they are first used; see `docs/api.md`.
+"""
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING
 
-# OpenCV reads this when it is loaded: before it asks for memory, it refuses what media.photos.MAX_PIXELS would refuse after
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "250000000")
+__version__ = "0.2.0"
+__all__ = ["Faces", "Frame", "Model", "Results", "draw", "find", "open", "scan"]
+
+if TYPE_CHECKING:
+    from maskbatch.api import Faces, Frame, Model, Results, draw, find, open, scan
+
+
+def __getattr__(name: str) -> object:
+    """Load the library behind a public name at its first use: numpy, OpenCV and the networks take a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from maskbatch import api
+
+    globals()[name] = found = getattr(api, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

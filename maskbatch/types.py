@@ -17,7 +17,8 @@ class Source:
     `id` is its position in the run; `name` is what reports show and the output tree mirrors: a POSIX path relative to the
     input root. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are what the
     container claims, or None where it says nothing (always for photos, and for videos before they are probed).
-    `has_twin`: another source's name is the same but for case or the way its accents are written.
+    `has_twin`: another source's name is the same but for case or the way its accents are written. `recorded` are the tags
+    of a video that say when and with which camera it was recorded.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Source:
     height: int | None = None
     duration_s: float | None = None
     has_twin: bool = False
+    recorded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.name.startswith("/") or ".." in self.name.split(
@@ -72,8 +74,9 @@ class Ended:
 class ReaderState:
     """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
     clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
-    whether frames nobody wants are left out there, and whether the frame can be found by its `pts` (it is what it says, and
-    no damage was found before it)."""
+    whether frames nobody wants are left out there, whether the frame can be found by its `pts` (it is what it says, and
+    no damage was found before it), the `width` and `height` in pixels of all pictures, and the number of the first frame
+    of another size, which is fitted into that (None: there was none)."""
 
     index: int
     pts: int | None
@@ -84,6 +87,9 @@ class ReaderState:
     read_until_s: str
     is_skipping: bool
     is_findable: bool
+    width: int
+    height: int
+    fitted_from: int | None
 
 
 class Decoded(NamedTuple):
@@ -190,12 +196,10 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class WriterState:
     """How the writer of a video stands after a part: the last frame's time and the longest gap between frames, in ticks of
-    the source's time base, and the size in pixels that the first frame set."""
+    the source's time base."""
 
     last_pts: int = -1
     most_gap: int = 0
-    width: int | None = None
-    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

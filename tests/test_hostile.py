@@ -1,13 +1,15 @@
 """Files and names that mean harm: each costs a row with its reason, and nothing else."""
 
 import os
+import random
+import re
 import socket
 import struct
 import subprocess
 import sys
 import unicodedata
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import av
 import cv2
@@ -15,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_faces
-from makers import Clip, corners, encode, numbered, write_photo, write_video
+from makers import Clip, corners, encode, numbered, packets_of, write_photo, write_video
 from mutations import png_of_size
 
 from maskbatch.errors import DecodeError
@@ -23,8 +25,8 @@ from maskbatch.media import photo as photos
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
 from maskbatch.media.headers import image_size
-from maskbatch.media.names import annotated_name, name_text
-from maskbatch.media.sources import find_sources
+from maskbatch.media.names import annotated_name, fit_for_windows, inside, name_text
+from maskbatch.media.sources import find_sources, source_name
 from maskbatch.media.video import reader as videos
 from maskbatch.media.video import streams
 from maskbatch.media.video.clock import FrameClock
@@ -43,6 +45,7 @@ FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 NAMES = [
     b" a b .jpg", b"it's \"quoted\", twice.jpg", b"two\nlines\r.jpg", b"=cmd()|'!A1.jpg", b"--out.jpg", b"CON.jpg",
     b"\x1b[31mred\x07.jpg", "\u043b\u0438\u0446\u043e \U0001f637.jpg".encode(), b"bad\xff\xfe.jpg", b"n" * 251 + b".jpg",
+    b"two\\nlines\\r.jpg", b"two\\\nlines\\\r.jpg", b"bad\\udcff\\udcfe.jpg", "gpj.\u202e exe.jpg".encode(),
     "\u9762".encode() * 83 + b"x.png", b"%s%n{0}.jpg", b"a\\b.jpg", b"x..jpg.jpg", b"m" * 251 + b".gif",
     b"v" * 251 + b".mp4", b"w\xff" * 125 + b".mkv",
 ]  # fmt: skip
@@ -229,9 +232,28 @@ def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, 
     driver = local.Driver(ScanSettings(output=OutputSettings(save=frozenset(save.split(",")), folder=out)))
     with prepared(out, "resume") as (store, lock):
         driver.scan(driver.plan(store, find_sources([folder], None), [folder]), store, lock, Stop())
+    out = out.absolute()  # pandas takes "file:c" for an address
     files = pd.read_csv(out / "files.csv", dtype=str, keep_default_na=False)
     assert list(pd.read_csv(out / "faces.csv")["source"].unique()) == list(files["source"])
     return [{**row, "source": row["source"].removeprefix("'")} for row in files.to_dict("records")]
+
+
+def on_disk(cell: str) -> bytes:
+    """The name of a file as README gets it back from a cell of the reports (the apostrophe is gone already)."""
+    return os.fsencode(cell.encode("latin-1", "backslashreplace").decode("unicode_escape"))
+
+
+def test_names_in_tables_lead_back_to_files():
+    """No two names have one text in the tables, and each text gives its name back; usual names stay as they are."""
+    draw = random.Random(1)
+    letters = "ab\\\\\\nrux0d\r\n\t\x1b\x85\u202e\u2028\ufeff\udcff\udc80 \xe9\u0301\u9762\U0001f637"
+    names = {"".join(draw.choices(letters, k=draw.randint(1, 6))) for _ in range(20_000)}
+    texts = {name_text(name): name for name in names}
+    assert len(texts) == len(names)
+    for text, name in texts.items():
+        assert on_disk(text) == os.fsencode(name) and not re.search("[\r\n\x1b\u202e\ud800-\udfff]", text)
+    for name in ("Screenshot at 1.00\u202fPM.png", "\u043b\u0438\u0446\u043e \U0001f637.jpg", "a b/(1) #2 ü.mp4"):
+        assert name_text(name) == name
 
 
 def test_names_of_any_kind(tmp_path, fakes):
@@ -249,12 +271,21 @@ def test_names_of_any_kind(tmp_path, fakes):
         whole.rename(path)
     rows = scanned(folder, out, "annotated,crops")
     assert {row["status"] for row in rows} == {"ok"}
-    shown = [row["source"] for row in rows]
-    assert sorted(shown) == sorted(name_text(os.fsdecode(name)) for name in NAMES)
-    assert {r"two\nlines\r.jpg", r"\x1b[31mred\x07.jpg", r"bad\udcff\udcfe.jpg", r"a\\b.jpg", " a b .jpg"} <= set(shown)
+    assert {on_disk(row["source"]) for row in rows} == set(NAMES)
+    assert all("\n" not in row["source"] and "\u202e" not in row["source"] for row in rows)
     assert len([path for path in (out / "annotated").iterdir() if path.is_file()]) == len(NAMES)
     assert len(list((out / "crops/with_mask").iterdir())) == len(NAMES) + 2 * 2
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+@pytest.mark.parametrize("out", ["a:b", "-q", "file:c", "%05d", "subfile,,start,0,end,5,,:x"])
+def test_output_folders_of_any_name_get_their_videos(tmp_path, monkeypatch, out, fakes):
+    """A relative --out that FFmpeg could take for a protocol, an option or a pattern has the annotated video in it."""
+    write_video(tmp_path / "in/v.mp4", numbered(3), Clip(audio="aac"))
+    monkeypatch.chdir(tmp_path)
+    scanned(Path("in"), Path(out))
+    assert len(packets_of(tmp_path / out / "annotated/v.mp4", "video")) == 3
+    assert packets_of(tmp_path / out / "annotated/v.mp4", "audio")
 
 
 def test_inputs_that_differ_in_case_or_accents_keep_their_copies(tmp_path):
@@ -277,6 +308,83 @@ def test_no_source_leads_out_of_the_output_folder(name):
     """A name with .. or from the root is no source's, so that nothing is ever written outside of --out."""
     with pytest.raises(ValueError, match="must lead down"):
         Source(0, Path("x.jpg"), name, "image")
+
+
+def drawn_paths(flavour: type[PurePath], number: int) -> list[PurePath]:
+    """Absolute paths of odd parts; with several drives, shares and devices for Windows."""
+    draw = random.Random(2)
+    parts = ["a", "A", "CON", "nul.txt", "com1 .x", "b.", "c ", "...", "x:y", "C:", "a|b?", "<>", "aux", "s\r", "\udcff",
+             "LPT\xb9", "\u202e", "n" * 255, "x.jpg"]  # fmt: skip
+    roots = [
+        "C:/",
+        "D:/",
+        "//server/share/",
+        "//C/share/",
+        "//?/C:/",
+        "//?/UNC/server/share/",
+        "//./C:/",
+        "//?/Volume{1}/",
+    ]
+    roots = roots if flavour is PureWindowsPath else ["/"]
+    parts = parts if flavour is PureWindowsPath else [*parts, "a\\b", "\\\\s\\t", "C:\\x", "-o", "\n"]
+    return [flavour(draw.choice(roots) + "/".join(draw.choices(parts, k=draw.randint(1, 4)))) for _ in range(number)]
+
+
+@pytest.mark.parametrize("flavour", [PureWindowsPath, PurePosixPath])
+def test_every_name_leads_into_the_output_folder(flavour):
+    """Whatever drives, shares and names the inputs have: what is written for them lies below the output folder, never in
+    its drive's root, a device or a stream, and no two of them in one place."""
+    is_windows = flavour is PureWindowsPath
+    folder = flavour("E:/out/annotated" if is_windows else "/out/annotated")
+    written: dict[PurePath, PurePath] = {}
+    for path in drawn_paths(flavour, 5000):
+        for root in (None, path.parent, *path.parents[-1:]) if is_windows else (path.parent, flavour("/")):
+            name = source_name(path, root)
+            assert Source(0, Path("x"), name, "image").name == name
+            target = inside(folder, fit_for_windows(name) if is_windows else name)
+            assert target.is_relative_to(folder) and target != folder and target.anchor == folder.anchor
+            assert ".." not in target.parts and not (is_windows and set(str(target)[2:]) & set('<>:"|?*'))
+            if root in (None, flavour("/")):
+                assert written.setdefault(target, _place(path)) == _place(path)
+
+
+def _place(path: PurePath) -> PurePath:
+    """The path without the two further ways in which Windows writes a drive or a share."""
+    text = re.sub(r"^\\\\[?.]\\UNC\\", r"\\\\", str(path))
+    return type(path)(re.sub(r"^\\\\[?.]\\(?=[A-Z]:)", "", text))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a//b", "/a", "a/../b", "a/.", "\0"])
+def test_names_that_lead_elsewhere_are_refused(name):
+    """The one gate to the output folder opens for plain names only, whoever made them."""
+    for folder in (PurePosixPath("/out"), PureWindowsPath("C:/out")):
+        with pytest.raises(ValueError, match="does not lead to"):
+            inside(folder, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:/x", "C:x", "x:y", "//server/share/x", "\\\\server\\share\\x", "CON", "a/NUL.txt", "a.", "b /c"]
+)
+def test_names_that_mean_more_on_windows_are_refused(name):
+    """Drives, shares, streams and devices; made fit, the same names pass."""
+    folder = PureWindowsPath("D:/out")
+    with pytest.raises(ValueError, match="does not lead to"):
+        inside(folder, name)
+    assert inside(folder, fit_for_windows(name)).is_relative_to(folder)
+
+
+def test_names_that_windows_takes_stay_as_they_are():
+    """Only parts that cannot be written are changed."""
+    for name in ("a/b c/\u9762 (1).jpg", "CONSOLE/.x/com10.jpg", "a.b.c"):
+        assert fit_for_windows(name) == name
+
+
+def test_inputs_on_two_drives_never_name_themselves():
+    """The name of a file on another drive or share is not its own path, which joined to the output folder would be it."""
+    for path in map(PureWindowsPath, ("C:/a/x.jpg", "//server/share/a/x.jpg", "//?/UNC/server/share/a/x.jpg")):
+        assert PureWindowsPath("D:/out") / source_name(path, None) != path
+    assert source_name(PureWindowsPath("C:/a/x.jpg"), None) == "C/a/x.jpg"
+    assert source_name(PureWindowsPath("//server/share/a/x.jpg"), None) == "UNC/server/share/a/x.jpg"
 
 
 def test_paths_with_dots_stay_inside(tmp_path, monkeypatch):

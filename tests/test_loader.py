@@ -95,7 +95,7 @@ def test_only_failing_files(load, tmp_path):
         source.path.unlink()
     batches = _load(load, sources, batch_size=2)
     assert [len(batch) for batch in batches] == [0, 0, 0]
-    assert len(_ended(batches)) == 5 and "No such file" in _ended(batches)[0].error
+    assert len(_ended(batches)) == 5 and "does not exist" in _ended(batches)[0].error
 
 
 def test_video_and_its_end(load, tmp_path):
@@ -166,7 +166,7 @@ class _Endless:
 
     def __init__(self, num_frames: int) -> None:
         self._num_frames = num_frames
-        self.frames_decoded = 0
+        self.frames_decoded, self.notes = 0, ()
 
     def __enter__(self) -> "_Endless":
         with self.lock:
@@ -200,7 +200,7 @@ def endless(monkeypatch):
 
 def test_a_frame_with_a_cut_begins_a_batch(load):
     """The batch before it goes out, however full; `Frames.cut` is the reader's state at its first frame, and of no other."""
-    cut = ReaderState(3, 3, 0, "0", "0", 0, "0", False, True)
+    cut = ReaderState(3, 3, 0, "0", "0", 0, "0", False, True, 96, 64, None)
     source = Source(0, Path("x"), "x", "video", width=96, height=64)
 
     class Cutting(_Noting):

@@ -74,7 +74,7 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
     with annotated(tmp_path, source) as sink:
         sink.write(batch_of([3, 3], [0, 1]))
         state = sink.cut(source)
-        assert state.parts == (("000000.mp4", 0),) and (state.writer.width, state.writer.height) == (32, 24)
+        assert state.parts == (("000000.mp4", 0),) and state.writer.last_pts > 0 and not state.is_broken
         assert tree(tmp_path) == [".segments/3/000000.mp4"]
         sink.write(batch_of([3, 3, 3], [2, 3, 4]))
         assert sink.end(source)

@@ -5,6 +5,7 @@ import os
 import pickle
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import numpy as np
@@ -223,6 +224,26 @@ def test_a_reader_sees_one_state_while_others_write(tmp_path, store):
             assert connection.execute(count).fetchone() == before == (1, 1)
         with reader.transaction() as connection:
             assert connection.execute(count).fetchone() == (2, 2)
+
+
+def test_nobody_waits_for_a_program_that_has_the_store_open(tmp_path):
+    """A browser of databases may stay open for hours; the scan that is shown there begins and ends all the same."""
+    with open_store(tmp_path) as store:
+        fill(store, [File("a")])
+    start = time.monotonic()
+    with closing(sqlite3.connect(tmp_path / STORE)) as browser:
+        for number in (1, 2):
+            with open_store(tmp_path) as store:
+                fill(store, [File("a"), File(f"{number}")])
+                assert browser.execute("SELECT count(*) FROM source").fetchone() == (1 + number,)
+    assert time.monotonic() - start < 20
+
+
+def test_a_scan_that_has_ended_leaves_one_file(tmp_path):
+    """It can be copied or sent as it is."""
+    with open_store(tmp_path) as store:
+        fill(store, [File("a")])
+    assert [path.name for path in tmp_path.iterdir()] == [STORE]
 
 
 def test_a_reader_cannot_write(tmp_path, store):

@@ -50,6 +50,7 @@ def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[
         "settings": _plain(settings),
         "inputs": [str(path.absolute()) for path in plan.inputs],
         "files": len(plan.sources),
+        "not_looked_at": asdict(plan.not_looked_at),
         "files_done_before": plan.num_done,
         "files_changed": len(plan.again),
         "files_vanished": list(plan.vanished[:1000]),

@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.errors import Interrupted, MaskbatchError
 from maskbatch.media.sources import make_shards
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import Summary, write_reports
@@ -82,13 +83,21 @@ class Driver:
         self._warnings = warnings or Warnings()
         self._limit_s = HANG * settings.sampling.stall_s
 
-    def plan(self, store: Store, sources: Sequence[Source], inputs: Sequence[Path] = ()) -> Plan:
-        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave.
+    def plan(
+        self,
+        store: Store,
+        sources: Sequence[Source],
+        inputs: Sequence[Path] = (),
+        not_looked_at: NotLookedAt | None = None,
+    ) -> Plan:
+        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at` was
+        passed by.
 
         Raises UsageError when an earlier session there had other settings or other files.
         """
         check_identity(store, identity_of(self.settings, inputs, self.networks))
-        return make_plan(store, sources, inputs)
+        plan = make_plan(store, sources, inputs)
+        return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
     def scan(
         self,

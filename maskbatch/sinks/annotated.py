@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from maskbatch.draw.annotate import annotate
-from maskbatch.media.names import annotated_name
+from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.write import VideoWriter, join, write_image
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
@@ -133,7 +133,9 @@ class _VideoCopy:
 
 
 def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoCopy | _VideoCopy:
-    path = settings.folder / "annotated" / annotated_name(source)
+    path = inside(settings.folder / "annotated", annotated_name(source))
+    if not settings.keep_metadata:
+        source = replace(source, recorded=())
     return _VideoCopy(source, path, state, settings) if source.kind == "video" else _PhotoCopy(source, path, settings)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maskbatch.media.names import crop_name
+from maskbatch.media.names import crop_name, inside
 from maskbatch.media.write import write_image
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import by_frame, warn_or_raise
@@ -32,7 +32,7 @@ class CropSink:
                 label = "with_mask" if is_masked[face] else "without_mask"
                 try:
                     if crop.size:
-                        write_image(self._folder / label / crop_name(source, frame, face), crop)
+                        write_image(inside(self._folder / label, crop_name(source, frame, face)), crop)
                 except OSError as error:
                     warn_or_raise(source, error, "a face without its crop")
 

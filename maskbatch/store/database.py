@@ -71,6 +71,10 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
             with _translated(folder):
                 _choose_journal(connection)
         yield Store(folder, connection, reader)
+        if not reader:
+            with suppress(sqlite3.Error):  # a reader has it open: nobody waits for that, and the next session does it
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA journal_mode = DELETE")  # one file that can be copied
 
 
 def is_store(path: Path) -> bool:

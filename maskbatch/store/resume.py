@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import fingerprint, fingerprints
 from maskbatch.media.names import crop_stem, folded, name_text, named, written_names
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_media, remove_segments, segments_of
@@ -19,6 +20,7 @@ from maskbatch.store.settings import OTHER_INPUTS, refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
 
+_NOTHING = NotLookedAt()
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class Plan:
 
     `pending` are still to be scanned. The others are names: of sources that `changed` since they were scanned, that were
     `unread` for a reason that may have passed, whose copy was `removed` by somebody, that are done but `away` now, and that
-    `vanished` from the inputs. `inputs` are the paths the user gave.
+    `vanished` from the inputs. `inputs` are the paths the user gave, `not_looked_at` is what was passed by there.
     """
 
     out: Path
@@ -40,6 +42,7 @@ class Plan:
     removed: tuple[str, ...] = ()
     away: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
+    not_looked_at: NotLookedAt = _NOTHING
 
     @property
     def num_done(self) -> int:

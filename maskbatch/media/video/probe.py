@@ -7,7 +7,9 @@ import av
 from av.container import InputContainer
 
 from maskbatch.media.containers import open_container
+from maskbatch.media.recorded import recorded
 from maskbatch.media.video.streams import frame_rate, video_stream
+from maskbatch.media.video.viewer import Viewer
 from maskbatch.types import Source
 
 # recordings are shorter than a year
@@ -21,7 +23,8 @@ def probe(source: Source, upright: bool = True) -> Source:
     """The video with what its container claims now, None for all of it where that cannot be read (never raises); a photo
     as it is.
 
-    For the size of the upright picture one frame is decoded. Without `upright` nothing is, and the size is as coded.
+    For the size of the picture as a person sees it, one frame is decoded. Without `upright` nothing is decoded, and the
+    size is as coded.
     """
     if source.kind == "image":
         return source
@@ -34,15 +37,16 @@ def probe(source: Source, upright: bool = True) -> Source:
             if num_frames and num_frames > source.path.stat().st_size:
                 num_frames = None  # a frame has a byte or more
             width, height = stream.codec_context.width, stream.codec_context.height
-            # the display matrix is nowhere else to be had
-            if upright and round(next(container.decode(stream)).rotation / 90) % 2:
-                width, height = height, width
+            if upright:  # a display matrix comes with a frame only
+                viewer, frame = Viewer(container, stream), next(container.decode(stream))
+                viewer.notice(frame)
+                width, height = viewer.size_of(frame)
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
-                duration_s=duration_s,
+                duration_s=duration_s, recorded=recorded(container, stream),
             )  # fmt: skip
     except Exception:  # whatever is wrong with the file is reported when it is decoded
-        return replace(source, **dict.fromkeys(_CLAIMS))
+        return replace(source, **dict.fromkeys(_CLAIMS), recorded=())
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:

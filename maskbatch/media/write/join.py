@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.write.files import partial_file
 from maskbatch.media.write.sound import AudioTrack
 from maskbatch.media.write.video import time_base
@@ -18,13 +19,16 @@ Part = tuple[Path, int]
 
 def join(path: Path, source: Source, parts: Sequence[Part]) -> None:
     """Writes the MP4 `path`: the packets of all parts at their times, and the audio of the source. It plays in browsers,
-    its index stands in front. Raises OSError when a part cannot be read or the file not be written."""
+    its index stands in front, and it has the source's tags. Raises OSError when a part cannot be read or the file not be
+    written."""
     try:
         with ExitStack() as stack:
             partial = stack.enter_context(partial_file(path))
-            options = {"movflags": "+faststart"}
-            output = stack.enter_context(av.open(str(partial), "w", format="mp4", options=options))
-            with av.open(str(parts[0][0])) as first:
+            # without the flag, an MP4 keeps no tags but those of music
+            options = {"movflags": "+faststart+use_metadata_tags" if source.recorded else "+faststart"}
+            output = stack.enter_context(av.open(for_ffmpeg(partial), "w", format="mp4", options=options))
+            output.metadata.update(source.recorded)
+            with av.open(for_ffmpeg(parts[0][0])) as first:
                 stream = output.add_stream_from_template(first.streams.video[0])
             stream.time_base = time_base(source)
             audio = AudioTrack(source.path, output)
@@ -44,7 +48,7 @@ def _packets(parts: Sequence[Part], tick_s: Fraction) -> Iterator[av.Packet]:
     """The packets of all parts, at the times they have in the whole video, in ticks of `tick_s`."""
     waiting: av.Packet | None = None
     for path, first_pts in parts:
-        with av.open(str(path)) as container:
+        with av.open(for_ffmpeg(path)) as container:
             stream = container.streams.video[0]
             for packet in container.demux(stream):
                 if not packet.size:  # the empty one at the end

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.video.clock import DEFAULT_FPS
 from maskbatch.media.write.encoders import encoder_options
 from maskbatch.media.write.files import partial_file
@@ -26,8 +27,8 @@ class VideoWriter:
     """Frames in, an MP4 without sound out, when the `with` block ends without an error; a part of a video, or all of it.
 
     Frames last until the next one, the last one until the end of the source. The file's times count from its first
-    frame, which is at `first_pts` ticks of `time_base(source)`. The video's first frame sets the size (odd sides get one
-    more pixel); without any frame there is no file. Raises OSError when it cannot write.
+    frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more pixel);
+    without any frame there is no file. Raises OSError when it cannot write.
     """
 
     def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WriterState | None = None) -> None:
@@ -59,10 +60,7 @@ class VideoWriter:
 
     def written(self) -> WriterState:
         """What the part after this one must know."""
-        if self._container is None:
-            return self._before
-        codec = self._stream.codec_context
-        return WriterState(self._last_pts, self._most_gap, codec.width, codec.height)
+        return self._before if self._container is None else WriterState(self._last_pts, self._most_gap)
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
         """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next one."""
@@ -83,14 +81,13 @@ class VideoWriter:
     def _open(self, rgb: np.ndarray, pts: int) -> None:
         self.first_pts = pts
         partial = self._stack.enter_context(partial_file(self.path))
-        container = av.open(str(partial), "w", format="mp4")
+        container = av.open(for_ffmpeg(partial), "w", format="mp4")
         self._container = self._stack.enter_context(container)
         self._stream = container.add_stream(
             self._settings.codec, rate=self._fps, options=encoder_options(self._settings.codec, self._settings.crf)
         )
         codec = self._stream.codec_context
-        codec.height = self._before.height or rgb.shape[0] + rgb.shape[0] % 2
-        codec.width = self._before.width or rgb.shape[1] + rgb.shape[1] % 2
+        codec.height, codec.width = (side + side % 2 for side in rgb.shape[:2])
         codec.pix_fmt = "yuv420p"
         self._stream.time_base = codec.time_base = self._time_base
         # without B-frames a packet's place is its time, so that times need no edit list and start at 0
@@ -99,13 +96,9 @@ class VideoWriter:
         codec.color_range = ColorRange.MPEG
 
     def _frame(self, rgb: np.ndarray, pts: int) -> av.VideoFrame:
-        width, height = self._stream.codec_context.width, self._stream.codec_context.height
-        missing_x, missing_y = width - rgb.shape[1], height - rgb.shape[0]
-        if missing_x in (0, 1) and missing_y in (0, 1):
-            if missing_x or missing_y:
-                rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
-        else:  # some recordings change their size on the way; a stream cannot
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        missing_y, missing_x = (side % 2 for side in rgb.shape[:2])
+        if missing_x or missing_y:
+            rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         frame = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG

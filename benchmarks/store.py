@@ -1,0 +1,82 @@
+"""How long it takes to store and to report large scans: rows are made up, nothing is analysed.
+
+    python benchmarks/store.py [--photos 100000] [--video-faces 1000000]
+
+Stores so many photos with two faces each, and one video with so many faces in segments of a minute, then writes all tables;
+prints seconds and the size of the store.
+"""
+
+import argparse
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from maskbatch.reports.tables import write_reports
+from maskbatch.settings import ReportSettings
+from maskbatch.store.database import STORE, open_store
+from maskbatch.store.resume import Plan, begin
+from maskbatch.store.write import add_results, begin_session
+from maskbatch.types import Ended, FaceRow, SegmentResult, Source
+
+_BATCH, _PER_FRAME, _FRAMES_PER_SEGMENT = 16, 10, 1500
+
+
+def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[FaceRow, ...]:
+    """Faces of frames in a row; each keeps its place and track."""
+    return tuple(
+        FaceRow(source_id, frame, face, frame * 400, face, 100, 100, 400 + face, 500, 9000, (frame * 7 + face) % 10001)
+        for frame in range(first, first + num_frames)
+        for face in range(per_frame)
+    )
+
+
+def store_photos(store, photos) -> None:
+    """A transaction for each batch, as in a scan."""
+    for start in range(0, len(photos), _BATCH):
+        batch = photos[start : start + _BATCH]
+        faces = tuple(row for photo in batch for row in rows(photo.id, 0, 1, 2))
+        add_results(store, [SegmentResult(faces, tuple((photo, Ended(photo.id, 1, 1, 640, 480)) for photo in batch))])
+
+
+def store_video(store, video, num_faces: int) -> None:
+    """All segments, then the end."""
+    num_frames, results = num_faces // _PER_FRAME, []
+    for first in range(0, num_frames, _FRAMES_PER_SEGMENT):
+        results.append(SegmentResult(rows(video.id, first, min(_FRAMES_PER_SEGMENT, num_frames - first), _PER_FRAME)))
+        add_results(store, results)
+        results.clear()
+    ended = Ended(video.id, num_frames, num_frames, 1920, 1080)
+    add_results(store, [SegmentResult(ended=((video, ended),))])
+
+
+def timed(what: str, function, *arguments) -> None:
+    """Call, and print how long it took."""
+    start = time.perf_counter()
+    function(*arguments)
+    print(f"{what}: {time.perf_counter() - start:.1f} s", flush=True)
+
+
+def main() -> None:
+    """The whole run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=100_000)
+    parser.add_argument("--video-faces", type=int, default=1_000_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
+        names = [f"{number % 100:02}/{number:06}.jpg" for number in range(given.photos)]
+        sources = [Source(number, Path("in", name), name, "image") for number, name in enumerate(names)]
+        sources.append(Source(given.photos, Path("in/v.mp4"), "v.mp4", "video", fps=Fraction(25), duration_s=4000.0))
+        begin_session(store, {}, {})
+        plan = Plan(Path(folder), (), tuple(sources), tuple(sources))
+        start = time.perf_counter()
+        plan = begin(store, plan)
+        print(f"begin: {time.perf_counter() - start:.1f} s")
+        timed(f"store {given.photos} photos", store_photos, store, plan.pending[:-1])
+        timed(f"store {given.video_faces} faces of a video", store_video, store, plan.pending[-1], given.video_faces)
+        timed("report", write_reports, store, ReportSettings())
+        print(f"{(Path(folder) / STORE).stat().st_size / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
