@@ -64,6 +64,18 @@ def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch)
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_media_that_somebody_removed_are_made_again(tmp_path, fakes, caplog):
+    """A photo's and a video's copy: both are named, and those two alone are scanned again; all is as before then."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, out)
+    before, ended = contents(out), []
+    for name in ("p1.jpg", "m.mp4"):
+        (out / "annotated" / name).unlink()
+    scan(inputs, out, on_result=lambda _, result: ended.extend(source.name for source, _ in result.ended))
+    assert sorted(ended) == ["m.mp4", "p1.jpg"] and contents(out) == before
+    assert "m.mp4, p1.jpg: the annotated copy is gone; scanning again" in caplog.text
+
+
 def test_a_new_neighbour_takes_no_copy_away(tmp_path, fakes):
     """`clip.avi` was written as `clip.avi.mp4`; when an input of that name comes, both have their own copy, as in a run
     from nothing. The same for names that differ in case only."""
