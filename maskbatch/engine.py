@@ -13,15 +13,16 @@ from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
-from maskbatch.aside import set_aside
+from maskbatch.aside import set_aside, silence
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.journal import Journal, NotedReader
+from maskbatch.journal import Journal, NotedReader, NotedSound
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import LimitedReader
 from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
+from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.sources import make_shards
 from maskbatch.networks import centerface, runtime, weights
 from maskbatch.outputs import read_run, write_run
@@ -160,7 +161,7 @@ class Engine:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
-        with Journal(plan.out) as journal:
+        with Journal(plan.out, silence(plan, pending, self.settings, stop)) as journal:
             # once for the estimate of time, and again when its turn comes
             pending = [
                 source if stop.is_asked else journal.probed(source, self._limit_s, upright=False) for source in pending
@@ -183,7 +184,11 @@ class Engine:
         timed = run.timings.timed
         # hours may have gone since the run began, and a recording may have grown
         shard = replace(shard, sources=tuple(run.journal.probed(source, self._limit_s) for source in shard.sources))
-        with open_shard(shard, run.out, self.settings) as sink:
+
+        def guard(reader: SoundReader) -> LimitedReader:
+            return LimitedReader(NotedSound(reader, run.journal, shard.sources[0].name), self._limit_s)
+
+        with open_shard(shard, run.out, self.settings, guard) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
             stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from maskbatch.media.photo import PhotoReader
+from maskbatch.media.photo.reader import PhotoReader
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.media.video.segments import Segments
 from maskbatch.settings import SamplingSettings

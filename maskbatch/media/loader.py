@@ -8,7 +8,7 @@ import numpy as np
 
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader, open_source
-from maskbatch.media.headers import image_size
+from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.types import Ended, Frames, Source
