@@ -23,7 +23,7 @@ from maskbatch.networks import centerface, runtime, weights
 from maskbatch.networks.converted import Network, converted
 from maskbatch.settings import ClassifierSettings, DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import read_datasets
-from maskbatch.trainer.data.samples import read_batches
+from maskbatch.trainer.data.reading import read_batches
 from maskbatch.trainer.model import classifier_network
 
 _HERE = Path(__file__).parent

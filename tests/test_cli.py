@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from maskbatch import engine
 from maskbatch.cli.main import main
 from maskbatch.geometry import boxes
-from maskbatch.media import photo as photos
+from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"

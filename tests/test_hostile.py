@@ -21,12 +21,12 @@ from mutations import png_of_size
 
 from maskbatch.errors import DecodeError
 from maskbatch.marks import write_order
-from maskbatch.media import photo as photos
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
-from maskbatch.media.headers import image_size
 from maskbatch.media.loader import load
 from maskbatch.media.names import annotated_name, fit_for_windows, inside
+from maskbatch.media.photo import reader as photos
+from maskbatch.media.photo.headers import image_size
 from maskbatch.media.sources import find_sources, make_shards, source_name
 from maskbatch.media.video import reader as videos
 from maskbatch.media.video import streams
@@ -159,7 +159,7 @@ def test_absurd_times_do_not_reach_the_reports(caplog):
     stamps = [0, 2**62, 2**62 + 40, 120, 3_600_120, -(2**62), None]
     milliseconds = [round(clock.time_s(pts, 2**62) * 1000) for pts in stamps]
     assert milliseconds == [0, 40, 80, 120, 3_600_120, 3_600_160, 3_600_200]
-    assert clock.num_jumps == 2
+    assert clock.num_jumps == 1
 
 
 def test_stalled_file_is_given_up(tmp_path, monkeypatch):

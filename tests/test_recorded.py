@@ -8,8 +8,8 @@ import pytest
 from fakes import fake_frames
 from makers import numbered, write_video
 
-from maskbatch.media.recorded import recorded
 from maskbatch.media.video.probe import probe
+from maskbatch.media.video.recorded import recorded
 from maskbatch.media.write.join import join
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.settings import OutputSettings, ScanSettings

@@ -9,7 +9,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from maskbatch.errors import DecodeError, PassingError
-from maskbatch.media.photo import MAX_PIXELS
+from maskbatch.media.photo.reader import MAX_PIXELS
 
 # Formats that are lists of other files or addresses, devices, or text taken for moving pictures: a scan must read the
 # file it was given and nothing else, whatever that file asks for.

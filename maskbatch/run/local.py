@@ -90,8 +90,8 @@ class Driver:
         inputs: Sequence[Path] = (),
         not_looked_at: NotLookedAt | None = None,
     ) -> Plan:
-        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at` was
-        passed by.
+        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at`
+        was passed by.
 
         Raises UsageError when an earlier session there had other settings or other files.
         """

@@ -57,6 +57,10 @@ class LimitedReader:
     def notes(self) -> tuple[str, ...]:
         return self._reader.notes
 
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        return self._reader.pieces
+
     def __enter__(self) -> "LimitedReader":
         self._worker = _Worker.get()
         try:
