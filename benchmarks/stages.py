@@ -28,7 +28,7 @@ TARGETS = (
     ("convert to RGB", "maskbatch.media.video.viewer", "Viewer.rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
-    ("network", "maskbatch.networks.runtime", "_OpenVino.__call__"),
+    ("network", "maskbatch.networks.openvino_network", "OpenVinoNetwork.__call__"),
     ("network", "maskbatch.networks.runtime", "_TensorFlow.__call__"),
     ("crop", "maskbatch.analyse.classifier", "cut_crop"),
     ("classify: stack and share", "maskbatch.analyse.classifier", "Classifier.__call__"),

@@ -73,7 +73,9 @@ def make_inputs(folder: Path) -> Path:
 
 def networks(_) -> Networks:
     """Networks that are small functions."""
-    return Networks(detect, classify, Device("openvino", ("CPU",), "no device"), {"detector": "fp32"}, {})
+    return Networks(
+        lambda _: detect, lambda _: classify, Device("openvino", ("CPU",), "no device"), {"detector": "fp32"}, {}
+    )
 
 
 def scan(inputs: Path, out: Path, workers: int = 1) -> None:

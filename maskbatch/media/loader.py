@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, Interrupted, PassingError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
@@ -87,6 +87,8 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                     previous = frame
             finally:
                 num_decoded, notes, pieces = reader.frames_decoded, reader.notes, reader.pieces
+    except Interrupted:  # the run is over, and nothing is said of the source
+        raise
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands

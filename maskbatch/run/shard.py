@@ -6,13 +6,14 @@ a thread, a process or a worker on another machine runs these same lines. Only t
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, Interrupted, PassingError
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import LimitedReader, limited
 from maskbatch.media.loader import load
@@ -23,7 +24,7 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.runtime import Device
 from maskbatch.overlap import Ahead
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import IsOver, never, open_networks
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Sinks, open_sinks
@@ -35,50 +36,63 @@ HANG = 2
 _log = logging.getLogger(__name__)
 
 
-def run_shard(shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[SegmentResult]:
+def run_shard(
+    shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver = never
+) -> Iterator[SegmentResult]:
     """Scan the sources of a shard, a video from its `checkpoint` on, and give what was found, batch by batch.
 
     A result that `is_whole` ends a segment of a video, or sources: it is stored together with those before it, and its media
     are on the disk. The others are dropped when the iterator is closed before a whole one. The annotated copy of a video is
     joined in a step of its own, behind a checkpoint: should its sound kill the process, only that is lost. A source that
-    cannot be read ends with its reason. Raises OSError when media cannot be written, DeviceError and WeightsError.
+    cannot be read ends with its reason. Callers in the same process may give `is_over`: once that says so, batches that are
+    analysed still come, and nothing else. Raises OSError when media cannot be written, DeviceError and WeightsError.
     """
     timings = Timings()
-    sources = tuple(probed(source, _limit_s(settings)) for source in shard.sources)
+    sources = tuple(probed(source, _limit_s(settings), is_over=is_over) for source in shard.sources)
     at = _beginning(sources[0]) if checkpoint is None else replace(checkpoint, source=sources[0])
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
-            for result in _analysed(sources, at, settings, sinks, timings):
+            for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
                 yield result
                 at = result.checkpoint or at
         if at.ended is not None:
             yield _joined(at, settings, sinks)
 
 
+class _Conditions(NamedTuple):
+    """Under which a shard is scanned."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
+
+
 def _analysed(
-    sources: Sequence[Source], at: Checkpoint, settings: ScanSettings, sinks: Sinks, timings: Timings
+    sources: Sequence[Source], at: Checkpoint, sinks: Sinks, conditions: _Conditions
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at` on."""
+    settings, timings, is_over = conditions
     networks, timed = open_networks(settings), timings.timed
     by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
         reader = open_source(source, sampling, settings.output.segment_s, at.reader)
-        return LimitedReader(TimedReader(reader, timings), _limit_s(settings))
+        return LimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
     tracker = Tracker(settings.tracker)
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
     stages = Stages(
-        timed("detect", networks.detect), timed("classify", networks.classify), timed("track", tracker), tracker.state
-    )
+        timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
+        timed("track", tracker), tracker.state,
+    )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)
     loading = load(sources, settings.sampling, loader, opener, read_ahead)
     analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
     write, now = timed("annotate, encode, write", sinks.write), at
     # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
-    with closing(loading), Ahead(analysed) as batches:
+    with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
         for batch in batches:
             if batch.frames.cut is not None:
                 now = _cut(now, batch, sinks)
@@ -127,12 +141,13 @@ def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings
         return _joined(replace(at, silenced=reason), settings, sinks)
 
 
-def probed(source: Source, limit_s: float, upright: bool = True) -> Source:
-    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is."""
+def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:
+    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is. Raises
+    Interrupted once `is_over()` says so."""
     if source.kind == "image":
         return source
     try:
-        return limited(partial(probe, source, upright), limit_s)
+        return limited(partial(probe, source, upright), limit_s, is_over)
     except PassingError:  # its decoder never returns; nor will its reader
         return source
 
