@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, contents
+from maskbatch.outputs import prepared
 from test_resume import another_process, fakes, scan, sources_of
 
 from maskbatch import engine, journal, lock
 from maskbatch.cli.main import main
 from maskbatch.media.guard import trial
 from maskbatch.media.video.segments import Segments
-from maskbatch.outputs import prepared
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Source
 

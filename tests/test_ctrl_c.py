@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_networks_stop_inside_a_batch(tmp_path, name):
     is_over = threading.Event()
     device = runtime.choose_device(RuntimeSettings(runtime=name, device="cpu"))
     network = Network("test", tmp_path / "test.keras", lambda: model)
-    run = runtime.open_network(network, device, "fp32", is_over.is_set)
+    run = partial(runtime.open_network(network, device, "fp32"), is_over=is_over.is_set)
     images = np.zeros((9, 8, 8, 3), np.uint8)
     assert run(images)[0].shape == (9, 8, 8, 1)
     is_over.set()

@@ -17,10 +17,12 @@ import pandas as pd
 import pytest
 from fakes import fake_faces
 from makers import Clip, corners, encode, numbered, packets_of, write_photo, write_video
+from maskbatch.marks import write_order
+from maskbatch.shard_sink import open_shard
+from maskbatch.store.rows_old import name_text
 from mutations import png_of_size
 
 from maskbatch.errors import DecodeError
-from maskbatch.marks import write_order
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
 from maskbatch.media.loader import load
@@ -34,8 +36,6 @@ from maskbatch.media.video.clock import FrameClock
 from maskbatch.media.video.probe import probe
 from maskbatch.reports.tables import write_reports
 from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
-from maskbatch.shard_sink import open_shard
-from maskbatch.store.rows_old import name_text
 from maskbatch.types import Batch, Source
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"

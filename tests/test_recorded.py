@@ -7,6 +7,7 @@ import av
 import pytest
 from fakes import fake_frames
 from makers import numbered, write_video
+from maskbatch.video_sink import VideoSink
 
 from maskbatch.media.video.probe import probe
 from maskbatch.media.video.recorded import recorded
@@ -14,7 +15,6 @@ from maskbatch.media.write.join import join
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.types import Batch, Ended, Faces, Shard, Source
-from maskbatch.video_sink import VideoSink
 
 _WHEN = "2021-05-06T07:08:09.000000Z"
 

@@ -2,9 +2,9 @@ import csv
 
 import pandas as pd
 import pytest
+from maskbatch.marks import Mark, read_order, write_marks, write_order
 
 from maskbatch.errors import MaskbatchError
-from maskbatch.marks import Mark, read_order, write_marks, write_order
 from maskbatch.media.write.files import RowWriter
 from maskbatch.reports import tables as report
 from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports

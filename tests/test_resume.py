@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from killed_runs import REPORTS, SETTINGS, classify, contents, detect, make_inputs
+from maskbatch.journal import SOUND, Journal, NotedReader, left_open
+from maskbatch.outputs import prepared
+from maskbatch.plan import check_settings, differences, make_plan, note_settings
 
 from maskbatch import engine, plan, sinks, video_sink
 from maskbatch.cli.main import main
 from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
-from maskbatch.journal import SOUND, Journal, NotedReader, left_open
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard import trial
 from maskbatch.media.guard.limits import LimitedReader
@@ -32,8 +34,6 @@ from maskbatch.media.sound import reader as sound
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.media.video.segments import Segments
-from maskbatch.outputs import prepared
-from maskbatch.plan import check_settings, differences, make_plan, note_settings
 from maskbatch.reports.tables import write_reports
 from maskbatch.run import space as estimate
 from maskbatch.run.stop import Stop, stop_on_signals

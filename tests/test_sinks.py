@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
+from maskbatch.marks import next_unit, read_marks
 
 from maskbatch import sinks
-from maskbatch.marks import next_unit, read_marks
 from maskbatch.media.write import files as writers
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks import AnnotatedSink, CropSink, RowSink, open_sinks

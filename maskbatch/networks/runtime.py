@@ -19,7 +19,7 @@ import numpy as np
 from maskbatch.errors import DeviceError, Interrupted, UsageError
 from maskbatch.networks.converted import Network, forward
 from maskbatch.networks.openvino_network import OpenVinoNetwork
-from maskbatch.run.versions import is_installed
+from maskbatch.networks.versions import is_installed
 from maskbatch.settings import RuntimeSettings
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ def choose_precision(network: Network, device: Device, asked: str) -> str:
 def open_network(network: Network, device: Device, precision: str = "auto") -> Run:
     """Make a network ready to run on a device.
 
-    Its `Run` takes `is_over` as well, and raises Interrupted, within the image at work, once that says so. Raises DeviceError,
-    UsageError (see `choose_precision`), or WeightsError when the network's file does not fit.
+    Its `Run` takes `is_over` as well, and raises Interrupted, within the image at work, once that says so. Raises
+    DeviceError, UsageError (see `choose_precision`), or WeightsError when the network's file does not fit.
     """
     precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":

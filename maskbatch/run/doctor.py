@@ -10,7 +10,7 @@ from maskbatch import __version__
 from maskbatch.errors import MaskbatchError
 from maskbatch.networks import runtime, weights
 from maskbatch.networks.cache import cache_folder
-from maskbatch.run.versions import installed
+from maskbatch.networks.versions import installed
 from maskbatch.settings import RuntimeSettings
 
 _PACKAGES = ("tensorflow", "keras", "openvino", "cv2", "av", "numpy", "pandas")

@@ -169,10 +169,8 @@ class Driver:
         known to be open meanwhile."""
         videos = [source for source in sources if source.kind == "video"]
         open_sources(session.store, session.id, videos)
-        found = [
-            source if session.stop.is_asked else probed(source, self._limit_s, False, session.is_over)
-            for source in sources
-        ]
+        limit_s, is_over = self._limit_s, session.is_over
+        found = [source if is_over() else probed(source, limit_s, upright=False, is_over=is_over) for source in sources]
         close_sources(session.store, videos)
         return found
 
