@@ -15,7 +15,7 @@ from maskbatch.media.walk import NotLookedAt
 from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_media, remove_segments, segments_of
-from maskbatch.store.read import Known, all_media, known_sources, last_checkpoint, source_fingerprint
+from maskbatch.store.read import Known, all_media, crops_of, known_sources, last_checkpoint, source_fingerprint
 from maskbatch.store.settings import OTHER_INPUTS, refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
@@ -118,7 +118,7 @@ def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
     with store.transaction() as connection:
         at = last_checkpoint(connection, source)
         known = source_fingerprint(connection, source)
-        crops = [(kind, name) for kind, name, owner in all_media(connection) if owner == source.id and kind == "crops"]
+        crops = crops_of(connection, source)
     if at is None:
         return None
     folder = segments_of(store.folder, source.id)
