@@ -65,7 +65,8 @@ def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = 
         known = known_sources(connection)
     names = [name_text(source.name) for source in sources]
     before = [one.name for one in known.values() if one.position is not None]
-    vanished = tuple(name for name in before if name not in set(names))
+    here = set(names)
+    vanished = tuple(name for name in before if name not in here)
     if before and len(vanished) == len(before):
         raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
