@@ -58,7 +58,7 @@ def _clocks() -> tuple[float, float]:
 def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, int, int]:
     """Costs, frames and faces of the first `num_frames` frames at `path`."""
     from maskbatch import engine
-    from maskbatch.cli.main import main as cli
+    from maskbatch.cli import main as cli
     from maskbatch.cli.options import scan_settings
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources

@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz.py [--variants 3000] [--seed 0] [--keep DIR] [--json FILE]
 
-Each variant is walked, probed, decoded, encoded and stored as in a scan, in a child process that is killed
-when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest and the
+Each variant is walked, probed, decoded, encoded with its sound and stored as in a scan, in a child process that is
+killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest and the
 largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
 Linux only (it reads /proc).
 """
@@ -84,7 +84,7 @@ def find_nothing() -> None:
     from maskbatch.types import Faces
 
     device = Device("openvino", ("CPU",), "none")
-    networks = Networks(lambda images: Faces.empty(), lambda images, faces: faces, device, {}, {})
+    networks = Networks(lambda _: lambda images: Faces.empty(), lambda _: lambda images, faces: faces, device, {}, {})
     shard.open_networks = lambda settings: networks
 
 

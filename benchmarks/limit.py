@@ -27,7 +27,7 @@ Arrays = dict[str, list[np.ndarray]]
 
 def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callable], Callable]) -> None:
     """Scans `path` in this process, each network's `Run` replaced by `wrap(role, run)`."""
-    from maskbatch.cli.main import main as cli
+    from maskbatch.cli import main as cli
     from maskbatch.networks import runtime
 
     open_network = runtime.open_network

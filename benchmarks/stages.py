@@ -23,12 +23,12 @@ from pathlib import Path
 # (stage, module, name inside it); several may count as one stage. What is imported by name is replaced where it is used
 TARGETS = (
     ("start: imports and networks", "maskbatch.engine", "Engine.__init__"),
-    ("decode", "maskbatch.media.photo", "PhotoReader.__iter__"),
+    ("decode", "maskbatch.media.photo.reader", "PhotoReader.__iter__"),
     ("decode", "maskbatch.media.video.reader", "VideoReader._frames"),
     ("convert to RGB", "maskbatch.media.video.viewer", "Viewer.rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
-    ("network", "maskbatch.networks.runtime", "_OpenVino.__call__"),
+    ("network", "maskbatch.networks.openvino_network", "OpenVinoNetwork.__call__"),
     ("network", "maskbatch.networks.runtime", "_TensorFlow.__call__"),
     ("crop", "maskbatch.analyse.classifier", "cut_crop"),
     ("classify: stack and share", "maskbatch.analyse.classifier", "Classifier.__call__"),
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path)
     given = parser.parse_args(sys.argv[1:split])
-    from maskbatch.cli.main import main as cli
+    from maskbatch.cli import main as cli
 
     clock, before = Clock(), time.perf_counter()
     missing = install(clock)

@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 from maskbatch.analyse.classifier import cut_crop
 from maskbatch.networks import weights
-from maskbatch.trainer.data.annotations import WORN_INCORRECTLY
 from maskbatch.trainer.data.dataset import Picture, read_datasets
-from maskbatch.trainer.data.samples import read_batches
+from maskbatch.trainer.data.labels import WORN_INCORRECTLY
+from maskbatch.trainer.data.reading import read_batches
 from maskbatch.trainer.model import load_model
 
 _NAMES = ("without_mask", "with_mask", "worn_incorrectly")

@@ -3,6 +3,7 @@
 The names below are loaded when they are first used; see `docs/api.md`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
@@ -16,9 +17,7 @@ def __getattr__(name: str) -> object:
     """Load the library behind a public name at its first use: numpy, OpenCV and the networks take a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from maskbatch import api
-
-    globals()[name] = found = getattr(api, name)
+    globals()[name] = found = getattr(import_module("maskbatch.api"), name)
     return found
 
 

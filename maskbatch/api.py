@@ -27,7 +27,7 @@ from maskbatch.media.loader import load
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.report import report_again
-from maskbatch.run.stages import Networks, open_networks
+from maskbatch.run.stages import never, open_networks
 from maskbatch.settings import (
     CPU_BATCH,
     ClassifierSettings,
@@ -85,7 +85,8 @@ class Model:
         settings = ScanSettings(
             runtime=RuntimeSettings(device=device, precision=precision), classifier=ClassifierSettings(model=model)
         )
-        self._networks: Networks = open_networks(settings)
+        networks = open_networks(settings)
+        self._detect, self._classify = networks.detector(never), networks.classifier(never)
 
     def find(self, images: Sequence[Image]) -> list[Faces]:
         """Find the faces in images, and tell how probable a mask is on each.
@@ -108,7 +109,7 @@ class Model:
         found = []
         for start in range(0, len(images), CPU_BATCH):
             arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
-            faces = self._networks.classify(arrays, self._networks.detect(arrays))
+            faces = self._classify(arrays, self._detect(arrays))
             found += [_of_row(faces, row) for row in range(len(arrays))]
         return found
 
@@ -134,7 +135,7 @@ class Model:
         path = Path(path)
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
         tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._networks.detect, self._networks.classify, tracker, tracker.state)
+        stages = Stages(self._detect, self._classify, tracker, tracker.state)
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
             frames = batch.frames
             for row in range(len(frames)):

@@ -53,7 +53,7 @@ class Shard:
 class Ended:
     """A source has given its last frame. `error` is None when it was read whole, else the reason it was not; that `may_pass`
     when it is not in the file, which is then read again the next time. `notes` name parts of the file that were not looked
-    at, such as further pages."""
+    at, such as further pages. `pieces` say how the video's clock was corrected, for its sound (see `FrameClock`)."""
 
     source_id: int
     frames_decoded: int
@@ -63,6 +63,7 @@ class Ended:
     error: str | None = None
     may_pass: bool = False
     notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
 
     @property
     def status(self) -> str:
@@ -72,17 +73,21 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class ReaderState:
-    """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
-    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
-    whether frames nobody wants are left out there, whether the frame can be found by its `pts` (it is what it says, and
-    no damage was found before it), the `width` and `height` in pixels of all pictures, and the number of the first frame
-    of another size, which is fitted into that (None: there was none)."""
+    """How a reader stands just before it yields the frame `index`.
+
+    `pts` and `crc` are the time stamp of that frame and the CRC of its RGB image; `last_s` and `next_s` the clock's last and
+    next time, and `read_until_s` how far the file was read (seconds, exact, as text); `pieces` the clock's pieces; `num_due`
+    the sampler's count. `is_skipping`: frames nobody wants are left out there. `is_findable`: the frame can be found by its
+    `pts`, which is what it says, and no damage came before it. `width` and `height` are those of all pictures in pixels;
+    `fitted_from` is the number of the first frame of another size, which is fitted into that, or None.
+    """
 
     index: int
     pts: int | None
     crc: int
     last_s: str | None
     next_s: str
+    pieces: tuple[tuple[int, int], ...]
     num_due: int
     read_until_s: str
     is_skipping: bool
@@ -218,7 +223,8 @@ class Checkpoint:
 
     `num_segments` are whole; `reader`, `tracks` and `copy` say how reader, tracker and writer stand; `frames_analysed`,
     `width` and `height` (pixels) are those until here. `made_with` names the libraries that encode, `names` the annotated
-    copy and the crops: with others, the parts would not fit.
+    copy and the crops: with others, the parts would not fit. With `ended` all frames are read, and the annotated copy is
+    to be joined; its sound is left out for the reason `silenced`.
     """
 
     source: Source
@@ -231,6 +237,8 @@ class Checkpoint:
     reader: ReaderState | None = None
     tracks: dict[str, object] = field(default_factory=dict)
     copy: CopyState = CopyState()
+    ended: Ended | None = None
+    silenced: str = ""
 
 
 class FaceRow(NamedTuple):

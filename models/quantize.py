@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import maskbatch  # isort: skip  # noqa: F401 (before nncf: it turns the telemetry off)
 import nncf
 import numpy as np
 import openvino
@@ -23,7 +24,7 @@ from maskbatch.networks import centerface, runtime, weights
 from maskbatch.networks.converted import Network, converted
 from maskbatch.settings import ClassifierSettings, DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import read_datasets
-from maskbatch.trainer.data.samples import read_batches
+from maskbatch.trainer.data.reading import read_batches
 from maskbatch.trainer.model import classifier_network
 
 _HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from maskbatch.cli.main import main
 from maskbatch.geometry import boxes
-from maskbatch.media import photo as photos
+from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
 from maskbatch.run import local
 

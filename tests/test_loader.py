@@ -34,6 +34,7 @@ class _Noting:
 
     frames_decoded = progress = 1
     notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
 
     def __enter__(self):
         return self
@@ -106,7 +107,7 @@ def test_video_and_its_end(load, tmp_path):
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.index] == list(range(0, 20, 2))
     assert [len(batch.ended) for batch in batches] == [0, 0, 1]
-    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, None),)
+    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, pieces=((0, 0),)),)
 
 
 def test_broken_video_is_partial(load, tmp_path):
@@ -162,6 +163,7 @@ class _Endless:
 
     opened = closed = given = most_open = 0
     notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
     lock = threading.Lock()
 
     def __init__(self, num_frames: int) -> None:
@@ -200,7 +202,7 @@ def endless(monkeypatch):
 
 def test_a_frame_with_a_cut_begins_a_batch(load):
     """The batch before it goes out, however full; `Frames.cut` is the reader's state at its first frame, and of no other."""
-    cut = ReaderState(3, 3, 0, "0", "0", 0, "0", False, True, 96, 64, None)
+    cut = ReaderState(3, 3, 0, "0", "0", (), 0, "0", False, True, 96, 64, None)
     source = Source(0, Path("x"), "x", "video", width=96, height=64)
 
     class Cutting(_Noting):

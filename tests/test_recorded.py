@@ -9,9 +9,10 @@ from fakes import fake_frames
 from makers import numbered, write_video
 
 from maskbatch.media.names import written_names
-from maskbatch.media.recorded import recorded
 from maskbatch.media.video.probe import probe
+from maskbatch.media.video.recorded import recorded
 from maskbatch.media.write.join import join
+from maskbatch.media.write.sound import unguarded
 from maskbatch.media.write.video import VideoWriter, made_with
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks import open_sinks
@@ -88,7 +89,8 @@ def test_they_are_kept_unless_told_otherwise(tmp_path, is_kept):
     frames = fake_frames([0, 0], [0, 1], [0.0, 0.04])
     with open_sinks([source], Checkpoint(source, made_with(), written_names(source)), settings) as sinks:
         sinks.write(Batch(frames, Faces.empty()))
-        assert sinks.end(source)
+        sinks.cut(source)
+        assert sinks.join(source, (), unguarded)
     with av.open(str(tmp_path / "out/annotated/x.mp4")) as container:
         names = set(container.metadata)
     assert ({"creation_time", *_PHONES} <= names) == is_kept

@@ -25,9 +25,10 @@ from stores import File, fill
 
 from maskbatch.cli.main import main
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.media import photo as photos
 from maskbatch.media.guard import trial
 from maskbatch.media.guard.trial import Suspect
+from maskbatch.media.photo import reader as photos
+from maskbatch.media.sound import reader as sound
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.reports.tables import write_reports
@@ -48,13 +49,23 @@ from maskbatch.types import Source
 # kills a process that decodes a file with this text in it
 CRASHING = """
 import os, signal
-from maskbatch.media import photo as photos
+from maskbatch.media.photo import reader as photos
 decode = photos.decode_photo
 def crashing(data):
     if b"CRASH" in data:
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode(data)
 photos.decode_photo = crashing
+"""
+CRASHING_SOUND = """
+import os, signal
+from maskbatch.media.sound import reader as sound
+decode = sound._decode
+def crashing(codec, packet):
+    if codec.sample_rate == 48000:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return decode(codec, packet)
+sound._decode = crashing
 """
 
 
@@ -279,16 +290,18 @@ except KeyboardInterrupt:
 
 
 def test_photos_that_ended_before_the_stop_are_kept(tmp_path, fakes):
-    """A stop in the middle of a shard of photos keeps those that are done: they are not scanned again."""
-    for number in range(40):
+    """A stop in the middle of a shard of photos keeps those that are done, and those that were analysed ahead: they are not
+    scanned again."""
+    for number in range(80):
         makers.write_photo(tmp_path / "in" / f"{number}.png")
     stop, on_result = stopping_after(2)
     with pytest.raises(Interrupted):
         scan(tmp_path / "in", tmp_path / "out", stop, on_result)
-    assert len(sources_of(tmp_path / "out")) == 16
+    kept = len(sources_of(tmp_path / "out"))
+    assert kept in (16, 24, 32, 40)
     seen = []
     scan(tmp_path / "in", tmp_path / "out", on_result=lambda _, result: seen.extend(result.ended))
-    assert len(seen) == 24 and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(40))
+    assert len(seen) == 80 - kept and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(80))
 
 
 def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
@@ -307,7 +320,7 @@ def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
     monkeypatch.setattr(shard, "open_sinks", raising)
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 130 and "the same command" in result.output
-    assert len(sources_of(tmp_path / "out")) == 4
+    assert sources_of(tmp_path / "out") == []  # nothing was read yet
     assert CliRunner().invoke(main, options).exit_code == 0
     assert len(sources_of(tmp_path / "out")) == 20
 
@@ -432,6 +445,65 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
     assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
     assert (summary.files, summary.failed) == (3, 1) and open_in(tmp_path / "out") == []
+
+
+def test_sound_that_kills_its_decoder_costs_one_run_and_the_sound(tmp_path, fakes, monkeypatch, caplog):
+    """Of the videos whose sound was read when the process died, the one whose sound kills a process of its own is annotated
+    without it and keeps its faces; the innocent one has its sound."""
+    for name in ("a.mkv", "b.mkv"):
+        clip = makers.Clip(audio=makers.Sound("ac3", rate=44100 if name == "a.mkv" else 48000))
+        makers.write_video(tmp_path / "in" / name, makers.numbered(30), clip)
+    for _ in "ab":  # dies in the sound of each, one after the other
+        with monkeypatch.context() as killed, pytest.raises(SystemExit):
+            killed.setattr(shard, "_joined", dying)
+            scan(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING_SOUND)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
+    assert open_in(tmp_path / "out") == ["a.mkv"]
+    scan(tmp_path / "in", tmp_path / "out")
+    assert "b.mkv (sound)" not in caplog.text
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(shard, "_joined", dying)
+        (tmp_path / "out/annotated/b.mkv.mp4").unlink()
+        scan(tmp_path / "in", tmp_path / "out")
+    num_frames = num_frames_of(tmp_path / "in", tmp_path / "out")
+    assert num_frames == 0 and "b.mkv (sound): crashed the decoder (signal 11); set aside" in caplog.text
+    assert sources_of(tmp_path / "out") == [("a.mkv", "ok"), ("b.mkv", "ok")]
+    for name, has_sound in (("a.mkv", True), ("b.mkv", False)):
+        with av.open(str(tmp_path / "out/annotated" / f"{name}.mp4")) as container:
+            assert (len(container.streams.video), bool(container.streams.audio)) == (1, has_sound)
+    assert "sound left out: crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
+
+
+def test_a_run_that_dies_in_sound_leaves_its_name(tmp_path, fakes, monkeypatch):
+    """While sound is joined the store says that the video is open; it is read in the thread that may be left behind."""
+    makers.write_video(tmp_path / "in/a.mkv", makers.numbered(30), makers.Clip(audio="ac3"))
+    seen, decode = [], sound._decode
+
+    def noting(*given):
+        seen.append((*open_in(tmp_path / "out"), threading.current_thread().name))
+        return decode(*given)
+
+    monkeypatch.setattr(sound, "_decode", noting)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert set(seen) == {("a.mkv", "maskbatch-decode")} and open_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("num_batches", [1, 9])
+def test_joined_recordings_keep_their_sound_when_continued(tmp_path, fakes, num_batches):
+    """The pieces of the picture's clock are in the checkpoint: sound behind a joint is where a whole run has it."""
+    (tmp_path / "in").mkdir()
+    whole = makers.write_video(tmp_path / "1.ts", makers.moving(75), makers.Clip(audio="aac")).read_bytes()
+    (tmp_path / "in/a.ts").write_bytes(whole + whole)
+    scan(tmp_path / "in", tmp_path / "whole")
+    stop, on_result = stopping_after(num_batches)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_result)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    times = [time_s for time_s, _ in makers.packets_of(tmp_path / "out/annotated/a.ts.mp4", "audio")]
+    assert float(max(times)) > 5.8
 
 
 def test_a_trial_that_others_end_says_nothing(monkeypatch):
@@ -698,10 +770,10 @@ def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
     been."""
     inputs = make_inputs(tmp_path / "in")
 
-    def full(path, rgb):
+    def full(path, *rest):
         if path.name.startswith("p"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        whole(path, rgb)
+        whole(path, *rest)
 
     whole = annotated.write_image
     monkeypatch.setattr(annotated, "write_image", full)

@@ -10,6 +10,7 @@ from fakes import fake_faces, fake_frames
 
 from maskbatch.media.names import written_names
 from maskbatch.media.write import made_with
+from maskbatch.media.write.sound import unguarded
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks import annotated as module
 from maskbatch.sinks import open_sinks
@@ -77,7 +78,9 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
         assert state.parts == (("000000.mp4", 0),) and state.writer.last_pts > 0 and not state.is_broken
         assert tree(tmp_path) == [".segments/3/000000.mp4"]
         sink.write(batch_of([3, 3, 3], [2, 3, 4]))
-        assert sink.end(source)
+        assert sink.is_to_join(source) and tree(tmp_path / "annotated") == []
+        sink.cut(source)
+        assert sink.join(source, (), unguarded)
     assert tree(tmp_path / "annotated") == ["sub/a.mp4"] and frame_count(tmp_path / "annotated/sub/a.mp4") == 5
 
 
@@ -88,7 +91,8 @@ def test_a_video_is_continued_after_its_last_part(tmp_path):
         sink.write(batch_of([0, 0], [0, 1]))
         sink.cut(source)
         sink.write(batch_of([0, 0], [2, 3]))
-        sink.end(source)
+        sink.cut(source)
+        sink.join(source, (), unguarded)
     with pytest.raises(RuntimeError), annotated(tmp_path / "out", source) as sink:
         sink.write(batch_of([0, 0], [0, 1]))
         state = sink.cut(source)
@@ -97,7 +101,8 @@ def test_a_video_is_continued_after_its_last_part(tmp_path):
     assert tree(tmp_path / "out") == [".segments/0/000000.mp4"]
     with annotated(tmp_path / "out", source, copy=state) as sink:
         sink.write(batch_of([0, 0], [2, 3]))
-        sink.end(source)
+        sink.cut(source)
+        sink.join(source, (), unguarded)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert (tmp_path / "out/annotated/a.mp4").read_bytes() == (tmp_path / "whole/annotated/a.mp4").read_bytes()
 
@@ -106,7 +111,10 @@ def test_a_video_that_broke_keeps_what_was_read(tmp_path):
     """One that ends after two frames leaves a video of two frames; one without any leaves none."""
     with annotated(tmp_path, video(0, "a.mp4"), video(1, "b.mp4")) as sink:
         sink.write(batch_of([0, 0], [0, 1]))
-        assert sink.end(video(0, "a.mp4")) and not sink.end(video(1, "b.mp4"))
+        broken, empty = video(0, "a.mp4"), video(1, "b.mp4")
+        assert sink.is_to_join(broken) and not sink.is_to_join(empty) and not sink.end(empty)
+        sink.cut(broken)
+        assert sink.join(broken, (), unguarded)
     assert tree(tmp_path / "annotated") == ["a.mp4"] and frame_count(tmp_path / "annotated/a.mp4") == 2
 
 
@@ -132,7 +140,7 @@ def test_a_refused_source_does_not_stop_the_run(tmp_path, monkeypatch, caplog, n
     refused, written = video(0, "a.mp4"), photo(1, "b.png")
     with annotated(tmp_path, refused, written) as sink:
         sink.write(batch_of([0, 0, 1], [0, 1, 0]))
-        assert sink.cut(refused).is_broken
+        assert sink.cut(refused).is_broken and not sink.is_to_join(refused)
         assert (sink.end(refused), sink.end(written)) == (False, True)
     assert tree(tmp_path) == ["annotated/b.png"]
     assert [record.message for record in caplog.records if "a.mp4: no annotated copy" in record.message] == [
@@ -144,7 +152,7 @@ def test_a_copy_that_was_refused_stays_so_when_the_video_is_continued(tmp_path, 
     """There is no second half of a video."""
     with annotated(tmp_path, video(0, "a.mp4"), copy=CopyState(is_broken=True)) as sink:
         sink.write(batch_of([0, 0], [30, 31]))
-        assert not sink.end(video(0, "a.mp4"))
+        assert not sink.is_to_join(video(0, "a.mp4")) and not sink.end(video(0, "a.mp4"))
     assert tree(tmp_path) == []
 
 
@@ -168,7 +176,7 @@ def test_disk_errors_end_the_run(tmp_path, monkeypatch, number):
         sink.write(batch_of([0], [0]))
 
 
-@pytest.mark.parametrize("step", ["write", "cut", "end"])
+@pytest.mark.parametrize("step", ["write", "cut", "join"])
 def test_the_cause_tells_a_full_disk_from_a_refusal(tmp_path, monkeypatch, step):
     """A full disk is recognised behind the message of the video writer as well, while a part is written or finished, and
     while parts are joined."""
@@ -177,12 +185,12 @@ def test_the_cause_tells_a_full_disk_from_a_refusal(tmp_path, monkeypatch, step)
         raise OSError("cannot write a.mp4") from OSError(errno.ENOSPC, "No space left on device")
 
     source = video(0, "a.mp4")
-    patched = {"write": (module.VideoWriter, "write"), "cut": (module.VideoWriter, "_finish"), "end": (module, "join")}
+    patched = {"write": (module.VideoWriter, "write"), "cut": (module.VideoWriter, "_finish"), "join": (module, "join")}
     monkeypatch.setattr(*patched[step], full)
     with pytest.raises(OSError, match="cannot write"), annotated(tmp_path, source) as sink:
         sink.write(batch_of([0], [0]))
         sink.cut(source)
-        sink.end(source)
+        sink.join(source, (), unguarded)
 
 
 # crops

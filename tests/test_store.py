@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from maskbatch.store.write import (
     forget,
     open_sources,
 )
-from maskbatch.types import Batch, FaceRow, SegmentResult
+from maskbatch.types import Batch, Ended, FaceRow, SegmentResult
 
 
 @pytest.fixture
@@ -172,10 +173,13 @@ def test_how_a_session_ended_is_one_line(store):
 def test_a_checkpoint_comes_back_as_it_was(store):
     """The last of a video's segments is its checkpoint, also after others; it is gone when the video has ended."""
     sources = begun(store, [video("v"), video("w")])
-    first, second = checkpoint(sources["v"]), checkpoint(sources["v"], 2, 70)
+    first = checkpoint(sources["v"])
+    ended = Ended(sources["v"].id, 70, 70, 96, 64, "ends early", True, ("2 streams",), ((0, 1),))
+    second = replace(checkpoint(sources["v"], 2, 70), ended=ended, silenced="crashed the decoder")
     add_results(store, [SegmentResult(checkpoint=first)])
     add_results(store, [SegmentResult(checkpoint=second)])
-    assert decoded(encoded(first), sources["v"]) == first and pickle.loads(pickle.dumps(second)) == second
+    assert [decoded(encoded(at), sources["v"]) for at in (first, second)] == [first, second]
+    assert pickle.loads(pickle.dumps(second)) == second
     with store.transaction() as connection:
         assert last_checkpoint(connection, sources["v"]) == second
         assert last_checkpoint(connection, sources["w"]) is None

@@ -9,7 +9,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from maskbatch.errors import DecodeError, PassingError
-from maskbatch.media.photo import MAX_PIXELS
+from maskbatch.media.photo.reader import MAX_PIXELS
 
 # Formats that are lists of other files or addresses, devices, or text taken for moving pictures: a scan must read the
 # file it was given and nothing else, whatever that file asks for.
@@ -17,6 +17,13 @@ _REFUSED_NAMES = (
     "concat dash hds hls imf image2 image2pipe rtp rtsp sap sdp smoothstreaming webm_dash_manifest vobsub "
     "alias_pix alsa fbdev kmsgrab lavfi oss pulse sndio video4linux2,v4l2 x11grab adf bin idf tedcaptions tty xbin"
 )
+
+
+# PyAV before 18 crashes on files whose streams are found late (FLV, MPEG-PS) when it is given options for their decoders
+# here; `video_stream` gives them to the decoder that is used in any case
+_DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)} if int(av.__version__.split(".")[0]) >= 18 else {}
+# PyAV 15 has no name for it
+_ARGUMENT_ERROR = getattr(av.error, "ArgumentError", ())
 
 
 def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
@@ -33,12 +40,12 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
             raise DecodeError("file is empty")
         return av.open(
             for_ffmpeg(path), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
-            options={"max_pixels": str(MAX_PIXELS)},
+            options=_DECODER_OPTIONS,
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
     except av.error.ExitError as error:
         raise PassingError(stalled(stall_s)) from error
-    except av.error.ArgumentError as error:
+    except _ARGUMENT_ERROR as error:
         raise DecodeError("not a video that can be opened: damaged, or a list of other files") from error
     except OSError as error:
         raise PassingError.of(error) from error

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol
 
-from maskbatch.media.photo import PhotoReader
+from maskbatch.media.photo.reader import PhotoReader
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, ReaderState, Source
@@ -16,12 +16,13 @@ class Reader(Protocol):
 
     Entering and iterating raise DecodeError with a reason; what was yielded before stays valid. `progress` rises while it is
     at work, also between two frames that are far apart. `notes`, complete when iterating ends, name what of the file was not
-    looked at, in a few words each.
+    looked at, in a few words each; `pieces` are those of a video's clock.
     """
 
     frames_decoded: int
     progress: int
     notes: tuple[str, ...]
+    pieces: tuple[tuple[int, int], ...]
 
     def __enter__(self) -> "Reader": ...
 

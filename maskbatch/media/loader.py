@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, Interrupted, PassingError
 from maskbatch.media.decode import Reader, open_source
-from maskbatch.media.headers import image_size
+from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.types import Decoded, Ended, Frames, Source
@@ -26,11 +26,12 @@ _Element = tuple[int, Decoded | None, "_End | None"]
 
 
 class _End(NamedTuple):
-    """How reading a source ended: frames decoded, what went wrong, and the reader's notes."""
+    """How reading a source ended: frames decoded, what went wrong, and the reader's notes and pieces."""
 
     num_decoded: int
     error: DecodeError | None
     notes: tuple[str, ...]
+    pieces: tuple[tuple[int, int], ...]
 
 
 def load(
@@ -76,7 +77,7 @@ def _lanes(
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
     previous = None
-    num_decoded, error, notes = 0, None, ()
+    num_decoded, error, notes, pieces = 0, None, (), ()
     try:
         with opened(source) as reader:
             try:
@@ -85,12 +86,14 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                         yield position, previous, None
                     previous = frame
             finally:
-                num_decoded, notes = reader.frames_decoded, reader.notes
+                num_decoded, notes, pieces = reader.frames_decoded, reader.notes, reader.pieces
+    except Interrupted:  # the run is over, and nothing is said of the source
+        raise
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands
         error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
-    yield position, previous, _End(num_decoded, error, notes)
+    yield position, previous, _End(num_decoded, error, notes, pieces)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
@@ -156,7 +159,7 @@ class _Batch:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
             may_pass = isinstance(end.error, PassingError)
             self._ended.append(
-                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, may_pass, end.notes)
+                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, may_pass, end.notes, end.pieces)
             )
             self._num_analysed, self._size = 0, None
 

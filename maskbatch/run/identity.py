@@ -3,16 +3,16 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.media.sources import common_folder
+from maskbatch.networks.versions import installed
 from maskbatch.run.stages import Networks
 from maskbatch.settings import ScanSettings
 from maskbatch.store.resume import Plan
 
-_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
+_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
 
 
 def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
@@ -43,7 +43,7 @@ def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[
         "maskbatch": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": installed(_PACKAGES),
         "device": networks.device.description,
         "precision": networks.precision,
         "weights": networks.weights,
@@ -63,10 +63,3 @@ def _plain(settings: ScanSettings) -> dict:
     values["output"]["save"] = sorted(values["output"]["save"])
     del values["output"]["folder"]
     return values
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -21,7 +21,7 @@ from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import Summary, write_reports
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
-from maskbatch.run.memory import trim
+from maskbatch.run.memory import check_address_space, trim
 from maskbatch.run.quarantine import set_aside
 from maskbatch.run.shard import HANG, probed, run_shard
 from maskbatch.run.stages import open_networks
@@ -78,6 +78,7 @@ class Driver:
     """
 
     def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
+        check_address_space()
         self.settings = settings
         self.networks = open_networks(settings)
         self._warnings = warnings or Warnings()
@@ -90,8 +91,8 @@ class Driver:
         inputs: Sequence[Path] = (),
         not_looked_at: NotLookedAt | None = None,
     ) -> Plan:
-        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at` was
-        passed by.
+        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at`
+        was passed by.
 
         Raises UsageError when an earlier session there had other settings or other files.
         """
@@ -168,7 +169,8 @@ class Driver:
         known to be open meanwhile."""
         videos = [source for source in sources if source.kind == "video"]
         open_sources(session.store, session.id, videos)
-        found = [source if session.stop.is_asked else probed(source, self._limit_s, False) for source in sources]
+        limit_s, is_over = self._limit_s, session.is_over
+        found = [source if is_over() else probed(source, limit_s, upright=False, is_over=is_over) for source in sources]
         close_sources(session.store, videos)
         return found
 
@@ -180,7 +182,7 @@ class Driver:
         checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
         open_sources(store, session.id, shard.sources)
         file_log, waiting = FileLog(), []
-        with closing(run_shard(shard, checkpoint, self.settings)) as results:
+        with closing(run_shard(shard, checkpoint, self.settings, session.is_over)) as results:
             for result in results:
                 session.lock.check()
                 waiting.append(result)
@@ -191,6 +193,4 @@ class Driver:
                     shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
                 file_log.add(result)
                 session.tell(shard, result)
-                if session.is_over():
-                    break
         trim()  # else memory grows with the number of photos

@@ -5,24 +5,26 @@ a thread, a process or a worker on another machine runs these same lines. Only t
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
-from maskbatch.errors import PassingError
+from maskbatch.errors import DecodeError, Interrupted, PassingError
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import LimitedReader, limited
 from maskbatch.media.loader import load
 from maskbatch.media.names import written_names
 from maskbatch.media.read_ahead import by_tf_data, by_threads
+from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.runtime import Device
 from maskbatch.overlap import Ahead
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import IsOver, never, open_networks
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Sinks, open_sinks
@@ -34,73 +36,124 @@ HANG = 2
 _log = logging.getLogger(__name__)
 
 
-def run_shard(shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[SegmentResult]:
+def run_shard(
+    shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver = never
+) -> Iterator[SegmentResult]:
     """Scan the sources of a shard, a video from its `checkpoint` on, and give what was found, batch by batch.
 
     A result that `is_whole` ends a segment of a video, or sources: it is stored together with those before it, and its media
-    are on the disk. The others are dropped when the iterator is closed before a whole one. A source that cannot be read
-    ends with its reason. Raises OSError when media cannot be written, DeviceError and WeightsError.
+    are on the disk. The others are dropped when the iterator is closed before a whole one. The annotated copy of a video is
+    joined in a step of its own, behind a checkpoint: should its sound kill the process, only that is lost. A source that
+    cannot be read ends with its reason. Callers in the same process may give `is_over`: once that says so, batches that are
+    analysed still come, and nothing else. Raises OSError when media cannot be written, DeviceError and WeightsError.
     """
-    networks, timings = open_networks(settings), Timings()
-    limit_s, timed = HANG * settings.sampling.stall_s, timings.timed
-    sources = tuple(probed(source, limit_s) for source in shard.sources)
-    sources_by_id = {source.id: source for source in sources}
-    start = None if checkpoint is None else checkpoint.reader
+    timings = Timings()
+    sources = tuple(probed(source, _limit_s(settings), is_over=is_over) for source in shard.sources)
+    at = _beginning(sources[0]) if checkpoint is None else replace(checkpoint, source=sources[0])
+    with open_sinks(sources, at, settings) as sinks:
+        if at.ended is None:
+            for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
+                yield result
+                at = result.checkpoint or at
+        if at.ended is not None:
+            yield _joined(at, settings, sinks)
+
+
+class _Conditions(NamedTuple):
+    """Under which a shard is scanned."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
+
+
+def _analysed(
+    sources: Sequence[Source], at: Checkpoint, sinks: Sinks, conditions: _Conditions
+) -> Iterator[SegmentResult]:
+    """Read, analyse and write the frames of a shard from the checkpoint `at` on."""
+    settings, timings, is_over = conditions
+    networks, timed = open_networks(settings), timings.timed
+    by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
-        reader = open_source(source, sampling, settings.output.segment_s, start)
-        return LimitedReader(TimedReader(reader, timings), limit_s)
+        reader = open_source(source, sampling, settings.output.segment_s, at.reader)
+        return LimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
     tracker = Tracker(settings.tracker)
-    at = checkpoint or _beginning(sources[0])
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
     stages = Stages(
-        timed("detect", networks.detect), timed("classify", networks.classify), timed("track", tracker), tracker.state
-    )
-    with ExitStack() as stack:
-        sinks = stack.enter_context(open_sinks(sources, at, settings))
-        read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
-        loader = _share_of_loader(settings, networks.device)
-        loading = stack.enter_context(closing(load(sources, settings.sampling, loader, opener, read_ahead)))
-        analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
-        # the next batch is analysed while this one is drawn, encoded and written
-        batches = stack.enter_context(Ahead(analysed))
-        write = timed("annotate, encode, write", sinks.write)
+        timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
+        timed("track", tracker), tracker.state,
+    )  # fmt: skip
+    read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
+    loader = _share_of_loader(settings, networks.device)
+    loading = load(sources, settings.sampling, loader, opener, read_ahead)
+    analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
+    write, now = timed("annotate, encode, write", sinks.write), at
+    # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
+    with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
         for batch in batches:
             if batch.frames.cut is not None:
-                at = _cut(at, batch, sinks)
-                yield SegmentResult(checkpoint=at, seconds=timings.taken())
+                now = _cut(now, batch, sinks)
+                yield SegmentResult(checkpoint=now, seconds=timings.taken())
             write(batch)
-            at = _counted(at, batch)
-            if any(_is_away(ended, at) for ended in batch.frames.ended):
-                _log.warning("%s cannot be read now: its results so far are kept", at.source.name)
+            now = _counted(now, batch)
+            if any(_is_away(ended, now) for ended in batch.frames.ended):
+                _log.warning("%s cannot be read now: its results so far are kept", now.source.name)
                 return
-            ended = tuple((sources_by_id[one.source_id], _whole(one, at)) for one in batch.frames.ended)
-            copies = tuple((source.id, sinks.end(source)) for source, _ in ended)
-            yield SegmentResult(
-                tuple(face_rows(batch)), ended, copies=copies, num_frames=len(batch.frames), seconds=timings.taken()
-            )
+            ended = tuple((by_id[one.source_id], _whole(one, now)) for one in batch.frames.ended)
+            yield _result(batch, ended, now, sinks, timings)
+
+
+def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
+    """Give what a batch found, and how the sources stand that ended with it: done, or read but to be joined."""
+    rows, copies, checkpoint = tuple(face_rows(batch)), [], None
+    for source, one in ended:
+        if sinks.is_to_join(source):
+            checkpoint = replace(at, num_segments=at.num_segments + 1, copy=sinks.cut(source), ended=one)
+        else:
+            copies.append((source.id, sinks.end(source)))
+    done = () if checkpoint is not None else ended
+    return SegmentResult(rows, done, tuple(copies), checkpoint, len(batch.frames), timings.taken())
+
+
+def _joined(at: Checkpoint, settings: ScanSettings, sinks: Sinks) -> SegmentResult:
+    """Join the annotated copy of a video whose frames are all read."""
+
+    def guard(reader: SoundReader) -> LimitedReader:
+        if at.silenced:
+            raise DecodeError(at.silenced)
+        return LimitedReader(reader, _limit_s(settings))
+
+    ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
+    has_copy = sinks.join(at.source, ended.pieces, guard)
+    return SegmentResult(ended=((at.source, ended),), copies=((at.source.id, has_copy),))
 
 
 def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings) -> SegmentResult:
-    """End a source without reading it any further: what was done of it is kept. Raises OSError."""
-    at = checkpoint or _beginning(source)
+    """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
+    at = _beginning(source) if checkpoint is None else replace(checkpoint, source=source)
+    at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason), at))
     with open_sinks([source], at, settings) as sinks:
-        has_copy = sinks.end(source)
-    return SegmentResult(
-        ended=((source, _whole(Ended(source.id, 0, 0, error=reason), at)),), copies=((source.id, has_copy),)
-    )
+        if not sinks.is_to_join(source):
+            return SegmentResult(ended=((source, at.ended),), copies=((source.id, sinks.end(source)),))
+        return _joined(replace(at, silenced=reason), settings, sinks)
 
 
-def probed(source: Source, limit_s: float, upright: bool = True) -> Source:
-    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is."""
+def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:
+    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is. Raises
+    Interrupted once `is_over()` says so."""
     if source.kind == "image":
         return source
     try:
-        return limited(partial(probe, source, upright), limit_s)
+        return limited(partial(probe, source, upright), limit_s, is_over)
     except PassingError:  # its decoder never returns; nor will its reader
         return source
+
+
+def _limit_s(settings: ScanSettings) -> float:
+    return HANG * settings.sampling.stall_s
 
 
 def _beginning(source: Source) -> Checkpoint:

@@ -1,8 +1,12 @@
 """The networks of a scan, opened once in each process."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
@@ -10,15 +14,28 @@ from maskbatch.errors import UsageError
 from maskbatch.networks import centerface, runtime, weights
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
+from maskbatch.types import Faces
+
+IsOver = Callable[[], bool]
+Detect = Callable[[Sequence[np.ndarray]], Faces]
+Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
+
+
+def never() -> bool:
+    """Tell that nobody stops."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Both networks, ready to run, and what a record of the scan says about them: the device, what each network computes in,
-    and file and sha256 of its weights."""
+    """Both networks, ready to run, and what a record of the scan says about them.
 
-    detect: Detector
-    classify: Classifier
+    `detector` and `classifier` make the stages, which raise Interrupted within the image at work once `is_over()` says so.
+    `precision` is what each network computes in, `weights` the file and sha256 of each.
+    """
+
+    detector: Callable[[IsOver], Detect]
+    classifier: Callable[[IsOver], Classify]
     device: runtime.Device
     precision: dict[str, str]
     weights: dict[str, dict[str, str]]
@@ -39,7 +56,11 @@ def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Ne
     }
     detect, classify = (runtime.open_network(network, chosen, precision[network.role]) for network in networks.values())
     used = {name: _used(network, precision[network.role]) for name, network in networks.items()}
-    return Networks(Detector(detect, detector), Classifier(classify), chosen, precision, used)
+    return Networks(
+        lambda is_over: Detector(partial(detect, is_over=is_over), detector),
+        lambda is_over: Classifier(partial(classify, is_over=is_over)),
+        chosen, precision, used,
+    )  # fmt: skip
 
 
 def classifier_path(model: str) -> Path:

@@ -72,6 +72,10 @@ class TimedReader:
     def notes(self) -> tuple[str, ...]:
         return self._reader.notes
 
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        return self._reader.pieces
+
     def __enter__(self) -> "TimedReader":
         self._reader.__enter__()
         return self

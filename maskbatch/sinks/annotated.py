@@ -11,8 +11,11 @@ from types import TracebackType
 import numpy as np
 
 from maskbatch.draw.annotate import annotate
+from maskbatch.errors import DecodeError
 from maskbatch.media.names import annotated_name, inside
-from maskbatch.media.write import VideoWriter, join, write_image
+from maskbatch.media.photo.exif import recording_exif
+from maskbatch.media.photo.reader import read_bytes
+from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Source
@@ -29,7 +32,7 @@ _OF_ONE_SOURCE = frozenset(
 class AnnotatedSink:
     """Write the frames of a shard to `annotated/`, a tree like the input's.
 
-    A photo is a file at once. A video is written in one part for each segment, and joined with its sound when it has ended.
+    A photo is a file at once. A video is written in one part for each segment; they are joined when it has ended.
     A source that broke keeps the frames that were read. One that cannot be written (a format may refuse its size) is logged
     and left out; the scan goes on.
     """
@@ -65,15 +68,25 @@ class AnnotatedSink:
         return replace(copy.state, is_broken=copy.is_broken)
 
     def end(self, source: Source) -> bool:
-        """Finish the copy of a source; tell if there is one. Raises OSError when the disk fails."""
+        """Take leave of a source that needs no joining; tell if it has a copy."""
+        return self._copies.pop(source.id).is_there
+
+    def is_to_join(self, source: Source) -> bool:
+        """Tell if the copy of a source is in parts that are to be joined."""
+        return self._copies[source.id].is_to_join
+
+    def join(self, source: Source, pieces: Pieces, guard: Guard) -> bool:
+        """Join the copy of a video with its sound; tell if there is one. Raises OSError when the disk fails."""
         copy = self._copies.pop(source.id)
         with _of_one(copy):
-            copy.end()
+            copy.join(pieces, guard)
         return copy.is_there
 
 
 class _PhotoCopy:
     """The copy of a photo: one file, on the disk when it has its name."""
+
+    is_to_join = False
 
     def __init__(self, source: Source, path: Path, settings: OutputSettings) -> None:
         self.source, self.is_broken, self.is_there = source, False, False
@@ -81,11 +94,8 @@ class _PhotoCopy:
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
         """Write `rgb` (H, W, 3) uint8. Raises OSError."""
-        write_image(self._path, rgb)
+        write_image(self._path, rgb, _recording(self.source) if self._settings.keep_metadata else b"")
         self.is_there = True
-
-    def end(self) -> None:
-        """Nothing is left to do."""
 
     def drop(self) -> None:
         """Nothing is open."""
@@ -116,12 +126,16 @@ class _VideoCopy:
         parts = (*self.state.parts, (part.path.name, part.first_pts))
         self.state = CopyState(part.written(), parts)
 
-    def end(self) -> None:
-        """Join all parts with the sound of the source. Where one could not be written, or there is none, there is no copy.
-        Raises OSError."""
-        self.cut()
-        if self.state.parts and not self.is_broken:
-            join(self._path, self.source, [(self._folder / name, first) for name, first in self.state.parts])
+    @property
+    def is_to_join(self) -> bool:
+        """Tell if there are parts, of a copy that is whole."""
+        return not self.is_broken and (self._part is not None or bool(self.state.parts))
+
+    def join(self, pieces: Pieces, guard: Guard) -> None:
+        """Join all parts with the sound of the source. Where one could not be written there is no copy. Raises OSError."""
+        if self.is_to_join:
+            parts = [(self._folder / name, first) for name, first in self.state.parts]
+            join(self._path, self.source, parts, pieces, guard)
             self.is_there = True
 
     def drop(self) -> None:
@@ -137,6 +151,14 @@ def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoC
     if not settings.keep_metadata:
         source = replace(source, recorded=())
     return _VideoCopy(source, path, state, settings) if source.kind == "video" else _PhotoCopy(source, path, settings)
+
+
+def _recording(source: Source) -> bytes:
+    """Give when and with which camera a photo was taken, as EXIF data; b"" when nothing says, or the file is gone."""
+    try:
+        return recording_exif(read_bytes(source.path))
+    except DecodeError:
+        return b""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
+from maskbatch.media.write import Guard, Pieces
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import AnnotatedSink
 from maskbatch.sinks.crops import CropSink
@@ -38,8 +39,17 @@ class Sinks:
         return CopyState() if self._annotated is None else self._annotated.cut(source)
 
     def end(self, source: Source) -> bool:
-        """Finish the annotated copy of a source; tell if there is one. Raises OSError."""
+        """Finish what is written of a source that needs no joining; tell if it has an annotated copy."""
         return self._annotated is not None and self._annotated.end(source)
+
+    def is_to_join(self, source: Source) -> bool:
+        """Tell if the annotated copy of a source is in parts that are to be joined."""
+        return self._annotated is not None and self._annotated.is_to_join(source)
+
+    def join(self, source: Source, pieces: Pieces, guard: Guard) -> bool:
+        """Join the annotated copy of a video with its sound; tell if there is one. `pieces` are those of the video's clock,
+        `guard` wraps what reads the sound. Raises OSError when the disk fails."""
+        return self._annotated is not None and self._annotated.join(source, pieces, guard)
 
 
 def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Sinks:

@@ -87,6 +87,15 @@ def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
             connection.executemany("UPDATE media SET state = ? WHERE source_id = ? AND kind = 'annotated'", states)
 
 
+def replace_checkpoint(store: Store, at: Checkpoint) -> None:
+    """Store the last checkpoint of a video anew."""
+    with store.transaction() as connection:
+        connection.execute(
+            "UPDATE segment SET checkpoint = ? WHERE source_id = ? AND number = ?",
+            [encoded(at), at.source.id, at.num_segments - 1],
+        )
+
+
 def forget(store: Store, source_ids: Iterable[int]) -> None:
     """Drop all rows of these sources, so that they are scanned again."""
     ids = [(source_id,) for source_id in source_ids]
@@ -105,7 +114,8 @@ def now() -> str:
 def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
     source = at.source
     fps = None if source.fps is None else float(source.fps)
-    cells = [fps, source.duration_s, at.width, at.height, at.reader.index, at.frames_analysed, source.id]
+    decoded = at.reader.index if at.ended is None else at.ended.frames_decoded
+    cells = [fps, source.duration_s, at.width, at.height, decoded, at.frames_analysed, source.id]
     connection.execute(_PART, cells)
     connection.execute("INSERT INTO segment VALUES (?, ?, ?)", [source.id, at.num_segments - 1, encoded(at)])
 

@@ -12,13 +12,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import av
+
 from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
+from maskbatch.media.sound.reader import CannotCopy, SoundReader
 from maskbatch.media.video.probe import probe
+from maskbatch.media.write.sound import AudioTrack, unguarded
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import ReaderState, Source
 
@@ -35,11 +39,13 @@ _WINDOWS_CRASH = 0xC0000000
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A source that may kill whoever reads it, a video from `start` on in segments of `segment_s` seconds."""
+    """A source that may kill whoever reads it: its sound, or its picture, a video from `start` on in segments of `segment_s`
+    seconds."""
 
     source: Source
     segment_s: float = math.inf
     start: ReaderState | None = None
+    is_sound: bool = False
 
 
 def crash_reasons(
@@ -48,7 +54,8 @@ def crash_reasons(
     """Say why sources must not be decoded in this process, by their names; others, even damaged ones, are left out.
 
     All are tried in one process, and when that dies, each half in one of its own, and so on. A video is decoded from its
-    start over two of its cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.
+    start over two of its cuts, further than any reading ahead; sound is tried as a whole. Raises Interrupted once `is_over`
+    says so.
     """
     verdict = _verdict(suspects, sampling, is_over) if suspects else None
     if verdict is None:
@@ -105,27 +112,45 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
 
 def _plain(suspect: Suspect) -> dict:
     start = None if suspect.start is None else asdict(suspect.start)
-    source = suspect.source
-    return {"path": str(source.path), "kind": source.kind, "start": start, "segment_s": suspect.segment_s}
+    source, is_sound = suspect.source, suspect.is_sound
+    return {
+        "path": str(source.path), "kind": source.kind, "start": start, "segment_s": suspect.segment_s, "is_sound": is_sound,
+    }  # fmt: skip
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
     """Reads as far as `crash_reasons` says; what is wrong with the file, as long as it can be said, does not matter."""
     source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
-    start = None if suspect["start"] is None else ReaderState(**suspect["start"])
-    num_cuts = 0
     try:
-        if source.kind == "video":
-            probe(source)
-        with open_source(source, sampling, suspect["segment_s"], start) as reader:
-            for frame in reader:
-                num_cuts += frame.cut is not None
-                if num_cuts == 2:
-                    return
+        if suspect["is_sound"]:
+            _join_sound(source.path)
+        else:
+            _read(source, suspect, sampling)
     except MemoryError:
         sys.exit(_EXIT_MEMORY)
     except Exception:
         return
+
+
+def _read(source: Source, suspect: dict, sampling: SamplingSettings) -> None:
+    start = None if suspect["start"] is None else ReaderState(**suspect["start"])
+    num_cuts = 0
+    if source.kind == "video":
+        probe(source)
+    with open_source(source, sampling, suspect["segment_s"], start) as reader:
+        for frame in reader:
+            num_cuts += frame.cut is not None
+            if num_cuts == 2:
+                return
+
+
+def _join_sound(path: Path) -> None:
+    """Reads and encodes the sound as `joiner` does, for no file."""
+    for may_copy in (True, False):
+        reader = SoundReader(path, (), may_copy)
+        with suppress(CannotCopy, av.error.FFmpegError), ExitStack() as stack:
+            output = stack.enter_context(av.open(os.devnull, "w", format="null"))
+            return stack.enter_context(AudioTrack(path, output, reader, unguarded)).write_until(None)
 
 
 def _limit_memory() -> None:

@@ -7,7 +7,7 @@ import av
 from av.container import InputContainer
 
 from maskbatch.media.containers import open_container
-from maskbatch.media.recorded import recorded
+from maskbatch.media.video.recorded import recorded
 from maskbatch.media.video.streams import frame_rate, video_stream
 from maskbatch.media.video.viewer import Viewer
 from maskbatch.types import Source

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import av
 
-from maskbatch.media.headers import jpeg_is_whole
+from maskbatch.media.photo.headers import jpeg_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.types import ReaderState
 

@@ -7,7 +7,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from maskbatch.errors import DecodeError
-from maskbatch.media.photo import MAX_PIXELS, check_pixels
+from maskbatch.media.photo.reader import MAX_PIXELS, check_pixels
 from maskbatch.media.video.clock import DEFAULT_FPS
 
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails

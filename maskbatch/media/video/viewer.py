@@ -8,9 +8,9 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from maskbatch.media.photo import MAX_PIXELS
-from maskbatch.media.video.colours import grading_of, matrix_of
-from maskbatch.media.video.orientation import Orientation, orientation_of
+from maskbatch.media.colours import grading_of, matrix_of
+from maskbatch.media.orientation import Orientation, orientation_of
+from maskbatch.media.photo.reader import MAX_PIXELS
 
 # containers that say nothing about the shape of a pixel: a broadcast may switch from 4:3 to 16:9 at any frame
 _SHAPELESS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from maskbatch.media.names import fitted_path
+from maskbatch.media.photo.embed import with_exif
 
 _JPEG_QUALITY = 95
 _WEBP_QUALITY = 90
@@ -32,8 +33,11 @@ def partial_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_image(path: Path, rgb: np.ndarray) -> None:
-    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension. Raises OSError with the reason."""
+def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
+    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension, with `exif` where the format takes it.
+
+    Raises OSError with the reason.
+    """
     suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
     # full colour resolution in JPEG: thin coloured lines and text smear otherwise
     options = {
@@ -52,4 +56,4 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
     if not is_encoded:
         raise OSError(f"cannot write {path}: {rgb.shape[1]} x {rgb.shape[0]} pixels do not fit the format")
     with partial_file(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(with_exif(encoded.tobytes(), exif) if exif else encoded)

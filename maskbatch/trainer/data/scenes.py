@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.trainer.data.annotations import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.data.dataset import Picture
-from maskbatch.trainer.data.samples import read_batches
+from maskbatch.trainer.data.labels import LABELS, WORN_INCORRECTLY
+from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces, wears_mask
 
 # annotators draw larger boxes than detectors: at 0.5 a box that is right is often counted wrong

@@ -9,7 +9,7 @@ import numpy as np
 from maskbatch.errors import DatasetError
 from maskbatch.geometry import boxes
 from maskbatch.trainer.data.dataset import Picture
-from maskbatch.trainer.data.samples import read_batches
+from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces
 
 # an annotated box and a detected one are the same face from this IoU on; annotators draw larger boxes than detectors

@@ -1,0 +1,1 @@
+"""The sound of a video, on the corrected times of its picture."""
