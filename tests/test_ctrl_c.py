@@ -19,8 +19,8 @@ from maskbatch.errors import Interrupted
 from maskbatch.media.guard import limits as limited
 from maskbatch.media.guard.limits import LimitedReader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
-from maskbatch.networks import runtime
-from maskbatch.networks.converted import Network
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.overlap import Ahead
 from maskbatch.settings import RuntimeSettings
 
@@ -91,9 +91,9 @@ def test_networks_stop_inside_a_batch(tmp_path, name):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
     (tmp_path / "test.keras").write_bytes(b"weights")
     is_over = threading.Event()
-    device = runtime.choose_device(RuntimeSettings(runtime=name, device="cpu"))
+    device = choose_device(RuntimeSettings(runtime=name, device="cpu"))
     network = Network("test", tmp_path / "test.keras", lambda: model)
-    run = partial(runtime.open_network(network, device, "fp32"), is_over=is_over.is_set)
+    run = partial(open_network(network, device, "fp32"), is_over=is_over.is_set)
     images = np.zeros((9, 8, 8, 3), np.uint8)
     assert run(images)[0].shape == (9, 8, 8, 1)
     is_over.set()

@@ -22,7 +22,7 @@ from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
-from maskbatch.networks.runtime import Device
+from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead
 from maskbatch.run.stages import IsOver, never, open_networks
 from maskbatch.run.timings import TimedReader, Timings
