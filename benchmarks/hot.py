@@ -21,7 +21,8 @@ NUM_SHOWN = 10
 _IMPORTS = "importlib._bootstrap"
 # where threads wait for each other
 _WAITS = (
-    "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/", "(maskbatch/media/limited.py"
+    "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/",
+    "(maskbatch/media/guard/limits.py"
 )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from killed_runs import contents
 from makers import write_photo
 
 from maskbatch.errors import Interrupted
-from maskbatch.media.guard import limits as limited
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard import limits
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.networks.device import choose_device, open_network
 from maskbatch.networks.weights import Network
@@ -106,7 +106,7 @@ def test_a_probe_that_hangs_is_not_waited_for():
     is_over, come_back = threading.Event(), threading.Event()
     threading.Timer(0.2, is_over.set).start()
     with pytest.raises(Interrupted):
-        limited.limited(lambda: come_back.wait(30), 60, is_over.is_set)
+        limits.with_time_limit(lambda: come_back.wait(30), 60, is_over.is_set)
     assert not come_back.is_set()
     come_back.set()
 
@@ -157,11 +157,11 @@ class Reader:
 def test_readers_stop_between_frames_and_inside_one(monkeypatch, read_ahead, wait_s):
     """Frames that were read come, then Interrupted; a decoder that is slow to come back is left behind, and closes its file
     when it does."""
-    monkeypatch.setattr(limited, "_LEAVE_S", 0.4)
+    monkeypatch.setattr(limits, "_LEAVE_S", 0.4)
     is_over, reader = threading.Event(), Reader(wait_s)
 
     def frames():
-        with LimitedReader(reader, 60, is_over.is_set) as limited_reader:
+        with TimeLimitedReader(reader, 60, is_over.is_set) as limited_reader:
             yield from limited_reader
 
     threading.Timer(0.3, is_over.set).start()

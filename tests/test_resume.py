@@ -25,10 +25,10 @@ from maskbatch.plan import check_settings, differences, make_plan, note_settings
 
 from maskbatch import engine, plan, sinks, video_sink
 from maskbatch.cli.main import main
-from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard import trial
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.photo import reader as photos
 from maskbatch.media.sound import reader as sound
 from maskbatch.media.sources import find_sources
@@ -512,7 +512,7 @@ def test_a_decoder_left_behind_stays_in_the_journal(tmp_path, monkeypatch):
     [source] = find_sources([tmp_path / "a.png"], None)
     with Journal(tmp_path) as journal:
         noted = NotedReader(open_source(source, SamplingSettings()), journal, source.name, Timings())
-        with pytest.raises(PassingError), LimitedReader(noted, 0.2) as reader:
+        with pytest.raises(TransientError), TimeLimitedReader(noted, 0.2) as reader:
             list(reader)
         assert left_open(tmp_path) == ["a.png"]
     never.set()

@@ -8,7 +8,7 @@ import av
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.reader import MAX_PIXELS
 
 # Formats that are lists of other files or addresses, devices, or text taken for moving pictures: a scan must read the
@@ -44,11 +44,11 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
     except av.error.ExitError as error:
-        raise PassingError(stalled(stall_s)) from error
+        raise TransientError(stalled(stall_s)) from error
     except _ARGUMENT_ERROR as error:
         raise DecodeError("not a video that can be opened: damaged, or a list of other files") from error
     except OSError as error:
-        raise PassingError.of(error) from error
+        raise TransientError.from_os_error(error) from error
     except av.error.FFmpegError as error:
         raise DecodeError(f"not a video that can be opened: {reason_of(error)}") from error
 

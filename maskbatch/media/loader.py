@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.errors import DecodeError, Interrupted, PassingError
+from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
@@ -92,7 +92,7 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands
-        error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
+        error = TransientError(f"{type(unexpected).__name__}: {unexpected}")
     yield position, previous, _End(num_decoded, error, notes, pieces)
 
 
@@ -157,9 +157,11 @@ class _Batch:
             self._size = self._size or frame.image.shape[1::-1]
         if end is not None:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
-            may_pass = isinstance(end.error, PassingError)
+            is_transient = isinstance(end.error, TransientError)
             self._ended.append(
-                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, may_pass, end.notes, end.pieces)
+                Ended(
+                    source_id, end.num_decoded, self._num_analysed, *size, reason, is_transient, end.notes, end.pieces
+                )
             )
             self._num_analysed, self._size = 0, None
 

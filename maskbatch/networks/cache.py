@@ -22,7 +22,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
-    """Return `MASKBATCH_CACHE`, or the platform's cache folder of the user. A user without a home gets a temporary folder."""
+    """Return `MASKBATCH_CACHE` or the user's cache folder on this platform; without a home, a temporary folder."""
     if chosen := os.environ.get("MASKBATCH_CACHE"):
         return Path(chosen)
     try:
@@ -46,7 +46,7 @@ def networks_folder() -> Path:
 
 
 def keep_libraries_out_of_home() -> None:
-    """Move the folders of Keras and matplotlib to the cache, unless the user has theirs already. Call before importing both."""
+    """Move the folders of Keras and matplotlib to the cache, unless the user has them. Call before importing both."""
     home = Path(os.path.expanduser("~"))
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     for name, own in (("KERAS_HOME", home / ".keras"), ("MPLCONFIGDIR", config / "matplotlib")):

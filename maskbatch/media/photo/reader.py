@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.chunks import JPEG, PNG, TIFF, is_heif, is_webp
 from maskbatch.media.photo.further import notes_of
 from maskbatch.media.photo.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
@@ -118,7 +118,7 @@ def read_bytes(path: Path) -> bytes:
             raise DecodeError("too large: a photo file over 1 GiB")
         return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
     except OSError as error:
-        raise PassingError.of(error) from error
+        raise TransientError.from_os_error(error) from error
 
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
@@ -168,7 +168,7 @@ def _decode_heic(data: bytes) -> np.ndarray:
     try:
         from pillow_heif import open_heif  # an optional package
     except ImportError as error:
-        raise PassingError("HEIC photos need one more package: pip install pillow-heif") from error
+        raise TransientError("HEIC photos need one more package: pip install pillow-heif") from error
     try:
         heif = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
         check_pixels(heif.size)

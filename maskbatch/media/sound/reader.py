@@ -8,7 +8,7 @@ from types import TracebackType
 import av
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.containers import open_container, reason_of
 from maskbatch.media.sound.clock import SoundClock
 from maskbatch.media.sound.samples import Samples
@@ -120,7 +120,7 @@ class SoundReader:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
-                raise PassingError("stalled: no sound") from error
+                raise TransientError("stalled: no sound") from error
             except av.error.FFmpegError as error:
                 raise DecodeError(reason_of(error)) from error
             self.progress += 1

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.photo.headers import gif_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
@@ -199,7 +199,7 @@ class VideoReader:
             if frames or not is_decoded:
                 since = time.monotonic()
             elif time.monotonic() - since > self._sampling.stall_s:
-                raise PassingError(stalled(self._sampling.stall_s))
+                raise TransientError(stalled(self._sampling.stall_s))
         skipping.check()
 
     def _packets(self) -> Iterator[av.Packet | None]:
@@ -210,7 +210,7 @@ class VideoReader:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
-                raise PassingError(stalled(self._sampling.stall_s)) from error
+                raise TransientError(stalled(self._sampling.stall_s)) from error
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
                 packet = None
