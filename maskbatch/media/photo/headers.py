@@ -98,7 +98,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _box_size(name: bytes) -> Callable[[bytes], tuple[int, int] | None]:
-    """Return a function that reads the largest size in boxes of this name. JPEG 2000 has the height first, AVIF the width."""
+    """Return a reader of the largest size in boxes of this name. JPEG 2000 has the height first, AVIF the width."""
 
     def read_size(data: bytes) -> tuple[int, int] | None:
         head, sizes, at = data[:_BOXES_WITHIN], [], -1
