@@ -62,13 +62,13 @@ def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, in
     from maskbatch.cli.options import scan_settings
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
-    from maskbatch.networks import runtime
+    from maskbatch.run import stages
     from maskbatch.settings import SamplingSettings
 
     context = cli.scan.make_context("scan", [str(path), *options])
     settings = scan_settings(context.params)
-    costs, open_network = Costs(), runtime.open_network
-    runtime.open_network = lambda *args: costs.network(open_network(*args))
+    costs, open_network = Costs(), stages.open_network
+    stages.open_network = lambda *args: costs.network(open_network(*args))
     with costs.stage("start: imports and networks"):
         made = engine.Engine(settings)
     sources = find_sources([path], exclude=None, limit=num_frames)

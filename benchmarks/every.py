@@ -27,7 +27,7 @@ def read(video: Path, every: int, skipping) -> tuple[float, list[tuple[int, floa
     videos.Skipping = skipping
     frames, checking_s, start = [], 0.0, time.process_time()
     with videos.VideoReader(video, SamplingSettings(every=every)) as reader:
-        for index, time_s, image in reader:
+        for index, time_s, image, _ in reader:
             before = time.process_time()
             frames.append((index, time_s, zlib.crc32(image)))
             checking_s += time.process_time() - before

@@ -78,7 +78,7 @@ def scan_one(path: Path, out: Path) -> dict:
 
 def find_nothing() -> None:
     """Replace the networks by functions that find no face."""
-    from maskbatch.networks.runtime import Device
+    from maskbatch.networks.device import Device
     from maskbatch.run import shard
     from maskbatch.run.stages import Networks
     from maskbatch.types import Faces

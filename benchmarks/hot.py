@@ -3,7 +3,7 @@
     python benchmarks/hot.py PATH [-- SCAN OPTIONS]
 
 Self time is a function's own, total time includes what it calls; both as shares of all samples of threads that were not
-idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `runtime.py`: OpenVINO's and the
+idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `openvino.py`: OpenVINO's and the
 codecs' own threads run no Python, and cannot be seen here. Imports count as one function.
 """
 
@@ -21,7 +21,8 @@ NUM_SHOWN = 10
 _IMPORTS = "importlib._bootstrap"
 # where threads wait for each other
 _WAITS = (
-    "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/", "(maskbatch/media/limited.py"
+    "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/",
+    "(maskbatch/media/guard/limits.py"
 )  # fmt: skip
 
 

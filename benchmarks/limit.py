@@ -26,22 +26,22 @@ Arrays = dict[str, list[np.ndarray]]
 
 
 def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callable], Callable]) -> None:
-    """Scans `path` in this process, each network's `Run` replaced by `wrap(role, run)`."""
+    """Scans `path` in this process, each network's `Infer` replaced by `wrap(role, run)`."""
     from maskbatch.cli import main as cli
-    from maskbatch.networks import runtime
+    from maskbatch.run import stages
 
-    open_network = runtime.open_network
+    open_network = stages.open_network
 
     def wrapped(network, device, *rest):
         return wrap(network.role, open_network(network, device, *rest))
 
-    runtime.open_network = wrapped
+    stages.open_network = wrapped
     try:
         with tempfile.TemporaryDirectory() as folder:
             arguments = ["scan", str(path), "--out", f"{folder}/out", "-q", "--save", "none", *options]
             cli.main(arguments, standalone_mode=False)
     finally:
-        runtime.open_network = open_network
+        stages.open_network = open_network
 
 
 def record(path: Path, tape: Path, num_frames: int, options: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ class RuntimeSettings:
     """Where the networks run.
 
     `runtime`: auto (TensorFlow on a usable GPU, OpenVINO otherwise), tensorflow or openvino. `device`: auto, cpu, gpu or
-    gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `runtime.choose_precision`).
+    gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `choose_precision`).
     """
 
     runtime: str = "auto"

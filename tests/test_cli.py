@@ -444,9 +444,7 @@ def test_lists_limits_and_sampling(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     """--require-gpu never runs on the CPU in silence: it stops, exit code 1, and writes nothing."""
-    from maskbatch.networks import runtime
-
-    monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: [])
+    monkeypatch.setattr("maskbatch.networks.device.list_gpus", lambda: [])
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
     result = run("scan", photo, "--out", tmp_path / "out", "--require-gpu")

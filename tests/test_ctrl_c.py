@@ -17,11 +17,11 @@ from makers import write_photo
 from test_resume import open_in
 
 from maskbatch.errors import Interrupted
-from maskbatch.media.guard import limits as limited
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard import limits
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
-from maskbatch.networks import runtime
-from maskbatch.networks.converted import Network
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.overlap import Ahead
 from maskbatch.settings import RuntimeSettings
 from maskbatch.store.database import is_store
@@ -96,9 +96,9 @@ def test_networks_stop_inside_a_batch(tmp_path, name):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
     (tmp_path / "test.keras").write_bytes(b"weights")
     is_over = threading.Event()
-    device = runtime.choose_device(RuntimeSettings(runtime=name, device="cpu"))
+    device = choose_device(RuntimeSettings(runtime=name, device="cpu"))
     network = Network("test", tmp_path / "test.keras", lambda: model)
-    run = partial(runtime.open_network(network, device, "fp32"), is_over=is_over.is_set)
+    run = partial(open_network(network, device, "fp32"), is_over=is_over.is_set)
     images = np.zeros((9, 8, 8, 3), np.uint8)
     assert run(images)[0].shape == (9, 8, 8, 1)
     is_over.set()
@@ -111,7 +111,7 @@ def test_a_probe_that_hangs_is_not_waited_for():
     is_over, come_back = threading.Event(), threading.Event()
     threading.Timer(0.2, is_over.set).start()
     with pytest.raises(Interrupted):
-        limited.limited(lambda: come_back.wait(30), 60, is_over.is_set)
+        limits.with_time_limit(lambda: come_back.wait(30), 60, is_over.is_set)
     assert not come_back.is_set()
     come_back.set()
 
@@ -162,11 +162,11 @@ class Reader:
 def test_readers_stop_between_frames_and_inside_one(monkeypatch, read_ahead, wait_s):
     """Frames that were read come, then Interrupted; a decoder that is slow to come back is left behind, and closes its file
     when it does."""
-    monkeypatch.setattr(limited, "_LEAVE_S", 0.4)
+    monkeypatch.setattr(limits, "_LEAVE_S", 0.4)
     is_over, reader = threading.Event(), Reader(wait_s)
 
     def frames():
-        with LimitedReader(reader, 60, is_over.is_set) as limited_reader:
+        with TimeLimitedReader(reader, 60, is_over.is_set) as limited_reader:
             yield from limited_reader
 
     threading.Timer(0.3, is_over.set).start()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.media.sources import common_folder
-from maskbatch.networks.versions import installed
 from maskbatch.run.stages import Networks
+from maskbatch.run.versions import installed
 from maskbatch.settings import ScanSettings
 from maskbatch.store.resume import Plan
 

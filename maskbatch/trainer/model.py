@@ -5,8 +5,7 @@ from pathlib import Path
 
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import WeightsError
-from maskbatch.networks.converted import Network
-from maskbatch.networks.weights import find_int8
+from maskbatch.networks.weights import Network, find_int8
 from maskbatch.trainer.model_file import check_model_file
 
 

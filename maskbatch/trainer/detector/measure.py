@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.networks import runtime
 from maskbatch.networks.centerface import load_network
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.scenes import analyse_scenes, scene_figures
@@ -24,8 +25,8 @@ _TOLERANCE = 0.5
 
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:
     """{source: figures} of CenterFace with the weights in a file, at a scan's size and threshold; IoU 0.4 but for AP50."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(runtime.Network("centerface", weights, lambda: load_network(weights)), device)
+    device = choose_device(RuntimeSettings())
+    run = open_network(Network("centerface", weights, lambda: load_network(weights)), device)
     detect = Detector(run, DetectorSettings(threshold=_LOW))
     result = {}
     for source in sorted({picture.source for picture in pictures if picture.xyxy is not None}):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError, UsageError
-from maskbatch.networks import centerface, runtime, weights
+from maskbatch.networks import centerface, weights
+from maskbatch.networks.device import Infer, choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder
 from maskbatch.trainer.data.dataset import Picture
@@ -57,8 +59,8 @@ def train_detector(
     check_folder(fitting.out, "--out")
     check_begun(fitting.out, fitting.resume)
     original = settings.original or weights.find("centerface")
-    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
-    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
+    network = Network("centerface", original, lambda: centerface.load_network(original))
+    run = open_network(network, choose_device(RuntimeSettings()))
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
     dataset = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
@@ -100,7 +102,7 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], run: runtime.Run, settings: DetectorTrainSettings) -> list[DetectorScene]:
+def _load(pictures: list[Picture], run: Infer, settings: DetectorTrainSettings) -> list[DetectorScene]:
     """The training scenes, looked through by the original network."""
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
     return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})

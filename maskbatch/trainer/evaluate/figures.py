@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from maskbatch.networks.runtime import Run
+from maskbatch.networks.device import Infer
 from maskbatch.trainer.data.samples import Samples
 
 SIZE_BINS_PX = ((0, 16), (16, 32), (32, 64), (64, np.inf))
@@ -57,7 +57,7 @@ class FaceFigures:
         return asdict(self)
 
 
-def predict(run: Run, samples: Samples, batch_size: int = 64) -> np.ndarray:
+def predict(run: Infer, samples: Samples, batch_size: int = 64) -> np.ndarray:
     """p_mask (N,) float32 of every sample, in the order of the samples."""
     parts = [
         run(np.stack([samples.crop(i) for i in range(start, min(start + batch_size, len(samples)))]))[0].reshape(-1)

@@ -10,7 +10,8 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
-from maskbatch.networks import centerface, runtime, weights
+from maskbatch.networks import centerface, weights
+from maskbatch.networks.device import Infer, choose_device, choose_precision, open_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder, check_packages
 from maskbatch.trainer.data.cut_cache import CutCache
@@ -131,8 +132,8 @@ def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) ->
 
 def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
     """The shipped face detector, ready to run."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(centerface.shipped_network(), device, precision)
+    device = choose_device(RuntimeSettings())
+    run = open_network(centerface.shipped_network(), device, precision)
     return Detector(run, DetectorSettings(threshold=threshold))
 
 
@@ -140,8 +141,8 @@ def face_cache(folder: Path | None) -> CutCache | None:
     """Return the cache in a folder for what `shipped_detector()` finds; None without a folder."""
     if folder is None:
         return None
-    network, device = centerface.shipped_network(), runtime.choose_device(RuntimeSettings())
-    precision = runtime.choose_precision(network, device, "auto")
+    network, device = centerface.shipped_network(), choose_device(RuntimeSettings())
+    precision = choose_precision(network, device, "auto")
     identity = {
         "weights": weights.sha256(network.int8 if precision == "int8" else network.path),
         "settings": asdict(DetectorSettings()),
@@ -151,8 +152,8 @@ def face_cache(folder: Path | None) -> CutCache | None:
     return CutCache(folder, json.dumps(identity, sort_keys=True))
 
 
-def _open(model: Path, precision: str = "auto") -> runtime.Run:
-    return runtime.open_network(classifier_network(model), runtime.choose_device(RuntimeSettings()), precision)
+def _open(model: Path, precision: str = "auto") -> Infer:
+    return open_network(classifier_network(model), choose_device(RuntimeSettings()), precision)
 
 
 def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> dict[str, list[Scene]]:
