@@ -56,7 +56,7 @@ def _read(picture: Picture) -> Iterable[np.ndarray]:
     """The picture as RGB uint8, or nothing (and a warning) where it cannot be read."""
     try:
         with open_source(Source(0, picture.path, picture.path.name, "image"), SamplingSettings()) as frames:
-            for _, _, image in frames:
-                yield image
+            for decoded in frames:
+                yield decoded.image
     except DecodeError as error:
         log.warning("%s is left out or read in part: %s", picture.path, error)
