@@ -97,7 +97,7 @@ def test_what_is_damaged_or_of_something_else_is_made_anew(pictures, looks, tmp_
         kept.write_bytes(content)
         with caplog.at_level(logging.WARNING):
             again, count = looks(pictures)
-        assert count == 3 and again.region == first.region and "made anew" in caplog.text
+        assert count == 3 and again.region == first.region and "written again" in caplog.text
         caplog.clear()
         assert looks(pictures)[1] == 0
 

@@ -220,8 +220,10 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
         fit_detector(ORIGINAL, [bright_scene()], settings)
     state = tmp_path / "state"
     assert [row["epoch"] for row in json.loads((state / "rows.json").read_text())] == [0, 1]
-    assert sorted(path.name for path in state.iterdir()) == ["average1.weights.h5", "epoch1.keras", "rows.json"]
-    assert all(np.isfinite(weight).all() for weight in load_network(state / "average1.weights.h5").get_weights())
+    assert sorted(path.name for path in state.iterdir()) == ["epoch1", "rows.json"]
+    assert all(
+        np.isfinite(weight).all() for weight in load_network(state / "epoch1" / "average.weights.h5").get_weights()
+    )
 
 
 def test_weights_count_where_the_loss_is_still_a_number():

@@ -21,7 +21,7 @@ from maskbatch.trainer.classifier.train import Listener, TrainSettings, guide_sa
 from maskbatch.trainer.data.scenes import Scene, scene_figures
 from maskbatch.trainer.evaluate import measure, plots
 from maskbatch.trainer.evaluate.measure import DatasetSettings
-from maskbatch.trainer.evaluate.outputs import write_json
+from maskbatch.trainer.json_files import write_json
 from maskbatch.trainer.model import load_model
 
 # trains until the second step of the second epoch, then dies as a killed program does
@@ -115,7 +115,7 @@ def unseen(monkeypatch):
         monkeypatch.setattr(where, "load_samples", lambda *_: pytest.fail("the pictures were looked at"))
 
 
-@pytest.mark.parametrize("missing", ["seaborn", "matplotlib", "sklearn"])
+@pytest.mark.parametrize("missing", ["matplotlib", "sklearn"])
 def test_missing_packages_are_named_before_the_work(tmp_path, monkeypatch, unseen, missing):
     """Nobody trains or measures for an hour to learn that a package is missing."""
     monkeypatch.setitem(sys.modules, missing, None)
@@ -158,8 +158,8 @@ def test_what_does_not_fit_is_told_before_the_work(tmp_path, unseen):
     write_picture(tmp_path / "set" / "val" / "with_mask" / "0.png", 200)
     for command, words in (
         ([*evaluate_it, "--model", str(tmp_path / "none.keras")], "not a .keras model"),
-        ([*evaluate_it, "--splits", str(tmp_path / "splits.csv")], "says nothing of 12"),
-        ([*train_it, "--splits", str(tmp_path / "splits.csv")], "says nothing of 12"),
+        ([*evaluate_it, "--splits", str(tmp_path / "splits.csv")], "has no row for 12"),
+        ([*train_it, "--splits", str(tmp_path / "splits.csv")], "has no row for 12"),
         ([*train_it, "--base-weights", str(tmp_path / "none.keras")], "does not hold weights"),
         ([*train_it, "--resume"], "nothing to resume"),
         (["train", str(root), "--out", str(begun.parent)], "--resume"),

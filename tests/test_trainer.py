@@ -18,7 +18,7 @@ from trainer_makers import (
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
 from maskbatch.trainer.classifier import augment
-from maskbatch.trainer.classifier.fit import FitSettings, fit
+from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Phase, Recipe
 from maskbatch.trainer.data.batches import (
     BatchSettings,
@@ -30,7 +30,6 @@ from maskbatch.trainer.data.batches import (
 from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import read_datasets, split_pictures
 from maskbatch.trainer.data.samples import load_samples
-from maskbatch.trainer.drawn.covers import CoverSettings
 from maskbatch.trainer.evaluate.figures import Judged, balanced_accuracy, calibration_error, figures_by_size, predict
 from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
 
@@ -166,18 +165,6 @@ def test_every_sample_comes_in_turn_unless_oversampled(tmp_path):
     assert class_weights(np.array([0, 0, 0, 1])).tolist() == pytest.approx([2 / 3, 2])
 
 
-def test_drawn_masks_change_the_label_and_other_covers_do_not(tmp_path):
-    """All bare faces with landmarks become masked ones, or get something else and stay bare; others stay as they are."""
-    seen = grey_samples(tmp_path / "seen", detect=detect_middle)
-    assert batches(seen, covers=CoverSettings(mask=1.0))[1].all()
-    plain, covered = batches(seen), batches(seen, covers=CoverSettings(other=1.0))
-    np.testing.assert_array_equal(plain[1], covered[1])
-    changed = (plain[0] != covered[0]).any(axis=(1, 2, 3))
-    np.testing.assert_array_equal(changed, plain[1] == 0)
-    unseen = grey_samples(tmp_path / "unseen")
-    assert batches(unseen, covers=CoverSettings(mask=1.0))[1].sum() == unseen.label.sum()
-
-
 def test_evaluation_batches_keep_the_order(tmp_path):
     """Every sample comes once, in order, with its own label, and looks as a scan would see it."""
     samples = grey_samples(tmp_path)
@@ -192,14 +179,6 @@ def test_sample_weights_balance_the_classes(tmp_path):
     samples = grey_samples(tmp_path).take(np.array([0, 1, 2, 3, 4, 5, 6]))
     weights = sample_weights(samples)
     assert weights[samples.label == 0].sum() == pytest.approx(weights[samples.label == 1].sum())
-
-
-def test_sample_weights_foresee_drawn_masks(tmp_path):
-    """With a tenth of the bare faces masked by drawing, both classes still come equally often."""
-    samples = grey_samples(tmp_path, detect=detect_middle)
-    weights = sample_weights(samples, mask_share=0.1)
-    bare = weights[samples.label == 0].sum()
-    assert bare * 0.9 == pytest.approx(weights[samples.label == 1].sum() + bare * 0.1)
 
 
 def by_brightness(crops):
@@ -268,19 +247,20 @@ def tiny_recipe(*phases, patience=3):
 
 
 def parts_of(tmp_path):
+    """Samples to train on and to measure on."""
     samples = grey_samples(tmp_path)
-    return samples.take(samples.split == "train"), samples.take(samples.split == "val")
+    return FitSamples(samples.take(samples.split == "train"), samples.take(samples.split == "val"))
 
 
 def test_training_keeps_and_resumes(tmp_path):
     """A run cut off after the first epoch goes on to the same number of epochs; without one there is nothing to resume."""
-    train, val = parts_of(tmp_path)
+    samples = parts_of(tmp_path)
     out = tmp_path / "out"
     head, rest = Phase(1, 1e-3, None), Phase(2, 1e-3, 0, cosine=True)
     with pytest.raises(UsageError, match="nothing to resume"):
-        fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, resume=True))
-    fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, 4, 2, seed=3))
-    model, rows = fit(tiny_model, train, val, tiny_recipe(head, rest), FitSettings(out, 4, 2, 3, resume=True))
+        fit(tiny_model, samples, tiny_recipe(head), FitSettings(out, resume=True))
+    fit(tiny_model, samples, tiny_recipe(head), FitSettings(out, 4, 2, seed=3))
+    model, rows = fit(tiny_model, samples, tiny_recipe(head, rest), FitSettings(out, 4, 2, 3, resume=True))
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["epoch"] for row in json.loads((out / "state" / "rows.json").read_text())] == [0, 1, 2]
     assert len((out / "history.csv").read_text().splitlines()) == 4
@@ -292,7 +272,7 @@ def test_training_keeps_and_resumes(tmp_path):
 def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
     """Weights that are no numbers in the second epoch end the training; --resume goes on to what an undisturbed run makes,
     and where the first epoch diverges nothing is kept."""
-    train, val = parts_of(tmp_path)
+    samples = parts_of(tmp_path)
     recipe, built = tiny_recipe(Phase(3, 1e-3, 0), patience=None), []
 
     def build():
@@ -305,19 +285,18 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 
     cut, whole = (FitSettings(tmp_path / name, 4, 2, seed=3) for name in ("cut", "whole"))
     with pytest.raises(MaskbatchError, match=r"diverged in epoch 2: loss.*epoch 1 is kept"):
-        fit(build, train, val, recipe, cut, spoil)
+        fit(build, samples, recipe, cut, spoil)
     assert [row["epoch"] for row in json.loads((tmp_path / "cut" / "state" / "rows.json").read_text())] == [0]
     assert "nan" not in (tmp_path / "cut" / "history.csv").read_text()
-    resumed, rows = fit(tiny_model, train, val, recipe, replace(cut, resume=True))
-    undisturbed, _ = fit(tiny_model, train, val, recipe, whole)
+    resumed, rows = fit(tiny_model, samples, recipe, replace(cut, resume=True))
+    undisturbed, _ = fit(tiny_model, samples, recipe, whole)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     with pytest.raises(MaskbatchError, match="nothing is kept"):
         fit(
             build,
-            train,
-            val,
+            samples,
             recipe,
             FitSettings(tmp_path / "bad", 4, 2),
             lambda *step: spoil(*step, in_epoch=0),
@@ -328,16 +307,16 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 def test_training_stops_early_with_the_best_weights(tmp_path):
     """Judged by swapped labels, the first epoch is the best, and the last phase ends after two more; without patience all
     epochs run and the last is the result."""
-    train, val = parts_of(tmp_path)
-    val = replace(val, label=1 - val.label)
+    samples = parts_of(tmp_path)
+    samples = replace(samples, val=replace(samples.val, label=1 - samples.val.label))
     ruin = (Phase(1, 1e-4, None), Phase(6, 0.03, 0))
-    model, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
+    model, rows = fit(tiny_model, samples, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
     assert len(rows) < 7
     best = min(rows, key=lambda row: row["val_loss"])
     model.compile(loss="binary_crossentropy")
-    assert model.evaluate(evaluation_batches(val), verbose=0) == pytest.approx(best["val_loss"], rel=1e-3)
-    _, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=None), FitSettings(tmp_path / "b", 4, 2))
-    assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6.keras"]
+    assert model.evaluate(evaluation_batches(samples.val), verbose=0) == pytest.approx(best["val_loss"], rel=1e-3)
+    _, rows = fit(tiny_model, samples, tiny_recipe(*ruin, patience=None), FitSettings(tmp_path / "b", 4, 2))
+    assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
