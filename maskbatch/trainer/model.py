@@ -79,8 +79,8 @@ def classifier_network(path: Path) -> Network:
 def load_model(path: Path):
     """Load a saved classifier (`.keras`) in Keras's safe mode, which runs no code from the file.
 
-    Raises WeightsError when the file is no Keras model, holds other layers than those for pictures, or has other shapes
-    of input and output than a classifier.
+    Raises WeightsError when the file is no Keras model, holds layers that are not for pictures, or does not have the shapes
+    of a classifier.
     """
     check_model_file(path)
     import keras

@@ -110,8 +110,8 @@ def _compile(model, phase: Phase, steps: int) -> None:
 def _seed_dropout(model, seed: int, epoch: int) -> None:
     """Let dropout depend on (seed, epoch) only.
 
-    Keras does not save the state of dropout with the model, so a resumed run would otherwise drop other units than a run
-    that was never stopped.
+    Keras does not save the state of dropout with the model. A resumed run would otherwise drop other units than a run that
+    was never stopped.
     """
     import keras
 

@@ -50,8 +50,11 @@ def read_datasets(
     """Return all pictures of the datasets at `roots`, ordered by path.
 
     `splits_file`: a CSV with columns `path` (relative to its own folder), `split`, and if present `cluster` (the group)
-    and `set` (the source). `rules`: the meaning of labels that are not ours. Raises DatasetError when a folder is no
-    dataset or an annotation is malformed or ambiguous, UsageError when a label is unknown or the splits file does not fit.
+    and `set` (the source). `rules`: the meaning of labels that are not ours.
+
+    Raises:
+        DatasetError: A folder is no dataset, or an annotation is malformed or ambiguous.
+        UsageError: A label is unknown, or the splits file does not fit.
     """
     rules = rules or LabelRules()
     found = [(root, part) for root in roots for part in _read_dataset(root, rules)]

@@ -20,14 +20,18 @@ _FIGURES = ("pictures", "faces", "ap50", "ap40", "recall_by_size", "false_faces"
 _TOLERANCE = 0.5
 
 
+def open_detector(weights: Path) -> runtime.Run:
+    """Return CenterFace with the weights in a file, ready to run."""
+    network = runtime.Network("centerface", weights, lambda: load_network(weights))
+    return runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
+
+
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:
     """Return {source: figures} of CenterFace with the weights in a file, at a scan's size and threshold.
 
     The figures are at IoU 0.4, except AP50.
     """
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(runtime.Network("centerface", weights, lambda: load_network(weights)), device)
-    detect = Detector(run, DetectorSettings(threshold=CURVE_SCORE))
+    detect = Detector(open_detector(weights), DetectorSettings(threshold=CURVE_SCORE))
     result = {}
     for source in sorted({picture.source for picture in pictures if picture.xyxy is not None}):
         own = [picture for picture in pictures if picture.source == source]

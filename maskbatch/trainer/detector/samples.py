@@ -30,8 +30,8 @@ class SceneFaces:
     `xyxy` (K, 4) is float32; `landmarks` (K, 5, 2) float32 x, y, NaN where unknown. `score` (K,) float32 is 1 for an
     annotated face, and the original network's score (under 1) for a face that only the network found. A score of 0 marks a
     place that is left out of the loss. `peak` (K, 2) float32 x, y is the target of the heatmap's peak: the middle of the
-    original network's box where it found the face, else of the annotated box. Annotators' boxes reach further down (the
-    middle of a face of 200 px is 16 px lower), and a peak that had to move would first have to fade.
+    original network's box where it found the face, else of the annotated box. Annotators' boxes reach further down: the
+    middle of a face of 200 px is 16 px lower. A peak that had to move would first have to fade.
     """
 
     xyxy: np.ndarray

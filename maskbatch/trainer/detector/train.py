@@ -7,13 +7,14 @@ from pathlib import Path
 
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
-from maskbatch.networks import centerface, runtime, weights
-from maskbatch.settings import DetectorSettings, RuntimeSettings
+from maskbatch.networks import weights
+from maskbatch.networks.runtime import Run
+from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.checks import check_out
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.reading import fingerprint
 from maskbatch.trainer.detector.fit import DetectorFitSettings, fit_detector
-from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file
+from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file, open_detector
 from maskbatch.trainer.detector.samples import DetectorScene, load_scenes
 from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_folder
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
@@ -59,16 +60,14 @@ def train_detector(
     start, out = time.monotonic(), fitting.out
     check_out(out, _WEIGHTS, fitting.resume)
     original = settings.original or weights.find("centerface")
-    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
-    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
+    run = open_detector(original)
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
-    dataset = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
-    plan = _plan(settings, fitting) | {"dataset": dataset, "original_sha256": weights.sha256(original)}
+    plan = _plan(settings, fitting) | {"original_sha256": weights.sha256(original)}
+    plan["dataset"] = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
     check_plan(plan, out, fitting.resume)
-    scenes = _load(parts["train"], run, settings)
     tuned = state_folder(out) / "tuned.weights.h5"
-    fit_detector(original, scenes, fitting, progress).save_weights(tuned)
+    fit_detector(original, _load(parts["train"], run, settings), fitting, progress).save_weights(tuned)
     figures = figures_by_alpha(original, tuned, parts["val"], _alphas(settings))
     alpha = _alpha(settings, figures)
     chosen = interpolated_file(tuned, alpha)
@@ -112,7 +111,7 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], run: runtime.Run, settings: DetectorTrainSettings) -> list[DetectorScene]:
+def _load(pictures: list[Picture], run: Run, settings: DetectorTrainSettings) -> list[DetectorScene]:
     """Return the training scenes with the findings of the original network."""
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
     return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})
