@@ -1,4 +1,4 @@
-"""Model files from elsewhere: only layers for pictures, only from Keras itself."""
+"""Model files from elsewhere: only Keras's own layers for pictures are accepted."""
 
 import json
 import re
@@ -12,8 +12,9 @@ from maskbatch.trainer.model_file import check_model_file
 
 
 def test_a_model_file_cannot_run_code_or_read_files(tmp_path):
-    """A Lambda, a vocabulary read from a file, and a configuration that names a Python function are refused, named, and
-    never loaded, even in the innermost layer."""
+    """A Lambda, a vocabulary read from a file and a Python function by name are refused and never loaded, even in the
+    innermost layer.
+    """
     import keras
 
     image = keras.Input((224, 224, 3))
