@@ -105,6 +105,12 @@ def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | 
     return None if row is None or row[0] is None else Fingerprint(*row)
 
 
+def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
+    """Give kind and folded name of what the crops of a source begin with: one entry, or none."""
+    query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"
+    return connection.execute(query, [source.id]).fetchall()
+
+
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
     """Give kind, folded name and source id of everything that scans may have written into the folder."""
     yield from connection.execute("SELECT kind, folded_name, source_id FROM media")
