@@ -80,7 +80,9 @@ def fill(store: Store, files: Sequence[File], faces: Sequence[Face] = ()) -> Non
 
 def checkpoint(source: Source, num_segments: int = 1, index: int = 35) -> Checkpoint:
     """A checkpoint of a video after so many segments, with a value in every field."""
-    reader = ReaderState(index, index * 512, 7, "34/25", "7/5", ((0, 0),), index, "7/5", True, True, 96, 64, 20)
+    reader = ReaderState(
+        index, index * 512, 7, "34/25", "7/5", ((0, 3), (512, -3)), index, "7/5", True, True, 96, 64, 20
+    )
     copy = CopyState(WriterState(17_408, 512), (("000000.mp4", 0),))
     tracks = {"track_id": [0, 2], "previous_s": 1.36}
     return Checkpoint(source, "av 1", (source.name, source.name), num_segments, index, 96, 64, reader, tracks, copy)
