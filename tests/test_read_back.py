@@ -2,6 +2,8 @@
 
 import csv
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +16,7 @@ from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 
 COLUMNS = {"faces.csv": FACES_COLUMNS, "files.csv": FILES_COLUMNS, "summary.csv": SUMMARY_COLUMNS}
-TABLES_PAGE = Path(__file__).parents[1] / "docs/tables.md"
+TABLES_PAGE, STORE_PAGE = (Path(__file__).parents[1] / "docs" / name for name in ("tables.md", "store.md"))
 PHOTOS = [File("a/1.jpg"), File("2.jpg"), File("a/b/3.png")]
 VIDEOS = [video("a/1.mp4"), video("2.mp4", duration_s=None), video("a/b/3.mp4", fps=None)]
 EVERYTHING = [*PHOTOS, *VIDEOS, File("a/broken.jpg", error="file is empty", decoded=0, analysed=0, notes=("2 pages",))]
@@ -103,3 +105,21 @@ def test_every_name_comes_back(tmp_path):
         assert read(found[name])["source"].tolist() == [f"{name}/{name}.jpg" for name in names]
     assert set(read(found["summary.csv"])["folder"]) == {".", *names}
     assert (read(found["faces.csv"])["x_min"] == 1).all()
+
+
+def test_the_queries_of_the_page_of_the_store_work(tmp_path, monkeypatch):
+    """The SQL and the pandas example of docs/store.md, word for word."""
+    found = tables(tmp_path / "audit", [File("a.jpg"), *VIDEOS])
+    monkeypatch.chdir(tmp_path)
+    text = STORE_PAGE.read_text(encoding="utf-8")
+    [query] = re.findall(r"```sql\n(SELECT.*?)```", text, re.DOTALL)
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with closing(sqlite3.connect("file:audit/scan.db?mode=ro", uri=True)) as connection:
+        assert connection.execute(query.replace("p_mask < 0.5", "p_mask > 0.5")).fetchall()[0] == ("a.jpg", 1)
+        described = re.findall(r"^\| `(faces|tracks)` \| (.*)\|$", text, re.MULTILINE)
+        for view, words in described:
+            columns = [column for _, column, *_ in connection.execute(f"PRAGMA table_info({view})")]
+            assert set(columns) <= set(re.findall("`(.+?)`", words))
+    names: dict = {}
+    exec(example.replace("0.7", "0.9"), names)
+    assert len(names["unsure"]) == len(pd.read_csv(found["faces.csv"])) and len(described) == 2
