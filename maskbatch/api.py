@@ -217,7 +217,7 @@ class Results:
     @property
     def summary(self) -> Summary:
         """The scan in numbers: files, people with and without a mask, the compliance rate."""
-        return summary_of(self.files())
+        return summary_of(self.files(), self.threshold)
 
     def files(self) -> pd.DataFrame:
         """Give a row for each input, with the columns of `files.csv`.

@@ -92,10 +92,14 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more."""
+    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more.
+
+    With `bom`, tables begin with a byte order mark, by which Excel knows that they are UTF-8.
+    """
 
     threshold: float = 0.5
     min_track_s: float = 0.2
+    bom: bool = False
 
 
 @dataclass(frozen=True, slots=True)

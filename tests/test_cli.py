@@ -72,9 +72,9 @@ def test_reports_of_the_samples_add_up(scanned):
     media = [path for path in SAMPLES.rglob("*") if path.suffix not in (".py", ".md", ".csv") and path.is_file()]
     assert len(files) == len([path for path in media if "__pycache__" not in path.parts])
     assert {row["status"] for row in files} == {"ok"}
-    total = summary[-1]
-    assert total["folder"] == "TOTAL" and int(total["files"]) == len(files)
-    for column in ("faces", "with_mask", "without_mask"):
+    total = summary[0]
+    assert total["level"] == "0" and int(total["files"]) == len(files)
+    for column in ("faces", "people", "with_mask", "without_mask"):
         assert int(total[column]) == sum(int(row[column]) for row in files)
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["summary"]["files"] == len(files) and record["weights"] == {
@@ -116,7 +116,7 @@ def test_report_again_with_another_threshold(scanned, tmp_path):
     before = (out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()
     for threshold in ("1", "0.5"):
         assert run("report", out, "--threshold", threshold).exit_code == 0
-        assert (int(rows(out / "summary.csv")[-1]["with_mask"]) == 0) == (threshold == "1")
+        assert (int(rows(out / "summary.csv")[0]["with_mask"]) == 0) == (threshold == "1")
         assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == float(threshold)
         assert run("report", out).exit_code == 0
         assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == 0.5

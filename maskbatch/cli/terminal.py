@@ -93,7 +93,7 @@ class Terminal:
         table = Table(title="people with and without a mask", title_justify="left")
         rate = "" if summary.compliance_rate is None else f"{summary.compliance_rate:.1%}"
         columns = {
-            "files": summary.files, "failed": summary.failed, "partial": summary.partial, "people": summary.faces,
+            "files": summary.files, "failed": summary.failed, "partial": summary.partial, "people": summary.people,
             "with": summary.with_mask, "without": summary.without_mask, "compliance": rate,
         }  # fmt: skip
         if self._rate:

@@ -10,26 +10,28 @@ from maskbatch.types import wears_mask
 
 FILES_COLUMNS = (
     "source", "kind", "status", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
-    "faces", "with_mask", "without_mask", "compliance_rate", "notes",
+    "faces", "people", "with_mask", "without_mask", "compliance_rate", "notes",
 )  # fmt: skip
 _FILES = """
     SELECT id, name AS source, kind, state, coalesce(error, '') AS error, width, height, fps, duration_s,
-           decoded AS frames_decoded, analysed AS frames_analysed, notes
+           decoded AS frames_decoded, analysed AS frames_analysed, notes,
+           (SELECT count(*) FROM face WHERE source_id = source.id) AS faces
     FROM source WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
 """
 _TRACKS = """
     SELECT source_id, frames, p_sum_e4 FROM track JOIN source ON source.id = source_id WHERE source.position IS NOT NULL
 """
+# the inner query names the columns that a condition may use
 _FACES = """
-    SELECT faces.* FROM (
-        SELECT *, CASE WHEN p_mask IS NULL THEN '' WHEN p_mask >= ? THEN 'with_mask' ELSE 'without_mask' END AS label
-        FROM faces) AS faces
-    WHERE {} ORDER BY (SELECT position FROM source AS input WHERE input.name = faces.source), frame, face
+    SELECT source, frame, time_s, face, track_id, x_min, y_min, x_max, y_max, score, p_mask, label
+    FROM (SELECT *, CASE WHEN p_mask IS NULL THEN '' WHEN p_mask >= ? THEN 'with_mask' ELSE 'without_mask' END AS label
+          FROM faces)
+    WHERE {} ORDER BY position, frame, face
 """
 _FILE_TYPES = {
     "source": "str", "kind": "str", "status": "str", "error": "str", "width": "Int64", "height": "Int64", "fps": "float64",
-    "duration_s": "float64", "frames_decoded": "int64", "frames_analysed": "int64", "faces": "int64", "with_mask": "int64",
-    "without_mask": "int64", "compliance_rate": "float64", "notes": "str",
+    "duration_s": "float64", "frames_decoded": "int64", "frames_analysed": "int64", "faces": "int64", "people": "int64",
+    "with_mask": "int64", "without_mask": "int64", "compliance_rate": "float64", "notes": "str",
 }  # fmt: skip
 _FACE_TYPES = {
     "source": "str", "frame": "int64", "time_s": "float64", "face": "int64", "track_id": "int64", "x_min": "float64",
@@ -50,8 +52,8 @@ def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame
     is_masked = wears_mask(people["p_sum_e4"] / people["frames"] / 10000.0, settings.threshold)
     for name, chosen in (("with_mask", people[is_masked]), ("without_mask", people[~is_masked])):
         files[name] = files["id"].map(chosen["source_id"].value_counts()).fillna(0).astype("int64")
-    files["faces"] = files["with_mask"] + files["without_mask"]
-    files["compliance_rate"] = (files["with_mask"] / files["faces"]).round(4)
+    files["people"] = files["with_mask"] + files["without_mask"]
+    files["compliance_rate"] = (files["with_mask"] / files["people"]).round(4)
     so_far = "interrupted: only the first " + files["frames_decoded"].astype(str) + " frames so far"
     files["error"] = files["error"].where(files["state"] != "part", so_far)
     broken = np.where(files["frames_decoded"] == 0, "failed", "partial")

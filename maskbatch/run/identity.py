@@ -12,7 +12,7 @@ from maskbatch.run.versions import installed
 from maskbatch.settings import ScanSettings
 from maskbatch.store.resume import Plan
 
-_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
+_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "PIL", "pillow_heif", "numpy")
 
 
 def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
