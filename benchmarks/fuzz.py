@@ -1,17 +1,16 @@
-"""Feeds damaged photos and videos to a scan without its networks, and counts what comes of them.
+"""Feed damaged photos and videos to a scan without its networks, and count how they end.
 
     python benchmarks/fuzz.py [--variants 3000] [--seed 0] [--keep DIR] [--json FILE]
 
-Each variant is walked, probed, decoded, encoded with its sound and written to rows as in a scan, in a child process
-that is killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest
-and the largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
-Linux only (it reads /proc).
+Each variant is found, probed, decoded, encoded with its sound and stored as in a scan, in a child process that is killed
+when one variant takes more than 60 s or 6 GB. The program prints a Markdown table: outcomes by format, the slowest and the
+largest. The exit code is 1 after a crash, a hang, a variant without exactly one row, or an unforeseen error. Linux only
+(the program reads /proc).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import selectors
@@ -22,26 +21,19 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from maskbatch.media.video.segments import Segments
-    from maskbatch.settings import ScanSettings
-    from maskbatch.types import Batch, Source
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
 MOST_S, MOST_MB, CHUNK = 60.0, 6000, 250
-# what the loader makes of an exception that is not a DecodeError
+# the reason that the loader gives for an exception that is not a DecodeError
 UNFORESEEN = re.compile(r"[A-Za-z]*(Error|Exception|Warning|Interrupt)\b: ")
 
 
 def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
-    """`number` damaged files, formats in turn; the same for the same seed, libraries and number of seeds."""
+    """Make `number` damaged files, formats in turn; the same for the same seed, libraries and number of seeds."""
     from mutations import make_seeds, mutate
 
     (folder / "seeds").mkdir()
@@ -60,54 +52,44 @@ def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
 
 
 def scan_one(path: Path, out: Path) -> dict:
-    """One file through everything but the networks; the row it got, and what it cost."""
+    """Scan one file with everything but the networks; give the row it got, and what it cost."""
     from maskbatch.media.sources import find_sources, make_shards
-    from maskbatch.media.video.probe import probe
-    from maskbatch.settings import ScanSettings
-    from maskbatch.shard_sink import open_shard
+    from maskbatch.reports.frames import read_files
+    from maskbatch.run.shard import run_shard
+    from maskbatch.settings import OutputSettings, ReportSettings, ScanSettings
+    from maskbatch.store.database import open_store
+    from maskbatch.store.resume import begin, plan_afresh
+    from maskbatch.store.write import add_results, begin_session, open_sources
 
-    settings = ScanSettings()
+    settings = ScanSettings(output=OutputSettings(folder=out))
     before, start = _reset_peak(), time.monotonic()
-    [shard] = make_shards([probe(source) for source in find_sources([path], None)])
-    (out / ".state" / "rows").mkdir(parents=True)
-    with open_shard(shard, out, settings) as sink:
-        for batch in batches(shard.sources[0], settings, sink.segments):
-            sink.write(batch)
-    seconds, peak_mb = time.monotonic() - start, _peak_mb()
-    with (out / ".state" / "rows" / "000000.files.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    out.mkdir()
+    with open_store(out) as store:
+        session = begin_session(store, {}, {})
+        [shard] = make_shards(begin(store, plan_afresh(find_sources([path], None), out)).pending)
+        open_sources(store, session, shard.sources)
+        add_results(store, list(run_shard(shard, None, settings)))
+        seconds, peak_mb = time.monotonic() - start, _peak_mb()
+        with store.transaction() as connection:
+            rows = read_files(connection, ReportSettings())
     shutil.rmtree(out)
-    frames, error = int(rows[0]["frames_decoded"]), rows[0]["error"]
-    status = "ok" if not error else "partial" if frames else "failed"
-    return {"rows": len(rows), "status": status, "error": error, "frames": frames, "seconds": seconds,
-            "mb": peak_mb - before}  # fmt: skip
+    row = rows.iloc[0]
+    return {"rows": len(rows), "status": row.status, "error": row.error, "frames": int(row.frames_decoded),
+            "seconds": seconds, "mb": peak_mb - before}  # fmt: skip
 
 
-def batches(source: Source, settings: ScanSettings, segments: Segments) -> Iterator[Batch]:
-    """A batch for each frame and one for the end, as the loader makes them, but without TensorFlow, which takes longer
-    to set up for a file than such a file takes to scan. No faces are found."""
-    from maskbatch.errors import DecodeError
-    from maskbatch.media.decode import open_source
-    from maskbatch.types import Batch, Ended, Faces, Frames
+def use_no_networks() -> None:
+    """Let scans in this process find no faces, and open no networks."""
+    from maskbatch.networks.runtime import Device
+    from maskbatch.run import shard
+    from maskbatch.run.stages import Networks
+    from maskbatch.types import Faces
 
-    def batch_of(*frames: tuple[int, float, np.ndarray], ended: tuple[Ended, ...] = ()) -> Batch:
-        index, timestamp_s, images = zip(*frames, strict=True) if frames else ((), (), ())
-        ids = np.full(len(frames), source.id, np.int64)
-        return Batch(Frames(tuple(images), ids, np.array(index, np.int64), np.array(timestamp_s, np.float64), ended),
-                     Faces.empty())  # fmt: skip
-
-    error, reader = None, open_source(source, settings.sampling, segments)
-    num_analysed = 0
-    try:
-        with reader:
-            for frame in reader:
-                num_analysed += 1
-                yield batch_of(frame)
-    except DecodeError as reason:
-        error = str(reason)
-    except Exception as unforeseen:  # the loader does the same
-        error = f"{type(unforeseen).__name__}: {unforeseen}"
-    yield batch_of(ended=(Ended(source.id, reader.frames_decoded, num_analysed, error=error),))
+    none = Networks(
+        lambda _: lambda images: Faces.empty(), lambda _: lambda images, faces: faces,
+        Device("openvino", ("CPU",), "no device"), {}, {},
+    )  # fmt: skip
+    shard.open_networks = lambda settings: none
 
 
 def _reset_peak() -> float:
@@ -122,15 +104,16 @@ def _peak_mb(pid: int | str = "self", field: str = "VmHWM") -> float:
 
 
 def work() -> None:
-    """Reads paths from stdin, writes a line of JSON before and after each to stdout."""
+    """Read paths from stdin, and write a line of JSON before and after each to stdout."""
     import logging
 
     from makers import write_photo
 
     logging.disable()
+    use_no_networks()
     folder = Path(tempfile.mkdtemp())
     out = folder / "out"
-    scan_one(write_photo(folder / "first.png"), out)  # what is imported and set up at first is not the variants' cost
+    scan_one(write_photo(folder / "first.png"), out)  # imports are not the variants' cost
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         print(json.dumps({"begin": str(path)}), flush=True)
@@ -147,7 +130,7 @@ def work() -> None:
 
 
 def watch(paths: list[Path]) -> dict[Path, dict]:
-    """The result of each path. A child that dies, or is killed for time or memory, costs the one it was at."""
+    """Give the result of each path. A child that dies, or is killed for time or memory, costs the path it was at."""
     results: dict[Path, dict] = {}
     while left := [path for path in paths if path not in results]:
         current, reason = _run_child(left[:CHUNK], results)
@@ -167,7 +150,7 @@ def watch(paths: list[Path]) -> dict[Path, dict]:
 
 
 def _run_child(paths: list[Path], results: dict[Path, dict]) -> tuple[Path | None, str]:
-    """Runs one child over `paths`. Returns the path it was at and why it ended, or (None, "") when it did them all."""
+    """Run one child over `paths`. Return the path it was at and why it ended, or (None, "") when it did them all."""
     command = [sys.executable, __file__, "--work"]
     with tempfile.TemporaryFile("w+") as listed:
         listed.write("".join(f"{path}\n" for path in paths))
@@ -202,7 +185,7 @@ def _named(code: int) -> str:
 
 
 def report(results: dict[Path, dict]) -> dict:
-    """Prints the tables; returns the same as a dictionary."""
+    """Print the tables; return the same as a dictionary."""
     by_format: dict[str, Counter] = defaultdict(Counter)
     for path, result in results.items():
         by_format[path.suffix.lstrip(".")][result["status"]] += 1
@@ -229,7 +212,7 @@ def report(results: dict[Path, dict]) -> dict:
 
 
 def main() -> None:
-    """Makes the variants, runs them, prints the summary."""
+    """Make the variants, run them, print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--variants", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
