@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from maskbatch import engine
 from maskbatch.cli.main import main
 from maskbatch.geometry import boxes
 from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
+from maskbatch.run import local
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -111,16 +111,15 @@ def test_the_library_chatter_stays_away(scanned):
 
 
 def test_report_again_with_another_threshold(scanned, tmp_path):
-    """A threshold of 1 leaves hardly a mask, without a new analysis, and stays until another is asked for; `run.json`
-    names it."""
+    """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it; the default is the scan's own."""
     out, _ = scanned
     before = (out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()
-    assert run("report", out, "--threshold", "1").exit_code == 0
-    assert int(rows(out / "summary.csv")[-1]["with_mask"]) == 0
-    assert run("report", out).exit_code == 0
-    assert int(rows(out / "summary.csv")[-1]["with_mask"]) == 0
-    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == 1
-    assert run("report", out, "--threshold", "0.5").exit_code == 0
+    for threshold in ("1", "0.5"):
+        assert run("report", out, "--threshold", threshold).exit_code == 0
+        assert (int(rows(out / "summary.csv")[-1]["with_mask"]) == 0) == (threshold == "1")
+        assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == float(threshold)
+        assert run("report", out).exit_code == 0
+        assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == 0.5
     assert ((out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()) == before
 
 
@@ -378,21 +377,21 @@ def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / "in").mkdir(exist_ok=True)
         makers.write_video(tmp_path / "in" / name, makers.numbered(5))
-    whole = engine.Engine.run_shard
+    whole = local.run_shard
 
-    def interrupted(self, shard, run):
+    def interrupted(shard, *rest):
         if shard.index == 1:
             raise KeyboardInterrupt
-        whole(self, shard, run)
+        yield from whole(shard, *rest)
 
-    monkeypatch.setattr(engine.Engine, "run_shard", interrupted)
+    monkeypatch.setattr(local, "run_shard", interrupted)
     out = tmp_path / "in" / "out"
     assert run("scan", tmp_path / "in", "--out", out).exit_code == 130
     assert [row["source"] for row in rows(out / "files.csv")] == ["a.mp4"]
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))["finished"] is None
     result = run("report", out)
     assert result.exit_code == 3 and "interrupted" in result.output
-    monkeypatch.setattr(engine.Engine, "run_shard", whole)
+    monkeypatch.setattr(local, "run_shard", whole)
     assert run("scan", tmp_path / "in", "--out", tmp_path / "other").exit_code == 0
     assert [row["source"] for row in rows(tmp_path / "other" / "files.csv")] == ["a.mp4", "b.mp4"]
 

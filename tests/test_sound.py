@@ -23,7 +23,6 @@ from maskbatch.media.sound.samples import Samples
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.clock import FrameClock, Piece
 from maskbatch.media.video.probe import probe
-from maskbatch.media.video.segments import Segments
 from maskbatch.media.write import sound as audio
 from maskbatch.media.write.join import join
 from maskbatch.media.write.sound import Guard, unguarded
@@ -38,15 +37,15 @@ PLAYED = ("aac", "mp3", "opus", "flac")
 def copied(path: Path, target: Path, guard: Guard = unguarded) -> Path:
     """The annotated video of a file, as the scan makes it."""
     [source] = (probe(one) for one in find_sources([path], None))
-    segments, part = Segments(), target.with_suffix(".part.mp4")
+    part = target.with_suffix(".part.mp4")
     with VideoWriter(part, source, OutputSettings()) as writer:
         try:
-            with open_source(source, SamplingSettings(), segments) as reader:
-                for _, time_s, image in reader:
+            with open_source(source, SamplingSettings()) as reader:
+                for _, time_s, image, _ in reader:
                     writer.write(image, time_s)
         except DecodeError:
             pass
-    join(target, source, [(part, writer.first_pts)], segments.pieces, guard)
+    join(target, source, [(part, writer.first_pts)], reader.pieces, guard)
     part.unlink()
     return target
 

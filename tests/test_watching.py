@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from fakes import fake_faces, fake_frames
 from makers import numbered, write_photo, write_video
 
 from maskbatch.cli.main import main
 from maskbatch.run.log import Warnings
 from maskbatch.run.progress import Tally, printable
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Batch, Ended, Faces, Source
+from maskbatch.types import Ended, SegmentResult, Shard, Source
 
 VIDEO = Source(0, Path("v.mp4"), "v.mp4", "video", num_frames=100, duration_s=4.0)
 
@@ -84,10 +83,10 @@ def test_tally_counts_and_estimates():
     tally = Tally(SamplingSettings(every=3))
     tally.expect([VIDEO, Source(1, Path("a"), "a", "image")])
     assert (tally.num_frames, tally.eta_s(), tally.figures()["eta_s"]) == (35, None, None)
-    tally.add(Batch(fake_frames([0] * 7, range(7), range(7)), Faces.empty()))
+    tally.add(Shard(0, (VIDEO,)), SegmentResult(num_frames=7))
     assert tally.eta_s() == pytest.approx(4 * (7 / tally.rate()), rel=0.2)
     assert tally.figures()["file"] == "v.mp4" and tally.words() == "0 of 2 files, 7 of about 35 frames"
-    tally.add(Batch(fake_frames([0] * 50, range(50), range(50), [Ended(0, 150, 57)]), fake_faces([0], [[0, 0, 9, 9]])))
+    tally.add(Shard(0, (VIDEO,)), SegmentResult(ended=((VIDEO, Ended(0, 150, 57)),), num_frames=50))
     assert tally.eta_s() == 0 and tally.files_done == 1
     sparse = Tally(SamplingSettings(sample_fps=2))
     sparse.expect([VIDEO])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import Fingerprint
 from maskbatch.store.checkpoint import decoded
 from maskbatch.types import Checkpoint, Source
@@ -83,6 +84,14 @@ def sessions(connection: Connection) -> list[Session]:
     return found
 
 
+def last_session(connection: Connection) -> Session:
+    """Give the session that began last. Raises UsageError when no scan has begun here yet."""
+    found = sessions(connection)
+    if not found:
+        raise UsageError("no scan has begun in this folder yet")
+    return found[-1]
+
+
 def left_open(connection: Connection) -> list[str]:
     """Give the names of the sources that were being read when a session died."""
     return [name for (name,) in connection.execute("SELECT name FROM source WHERE opened_in IS NOT NULL ORDER BY id")]
@@ -103,6 +112,12 @@ def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | 
     """Give what a source's file was when it was read, None when it could not be read."""
     row = connection.execute("SELECT size, mtime_ns, quick_hash FROM source WHERE id = ?", [source.id]).fetchone()
     return None if row is None or row[0] is None else Fingerprint(*row)
+
+
+def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
+    """Give kind and folded name of what the crops of a source begin with: one entry, or none."""
+    query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"
+    return connection.execute(query, [source.id]).fetchall()
 
 
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:

@@ -15,7 +15,7 @@ from maskbatch.media.walk import NotLookedAt
 from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_media, remove_segments, segments_of
-from maskbatch.store.read import Known, all_media, known_sources, last_checkpoint, source_fingerprint
+from maskbatch.store.read import Known, all_media, crops_of, known_sources, last_checkpoint, source_fingerprint
 from maskbatch.store.settings import OTHER_INPUTS, refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
@@ -65,7 +65,8 @@ def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = 
         known = known_sources(connection)
     names = [name_text(source.name) for source in sources]
     before = [one.name for one in known.values() if one.position is not None]
-    vanished = tuple(name for name in before if name not in set(names))
+    here = set(names)
+    vanished = tuple(name for name in before if name not in here)
     if before and len(vanished) == len(before):
         raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
@@ -118,7 +119,7 @@ def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
     with store.transaction() as connection:
         at = last_checkpoint(connection, source)
         known = source_fingerprint(connection, source)
-        crops = [(kind, name) for kind, name, owner in all_media(connection) if owner == source.id and kind == "crops"]
+        crops = crops_of(connection, source)
     if at is None:
         return None
     folder = segments_of(store.folder, source.id)
