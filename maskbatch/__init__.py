@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Load the library behind a public name at its first use: numpy, OpenCV and the networks take a second."""
+    """Load the public names when one of them is first used: numpy, OpenCV and the networks take a second.
+
+    All of them are set at once, because loading the package `maskbatch.draw` puts itself in the place of the function.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module("maskbatch.api"), name)
-    return found
+    api = import_module("maskbatch.api")
+    globals().update({public: getattr(api, public) for public in __all__})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -187,7 +187,7 @@ def _broken_words(num_broken: int, num_files: int) -> str:
 def _next_steps(out: Path) -> list[str]:
     """Return lines about what can be done with the results."""
     return [
-        f"files.csv has a row for each file{', annotated/ the pictures' if (out / 'annotated').is_dir() else ''}",
+        f"files.csv has a row for each file{', annotated/ a copy of each' if (out / 'annotated').is_dir() else ''}",
         f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold 0.7",
     ]
 

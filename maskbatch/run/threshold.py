@@ -15,7 +15,7 @@ def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
     if not has_results or before == [now]:
         return None
     save = settings.output.save
-    words = [f"threshold {now:g} in place of {before[0]:g}: the tables follow, and nothing is analysed again"]
+    words = [f"threshold {now:g} in place of {before[0]:g}: the tables are written anew, and no file is analysed again"]
     if "crops" in save:
         words.append("crops move to the folder of their new label")
     if "annotated" in save:
