@@ -2,16 +2,15 @@
 
     python benchmarks/fuzz.py [--variants 3000] [--seed 0] [--keep DIR] [--json FILE]
 
-Each variant is walked, probed, decoded, encoded with its sound and written to rows as in a scan, in a child process
-that is killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest
-and the largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
+Each variant is walked, probed, decoded, encoded with its sound and stored as in a scan, in a child process that is
+killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest and the
+largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
 Linux only (it reads /proc).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import selectors
@@ -22,16 +21,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from maskbatch.media.video.segments import Segments
-    from maskbatch.settings import ScanSettings
-    from maskbatch.types import Batch, Source
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
@@ -62,52 +54,38 @@ def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
 def scan_one(path: Path, out: Path) -> dict:
     """One file through everything but the networks; the row it got, and what it cost."""
     from maskbatch.media.sources import find_sources, make_shards
-    from maskbatch.media.video.probe import probe
-    from maskbatch.settings import ScanSettings
-    from maskbatch.shard_sink import open_shard
+    from maskbatch.run.shard import run_shard
+    from maskbatch.settings import OutputSettings, ScanSettings
+    from maskbatch.store.database import open_store
+    from maskbatch.store.resume import begin, make_plan
+    from maskbatch.store.write import add_results
 
-    settings = ScanSettings()
     before, start = _reset_peak(), time.monotonic()
-    [shard] = make_shards([probe(source) for source in find_sources([path], None)])
-    (out / ".state" / "rows").mkdir(parents=True)
-    with open_shard(shard, out, settings) as sink:
-        for batch in batches(shard.sources[0], settings, sink.segments):
-            sink.write(batch)
+    out.mkdir()
+    with open_store(out) as store:
+        [shard] = make_shards(begin(store, make_plan(store, find_sources([path], None))).pending)
+        for result in run_shard(shard, None, ScanSettings(output=OutputSettings(folder=out))):
+            add_results(store, [result])
+        with store.transaction() as connection:
+            rows = connection.execute("SELECT decoded, error FROM source WHERE state = 'done'").fetchall()
     seconds, peak_mb = time.monotonic() - start, _peak_mb()
-    with (out / ".state" / "rows" / "000000.files.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     shutil.rmtree(out)
-    frames, error = int(rows[0]["frames_decoded"]), rows[0]["error"]
-    status = "ok" if not error else "partial" if frames else "failed"
-    return {"rows": len(rows), "status": status, "error": error, "frames": frames, "seconds": seconds,
+    frames, error = rows[0] if rows else (0, "")
+    status = "ok" if error is None else "partial" if frames else "failed"
+    return {"rows": len(rows), "status": status, "error": error or "", "frames": frames, "seconds": seconds,
             "mb": peak_mb - before}  # fmt: skip
 
 
-def batches(source: Source, settings: ScanSettings, segments: Segments) -> Iterator[Batch]:
-    """A batch for each frame and one for the end, as the loader makes them, but without TensorFlow, which takes longer
-    to set up for a file than such a file takes to scan. No faces are found."""
-    from maskbatch.errors import DecodeError
-    from maskbatch.media.decode import open_source
-    from maskbatch.types import Batch, Ended, Faces, Frames
+def find_nothing() -> None:
+    """Replace the networks by functions that find no face."""
+    from maskbatch.networks.runtime import Device
+    from maskbatch.run import shard
+    from maskbatch.run.stages import Networks
+    from maskbatch.types import Faces
 
-    def batch_of(*frames: tuple[int, float, np.ndarray], ended: tuple[Ended, ...] = ()) -> Batch:
-        index, timestamp_s, images = zip(*frames, strict=True) if frames else ((), (), ())
-        ids = np.full(len(frames), source.id, np.int64)
-        return Batch(Frames(tuple(images), ids, np.array(index, np.int64), np.array(timestamp_s, np.float64), ended),
-                     Faces.empty())  # fmt: skip
-
-    error, reader = None, open_source(source, settings.sampling, segments)
-    num_analysed = 0
-    try:
-        with reader:
-            for frame in reader:
-                num_analysed += 1
-                yield batch_of(frame)
-    except DecodeError as reason:
-        error = str(reason)
-    except Exception as unforeseen:  # the loader does the same
-        error = f"{type(unforeseen).__name__}: {unforeseen}"
-    yield batch_of(ended=(Ended(source.id, reader.frames_decoded, num_analysed, error=error),))
+    device = Device("openvino", ("CPU",), "none")
+    networks = Networks(lambda _: lambda images: Faces.empty(), lambda _: lambda images, faces: faces, device, {}, {})
+    shard.open_networks = lambda settings: networks
 
 
 def _reset_peak() -> float:
@@ -128,6 +106,7 @@ def work() -> None:
     from makers import write_photo
 
     logging.disable()
+    find_nothing()
     folder = Path(tempfile.mkdtemp())
     out = folder / "out"
     scan_one(write_photo(folder / "first.png"), out)  # what is imported and set up at first is not the variants' cost

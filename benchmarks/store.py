@@ -12,11 +12,11 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import STORE, open_store
 from maskbatch.store.resume import Plan, begin
 from maskbatch.store.write import add_results, begin_session
-from maskbatch.reports.tables import write_reports
 from maskbatch.types import Ended, FaceRow, SegmentResult, Source
 
 _BATCH, _PER_FRAME, _FRAMES_PER_SEGMENT = 16, 10, 1500

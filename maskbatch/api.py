@@ -42,7 +42,7 @@ from maskbatch.settings import (
     ScanSettings,
 )
 from maskbatch.store.database import open_store
-from maskbatch.store.read import sessions
+from maskbatch.store.read import last_session
 from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 Image = np.ndarray | str | PathLike
@@ -276,7 +276,7 @@ class Results:
     def __init__(self, folder: str | PathLike, threshold: float | None = None) -> None:
         self.folder = Path(folder)
         with self._read() as connection:
-            own = sessions(connection)[-1].facts["settings"]["classifier"]["threshold"]
+            own = last_session(connection).facts["settings"]["classifier"]["threshold"]
         self.threshold = own if threshold is None else threshold
 
     def __repr__(self) -> str:

@@ -2,25 +2,30 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import makers
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
-from killed_runs import REPORTS, SETTINGS, contents
-from maskbatch.outputs import prepared
-from test_resume import another_process, fakes, scan, sources_of
+from killed_runs import REPORTS, SETTINGS, contents, make_inputs
+from test_resume import fakes, open_in, scan, sources_of
 
-from maskbatch import engine, journal, lock
 from maskbatch.cli.main import main
+from maskbatch.errors import UsageError
 from maskbatch.media.guard import trial
-from maskbatch.media.video.segments import Segments
+from maskbatch.media.guard.trial import Suspect
+from maskbatch.run import local, shard
+from maskbatch.run.report import report_again
 from maskbatch.settings import SamplingSettings
+from maskbatch.store.folder import prepared
 from maskbatch.types import Source
 
 assert fakes  # the fixture
@@ -37,41 +42,41 @@ def test_a_video_that_grows_before_its_turn_is_reported_as_it_then_is(tmp_path, 
     makers.write_photo(tmp_path / "in/a.png")
     makers.write_video(video, makers.numbered(5))
 
-    def grow(_):
+    def grow(*_):
         if not video.with_suffix(".txt").exists():
             video.with_suffix(".txt").touch()
             makers.write_video(video, makers.numbered(30, 128, 64), makers.Clip(fps=Fraction(12)))
 
-    scan(tmp_path / "in", tmp_path / "out", on_batch=grow)
+    scan(tmp_path / "in", tmp_path / "out", on_result=grow)
     scan(tmp_path / "in", tmp_path / "afresh")
     assert contents(tmp_path / "out") == contents(tmp_path / "afresh")
     assert (tmp_path / "out/files.csv").read_text().splitlines()[2].split(",")[4:8] == ["128", "64", "12.000", "2.500"]
 
 
-def test_a_video_that_kills_whoever_probes_it_is_in_the_journal(tmp_path, fakes, monkeypatch):
-    """Nothing is opened before a journal is open that names the file."""
+def test_a_video_that_kills_whoever_probes_it_is_a_suspect(tmp_path, fakes, monkeypatch):
+    """Nothing is opened before the store says that it is: to estimate the time, and when its turn comes."""
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
-    written = []
+    found = []
 
     def probe(source, upright):
-        written.append((tmp_path / "out/.state/journal").read_text())
+        found.append(open_in(tmp_path / "out"))
         return source
 
-    monkeypatch.setattr(journal, "probe", probe)
+    monkeypatch.setattr(shard, "probe", probe)
     scan(tmp_path / "in", tmp_path / "out")
-    assert written == ['+"v.mp4"\n', '+"v.mp4"\n-"v.mp4"\n+"v.mp4"\n']
+    assert found == [["v.mp4"], ["v.mp4"]] and open_in(tmp_path / "out") == []
 
 
 def test_a_trial_probes_as_a_scan_does(tmp_path, monkeypatch):
     """What kills the one would else kill every run."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(
-        "import os, signal\nfrom maskbatch.media import probe\n"
+        "import os, signal\nfrom maskbatch.media.video import probe\n"
         "probe.video_stream = lambda _: os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
     path = makers.write_video(tmp_path / "v.mp4", makers.numbered(5))
-    reasons = trial.crash_reasons([(Source(0, path, "v.mp4", "video"), Segments())], SamplingSettings())
+    reasons = trial.crash_reasons([Suspect(Source(0, path, "v.mp4", "video"))], SamplingSettings())
     assert reasons == {"v.mp4": "crashed the decoder (signal 11)"}
 
 
@@ -79,8 +84,9 @@ def test_a_probe_that_never_returns_does_not_keep_the_run(tmp_path, fakes, monke
     """The video is then read without what its container claims."""
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
     never = threading.Event()
-    monkeypatch.setattr(journal, "probe", lambda *_: never.wait(60))
-    monkeypatch.setattr(engine, "_HANG", 0.3 / SETTINGS.sampling.stall_s)
+    monkeypatch.setattr(shard, "probe", lambda *_: never.wait(60))
+    for module in (local, shard):
+        monkeypatch.setattr(module, "HANG", 0.3 / SETTINGS.sampling.stall_s)
     scan(tmp_path / "in", tmp_path / "out")
     never.set()
     assert sources_of(tmp_path / "out") == [("v.mp4", "ok")]
@@ -92,16 +98,16 @@ def test_overwriting_leaves_what_the_user_put_there(tmp_path, fakes):
     for name in ("a.png", "b.png"):
         makers.write_photo(tmp_path / "in" / name)
     out, disk = tmp_path / "out", tmp_path / "disk"
-    out.mkdir(), disk.mkdir()
-    (out / "annotated").symlink_to(disk)
-    (out / ".state/rows").mkdir(parents=True)
+    disk.mkdir()
+    with prepared(out, "resume"):
+        (out / "annotated").symlink_to(disk)
     scan(tmp_path / "in", out)
     (out / "annotated/notes.txt").write_text("mine")
     before = {path.name for path in disk.iterdir()}
     with prepared(out, "overwrite"):
         assert before == {"a.png", "b.png", "notes.txt"} and [path.name for path in disk.iterdir()] == ["notes.txt"]
-        assert sorted(path.name for path in out.iterdir()) == [".state", "annotated"]
-        assert sorted(path.name for path in (out / ".state").iterdir()) == ["lock", "reports.lock", "rows"]
+        names = {path.name for path in out.iterdir()}
+        assert names - {"scan.db-wal", "scan.db-shm"} == {".lock", "annotated", "scan.db"}
     (tmp_path / "in/a.png").unlink()
     scan(tmp_path / "in", out)
     assert sources_of(out) == [("b.png", "ok")]
@@ -110,41 +116,74 @@ def test_overwriting_leaves_what_the_user_put_there(tmp_path, fakes):
 
 def test_reports_beside_a_scan_say_that_it_is_at_work(tmp_path, fakes):
     """They have what is done, name the process, and say that the scan writes its own."""
-    for number in range(300):
+    for number in range(100):
         makers.write_photo(tmp_path / f"in/{number}.png", makers.numbered(1, 16, 16)[0])
-    found = []
+    found, ended = [], []
 
-    def look(_):
-        if not found and list((tmp_path / "out/.state/rows").glob("*.done.jsonl")):
-            found.append((run("report", tmp_path / "out"), len(sources_of(tmp_path / "out"))))
+    def look(_, result):
+        ended.extend(result.ended)
+        if not found and len(ended) > 40:
+            found.append((run("report", tmp_path / "out"), len(sources_of(tmp_path / "out")), len(ended)))
 
-    assert scan(tmp_path / "in", tmp_path / "out", on_batch=look).files == 300
-    [(result, num_files)] = found
-    assert result.exit_code == 3 and num_files == 256
+    assert scan(tmp_path / "in", tmp_path / "out", on_result=look).files == 100
+    [(result, num_files, num_ended)] = found
+    assert result.exit_code == 3 and num_files == num_ended < 100
     assert f"still at work (process {os.getpid()} on" in result.output and "interrupted" not in result.output
-    assert len(sources_of(tmp_path / "out")) == 300 and json.loads((tmp_path / "out/run.json").read_text())["finished"]
+    assert len(sources_of(tmp_path / "out")) == 100 and json.loads((tmp_path / "out/run.json").read_text())["finished"]
 
 
-def test_two_processes_take_turns_at_the_reports(tmp_path, fakes):
-    """`report` waits while another process writes them."""
-    makers.write_photo(tmp_path / "in/a.png")
-    scan(tmp_path / "in", tmp_path / "out")
-    before = [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
-    with another_process("lock.reporting(out)", tmp_path / "out"):
-        waiting = threading.Thread(target=run, args=("report", tmp_path / "out"))
-        waiting.start()
-        waiting.join(1)
-        assert waiting.is_alive() and before == [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
-    waiting.join(60)
-    assert not waiting.is_alive() and before != [(tmp_path / "out" / name).stat().st_ino for name in REPORTS]
+def another_scan(inputs, out):
+    """A scan in a process of its own, with the networks of killed_runs."""
+    program = "import sys, pathlib, killed_runs; killed_runs.scan(*map(pathlib.Path, sys.argv[1:]))"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(inputs), str(out)], env=os.environ | {"PYTHONPATH": path}
+    )
 
 
-def test_who_is_suspended_at_the_reports_holds_nobody_up(tmp_path, monkeypatch):
-    """After its patience a scan writes its reports all the same."""
-    (tmp_path / ".state").mkdir()
-    monkeypatch.setattr(lock, "_PATIENCE_S", 0.3)
-    with lock.reporting(tmp_path), lock.reporting(tmp_path):
-        pass
+def tables(out):
+    """The three tables as they are at one moment, and not while somebody replaces them."""
+    while True:
+        before = [(out / name).stat().st_ino for name in REPORTS]
+        found = [pd.read_csv(out / name, keep_default_na=False) for name in REPORTS]
+        if before == [(out / name).stat().st_ino for name in REPORTS]:
+            return found
+
+
+def check_tables(out):
+    """What must be true of tables whenever they were written: they show one state of the scan."""
+    faces, files, summary = tables(out)
+    assert set(faces["source"]) <= set(files["source"])
+    photos = files[files["kind"] == "image"]
+    people = faces.groupby("source")["track_id"].nunique()
+    assert (photos["source"].map(people).fillna(0) == photos["faces"]).all()
+    frames = faces.groupby("source")["frame"].max() + 1
+    assert (files["source"].map(frames).fillna(0) <= files["frames_decoded"]).all()
+    total = summary.iloc[-1]
+    assert (total["files"], total["faces"]) == (len(files), files["faces"].sum())
+    return len(files)
+
+
+def test_reports_at_random_moments_beside_a_scan_are_of_one_state(tmp_path):
+    """Also of one that is killed and continued: faces, files and counts agree at each moment, and the last tables are those
+    of a scan that nobody disturbed."""
+    inputs, out, draw, seen = make_inputs(tmp_path / "in"), tmp_path / "out", random.Random(4), set()
+    for is_killed in (True, False):
+        process = another_scan(inputs, out)
+        while process.poll() is None:
+            time.sleep(draw.random() / 5)
+            try:
+                report_again(out, None)
+            except UsageError:  # there is no store yet, or no session in it
+                continue
+            seen.add(check_tables(out))
+            if is_killed and len(seen) > 2:
+                process.kill()
+        assert process.wait() == 0 or is_killed
+    assert len(seen) > 2
+    check_tables(out)
+    assert another_scan(inputs, tmp_path / "whole").wait() == 0
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_a_reader_who_has_enough_costs_nothing(tmp_path):

@@ -113,7 +113,7 @@ def test_the_library_chatter_stays_away(scanned):
 
 
 def test_report_again_with_another_threshold(scanned, tmp_path):
-    """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it. Without a threshold, the scan's own
+    """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it. Without one, the scan's own
     tables come back; -q prints nothing."""
     out, _ = scanned
     before = (out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()

@@ -44,7 +44,7 @@ def _read(path: Path, sampling: SamplingSettings = ALL) -> tuple[list[tuple[int,
     reader = open_source(_source(path), sampling)
     try:
         with reader:
-            frames.extend(reader)
+            frames.extend(frame[:3] for frame in reader)
     except DecodeError as error:
         return frames, reader.frames_decoded, str(error)
     return frames, reader.frames_decoded, ""

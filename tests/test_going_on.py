@@ -14,8 +14,10 @@ import pytest
 from killed_runs import contents, make_inputs
 from test_resume import fakes, scan, sources_of, stopping_after
 
-from maskbatch import engine, video_sink
 from maskbatch.errors import Interrupted, MaskbatchError, PassingError
+from maskbatch.run import local, shard
+from maskbatch.run.timings import TimedReader
+from maskbatch.sinks import annotated
 
 assert fakes  # the fixture
 
@@ -25,19 +27,19 @@ def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fa
     makers.write_photo(tmp_path / "in/good.png")
     makers.write_photo(tmp_path / "in/away.png")
     (tmp_path / "in/broken.png").write_bytes(b"no picture")
-    opened = engine.open_source
+    opened = shard.open_source
 
     def away(source, *rest):
         if source.name == "away.png":
             raise PassingError("cannot be read: the drive is away")
         return opened(source, *rest)
 
-    monkeypatch.setattr(engine, "open_source", away)
+    monkeypatch.setattr(shard, "open_source", away)
     scan(tmp_path / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out") == [("away.png", "failed"), ("broken.png", "failed"), ("good.png", "ok")]
-    monkeypatch.setattr(engine, "open_source", opened)
+    monkeypatch.setattr(shard, "open_source", opened)
     ended = []
-    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: ended.extend(batch.frames.ended))
+    scan(tmp_path / "in", tmp_path / "out", on_result=lambda _, result: ended.extend(result.ended))
     assert len(ended) == 1
     assert sources_of(tmp_path / "out") == [("away.png", "ok"), ("broken.png", "failed"), ("good.png", "ok")]
 
@@ -51,7 +53,7 @@ def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(video_sink, "join", full)
+        patched.setattr(annotated, "join", full)
         with pytest.raises(MaskbatchError, match="No space left"):
             scan(inputs, out)
     assert ("m.mp4", "partial") in sources_of(out)
@@ -60,6 +62,18 @@ def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch)
     scan(inputs, out)
     scan(inputs, tmp_path / "whole")
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_media_that_somebody_removed_are_made_again(tmp_path, fakes, caplog):
+    """A photo's and a video's copy: both are named, and those two alone are scanned again; all is as before then."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, out)
+    before, ended = contents(out), []
+    for name in ("p1.jpg", "m.mp4"):
+        (out / "annotated" / name).unlink()
+    scan(inputs, out, on_result=lambda _, result: ended.extend(source.name for source, _ in result.ended))
+    assert sorted(ended) == ["m.mp4", "p1.jpg"] and contents(out) == before
+    assert "m.mp4, p1.jpg: the annotated copy is gone; scanning again" in caplog.text
 
 
 def test_a_new_neighbour_takes_no_copy_away(tmp_path, fakes):
@@ -98,17 +112,16 @@ def test_no_crop_of_a_changed_file_is_left_however_long_its_name(tmp_path, fakes
 def test_a_stop_after_the_last_file_is_no_interruption(tmp_path, fakes):
     """All is done: the run says so."""
     makers.write_photo(tmp_path / "in/a.png")
-    stop, on_batch = stopping_after(1)
-    assert scan(tmp_path / "in", tmp_path / "out", stop, on_batch).files == 1
+    stop, on_result = stopping_after(1)
+    assert scan(tmp_path / "in", tmp_path / "out", stop, on_result).files == 1
     assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
 
 
 def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
     """What is open when the run is stopped, decoded ahead, is closed before the reports are written."""
     inputs, is_open = make_inputs(tmp_path / "in"), []
-    noted = engine.NotedReader
 
-    class Watched(noted):
+    class Watched(TimedReader):
         def __enter__(self):
             is_open.append(self)
             return super().__enter__()
@@ -117,23 +130,23 @@ def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
             super().__exit__(*error)
             is_open.remove(self)
 
-    monkeypatch.setattr(engine, "NotedReader", Watched)
-    reports = engine.write_reports
+    monkeypatch.setattr(shard, "TimedReader", Watched)
+    reports = local.write_reports
 
     def written(*arguments):
         assert is_open == []
         return reports(*arguments)
 
-    monkeypatch.setattr(engine, "write_reports", written)
-    stop, on_batch = stopping_after(9)
+    monkeypatch.setattr(local, "write_reports", written)
+    stop, on_result = stopping_after(9)
     with pytest.raises(Interrupted):
-        scan(inputs, tmp_path / "out", stop, on_batch)
+        scan(inputs, tmp_path / "out", stop, on_result)
 
 
 def test_a_second_signal_ends_even_what_hangs():
     """A decoder that never comes back does not keep the process."""
     program = (
-        "import time; from maskbatch import stopping; from maskbatch.overlap import Ahead\n"
+        "import time; from maskbatch.run import stop as stopping; from maskbatch.overlap import Ahead\n"
         "stopping._LEAVE_S = 0.5\n"
         "def hanging():\n    yield 1\n    time.sleep(600)\n"
         "with stopping.stop_on_signals(lambda _: None), Ahead(hanging()) as items:\n"

@@ -13,30 +13,31 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import av
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_faces
 from makers import Clip, corners, encode, numbered, packets_of, write_photo, write_video
-from maskbatch.marks import write_order
-from maskbatch.shard_sink import open_shard
-from maskbatch.store.rows_old import name_text
 from mutations import png_of_size
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
-from maskbatch.media.loader import load
-from maskbatch.media.names import annotated_name, fit_for_windows, inside
+from maskbatch.media.names import annotated_name, fit_for_windows, inside, name_text
 from maskbatch.media.photo import reader as photos
 from maskbatch.media.photo.headers import image_size
-from maskbatch.media.sources import find_sources, make_shards, source_name
+from maskbatch.media.sources import find_sources, source_name
 from maskbatch.media.video import reader as videos
 from maskbatch.media.video import streams
 from maskbatch.media.video.clock import FrameClock
 from maskbatch.media.video.probe import probe
-from maskbatch.reports.tables import write_reports
-from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
-from maskbatch.types import Batch, Source
+from maskbatch.networks.runtime import Device
+from maskbatch.run import local, shard
+from maskbatch.run.stages import Networks
+from maskbatch.run.stop import Stop
+from maskbatch.settings import OutputSettings, SamplingSettings, ScanSettings
+from maskbatch.store.folder import prepared
+from maskbatch.types import Source
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 
@@ -116,9 +117,9 @@ def test_whole_headers_tell_the_size(suffix):
 def test_opencv_has_the_same_limit(tmp_path):
     """A kind whose header we do not read is refused by OpenCV, without the memory for it."""
     (tmp_path / "x.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(99))
-    code = "import sys, os; from maskbatch.media import photos\n" \
-           "assert os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] == str(photos.MAX_PIXELS)\n" \
-           "photos.decode_photo(open(sys.argv[1], 'rb').read())"  # fmt: skip
+    code = "import sys, os; from maskbatch.media.photo import reader as photo\n" \
+           "assert os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] == str(photo.MAX_PIXELS)\n" \
+           "photo.decode_photo(open(sys.argv[1], 'rb').read())"  # fmt: skip
     command = [sys.executable, "-c", code, str(tmp_path / "x.ppm")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "DecodeError: too large: more pixels than the limit of 250 megapixels" in result.stderr
@@ -208,17 +209,31 @@ def test_unreadable_file_says_so(tmp_path, monkeypatch):
     assert read(photo, "image") == read(video, "video") == (0, "cannot be read: Permission denied")
 
 
+def one_face_each(images):
+    """A face in every image."""
+    return fake_faces(list(range(len(images))), [[5, 5, 30, 30]] * len(images))
+
+
+def all_masked(images, faces):
+    """The faces, each with a mask."""
+    return faces.with_p_mask(np.full(len(faces), 0.9, np.float32))
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Networks that find a face with a mask in every frame."""
+    networks = Networks(
+        lambda _: one_face_each, lambda _: all_masked, Device("openvino", ("CPU",), "no device"), {}, {}
+    )
+    for module in (local, shard):
+        monkeypatch.setattr(module, "open_networks", lambda _: networks)
+
+
 def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, str]]:
-    """Scans a folder without networks, a face in every frame; the rows of its files.csv, apostrophes taken away."""
-    sources = find_sources([folder], None)
-    settings = ScanSettings(output=OutputSettings(save=frozenset(save.split(","))))
-    write_order(out, [source.name for source in sources])
-    for shard in make_shards(sources):
-        with open_shard(shard, out, settings) as sink:
-            for frames in load(shard.sources, settings.sampling, settings.loader):
-                row = list(range(len(frames)))
-                sink.write(Batch(frames, fake_faces(row, [[5, 5, 30, 30]] * len(row), [0.9] * len(row))))
-    write_reports(out, ReportSettings())
+    """Scans a folder with the fakes; the rows of its files.csv, apostrophes taken away."""
+    driver = local.Driver(ScanSettings(output=OutputSettings(save=frozenset(save.split(",")), folder=out)))
+    with prepared(out, "resume") as (store, lock):
+        driver.scan(driver.plan(store, find_sources([folder], None), [folder]), store, lock, Stop())
     out = out.absolute()  # pandas takes "file:c" for an address
     files = pd.read_csv(out / "files.csv", dtype=str, keep_default_na=False)
     assert list(pd.read_csv(out / "faces.csv")["source"].unique()) == list(files["source"])
@@ -243,7 +258,7 @@ def test_names_in_tables_lead_back_to_files():
         assert name_text(name) == name
 
 
-def test_names_of_any_kind(tmp_path):
+def test_names_of_any_kind(tmp_path, fakes):
     """Whatever bytes a name is made of, its file is read, has its row, an annotated copy and a cut-out face."""
     folder, out = tmp_path / "in", tmp_path / "out"
     for name in NAMES:
@@ -266,7 +281,7 @@ def test_names_of_any_kind(tmp_path):
 
 
 @pytest.mark.parametrize("out", ["a:b", "-q", "file:c", "%05d", "subfile,,start,0,end,5,,:x"])
-def test_output_folders_of_any_name_get_their_videos(tmp_path, monkeypatch, out):
+def test_output_folders_of_any_name_get_their_videos(tmp_path, monkeypatch, out, fakes):
     """A relative --out that FFmpeg could take for a protocol, an option or a pattern has the annotated video in it."""
     write_video(tmp_path / "in/v.mp4", numbered(3), Clip(audio="aac"))
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import LimitedReader
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Source
+from maskbatch.types import Decoded, Source
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 
@@ -44,7 +44,7 @@ class Fake:
         for index in range(3):
             self._at(f"frame {index}")
             self.frames_decoded += 1
-            yield index, index / 25, IMAGE
+            yield Decoded(index, index / 25, IMAGE)
         if self.error is not None:
             raise self.error
 
@@ -53,9 +53,9 @@ def read(reader: Fake, limit_s: float = 0.2) -> list[int]:
     """The numbers of the frames; they are there also when reading raises."""
     numbers = []
     with LimitedReader(reader, limit_s) as frames:
-        for index, _, _ in frames:
-            numbers.append(index)
-            reader.happened.append(f"used {index}")
+        for frame in frames:
+            numbers.append(frame.index)
+            reader.happened.append(f"used {frame.index}")
     return numbers
 
 
@@ -63,7 +63,7 @@ def test_frames_come_as_they_are_asked_for():
     """In order, each made after the one before was used, then the reader is closed; the count is the reader's."""
     fake = Fake()
     with LimitedReader(fake, 10) as frames:
-        assert [index for index, _, image in frames if image is IMAGE] == [0, 1, 2]
+        assert [frame.index for frame in frames if frame.image is IMAGE] == [0, 1, 2]
         assert frames.frames_decoded == 3
     fake = Fake()
     assert read(fake) == [0, 1, 2]
@@ -98,7 +98,7 @@ def test_what_makes_progress_is_waited_for():
             for _ in range(12):
                 self.progress += 1
                 time.sleep(0.05)
-            yield 0, 0.0, IMAGE
+            yield Decoded(0, 0.0, IMAGE)
 
     assert read(Slow()) == [0]
 
@@ -108,7 +108,7 @@ def test_a_video_makes_progress_between_frames(tmp_path, sampling):
     """With each packet, whether it is decoded or not."""
     path = write_video(tmp_path / "x.mp4", moving(60), Clip(options={"g": "20"}))
     with open_source(Source(0, path, "x", "video"), sampling) as reader:
-        assert [index for index, _, _ in reader] == [0]
+        assert [frame.index for frame in reader] == [0]
         assert reader.progress >= 60
 
 
@@ -160,12 +160,12 @@ def test_a_used_frame_is_let_go():
 
     class One(Fake):
         def __iter__(self):
-            yield 0, 0.0, images.pop()
+            yield Decoded(0, 0.0, images.pop())
 
     with LimitedReader(One(), 10) as frames:
-        [(_, _, image)] = frames
-        gone = weakref.ref(image)
-        del image
+        [frame] = frames
+        gone = weakref.ref(frame.image)
+        del frame
     del frames
     gc.collect()
     assert gone() is None

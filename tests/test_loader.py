@@ -14,7 +14,7 @@ from maskbatch.media import loader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sources import find_sources
 from maskbatch.settings import LoaderSettings, SamplingSettings
-from maskbatch.types import Ended, Frames, Source
+from maskbatch.types import Decoded, Ended, Frames, ReaderState, Source
 
 ALL = SamplingSettings()
 
@@ -34,6 +34,7 @@ class _Noting:
 
     frames_decoded = progress = 1
     notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
 
     def __enter__(self):
         return self
@@ -42,7 +43,7 @@ class _Noting:
         pass
 
     def __iter__(self):
-        yield 0, 0.0, corners()
+        yield Decoded(0, 0.0, corners())
         self.notes = ("2 further pages",)
 
 
@@ -106,7 +107,7 @@ def test_video_and_its_end(load, tmp_path):
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.index] == list(range(0, 20, 2))
     assert [len(batch.ended) for batch in batches] == [0, 0, 1]
-    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, None),)
+    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, pieces=((0, 0),)),)
 
 
 def test_broken_video_is_partial(load, tmp_path):
@@ -161,6 +162,8 @@ class _Endless:
     """A reader of a million frames that counts itself."""
 
     opened = closed = given = most_open = 0
+    notes: tuple[str, ...] = ()
+    pieces: tuple[tuple[int, int], ...] = ()
     lock = threading.Lock()
 
     def __init__(self, num_frames: int) -> None:
@@ -183,7 +186,7 @@ class _Endless:
             with self.lock:
                 _Endless.given += 1
             self.frames_decoded += 1
-            yield index, index / 25, np.zeros((10, 10, 3), np.uint8)
+            yield Decoded(index, index / 25, np.zeros((10, 10, 3), np.uint8))
 
 
 @pytest.fixture
@@ -195,6 +198,21 @@ def endless(monkeypatch):
         loader, "open_source", lambda source, _: _Endless(1 if source.kind == "image" else 1_000_000)
     )  # fmt: skip
     return _Endless
+
+
+def test_a_frame_with_a_cut_begins_a_batch(load):
+    """The batch before it goes out, however full; `Frames.cut` is the reader's state at its first frame, and of no other."""
+    cut = ReaderState(3, 3, 0, "0", "0", (), 0, "0", False, True, 96, 64, None)
+    source = Source(0, Path("x"), "x", "video", width=96, height=64)
+
+    class Cutting(_Noting):
+        def __iter__(self):
+            for index in range(5):
+                yield Decoded(index, index / 25, corners(), cut if index == 3 else None)
+
+    batches = list(load([source], ALL, LoaderSettings(batch_size=4), lambda *_: Cutting()))
+    assert [(frames.index.tolist(), frames.cut) for frames in batches] == [([0, 1, 2], None), ([3, 4], cut)]
+    assert [len(frames.ended) for frames in batches] == [0, 1]
 
 
 @pytest.mark.parametrize(("kind", "count"), [("video", 1), ("image", 1000)])

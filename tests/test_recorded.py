@@ -7,14 +7,16 @@ import av
 import pytest
 from fakes import fake_frames
 from makers import numbered, write_video
-from maskbatch.video_sink import VideoSink
 
+from maskbatch.media.names import written_names
 from maskbatch.media.video.probe import probe
 from maskbatch.media.video.recorded import recorded
 from maskbatch.media.write.join import join
-from maskbatch.media.write.video import VideoWriter
+from maskbatch.media.write.sound import unguarded
+from maskbatch.media.write.video import VideoWriter, made_with
 from maskbatch.settings import OutputSettings, ScanSettings
-from maskbatch.types import Batch, Ended, Faces, Shard, Source
+from maskbatch.sinks import open_sinks
+from maskbatch.types import Batch, Checkpoint, Faces, Source
 
 _WHEN = "2021-05-06T07:08:09.000000Z"
 
@@ -83,10 +85,12 @@ def test_they_are_kept_unless_told_otherwise(tmp_path, is_kept):
     """With `keep_metadata` off, the copy says nothing of the recording."""
     path = _tagged(tmp_path / "x.mp4", {"creation_time": _WHEN, **_PHONES})
     source = probe(Source(0, path, path.name, "video"))
-    settings = ScanSettings(output=OutputSettings(keep_metadata=is_kept))
-    frames = fake_frames([0, 0], [0, 1], [0.0, 0.04], [Ended(0, 2, 2, 32, 24)])
-    with VideoSink(Shard(0, (source,)), tmp_path / "out", settings) as sink:
-        sink.write(Batch(frames, Faces.empty()))
+    settings = ScanSettings(output=OutputSettings(keep_metadata=is_kept, folder=tmp_path / "out"))
+    frames = fake_frames([0, 0], [0, 1], [0.0, 0.04])
+    with open_sinks([source], Checkpoint(source, made_with(), written_names(source)), settings) as sinks:
+        sinks.write(Batch(frames, Faces.empty()))
+        sinks.cut(source)
+        assert sinks.join(source, (), unguarded)
     with av.open(str(tmp_path / "out/annotated/x.mp4")) as container:
         names = set(container.metadata)
     assert ({"creation_time", *_PHONES} <= names) == is_kept

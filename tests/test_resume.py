@@ -10,35 +10,40 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from killed_runs import REPORTS, SETTINGS, classify, contents, detect, make_inputs
-from maskbatch.journal import SOUND, Journal, NotedReader, left_open
-from maskbatch.outputs import prepared
-from maskbatch.plan import check_settings, differences, make_plan, note_settings
+from killed_runs import REPORTS, SETTINGS, contents, make_inputs, networks
+from stores import File, fill
 
-from maskbatch import engine, plan, sinks, video_sink
 from maskbatch.cli.main import main
-from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
-from maskbatch.media.decode import open_source
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.media.guard import trial
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.trial import Suspect
 from maskbatch.media.photo import reader as photos
 from maskbatch.media.sound import reader as sound
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.reader import VideoReader
-from maskbatch.media.video.segments import Segments
 from maskbatch.reports.tables import write_reports
+from maskbatch.run import local, quarantine, shard
 from maskbatch.run import space as estimate
 from maskbatch.run.stop import Stop, stop_on_signals
-from maskbatch.run.timings import Timings
-from maskbatch.settings import OutputSettings, SamplingSettings
+from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings
+from maskbatch.sinks import annotated
+from maskbatch.store import resume
+from maskbatch.store.database import open_store
+from maskbatch.store.folder import prepared
+from maskbatch.store.read import left_open
+from maskbatch.store.resume import check_identity, make_plan
+from maskbatch.store.settings import differences
+from maskbatch.store.write import begin_session, open_sources
 from maskbatch.types import Source
 
 # kills a process that decodes a file with this text in it
@@ -52,7 +57,6 @@ def crashing(data):
     return decode(data)
 photos.decode_photo = crashing
 """
-
 CRASHING_SOUND = """
 import os, signal
 from maskbatch.media.sound import reader as sound
@@ -68,34 +72,56 @@ sound._decode = crashing
 @pytest.fixture
 def fakes(monkeypatch):
     """Networks that are small functions."""
-    monkeypatch.setattr(engine.runtime, "open_network", lambda *_: None)
-    monkeypatch.setattr(engine, "Detector", lambda *_: detect)
-    monkeypatch.setattr(engine, "Classifier", lambda *_: classify)
+    for module in (local, shard):
+        monkeypatch.setattr(module, "open_networks", networks)
 
 
-def scan(inputs, out, stop=None, on_batch=lambda _: None):
+def scan(inputs, out, stop=None, on_result=lambda *_: None):
     """One session; `inputs` is a folder."""
-    one = engine.Engine(SETTINGS)
-    with prepared(out, "resume") as lock:
-        return one.scan(one.plan(find_sources([inputs], out), out, [inputs]), lock, stop or Stop(), on_batch)
+    driver = local.Driver(replace(SETTINGS, output=replace(SETTINGS.output, folder=out)))
+    with prepared(out, "resume") as (store, lock):
+        plan = driver.plan(store, find_sources([inputs], out), [inputs])
+        return driver.scan(plan, store, lock, stop or Stop(), on_result)
+
+
+def num_frames_of(inputs, out):
+    """How many frames the next session analyses."""
+    seen = []
+    scan(inputs, out, on_result=lambda _, result: seen.append(result.num_frames))
+    return sum(seen)
 
 
 def stopping_after(num_batches):
-    """A stop, and the `on_batch` that asks for it."""
+    """A stop, and the `on_result` that asks for it after so many batches (the end of a segment is no batch)."""
     stop, seen = Stop(), []
 
-    def on_batch(batch):
-        seen.append(batch)
-        stop.num_asked += len(seen) == num_batches
+    def on_result(_, result):
+        if result.checkpoint is None:
+            seen.append(result)
+            stop.num_asked += len(seen) == num_batches
 
-    return stop, on_batch
+    return stop, on_result
+
+
+def dying_session(out, inputs, names):
+    """A session that died while it read the sources of these names, as the store then says."""
+    with prepared(out, "resume") as (store, _):
+        plan = resume.begin(store, make_plan(store, find_sources([inputs], None)))
+        session = begin_session(store, {}, {})
+        open_sources(store, session, [source for source in plan.sources if source.name in names])
+
+
+def open_in(out):
+    """The names of the sources that the store takes for being read."""
+    with open_store(out, reader=True) as store, store.transaction() as connection:
+        return left_open(connection)
 
 
 @contextmanager
 def another_process(held, out):
     """A process inside `with {held}:`, which is killed at the end of the block."""
     program = (
-        "import sys, pathlib; from maskbatch import lock, outputs; out = pathlib.Path(sys.argv[1])\n"
+        "import sys, pathlib; from maskbatch.store import folder; out = pathlib.Path(sys.argv[1])\n"
         f"with {held}:\n    print('held', flush=True); sys.stdin.read()"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
@@ -153,15 +179,17 @@ def test_reading_goes_on_at_every_cut(tmp_path, name, clip):
     """From each cut on, a new reader gives the same frames, times and later cuts as the one that came from the start; also
     in containers where the place cannot be found, which are decoded from the start."""
     path = makers.write_video(tmp_path / name, [np.full((64, 96, 3), i * 3 % 250, np.uint8) for i in range(150)], clip)
-    whole = Segments(1.5)
-    with VideoReader(path, SamplingSettings(), whole) as reader:
-        frames = [(index, time_s, image.tobytes()) for index, time_s, image in reader]
-    assert len(whole.cuts) >= 3
-    for cut, state in whole.cuts.items():
-        segments = Segments(1.5, state)
-        with VideoReader(path, SamplingSettings(), segments) as reader:
-            assert [(index, time_s, image.tobytes()) for index, time_s, image in reader] == frames[cut:]
-        assert segments.cuts == {index: state for index, state in whole.cuts.items() if index > cut}
+
+    def read(start=None):
+        with VideoReader(path, SamplingSettings(), 1.5, start) as reader:
+            return [frame._replace(image=frame.image.tobytes()) for frame in reader]
+
+    frames = read()
+    cuts = [frame.cut for frame in frames if frame.cut]
+    assert len(cuts) >= 3
+    for cut in cuts:
+        first, *later = read(cut)
+        assert (first._replace(cut=cut), *later) == tuple(frames[cut.index :])
 
 
 def test_a_video_of_many_segments_is_seamless(tmp_path, fakes):
@@ -198,9 +226,9 @@ def test_reports_of_an_interrupted_video_have_its_segments(tmp_path, fakes):
     """Stopped inside the second video segment: the first one's faces are reported, the file counts as partial with the
     reason; going on gives what an uninterrupted run gives."""
     inputs = make_inputs(tmp_path / "in")
-    stop, on_batch = stopping_after(9)
+    stop, on_result = stopping_after(9)
     with pytest.raises(Interrupted):
-        scan(inputs, tmp_path / "out", stop, on_batch)
+        scan(inputs, tmp_path / "out", stop, on_result)
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "partial")
     text = (tmp_path / "out/files.csv").read_text()
     assert "interrupted: only the first 35 frames so far" in text
@@ -266,13 +294,13 @@ def test_photos_that_ended_before_the_stop_are_kept(tmp_path, fakes):
     scanned again."""
     for number in range(80):
         makers.write_photo(tmp_path / "in" / f"{number}.png")
-    stop, on_batch = stopping_after(2)
+    stop, on_result = stopping_after(2)
     with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+        scan(tmp_path / "in", tmp_path / "out", stop, on_result)
     kept = len(sources_of(tmp_path / "out"))
     assert kept in (16, 24, 32, 40)
     seen = []
-    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.extend(batch.frames.ended))
+    scan(tmp_path / "in", tmp_path / "out", on_result=lambda _, result: seen.extend(result.ended))
     assert len(seen) == 80 - kept and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(80))
 
 
@@ -281,7 +309,7 @@ def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
     for number in range(20):
         makers.write_photo(tmp_path / "in" / f"{number}.png")
     options = ["scan", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--batch-size", "4", "--device", "cpu"]
-    opened, asked = engine.open_shard, []
+    opened, asked = shard.open_sinks, []
 
     def raising(*arguments):
         if not asked:
@@ -289,9 +317,9 @@ def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
             time.sleep(1)  # the main thread gets it
         return opened(*arguments)
 
-    monkeypatch.setattr(engine, "open_shard", raising)
+    monkeypatch.setattr(shard, "open_sinks", raising)
     result = CliRunner().invoke(main, options)
-    assert result.exit_code == 130 and "the same command goes on" in result.output
+    assert result.exit_code == 130 and "the same command" in result.output
     assert sources_of(tmp_path / "out") == []  # nothing was read yet
     assert CliRunner().invoke(main, options).exit_code == 0
     assert len(sources_of(tmp_path / "out")) == 20
@@ -312,8 +340,12 @@ def test_new_changed_and_vanished_files(tmp_path, fakes, caplog):
     os.utime(inputs / "t.mp4", ns=(1, 1))
     (inputs / "p2.png").unlink()
     ended = []
-    scan(inputs, out, on_batch=lambda batch: ended.extend(batch.frames.ended))
-    assert len(ended) == 3 and "a1.png, t.mp4 changed" in caplog.text and "p2.png of the last run" in caplog.text
+    scan(inputs, out, on_result=lambda _, result: ended.extend(result.ended))
+    assert (
+        len(ended) == 3
+        and "a1.png, t.mp4: changed" in caplog.text
+        and "p2.png: no longer among the inputs" in caplog.text
+    )
     assert session(out)["files_vanished"] == ["p2.png"] and session(out)["files_changed"] == 2
     assert ("a1.png", "failed") in sources_of(out) and not (out / "annotated/a1.png").exists()
     scan(inputs, tmp_path / "whole")
@@ -323,28 +355,33 @@ def test_new_changed_and_vanished_files(tmp_path, fakes, caplog):
 
 
 def test_other_settings_are_refused_with_their_differences(tmp_path):
-    """Each difference is named with what it was and is; the same settings pass."""
-    (tmp_path / ".state" / "rows").mkdir(parents=True)
+    """Each difference is named with what it was and is; the same settings pass, and those of a session that left no results
+    bind nobody."""
     was = {"sampling": {"every": 1, "sample_fps": None}, "output": {"save": ["annotated"]}, "maskbatch": "1"}
-    check_settings(tmp_path, was)  # no run yet
-    note_settings(tmp_path, was)
-    check_settings(tmp_path, was)
     now = {"sampling": {"every": 2, "sample_fps": None}, "output": {"save": []}, "maskbatch": "1"}
-    assert differences(was, now) == ["sampling.every: 1 -> 2", "output.save: annotated -> none"]
-    with pytest.raises(UsageError, match=r"(?s)sampling.every: 1 -> 2.*--if-exists overwrite"):
-        check_settings(tmp_path, now)
+    assert differences(was, now) == {"sampling.every": ("1", "2"), "output.save": ("annotated", "none")}
+    with open_store(tmp_path) as store:
+        check_identity(store, was)  # no run yet
+        begin_session(store, was, {})
+        check_identity(store, now)
+        fill(store, [File("a")])
+        check_identity(store, was)
+        with pytest.raises(
+            UsageError, match=r"(?s)sampling.every: 1 -> 2.*save: annotated -> none.*--if-exists overwrite"
+        ):
+            check_identity(store, now)
 
 
-def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes, monkeypatch):
+def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes):
     """Stopped between the plan and the scan, it leaves nothing that another run would have to agree with."""
     makers.write_photo(tmp_path / "in/a.png")
-    one = engine.Engine(SETTINGS)
-    with prepared(tmp_path / "out", "resume"):
-        one.plan(find_sources([tmp_path / "in"], None), tmp_path / "out", [tmp_path / "in"])
-    check_settings(tmp_path / "out", {"sampling": {"every": 7}})
+    driver = local.Driver(SETTINGS)
+    with prepared(tmp_path / "out", "resume") as (store, _):
+        driver.plan(store, find_sources([tmp_path / "in"], None), [tmp_path / "in"])
+        check_identity(store, {"sampling": {"every": 7}})
     scan(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(UsageError, match="other settings"):
-        check_settings(tmp_path / "out", {"sampling": {"every": 7}})
+    with pytest.raises(UsageError, match="other settings"), open_store(tmp_path / "out") as store:
+        check_identity(store, {"sampling": {"every": 7}})
 
 
 def test_quite_other_files_are_refused(tmp_path, fakes):
@@ -352,8 +389,11 @@ def test_quite_other_files_are_refused(tmp_path, fakes):
     for name in ("a", "b"):
         makers.write_photo(tmp_path / name / f"{name}.png")
     scan(tmp_path / "a", tmp_path / "out")
-    with pytest.raises(UsageError, match=r"holds a scan of other files \(a.png\)"):
-        make_plan(find_sources([tmp_path / "b"], None), tmp_path / "out")
+    with (
+        pytest.raises(UsageError, match=r"holds a scan of other files \(a.png\)"),
+        open_store(tmp_path / "out") as store,
+    ):
+        make_plan(store, find_sources([tmp_path / "b"], None))
 
 
 # two at once
@@ -361,13 +401,13 @@ def test_quite_other_files_are_refused(tmp_path, fakes):
 
 def test_a_second_run_at_the_same_time_stops(tmp_path):
     """It is told the first one's process and start; when that has died the folder is free again, and it is said."""
-    with another_process("outputs.prepared(out, 'resume')", tmp_path / "out") as first:
-        expected = rf"another run \(process {first.pid} on .*, started 20"
+    with another_process("folder.prepared(out, 'resume')", tmp_path / "out") as first:
+        expected = rf"another scan \(process {first.pid} on .*, started 20"
         with pytest.raises(MaskbatchError, match=expected), prepared(tmp_path / "out", "resume"):
             pass
-    with prepared(tmp_path / "out", "resume") as lock:
+    with prepared(tmp_path / "out", "resume") as (_, lock):
         assert lock.died.startswith(f"process {first.pid} on")
-    with prepared(tmp_path / "out", "overwrite") as lock:
+    with prepared(tmp_path / "out", "overwrite") as (_, lock):
         assert lock.died is None
 
 
@@ -377,9 +417,7 @@ def test_a_second_run_at_the_same_time_stops(tmp_path):
 def test_a_trial_ends_with_the_run(tmp_path, fakes, monkeypatch):
     """Who stops while suspects are tried need not wait; they stay suspects."""
     makers.write_photo(tmp_path / "in/a.png")
-    with prepared(tmp_path / "out", "resume"):
-        pass
-    (tmp_path / "out/.state/journal").write_text('+"a.png"\n')
+    dying_session(tmp_path / "out", tmp_path / "in", ["a.png"])
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import time\ntime.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
@@ -388,7 +426,7 @@ def test_a_trial_ends_with_the_run(tmp_path, fakes, monkeypatch):
     start = time.monotonic()
     with pytest.raises(Interrupted):
         scan(tmp_path / "in", tmp_path / "out", stop)
-    assert time.monotonic() - start < 30 and left_open(tmp_path / "out") == ["a.png"]
+    assert time.monotonic() - start < 30 and open_in(tmp_path / "out") == ["a.png"]
 
 
 def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatch):
@@ -401,66 +439,67 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
-    with prepared(tmp_path / "out", "resume"):
-        pass
-    (tmp_path / "out/.state/journal").write_text('+"c.png"\n-"c.png"\n+"a.png"\n+"b.png"\n+"d')
-    assert left_open(tmp_path / "out") == ["a.png", "b.png"]
+    dying_session(tmp_path / "out", tmp_path / "in", ["a.png", "b.png"])
+    assert open_in(tmp_path / "out") == ["a.png", "b.png"]
     summary = scan(tmp_path / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
     assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
-    assert (summary.files, summary.failed) == (3, 1) and left_open(tmp_path / "out") == []
+    assert (summary.files, summary.failed) == (3, 1) and open_in(tmp_path / "out") == []
 
 
 def test_sound_that_kills_its_decoder_costs_one_run_and_the_sound(tmp_path, fakes, monkeypatch, caplog):
-    """Of the videos whose sound was read when the process died, the one whose sound kills a process of its own is analysed
-    and annotated without it, in this run and those after it; the innocent one has its sound."""
+    """Of the videos whose sound was read when the process died, the one whose sound kills a process of its own is annotated
+    without it and keeps its faces; the innocent one has its sound."""
     for name in ("a.mkv", "b.mkv"):
         clip = makers.Clip(audio=makers.Sound("ac3", rate=44100 if name == "a.mkv" else 48000))
         makers.write_video(tmp_path / "in" / name, makers.numbered(30), clip)
+    for _ in "ab":  # dies in the sound of each, one after the other
+        with monkeypatch.context() as killed, pytest.raises(SystemExit):
+            killed.setattr(shard, "_joined", dying)
+            scan(tmp_path / "in", tmp_path / "out")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING_SOUND)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
-    with prepared(tmp_path / "out", "resume"):
-        pass
-    (tmp_path / "out/.state/journal").write_text('+"b.mkv"\n-"b.mkv"\n("a.mkv"\n)"a.mkv"\n("a.mkv"\n("b.mkv"\n')
-    assert (left_open(tmp_path / "out"), left_open(tmp_path / "out", SOUND)) == ([], ["a.mkv", "b.mkv"])
-    stop, on_batch = stopping_after(1)
-    with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
-    assert left_open(tmp_path / "out", SOUND) == ["b.mkv"]
+    assert open_in(tmp_path / "out") == ["a.mkv"]
     scan(tmp_path / "in", tmp_path / "out")
+    assert "b.mkv (sound)" not in caplog.text
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(shard, "_joined", dying)
+        (tmp_path / "out/annotated/b.mkv.mp4").unlink()
+        scan(tmp_path / "in", tmp_path / "out")
+    num_frames = num_frames_of(tmp_path / "in", tmp_path / "out")
+    assert num_frames == 0 and "b.mkv (sound): crashed the decoder (signal 11); set aside" in caplog.text
     assert sources_of(tmp_path / "out") == [("a.mkv", "ok"), ("b.mkv", "ok")]
     for name, has_sound in (("a.mkv", True), ("b.mkv", False)):
         with av.open(str(tmp_path / "out/annotated" / f"{name}.mp4")) as container:
             assert (len(container.streams.video), bool(container.streams.audio)) == (1, has_sound)
-    assert "b.mkv: the audio is left out from here on: crashed the decoder (signal 11)" in caplog.text
+    assert "sound left out: crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
 
 
 def test_a_run_that_dies_in_sound_leaves_its_name(tmp_path, fakes, monkeypatch):
-    """While sound is joined the journal says so; it is read in the thread that may be left behind."""
+    """While sound is joined the store says that the video is open; it is read in the thread that may be left behind."""
     makers.write_video(tmp_path / "in/a.mkv", makers.numbered(30), makers.Clip(audio="ac3"))
     seen, decode = [], sound._decode
 
     def noting(*given):
-        seen.append((*left_open(tmp_path / "out", SOUND), threading.current_thread().name))
+        seen.append((*open_in(tmp_path / "out"), threading.current_thread().name))
         return decode(*given)
 
     monkeypatch.setattr(sound, "_decode", noting)
     scan(tmp_path / "in", tmp_path / "out")
-    assert set(seen) == {("a.mkv", "maskbatch-decode")}
-    assert left_open(tmp_path / "out", SOUND) == []
+    assert set(seen) == {("a.mkv", "maskbatch-decode")} and open_in(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize("num_batches", [1, 9])
-def test_joined_recordings_keep_their_sound_when_gone_on_with(tmp_path, fakes, num_batches):
+def test_joined_recordings_keep_their_sound_when_continued(tmp_path, fakes, num_batches):
     """The pieces of the picture's clock are in the checkpoint: sound behind a joint is where a whole run has it."""
     (tmp_path / "in").mkdir()
     whole = makers.write_video(tmp_path / "1.ts", makers.moving(75), makers.Clip(audio="aac")).read_bytes()
     (tmp_path / "in/a.ts").write_bytes(whole + whole)
     scan(tmp_path / "in", tmp_path / "whole")
-    stop, on_batch = stopping_after(num_batches)
+    stop, on_result = stopping_after(num_batches)
     with pytest.raises(Interrupted):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+        scan(tmp_path / "in", tmp_path / "out", stop, on_result)
     scan(tmp_path / "in", tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     times = [time_s for time_s, _ in makers.packets_of(tmp_path / "out/annotated/a.ts.mp4", "audio")]
@@ -469,7 +508,7 @@ def test_joined_recordings_keep_their_sound_when_gone_on_with(tmp_path, fakes, n
 
 def test_a_trial_that_others_end_says_nothing(monkeypatch):
     """SIGTERM to a service reaches its children: no file is a killer for that; nor for Ctrl-C, which they do not get."""
-    suspects = [(Source(0, Path(name), name, "image"), Segments()) for name in ("a.png", "b.png")]
+    suspects = [Suspect(Source(0, Path(name), name, "image")) for name in ("a.png", "b.png")]
     for number, reasons in [
         (15, {}),
         (2, {}),
@@ -482,8 +521,8 @@ def test_a_trial_that_others_end_says_nothing(monkeypatch):
 def test_any_number_of_suspects_is_tried(tmp_path):
     """Their names may be more than fits into a pipe."""
     makers.write_photo(tmp_path / "a.png")
-    suspects = [(Source(0, tmp_path / "a.png", "a.png", "image"), Segments())]
-    suspects += [(Source(0, tmp_path / (f"{number}" + 100 * "ж"), "", "image"), Segments()) for number in range(200)]
+    suspects = [Suspect(Source(0, tmp_path / "a.png", "a.png", "image"))]
+    suspects += [Suspect(Source(0, tmp_path / (f"{number}" + 100 * "ж"), "", "image")) for number in range(200)]
     start = time.monotonic()
     assert trial.crash_reasons(suspects, SamplingSettings()) == {} and time.monotonic() - start < 60
 
@@ -498,24 +537,30 @@ def test_a_long_video_does_not_clear_the_others(tmp_path, monkeypatch):
     (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
     monkeypatch.setattr(trial, "_VIDEO_S", 0.01)
-    suspects = [(source, Segments()) for source in find_sources([tmp_path / "a.mp4", tmp_path / "b.png"], None)]
+    suspects = [Suspect(source) for source in find_sources([tmp_path / "a.mp4", tmp_path / "b.png"], None)]
     assert trial.crash_reasons(suspects, SamplingSettings()) == {"b.png": "crashed the decoder (signal 11)"}
     assert trial.crash_reasons(suspects[:1], SamplingSettings()) == {}
 
 
-def test_a_decoder_left_behind_stays_in_the_journal(tmp_path, monkeypatch):
-    """It may still take the process with it."""
-    never = threading.Event()
-    monkeypatch.setattr(photos, "decode_photo", lambda data: never.wait(60))
-    makers.write_photo(tmp_path / "a.png")
-    (tmp_path / ".state").mkdir()
-    [source] = find_sources([tmp_path / "a.png"], None)
-    with Journal(tmp_path) as journal:
-        noted = NotedReader(open_source(source, SamplingSettings()), journal, source.name, Timings())
-        with pytest.raises(PassingError), LimitedReader(noted, 0.2) as reader:
-            list(reader)
-        assert left_open(tmp_path) == ["a.png"]
+def test_a_decoder_left_behind_stays_a_suspect(tmp_path, fakes, monkeypatch):
+    """Its file has its row, but it may still take the process with it: should that happen before the session ends, the next
+    one tries the file in a process of its own."""
+    never, decode, bad = threading.Event(), photos.decode_photo, makers.encode(makers.numbered(1)[0], ".png")
+    for name in ("a.png", "b.png"):
+        makers.write_photo(tmp_path / "in" / name)
+    (tmp_path / "in/a.png").write_bytes(bad)
+    monkeypatch.setattr(photos, "decode_photo", lambda data: never.wait(60) if data == bad else decode(data))
+    monkeypatch.setattr(shard, "HANG", 0.3 / SETTINGS.sampling.stall_s)
+    with pytest.raises(SystemExit):
+        scan(tmp_path / "in", tmp_path / "out", on_result=dying)
+    assert open_in(tmp_path / "out") == ["a.png"]
+    asked = []
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda suspects, *_: asked.extend(suspects) or {})
+    monkeypatch.setattr(photos, "decode_photo", decode)
+    scan(tmp_path / "in", tmp_path / "out")
     never.set()
+    assert [suspect.source.name for suspect in asked] == ["a.png"] and open_in(tmp_path / "out") == []
+    assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "ok")]
 
 
 def test_who_goes_and_comes_back_has_its_own_copy(tmp_path, fakes):
@@ -531,7 +576,7 @@ def test_who_goes_and_comes_back_has_its_own_copy(tmp_path, fakes):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes):
+def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes, monkeypatch):
     """Photos of a shard that broke off, and a video left in the middle: what becomes darker, broken, or vanishes before the
     next run leaves no copy and no crop of what it was."""
     for number in range(12):
@@ -539,20 +584,18 @@ def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes):
     makers.write_video(
         tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150 + number % 5, np.uint8) for number in range(190)]
     )
-    seen = []
 
-    def fail(batch):
-        seen.append(batch)
-        if len(seen) == 1:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with pytest.raises(MaskbatchError, match="Input/output error"):
-        scan(tmp_path / "in", tmp_path / "out", on_batch=fail)
+    with monkeypatch.context() as patched, pytest.raises(MaskbatchError, match="Input/output error"):
+        patched.setattr(local, "add_results", fail)
+        scan(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out/annotated/02.png").exists() and list(tmp_path.glob("out/crops/with_mask/02*"))
-    stop, on_batch = stopping_after(4)
+    stop, on_result = stopping_after(4)
     shutil.move(tmp_path / "in/v.mp4", tmp_path / "in/00 v.mp4")
-    with pytest.raises(Interrupted, match="stopped inside 00 v"):
-        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    with pytest.raises(Interrupted, match="stopped"):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_result)
     assert list(tmp_path.glob("out/crops/with_mask/00 v*"))
     (tmp_path / "in/00.png").write_bytes(b"broken")
     makers.write_photo(tmp_path / "in/01.png", np.full((64, 96, 3), 40, np.uint8))
@@ -574,16 +617,16 @@ def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path,
     (tmp_path / "in/v.mp4").rename(tmp_path / "away.mp4")
     scan(tmp_path / "in", tmp_path / "out")
     (tmp_path / "away.mp4").rename(tmp_path / "in/v.mp4")
-    seen = []
-    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
-    assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert num_frames_of(tmp_path / "in", tmp_path / "out") < 190 and contents(tmp_path / "out") == contents(
+        tmp_path / "whole"
+    )
 
 
 def scan_in_part(folder):
     """A session from `in` into `out` that stops after twelve batches, inside a long video."""
-    stop, on_batch = stopping_after(12)
-    with pytest.raises(Interrupted, match="stopped inside"):
-        scan(folder / "in", folder / "out", stop, on_batch)
+    stop, on_result = stopping_after(12)
+    with pytest.raises(Interrupted, match="stopped"):
+        scan(folder / "in", folder / "out", stop, on_result)
 
 
 def dying(*_, **__):
@@ -601,18 +644,20 @@ def test_a_twin_of_a_video_in_work(tmp_path, fakes):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("turns", ["twin", "damaged"])
+@pytest.mark.parametrize("turns", ["twin", "changed", "without its copy"])
 def test_a_video_killed_at_its_very_end_that_counts_as_changed_then(tmp_path, fakes, monkeypatch, turns):
-    """Its mark is there, and its segments still are: what is removed of it, and where reading goes on, fit together."""
+    """It is done, and its parts still are there: what is removed of it, and where reading begins, fit together."""
     makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
     with monkeypatch.context() as killed, pytest.raises(SystemExit):
-        killed.setattr(video_sink.shutil, "rmtree", dying)
+        killed.setattr(local, "shutil", SimpleNamespace(rmtree=dying))
         scan(tmp_path / "in", tmp_path / "out")
-    [rows] = (tmp_path / "out/.state/rows").glob("*.faces.csv")
+    assert list(tmp_path.glob("out/.segments/*/*.mp4"))
     if turns == "twin":
         makers.write_video(tmp_path / "in/V.mp4", makers.moving(8))
+    elif turns == "changed":
+        makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 90, np.uint8) for _ in range(100)])
     else:
-        rows.write_bytes(rows.read_bytes()[:200])
+        (tmp_path / "out/annotated/v.mp4").unlink()
     scan(tmp_path / "in", tmp_path / "out")
     scan(tmp_path / "in", tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -647,26 +692,17 @@ def test_what_the_user_put_in_the_place_of_a_copy_costs_that_copy(tmp_path, fake
     """The rows are there, the run goes on, and what is the user's is not touched."""
     makers.write_photo(tmp_path / "in/p/a.png")
     makers.write_photo(tmp_path / "in/z.png")
-    (tmp_path / "out/.state/rows").mkdir(parents=True)
-    (tmp_path / "out/annotated").mkdir()
+    with prepared(tmp_path / "out", "resume"):
+        (tmp_path / "out/annotated").mkdir()
     (tmp_path / "out/annotated/p").write_text("mine")
     scan(tmp_path / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out") == [("p/a.png", "ok"), ("z.png", "ok")]
     assert (tmp_path / "out/annotated/p").read_text() == "mine" and "p/a.png: no annotated copy" in caplog.text
 
 
-def test_an_order_of_another_version_is_a_clear_error(tmp_path, fakes):
-    """And not a TypeError."""
-    makers.write_photo(tmp_path / "in/a.png")
-    scan(tmp_path / "in", tmp_path / "out")
-    (tmp_path / "out/.state/sources.jsonl").write_text('{"name": "a.png"}\n')
-    with pytest.raises(UsageError, match="--if-exists overwrite"):
-        scan(tmp_path / "in", tmp_path / "out")
-
-
 def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkeypatch):
     """At each step of it: whatever the file is by the next run, its rows and media fit it."""
-    for step in ("note_names", "forget", "remove_segments", "remove_media", "write_order"):
+    for step in ("forget", "_taken_over", "_claim_names", "remove_segments", "remove_media", "crop_stem"):
         inputs, out = tmp_path / step / "in", tmp_path / step / "out"
         for number in range(3):
             makers.write_photo(inputs / f"{number}.png", np.full((64, 96, 3), 220, np.uint8))
@@ -674,7 +710,7 @@ def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkey
         (inputs / "1.png").rename(tmp_path / "1.png")
         (inputs / "1.png").write_bytes(b"broken")
         with monkeypatch.context() as killed, pytest.raises(SystemExit):
-            killed.setattr(plan, step, dying)
+            killed.setattr(resume, step, dying)
             scan(inputs, out)
         (tmp_path / "1.png").replace(inputs / "1.png")
         scan(inputs, out)
@@ -694,11 +730,11 @@ def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
     (tmp_path / "drive").rename(tmp_path / "away")
     scan(tmp_path / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("v.mp4", "partial")]
-    assert "a.png cannot be read now" in caplog.text and "v.mp4 cannot be read now" in caplog.text
+    assert "a.png: cannot be read now" in caplog.text and "v.mp4 cannot be read now" in caplog.text
     (tmp_path / "away").rename(tmp_path / "drive")
-    seen = []
-    scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.append(batch.frames.index))
-    assert np.concatenate(seen)[0] > 0 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert num_frames_of(tmp_path / "in", tmp_path / "out") < 190 and contents(tmp_path / "out") == contents(
+        tmp_path / "whole"
+    )
 
 
 def test_a_video_killed_in_its_first_segment_that_vanishes(tmp_path, fakes, monkeypatch):
@@ -706,7 +742,7 @@ def test_a_video_killed_in_its_first_segment_that_vanishes(tmp_path, fakes, monk
     makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150, np.uint8) for _ in range(190)])
     makers.write_photo(tmp_path / "in/z.png")
     with pytest.raises(SystemExit):
-        scan(tmp_path / "in", tmp_path / "out", on_batch=dying)
+        scan(tmp_path / "in", tmp_path / "out", on_result=dying)
     assert list(tmp_path.glob("out/crops/**/v.mp4*"))
     (tmp_path / "in/v.mp4").unlink()
     scan(tmp_path / "in", tmp_path / "out")
@@ -714,35 +750,19 @@ def test_a_video_killed_in_its_first_segment_that_vanishes(tmp_path, fakes, monk
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_the_journal_is_empty_after_an_error(tmp_path):
-    """An exception is no death; what decoders note after the end is dropped."""
-    (tmp_path / ".state").mkdir()
-    with pytest.raises(KeyError), Journal(tmp_path) as journal:
-        journal.note("+", "a\udcff\n.jpg")
-        assert left_open(tmp_path) == ["a\udcff\n.jpg"]
-        raise KeyError
-    journal.note("+", "late")
-    assert left_open(tmp_path) == []
+def test_nobody_is_a_suspect_after_an_error(tmp_path, fakes):
+    """An exception is no death; the session says what it was."""
+    makers.write_photo(tmp_path / "in/a\udcff\n.png")
+
+    def fail(*_):
+        raise KeyError("odd")
+
+    with pytest.raises(KeyError):
+        scan(tmp_path / "in", tmp_path / "out", on_result=fail)
+    assert open_in(tmp_path / "out") == [] and session(tmp_path / "out")["ended"] == "'odd'"
 
 
 # the disk
-
-
-def test_no_file_is_blamed_for_a_journal_that_cannot_be_written(tmp_path, fakes, monkeypatch, caplog):
-    """The photos are good, and said to be; there is one warning."""
-    make_inputs(tmp_path / "in")
-    write = os.write
-
-    def full(descriptor, data):
-        if data[:1] in (b"+", b"-"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(descriptor, data)
-
-    scan(tmp_path / "in", tmp_path / "whole")
-    monkeypatch.setattr(os, "write", full)
-    scan(tmp_path / "in", tmp_path / "out")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert caplog.text.count("journal cannot be written (No space left on device)") == 1
 
 
 def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
@@ -750,17 +770,17 @@ def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
     been."""
     inputs = make_inputs(tmp_path / "in")
 
-    def full(path, rgb):
+    def full(path, *rest):
         if path.name.startswith("p"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        whole(path, rgb)
+        whole(path, *rest)
 
-    whole = sinks.write_image
-    monkeypatch.setattr(sinks, "write_image", full)
-    with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command goes on"):
+    whole = annotated.write_image
+    monkeypatch.setattr(annotated, "write_image", full)
+    with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command continues"):
         scan(inputs, tmp_path / "out")
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
-    monkeypatch.setattr(sinks, "write_image", whole)
+    monkeypatch.setattr(annotated, "write_image", whole)
     scan(inputs, tmp_path / "out")
     scan(inputs, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -770,7 +790,7 @@ def test_a_removed_output_folder_stops_the_run(tmp_path, fakes):
     """It is not made again behind the user's back."""
     inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(MaskbatchError, match="was removed or replaced"):
-        scan(inputs, out, on_batch=lambda _: shutil.rmtree(out, ignore_errors=True))
+        scan(inputs, out, on_result=lambda *_: shutil.rmtree(out, ignore_errors=True))
     assert not any(out.glob("*.csv"))
 
 
@@ -818,13 +838,14 @@ def test_a_dry_run_touches_nothing(tmp_path, fakes):
 def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):
     """`report` gives the same bytes again."""
     inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
-    stop, on_batch = stopping_after(3)
+    stop, on_result = stopping_after(3)
     with pytest.raises(Interrupted):
-        scan(inputs, out, stop, on_batch)
+        scan(inputs, out, stop, on_result)
     scan(inputs, out)
     before = [(out / name).read_bytes() for name in REPORTS]
     for name in REPORTS:
         (out / name).unlink()
-    write_reports(out, engine.ReportSettings(threshold=SETTINGS.classifier.threshold))
-    assert [(out / name).read_bytes() for name in REPORTS] == before
-    assert make_plan(find_sources([inputs], out), out).pending == ()
+    with open_store(out, reader=True) as store:
+        write_reports(store, ReportSettings(threshold=SETTINGS.classifier.threshold))
+        assert [(out / name).read_bytes() for name in REPORTS] == before
+        assert make_plan(store, find_sources([inputs], out)).pending == ()

@@ -1,5 +1,6 @@
 """Frames that are not sampled need no decoding; nothing that comes out of a whole file may tell."""
 
+import math
 import random
 import re
 from fractions import Fraction
@@ -14,9 +15,10 @@ from mutations import mutate
 from maskbatch.errors import DecodeError
 from maskbatch.media.video import reader as videos
 from maskbatch.media.video.reader import VideoReader
-from maskbatch.media.video.segments import Segments, crc_of
+from maskbatch.media.video.segments import crc_of
 from maskbatch.media.video.skipping import Skipping
 from maskbatch.settings import SamplingSettings
+from maskbatch.types import ReaderState
 
 pytestmark = pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="nothing is skipped with this PyAV")
 
@@ -48,15 +50,27 @@ SAMPLINGS = [
 FULL_ONLY = property(lambda _: False, lambda *_: None)
 
 
-def _read(path: Path, sampling: SamplingSettings, segments: Segments | None = None) -> tuple[list, int, str]:
+def _read(
+    path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
+) -> tuple[list, int, str]:
     """(index, timestamp_s, CRC of the image) of each frame, the number decoded, and the DecodeError's reason or ""."""
-    frames, reader = [], VideoReader(path, sampling, segments)
+    return _read_with_cuts(path, sampling, segment_s, start)[:3]
+
+
+def _read_with_cuts(
+    path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
+) -> tuple[list, int, str, dict[int, ReaderState]]:
+    """The same, and the cut of each frame that begins a segment, by the frame's index."""
+    frames, cuts, reader, reason = [], {}, VideoReader(path, sampling, segment_s, start), ""
     try:
         with reader:
-            frames.extend((index, time_s, crc_of(image)) for index, time_s, image in reader)
+            for index, time_s, image, cut in reader:
+                frames.append((index, time_s, crc_of(image)))
+                if cut is not None:
+                    cuts[index] = cut
     except DecodeError as error:
-        return frames, reader.frames_decoded, str(error)
-    return frames, reader.frames_decoded, ""
+        reason = str(error)
+    return frames, reader.frames_decoded, reason, cuts
 
 
 def _read_in_full(path: Path, sampling: SamplingSettings) -> tuple[list, int, str]:
@@ -121,13 +135,12 @@ def test_going_on_inside_a_video_skips_too(tmp_path, plans, name):
     file, clip, _ = CLIPS[name]
     path = write_video(tmp_path / file, moving(240), clip)
     for sampling in (SamplingSettings(every=3), SamplingSettings(sample_fps=8.5)):
-        segments = Segments(2.0)
-        frames, num_decoded, _ = _read(path, sampling, segments)
-        assert segments.cuts
-        for index, start in segments.cuts.items():
+        frames, num_decoded, _, cuts = _read_with_cuts(path, sampling, 2.0)
+        assert cuts
+        for index, start in cuts.items():
             plans.clear()
             expected = [frame for frame in frames if frame[0] >= index]
-            assert _read(path, sampling, Segments(2.0, start)) == (expected, num_decoded, "")
+            assert _read(path, sampling, 2.0, start) == (expected, num_decoded, "")
             assert len(plans) == 1 and plans[0].num_skipped > 0
 
 
@@ -180,11 +193,10 @@ def test_a_damaged_video_goes_on_from_each_cut_as_it_was_read(tmp_path, name):
     num_cuts = 0
     for variant in range(20):
         path.write_bytes(mutate(whole, whole[::-1], np.random.default_rng([variant, len(name)])))
-        segments = Segments(2.0)
-        frames, num_decoded, reason = _read(path, sampling, segments)
-        num_cuts += len(segments.cuts)
-        for index, start in segments.cuts.items():
-            again = _read(path, sampling, Segments(2.0, start))
+        frames, num_decoded, reason, cuts = _read_with_cuts(path, sampling, 2.0)
+        num_cuts += len(cuts)
+        for index, start in cuts.items():
+            again = _read(path, sampling, 2.0, start)
             # the pixels of damaged frames may hang on what the decoder had before
             assert [frame[:2] for frame in again[0]] == [frame[:2] for frame in frames if frame[0] >= index]
             assert again[1:] == (num_decoded, reason)
@@ -209,13 +221,13 @@ def test_times_that_go_back_behind_a_cut_are_read_as_ever(tmp_path):
     """A video that holds its beginning again, later on: going on from a cut gives what reading on gave."""
     whole = write_video(tmp_path / "x.mkv", moving(240), Clip(options={"g": "20"})).read_bytes()
     clusters = [match.start() for match in re.finditer(b"\x1f\x43\xb6\x75", whole)]
-    path, sampling, segments = tmp_path / "again.mkv", SamplingSettings(every=3), Segments(2.0)
+    path, sampling = tmp_path / "again.mkv", SamplingSettings(every=3)
     path.write_bytes(whole[: clusters[8]] + whole[clusters[0] : clusters[2]] + whole[clusters[8] :])
-    frames, num_decoded, reason = _read(path, sampling, segments)
-    assert segments.cuts and num_decoded > 270
-    for index, start in segments.cuts.items():
+    frames, num_decoded, reason, cuts = _read_with_cuts(path, sampling, 2.0)
+    assert cuts and num_decoded > 270
+    for index, start in cuts.items():
         expected = [frame for frame in frames if frame[0] >= index]
-        assert _read(path, sampling, Segments(2.0, start)) == (expected, num_decoded, reason)
+        assert _read(path, sampling, 2.0, start) == (expected, num_decoded, reason)
 
 
 def test_numbers_are_not_mixed_when_it_is_read_in_full_after_all(tmp_path, monkeypatch):
@@ -228,8 +240,8 @@ def test_numbers_are_not_mixed_when_it_is_read_in_full_after_all(tmp_path, monke
         return in_place(self, [frame for frame in frames if frame.pts * frame.time_base != lost_s])
 
     monkeypatch.setattr(Skipping, "in_place", losing)
-    segments, sampling = Segments(2.0), SamplingSettings(every=3)
-    frames, num_decoded, _ = _read(path, sampling, segments)
-    assert num_decoded == 239 and segments.cuts[90].is_skipping
+    sampling = SamplingSettings(every=3)
+    frames, num_decoded, _, cuts = _read_with_cuts(path, sampling, 2.0)
+    assert num_decoded == 239 and cuts[90].is_skipping
     expected = [frame for frame in frames if frame[0] >= 90]
-    assert _read(path, sampling, Segments(2.0, segments.cuts[90])) == (expected, num_decoded, "")
+    assert _read(path, sampling, 2.0, cuts[90]) == (expected, num_decoded, "")

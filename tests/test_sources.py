@@ -21,6 +21,7 @@ from maskbatch.media.sources import find_sources, look_for, make_shards, read_li
 from maskbatch.media.video.probe import probe
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.settings import SamplingSettings
+from maskbatch.store.database import open_store
 from maskbatch.types import Source
 
 
@@ -56,12 +57,23 @@ def test_a_file_counts_once(tmp_path):
 
 
 def test_hidden_and_output_are_skipped(tmp_path):
-    """Hidden entries, the output folder, and any older output folder are not scanned."""
-    for name in (".hidden/x.jpg", ".y.jpg", "out/z.jpg", "old/annotated/w.jpg", "old/.state/rows/s", "v.jpg"):
+    """Hidden entries, the output folder, and any older output folder, of this version or the first one, are not scanned; a
+    `scan.db` of the user's own makes no output folder."""
+    names = (
+        ".hidden/x.jpg",
+        ".y.jpg",
+        "out/z.jpg",
+        "old/annotated/w.jpg",
+        "first/annotated/w.jpg",
+        "first/.state/rows/s",
+    )
+    for name in (*names, "my/u.jpg", "my/scan.db", "v.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert _names(tmp_path, exclude=tmp_path / "out") == ["v.jpg"]
-    assert _names(tmp_path, exclude=tmp_path / "elsewhere") == ["out/z.jpg", "v.jpg"]
+    with open_store(tmp_path / "old"):
+        pass
+    assert _names(tmp_path, exclude=tmp_path / "out") == ["my/u.jpg", "v.jpg"]
+    assert _names(tmp_path, exclude=tmp_path / "elsewhere") == ["my/u.jpg", "out/z.jpg", "v.jpg"]
 
 
 def test_link_loops_and_odd_entries(tmp_path):
@@ -252,9 +264,9 @@ def test_photo_by_its_content(tmp_path, suffix):
     assert kind_by_content(tmp_path / "x") == "image"
 
 
-def test_no_decoder_opens_a_file_before_the_journal(tmp_path, monkeypatch):
+def test_no_decoder_opens_a_file_before_the_store_names_it(tmp_path, monkeypatch):
     """Finding sources reads bytes only, also of GIFs, .ts files and files without an extension: a file that kills its
-    decoder is in the journal then."""
+    decoder is noted in the store by then."""
     for name in ("moving.gif", "tape.ts", "clip.mp4"):
         write_video(tmp_path / name, numbered(3), Clip(codec="gif" if name.endswith("gif") else "libx264"))
     (tmp_path / "clip.mp4").rename(tmp_path / "clip")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
@@ -121,6 +123,21 @@ def test_batching_changes_nothing():
             got += tracked.track_id[frames.source_id[tracked.row] == 0].tolist()
             assert set(tracked.track_id[frames.source_id[tracked.row] == 1].tolist()) == {0}
         assert got == expected
+
+
+@pytest.mark.parametrize("cut", [1, 20, 39])
+def test_another_tracker_continues_from_the_state(cut):
+    """The state of a source goes through JSON to a new tracker, which gives the ids that the old one would have given."""
+    rng = np.random.default_rng(2)
+    per_frame = [[box(100 * k + 3 * i + rng.normal(), 80) for k in range(rng.integers(0, 5))] for i in range(40)]
+    expected, got, tracker = follow(per_frame), [], Tracker(TrackerSettings())
+    for i, xyxy in enumerate(per_frame):
+        if i == cut:
+            state, tracker = json.loads(json.dumps(tracker.state(7))), Tracker(TrackerSettings())
+            tracker.restore(7, state)
+        faces = tracker(fake_frames([7], [i], [i / 30]), fake_faces([0] * len(xyxy), xyxy))
+        got.append(faces.track_id.tolist())
+    assert got == expected
 
 
 def test_faces_of_photos_are_numbered():

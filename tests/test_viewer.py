@@ -26,7 +26,6 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content
 from maskbatch.media.video.probe import probe
 from maskbatch.media.video.reader import VideoReader
-from maskbatch.media.video.segments import Segments
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Source
 
@@ -40,7 +39,7 @@ _PQ, _HLG, _BT2020, _P3 = 16, 18, 9, 12
 def _read(path: Path, sampling: SamplingSettings | None = None) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """The pictures and the notes of a video."""
     with open_source(Source(0, path, path.name, "video"), sampling or SamplingSettings()) as reader:
-        images = [image for _, _, image in reader]
+        images = [frame.image for frame in reader]
     return images, reader.notes
 
 
@@ -259,13 +258,13 @@ def test_a_size_that_changes_survives_going_on(tmp_path):
     """Going on from any cut gives the same pictures, and the same note, as reading from the start."""
     parts = [(numbered(35), Clip()), (numbered(40, 48, 128) * 2, Clip())]
     path = write_joined(tmp_path / "x.ts", parts)
-    whole = Segments(length_s=0.5)
-    with VideoReader(path, SamplingSettings(), whole) as reader:
-        expected = [(index, image.tobytes()) for index, _, image in reader]
-    assert len(expected) == 115 and len(whole.cuts) >= 3
-    for cut, state in whole.cuts.items():
-        with VideoReader(path, SamplingSettings(), Segments(0.5, state)) as later:
-            assert [(index, image.tobytes()) for index, _, image in later] == expected[cut:]
+    with VideoReader(path, SamplingSettings(), segment_s=0.5) as reader:
+        frames = list(reader)
+    expected, cuts = [(frame.index, frame.image.tobytes()) for frame in frames], [f.cut for f in frames if f.cut]
+    assert len(expected) == 115 and len(cuts) >= 3
+    for cut in cuts:
+        with VideoReader(path, SamplingSettings(), 0.5, cut) as later:
+            assert [(frame.index, frame.image.tobytes()) for frame in later] == expected[cut.index :]
         assert later.notes == reader.notes == ("size changes at frame 35: fitted into 96 x 64 pixels",)
 
 

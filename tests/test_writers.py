@@ -1,7 +1,7 @@
 """What is written: formats, names, exact times, audio, and nothing half-done."""
 
-import csv
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -29,7 +29,7 @@ from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write.encoders import choose_encoder, why_not
-from maskbatch.media.write.files import RowWriter, write_image
+from maskbatch.media.write.files import partial_file, write_image
 from maskbatch.media.write.join import join
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.settings import OutputSettings, SamplingSettings
@@ -44,7 +44,7 @@ def _probed(path: Path) -> Source:
 
 def _frames(path: Path) -> list[tuple[float, np.ndarray]]:
     with open_source(_probed(path), ALL) as reader:
-        return [(time_s, image) for _, time_s, image in reader]
+        return [(time_s, image) for _, time_s, image, _ in reader]
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _copy(source_path: Path, target: Path, sampling: SamplingSettings = ALL) -> 
     source = _probed(source_path)
     times = []
     with _whole(target, source) as writer, open_source(source, sampling) as reader:
-        for _, time_s, image in reader:
+        for _, time_s, image, _ in reader:
             writer.write(image, time_s)
             times.append(time_s)
     return times
@@ -231,7 +231,7 @@ def test_partial_source_is_written_as_far_as_it_goes(tmp_path):
     source, num_frames = _probed(cut), 0
     whole, ends_early = _whole(tmp_path / "t.mp4", source), pytest.raises(DecodeError, match="ends early")
     with whole as writer, open_source(source, ALL) as reader, ends_early:
-        for _, time_s, image in reader:
+        for _, time_s, image, _ in reader:
             writer.write(image, time_s)
             num_frames += 1
     written = _probed(tmp_path / "t.mp4")
@@ -266,27 +266,20 @@ def test_unusable_codec_is_an_oserror(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_are_quoted_and_appear_whole(tmp_path):
-    """Commas, quotes, line ends and any letters survive; the file has its name only when it is whole."""
-    path = tmp_path / "sub/rows.csv"
-    rows = [["a,b", 'say "x"', "line\nend"], ["ü 写", 1.5, None]]
-    with RowWriter(path, ["one", "two", "three"]) as writer:
-        for row in rows:
-            writer.write(row)
+def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(tmp_path, monkeypatch):
+    """Content is synced before the rename; after an error an older file of that name stays as it was, and nothing else."""
+    path, happened = tmp_path / "sub/table.csv", []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (happened.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (happened.append("replace"), rename(*paths)))
+    with partial_file(path) as partial:
+        partial.write_text("whole")
         assert not path.exists()
-    with path.open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file)) == [["one", "two", "three"], rows[0], ["ü 写", "1.5", ""]]
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_rows_are_dropped_on_an_error(tmp_path):
-    """An exception drops what was written; an older file of the name stays as it was; wrong rows are refused."""
-    path = tmp_path / "rows.csv"
-    path.write_text("old")
-    with pytest.raises(ValueError, match="needs 2 values"), RowWriter(path, ["a", "b"]) as writer:
-        writer.write([1, 2])
-        writer.write([1])
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "whole" and happened == ["fsync", "replace"]
+    with pytest.raises(KeyError), partial_file(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
 
 
 def test_annotated_names_never_meet(tmp_path):

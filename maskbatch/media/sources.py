@@ -33,7 +33,7 @@ def look_for(
 
     `exclude` (the output folder) and older output folders are left out, and so are hidden entries and folders of systems,
     unless `include_hidden`. A file reached twice counts once; at most `limit` sources are returned. A path that does not
-    exist is a source that fails. No decoder opens a file: no journal is open yet that would say which file killed the
+    exist is a source that fails. No decoder opens a file: nothing is stored yet that would say which file killed the
     program. Raises UsageError when none of the paths exists, or one is `exclude`.
     """
     _check_some_exist(paths)

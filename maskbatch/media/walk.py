@@ -13,6 +13,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.kinds import Kind, kind_by_content, kind_by_name
 from maskbatch.media.names import named
 
+_MARK, _MARK_AT = b"MBAT", 68  # the application id in the header of an SQLite file
 _log = logging.getLogger(__name__)
 
 # folders that systems keep for themselves, thumbnails and bins above all; those that begin with a dot are hidden
@@ -175,8 +176,14 @@ def _mode(path: Path) -> int | None:
 
 
 def _is_output(folder: Path) -> bool:
+    """Tell by its store if a scan wrote to this folder: `scan.db` (see store/schema.sql), or the rows of version 0.1."""
     try:
-        return (folder / "scan.db").is_file() or (folder / ".state" / "rows").is_dir()
+        with (folder / "scan.db").open("rb") as file:
+            return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK
+    except OSError:
+        pass
+    try:
+        return (folder / ".state" / "rows").is_dir()
     except OSError:
         return False
 

@@ -181,8 +181,8 @@ class Driver:
         if session.is_over():
             return
         store = session.store
+        checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
         open_sources(store, session.id, shard.sources)
-        checkpoint = usable_checkpoint(store, shard.sources[0])
         file_log, waiting = FileLog(), []
         with closing(run_shard(shard, checkpoint, self.settings, session.is_over)) as results:
             for result in results:

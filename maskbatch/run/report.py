@@ -7,7 +7,7 @@ from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import Summary, write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
-from maskbatch.store.read import sessions
+from maskbatch.store.read import last_session
 
 
 def report_again(out: Path, threshold: float | None) -> tuple[Summary, float, bool]:
@@ -18,14 +18,21 @@ def report_again(out: Path, threshold: float | None) -> tuple[Summary, float, bo
     when `out` holds no scan, OSError when it cannot be written.
     """
     with open_store(out, reader=True) as store:
+        num_tries = 0
         while True:
             with store.transaction() as connection:
-                last = sessions(connection)[-1]
+                last = last_session(connection)
             own = last.facts["settings"]["classifier"]["threshold"]
             settings = ReportSettings(threshold=own if threshold is None else threshold)
-            summary = write_reports(store, settings)
-            write_run_json(store, out, settings, asdict(summary))
+            try:
+                summary = write_reports(store, settings)
+                write_run_json(store, out, settings, asdict(summary))
+            except FileNotFoundError:  # a scan that continues a dead one has removed all temporary files
+                num_tries += 1
+                if num_tries == 2 or not out.is_dir():
+                    raise
+                continue
             with store.transaction() as connection:
-                now = sessions(connection)[-1]
+                now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
                 return summary, settings.threshold, last.how == "finished"

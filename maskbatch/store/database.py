@@ -68,10 +68,12 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
         connection = _connect(folder / STORE, reader)
     with closing(connection):
         if not reader:
-            _choose_journal(connection)
+            with _translated(folder):
+                _choose_journal(connection)
         yield Store(folder, connection, reader)
         if not reader:
-            with suppress(sqlite3.Error):  # a reader is at work; the next session does it
+            with suppress(sqlite3.Error):  # a reader has it open: nobody waits for that, and the next session does it
+                connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA journal_mode = DELETE")  # one file that can be copied
 
 
@@ -139,11 +141,14 @@ def _choose_journal(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _translated(folder: Path) -> Iterator[None]:
-    """Raise SQLite's errors as OSError (the disk) or MaskbatchError (the file)."""
+    """Raise SQLite's errors, also those that pandas wraps, as OSError (the disk) or MaskbatchError (the file)."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        number = next((number for words, number in _NUMBERS.items() if words in str(error)), errno.EIO)
-        raise OSError(number, str(error), str(folder / STORE)) from error
-    except sqlite3.DatabaseError as error:
-        raise MaskbatchError(f"{folder / STORE} is damaged ({error}): {_WHAT_TO_DO}") from error
+    except (sqlite3.DatabaseError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, OSError) else error
+        if isinstance(cause, sqlite3.OperationalError):
+            number = next((number for words, number in _NUMBERS.items() if words in str(cause)), errno.EIO)
+            raise OSError(number, str(cause), str(folder / STORE)) from error
+        if isinstance(cause, sqlite3.DatabaseError):
+            raise MaskbatchError(f"{folder / STORE} is damaged ({cause}): {_WHAT_TO_DO}") from error
+        raise

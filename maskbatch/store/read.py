@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import Fingerprint
 from maskbatch.store.checkpoint import decoded
 from maskbatch.types import Checkpoint, Source
@@ -81,6 +82,14 @@ def sessions(connection: Connection) -> list[Session]:
             )
         )
     return found
+
+
+def last_session(connection: Connection) -> Session:
+    """Give the session that began last. Raises UsageError when no scan has begun here yet."""
+    found = sessions(connection)
+    if not found:
+        raise UsageError("no scan has begun in this folder yet")
+    return found[-1]
 
 
 def left_open(connection: Connection) -> list[str]:

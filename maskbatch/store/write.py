@@ -23,17 +23,17 @@ _TRACK = """
         frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4
 """
 _ENDED = """
-    UPDATE source SET state = 'done', opened_in = NULL, error = ?, transient = ?, notes = ?, fps = ?, duration_s = ?,
+    UPDATE source SET state = 'done', error = ?, transient = ?, notes = ?, fps = ?, duration_s = ?,
         width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
 """
 _PART = """
     UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
 """
+# a decoder that was left behind may still take the process with it
+_CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
 _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
-_FORGOTTEN = (
-    "UPDATE source SET state = 'pending', opened_in = NULL, error = NULL, notes = '', decoded = 0, analysed = 0"
-)
+_FORGOTTEN = "UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', decoded = 0, analysed = 0"
 
 
 def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
@@ -129,6 +129,7 @@ def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
         [error, ended.may_pass, one_line("; ".join(ended.notes)), fps, source.duration_s, *size,
          ended.frames_decoded, ended.frames_analysed, source.id],
     )  # fmt: skip
+    connection.execute(_CLOSED, [source.id])
     connection.execute("DELETE FROM segment WHERE source_id = ?", [source.id])
 
 
