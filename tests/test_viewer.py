@@ -247,7 +247,7 @@ def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
     upright = images[10]  # 64 x 96 in 64 rows: 43 columns in the middle
     assert _is_dark(upright[:, :25]) and _is_dark(upright[:, -25:])
     assert has_corners(upright[:, 27:69], tolerance=25)
-    assert notes == ("size changes at frame 5: fitted into 96 x 64 pixels",)
+    assert notes == ("size changes from frame 5 on: fitted into 96 x 64 pixels",)
 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
@@ -274,7 +274,7 @@ def test_a_size_that_changes_survives_going_on(tmp_path):
     for cut in cuts:
         with VideoReader(path, SamplingSettings(), 0.5, cut) as later:
             assert [(frame.index, frame.image.tobytes()) for frame in later] == expected[cut.index :]
-        assert later.notes == reader.notes == ("size changes at frame 35: fitted into 96 x 64 pixels",)
+        assert later.notes == reader.notes == ("size changes from frame 35 on: fitted into 96 x 64 pixels",)
 
 
 @pytest.mark.parametrize("is_cover_first", [False, True])
