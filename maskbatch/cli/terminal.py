@@ -111,7 +111,7 @@ class Terminal(Listener):
             screen.print(_by_folder(files))
             self._print_broken(screen, broken, len(files))
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
-            for line in (*outcome.remarks, f"reports in {outcome.out}{rate}", *_next_steps(outcome.out)):
+            for line in (*outcome.remarks, *_notes(files), f"reports in {outcome.out}{rate}", *_next_steps(outcome.out)):
                 screen.print(printable(line), soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], lines: Sequence[str]) -> None:
@@ -182,6 +182,15 @@ def _by_folder(files: pd.DataFrame):
 
 def _broken_words(num_broken: int, num_files: int) -> str:
     return f"{num_broken} of {counted(num_files, 'file')} failed, or could be read in part only"
+
+
+def _notes(files: pd.DataFrame) -> list[str]:
+    """Return a line that names the files of which a part was not looked at, such as further pages; none without any."""
+    from maskbatch.media.names import named
+
+    noted = files[files["notes"] != ""]
+    names = named([str(name) for name in noted["source"]])
+    return [f"not looked at in full: {names} (column notes of files.csv)"] if len(noted) else []
 
 
 def _next_steps(out: Path) -> list[str]:
