@@ -1,9 +1,9 @@
-"""How long it takes to store and to report large scans: rows are made up, nothing is analysed.
+"""Measure how long storing and reporting large scans takes; rows are made up, nothing is analysed.
 
     python benchmarks/store.py [--photos 100000] [--video-faces 1000000]
 
-Stores so many photos with two faces each, and one video with so many faces in segments of a minute, then writes all tables;
-prints seconds, CPU seconds, peak memory and the size of the store.
+The program stores photos with two faces each and one video in segments of a minute, then writes all tables. It prints
+seconds, CPU seconds, peak memory and the size of the store.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _BATCH, _PER_FRAME, _FRAMES_PER_SEGMENT = 16, 10, 1500
 
 
 def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[FaceRow, ...]:
-    """Faces of frames in a row; each keeps its place and track."""
+    """Give the faces of successive frames; each keeps its place and track."""
     return tuple(
         FaceRow(source_id, frame, face, frame * 400, face, 100, 100, 400 + face, 500, 9000, (frame * 7 + face) % 10001)
         for frame in range(first, first + num_frames)
@@ -34,7 +34,7 @@ def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[F
 
 
 def store_photos(store, photos) -> None:
-    """A transaction for each batch, as in a scan."""
+    """Store photos, a transaction for each batch, as in a scan."""
     for start in range(0, len(photos), _BATCH):
         batch = photos[start : start + _BATCH]
         faces = tuple(row for photo in batch for row in rows(photo.id, 0, 1, 2))
@@ -42,7 +42,7 @@ def store_photos(store, photos) -> None:
 
 
 def store_video(store, video, num_faces: int) -> None:
-    """All segments, then the end."""
+    """Store all segments of a video, then its end."""
     num_frames, results = num_faces // _PER_FRAME, []
     for first in range(0, num_frames, _FRAMES_PER_SEGMENT):
         results.append(SegmentResult(rows(video.id, first, min(_FRAMES_PER_SEGMENT, num_frames - first), _PER_FRAME)))
@@ -52,18 +52,18 @@ def store_video(store, video, num_faces: int) -> None:
     add_results(store, [SegmentResult(ended=((video, ended),))])
 
 
-def timed(what: str, function, *arguments):
-    """Call, and print how long it took; the CPU time counts where other programs are at work. Give what it returned."""
+def timed(name: str, function, *arguments):
+    """Call a function, print how long it took, and return its result. CPU time counts where other programs are at work."""
     start, cpu = time.perf_counter(), time.process_time()
     returned = function(*arguments)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what}: {seconds:.1f} s, CPU {cpu:.1f} s, peak memory so far {peak_mb:.0f} MB", flush=True)
+    print(f"{name}: {seconds:.1f} s, CPU {cpu:.1f} s, peak memory so far {peak_mb:.0f} MB", flush=True)
     return returned
 
 
 def main() -> None:
-    """Fill a store, and report it."""
+    """Store, report, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--video-faces", type=int, default=1_000_000)

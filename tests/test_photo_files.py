@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +34,20 @@ from PIL import Image
 
 from maskbatch.media.photo.embed import with_exif
 from maskbatch.media.photo.exif import find_exif, recording_exif
-from maskbatch.media.photo.further import notes_of
+from maskbatch.media.photo.notes import notes_of
 from maskbatch.media.photo.profiles import profile_of
 from maskbatch.media.photo.reader import PhotoReader, decode_photo
 from maskbatch.media.photo.view import view_of
-from maskbatch.settings import OutputSettings
-from maskbatch.sinks import AnnotatedSink
-from maskbatch.types import Batch, Faces, Frames, Source
+from maskbatch.settings import OutputSettings, ScanSettings
+from maskbatch.sinks.annotated import AnnotatedSink
+from maskbatch.types import Batch, Checkpoint, Faces, Frames, Source
 
 
 def read(path: Path, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     """The image, and the notes."""
     path.write_bytes(data)
     with PhotoReader(path) as reader:
-        [(_, _, image)] = reader
+        [(_, _, image, _)] = reader
     assert image.dtype == np.uint8 and image.flags.c_contiguous and image.flags.writeable
     return image, reader.notes
 
@@ -137,7 +138,9 @@ def annotated(folder: Path, path: Path, settings: OutputSettings) -> bytes:
     """The bytes of the annotated copy of a photo."""
     image = decode_photo(path.read_bytes())
     frame = Frames((image,), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1))
-    with AnnotatedSink(folder, {0: Source(0, path, path.name, "image")}, settings, 0.5) as sink:
+    source = Source(0, path, path.name, "image")
+    at = Checkpoint(source, "", ("", ""))
+    with AnnotatedSink([source], at, ScanSettings(output=replace(settings, folder=folder))) as sink:
         sink.write(Batch(frame, Faces.empty()))
     [copy] = (folder / "annotated").iterdir()
     return copy.read_bytes()

@@ -7,6 +7,8 @@ import pytest
 from stores import Face, File, begun, checkpoint, end, fill, video
 
 from maskbatch.reports import tables
+from maskbatch.reports.frames import read_files
+from maskbatch.reports.summary import by_top_folder
 from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
@@ -291,3 +293,23 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_ones(store, tmp_path
     with pytest.raises(OSError, match="No space left"):
         write_reports(store, ReportSettings())
     assert [(tmp_path / name).read_bytes() for name in REPORTS] == before and not list(tmp_path.glob(".*.part*"))
+
+
+def test_the_table_on_the_terminal_adds_up(store):
+    """Each top folder and the files beside them, then the total of all of these."""
+    names = ["z.jpg", "a/1", "a/b/2", "c/3"]
+    fill(store, [File(name) for name in names], [Face(name) for name in names[:3]])
+    with store.transaction() as connection:
+        found = by_top_folder(read_files(connection, ReportSettings()))
+    assert found[["folder", "files", "people"]].to_numpy().tolist() == [
+        [".", 1, 1], ["a", 2, 2], ["c", 1, 0], ["total", 4, 3],
+    ]  # fmt: skip
+    assert found["files"].dtype == "int64" and found["compliance_rate"].isna().tolist() == [False, False, True, False]
+    assert by_top_folder(read_nothing()).values.tolist() == [
+        ["total", *[0] * 7, pytest.approx(float("nan"), nan_ok=True)]
+    ]
+
+
+def read_nothing():
+    """The table of no files."""
+    return pd.DataFrame(columns=list(FILES_COLUMNS))

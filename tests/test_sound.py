@@ -14,7 +14,7 @@ from makers import Clip, Sound, beeps_of, flashes_of, flashing, packets_of, writ
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.decode import open_source
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.sound import reader as sound
 from maskbatch.media.sound import samples
 from maskbatch.media.sound.clock import SoundClock
@@ -23,7 +23,6 @@ from maskbatch.media.sound.samples import Samples
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.clock import FrameClock, Piece
 from maskbatch.media.video.probe import probe
-from maskbatch.media.video.segments import Segments
 from maskbatch.media.write import sound as audio
 from maskbatch.media.write.join import join
 from maskbatch.media.write.sound import Guard, unguarded
@@ -38,15 +37,15 @@ PLAYED = ("aac", "mp3", "opus", "flac")
 def copied(path: Path, target: Path, guard: Guard = unguarded) -> Path:
     """The annotated video of a file, as the scan makes it."""
     [source] = (probe(one) for one in find_sources([path], None))
-    segments, part = Segments(), target.with_suffix(".part.mp4")
+    part = target.with_suffix(".part.mp4")
     with VideoWriter(part, source, OutputSettings()) as writer:
         try:
-            with open_source(source, SamplingSettings(), segments) as reader:
-                for _, time_s, image in reader:
+            with open_source(source, SamplingSettings()) as reader:
+                for _, time_s, image, _ in reader:
                     writer.write(image, time_s)
         except DecodeError:
             pass
-    join(target, source, [(part, writer.first_pts)], segments.pieces, guard)
+    join(target, source, [(part, writer.first_pts)], reader.pieces, guard)
     part.unlink()
     return target
 
@@ -209,7 +208,7 @@ def test_sound_that_never_returns_costs_only_sound(tmp_path, monkeypatch, caplog
     numbers = iter(range(10**6))
     monkeypatch.setattr(sound, "_decode", lambda *given: never.wait(60) if next(numbers) == 80 else decode(*given))
     source = recording(tmp_path / "s.mkv", Sound("ac3", beats=BEATS))
-    target = copied(source, tmp_path / "t.mp4", lambda reader: LimitedReader(reader, 0.3))
+    target = copied(source, tmp_path / "t.mp4", lambda reader: TimeLimitedReader(reader, 0.3))
     never.set()
     assert flashes_of(target) == pytest.approx(BEATS, abs=0.045) and beeps_of(target)[0] == pytest.approx(
         0.4, abs=0.045
