@@ -159,9 +159,9 @@ def table(*columns: str, title: str | None = None):
 
 def _by_folder(files: pd.DataFrame):
     """Return a table with a row for each top folder, and one for all files."""
-    from maskbatch.reports.frames import by_folder
+    from maskbatch.reports.summary import by_top_folder
 
-    rows = by_folder(files)
+    rows = by_top_folder(files)
     shown = table("folder", "files", "failed", "partial", "people", "with", "without", "rate",
                   title="people with and without a mask")  # fmt: skip
     for column in shown.columns[1:]:
@@ -170,9 +170,8 @@ def _by_folder(files: pd.DataFrame):
     for position, row in enumerate(rows.itertuples()):
         if _MOST_FOLDERS <= position < last:
             continue
-        people = row.with_mask + row.without_mask
-        rate = f"{row.compliance_rate:.1%}" if people else ""
-        numbers = (row.files, row.failed, row.partial, people, row.with_mask, row.without_mask, rate)
+        rate = f"{row.compliance_rate:.1%}" if row.people else ""
+        numbers = (row.files, row.failed, row.partial, row.people, row.with_mask, row.without_mask, rate)
         style = "bold" if position == last else "red" if row.failed else None
         shown.add_row(printable(row.folder), *map(str, numbers), style=style)
         if position == _MOST_FOLDERS - 1 and last > _MOST_FOLDERS:
