@@ -1,4 +1,4 @@
-"""What the sample media are composed of: two public-domain portraits, cut out and varied, and the rooms they are in."""
+"""Parts of the sample media: two public-domain portraits, cut out and varied, and the rooms they are in."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -67,6 +67,26 @@ def read_faces(connection: Connection, threshold: float, where: str | None = Non
     return pd.read_sql_query(_FACES.format(where or "1"), connection, params=[threshold]).astype(_FACE_TYPES)
 
 
+def by_folder(files: pd.DataFrame) -> pd.DataFrame:
+    """Add up `files` by the first folder in their names: a row for each, then one for all files, "total".
+
+    Columns: folder (str), files, failed, partial, with_mask, without_mask (int64), compliance_rate (float64, NaN where
+    nobody was seen).
+    """
+    has_folder = files["source"].str.contains("/", regex=False)
+    top = files["source"].str.split("/", n=1).str[0].where(has_folder, ".")
+    counts = pd.DataFrame({
+        "folder": top, "files": 1, "failed": files["status"] == "failed", "partial": files["status"] == "partial",
+        "with_mask": files["with_mask"], "without_mask": files["without_mask"],
+    })  # fmt: skip
+    folders = counts.groupby("folder", sort=False, as_index=False).sum()
+    total = counts.drop(columns="folder").sum().to_frame().T.assign(folder="total")
+    rows = pd.concat([folders, total], ignore_index=True)
+    rows = rows.astype({name: "int64" for name in counts.columns if name != "folder"})
+    people = rows["with_mask"] + rows["without_mask"]
+    return rows.assign(compliance_rate=(rows["with_mask"] / people).round(4))[[*counts.columns, "compliance_rate"]]
+
+
 def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
     """Give in how many analysed frames a person must be seen to count, for each row of `files`.
 
