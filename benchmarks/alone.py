@@ -1,6 +1,6 @@
-"""What each stage costs on its own: the same frames, from memory, one stage after the other, nothing beside it.
+"""Measure what each stage costs on its own: the same frames, from memory, one stage after the other.
 
-    python benchmarks/alone.py PATH [--num-frames N] [-- SCAN OPTIONS]
+    python benchmarks/alone.py PATH [--num-frames N] [--det-size 640] [--device auto] [--precision auto]
 
 CPU time is that of the whole process, so that the threads of codecs and networks count. A stage that runs on one core
 takes as much wall as CPU time; the sum of the CPU column over the number of cores is the least a scan can take.
@@ -8,7 +8,6 @@ takes as much wall as CPU time; the sum of the CPU column over the number of cor
 
 import argparse
 import itertools
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Costs:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block is the stage `name`, less the networks that run in it."""
+        """Count the block as the stage `name`, without the networks that run in it."""
         self.networks = [0.0, 0.0]
         start = _clocks()
         yield
@@ -38,11 +39,11 @@ class Costs:
             self.seconds[f"{name}: network"] = self.networks
 
     def network(self, run: Callable) -> Callable:
-        """`run`, its time kept apart."""
+        """Give `run`, with its time counted apart."""
 
-        def timed(images: np.ndarray):
+        def timed(images: np.ndarray, **options):
             start = _clocks()
-            outputs = run(images)
+            outputs = run(images, **options)
             self.networks = [
                 sum_ + after - before for sum_, before, after in zip(self.networks, start, _clocks(), strict=True)
             ]
@@ -55,53 +56,49 @@ def _clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def costs_of(path: Path, num_frames: int, options: list[str]) -> tuple[Costs, int, int]:
-    """Costs, frames and faces of the first `num_frames` frames at `path`."""
-    from maskbatch import engine
-    from maskbatch.cli import main as cli
-    from maskbatch.cli.options import scan_settings
+def costs_of(path: Path, num_frames: int, settings: ScanSettings) -> tuple[Costs, int, int]:
+    """Give the costs, frames and faces of the first `num_frames` frames at `path`."""
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
     from maskbatch.run import stages
-    from maskbatch.settings import SamplingSettings
 
-    context = cli.scan.make_context("scan", [str(path), *options])
-    settings = scan_settings(context.params)
     costs, open_network = Costs(), stages.open_network
     stages.open_network = lambda *args: costs.network(open_network(*args))
     with costs.stage("start: imports and networks"):
-        made = engine.Engine(settings)
+        networks = stages.open_networks(settings)
     sources = find_sources([path], exclude=None, limit=num_frames)
     frames = []
     with costs.stage("decode, convert to RGB"):
         for source in sources:
-            with open_source(source, SamplingSettings()) as reader:
-                for index, time_s, image in itertools.islice(reader, num_frames - len(frames)):
-                    frames.append((source, index, time_s, image))
-    num_faces = _arrays(costs, made, frames)
+            with open_source(source, settings.sampling) as reader:
+                for frame in itertools.islice(reader, num_frames - len(frames)):
+                    frames.append((source, frame.index, frame.timestamp_s, frame.image))
+    num_faces = _arrays(costs, settings, networks, frames)
     return costs, len(frames), num_faces
 
 
-def _arrays(costs: Costs, made, frames: list) -> int:
-    """Detect, crop and classify, track, annotate, write; returns the number of faces."""
+def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int:
+    """Detect, crop and classify, track, annotate, write; return the number of faces."""
     from maskbatch.analyse.classifier import cut_crop
     from maskbatch.analyse.tracker import Tracker
     from maskbatch.draw.annotate import annotate
+    from maskbatch.run.stages import never
     from maskbatch.types import Frames
 
     sources, index, times_s, images = zip(*frames, strict=True)
-    made._classify(images[:64], made._detect(images[:64]))  # compiles for each shape
-    size = made._loader.batch_size
+    detect, classify = networks.detector(never), networks.classifier(never)
+    classify(images[:64], detect(images[:64]))  # compiles for each shape
+    size = settings.loader.batch_size or (GPU_BATCH if networks.device.is_gpu else CPU_BATCH)
     batches = [slice(first, first + size) for first in range(0, len(images), size)]
     with costs.stage("detect"):
-        faces = [made._detect(images[batch]) for batch in batches]
+        faces = [detect(images[batch]) for batch in batches]
     with costs.stage("crop"):
         for batch, found in zip(batches, faces, strict=True):
             for row, xyxy in zip(found.row, found.xyxy, strict=True):
                 cut_crop(images[batch][row], xyxy)
     with costs.stage("classify"):
-        faces = [made._classify(images[batch], found) for batch, found in zip(batches, faces, strict=True)]
-    tracker, ids = Tracker(made.settings.tracker), np.array([source.id for source in sources])
+        faces = [classify(images[batch], found) for batch, found in zip(batches, faces, strict=True)]
+    tracker, ids = Tracker(settings.tracker), np.array([source.id for source in sources])
     with costs.stage("track"):
         for batch, found in zip(batches, faces, strict=True):
             tracker(Frames(images[batch], ids[batch], np.array(index[batch]), np.array(times_s[batch])), found)
@@ -111,7 +108,7 @@ def _arrays(costs: Costs, made, frames: list) -> int:
             for batch, found in zip(batches, faces, strict=True)
             for row, image in enumerate(images[batch])
         ]
-    _write(costs, made.settings.output, sources, times_s, drawn)
+    _write(costs, settings.output, sources, times_s, drawn)
     return sum(map(len, faces))
 
 
@@ -130,7 +127,7 @@ def _write(costs: Costs, output, sources: tuple, times_s: tuple, drawn: list[np.
 
 
 def table(costs: Costs, num_frames: int, num_faces: int) -> str:
-    """Markdown, in the order of the pipeline."""
+    """Give the table in Markdown, in the order of the pipeline."""
     lines = [
         f"| {num_frames} frames, {num_faces} faces | wall ms/frame | CPU ms/frame | share of CPU |",
         "|---|---|---|---|",
@@ -144,13 +141,19 @@ def table(costs: Costs, num_frames: int, num_faces: int) -> str:
 
 
 def main() -> None:
-    """Prints the table; what follows `--` are options of the scan."""
-    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path)
     parser.add_argument("--num-frames", type=int, default=150)
-    given = parser.parse_args(sys.argv[1:split])
-    print(table(*costs_of(given.path, given.num_frames, sys.argv[split + 1 :])))
+    parser.add_argument("--det-size", type=int, default=DetectorSettings().size_px)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    given = parser.parse_args()
+    settings = ScanSettings(
+        runtime=RuntimeSettings(device=given.device, precision=given.precision),
+        detector=DetectorSettings(size_px=given.det_size),
+    )
+    print(table(*costs_of(given.path, given.num_frames, settings)))
 
 
 if __name__ == "__main__":

@@ -1,48 +1,40 @@
-"""What reading every N-th frame of a video costs, with and without decoding the frames between.
+"""Measure what reading every N-th frame of a video costs, with and without decoding the frames between.
 
     python benchmarks/every.py VIDEO [--every 10] [--repeats 3]
 
-CPU seconds of reading alone, both ways in turn; the frames that come out must be the same.
+The figures are CPU seconds of reading alone, both ways in turn. Both must give the same frames.
 """
 
 import argparse
 import statistics
 import time
 import zlib
-from functools import partial
 from pathlib import Path
 
-from maskbatch.media.video import reader as videos
-from maskbatch.media.video.skipping import Skipping
+from maskbatch.media.video.reader import VideoReader
 from maskbatch.settings import SamplingSettings
 
 
-def decoding_all(codec, clock, sampler, may_skip, *start) -> Skipping:
-    """A `Skipping` that skips nothing."""
-    return Skipping(codec, clock, sampler, False, *start)
-
-
-def read(video: Path, every: int, skipping) -> tuple[float, list[tuple[int, float, int]]]:
-    """CPU seconds, and (index, time, checksum) of each frame."""
-    videos.Skipping = skipping
+def read(video: Path, sampling: SamplingSettings) -> tuple[float, list[tuple[int, float, int]]]:
+    """Give CPU seconds, and (index, time, checksum) of each frame."""
     frames, checking_s, start = [], 0.0, time.process_time()
-    with videos.VideoReader(video, SamplingSettings(every=every)) as reader:
-        for index, time_s, image, _ in reader:
+    with VideoReader(video, sampling) as reader:
+        for frame in reader:
             before = time.process_time()
-            frames.append((index, time_s, zlib.crc32(image)))
+            frames.append((frame.index, frame.timestamp_s, zlib.crc32(frame.image)))
             checking_s += time.process_time() - before
     return time.process_time() - start - checking_s, frames
 
 
 def main() -> None:
-    """Prints both medians and their ratio."""
+    """Print both medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    one = partial(read, given.video, given.every)
-    rounds = [(one(decoding_all), one(Skipping)) for _ in range(given.repeats)]
+    ways = [SamplingSettings(every=given.every, decode_all=decode_all) for decode_all in (True, False)]
+    rounds = [[read(given.video, sampling) for sampling in ways] for _ in range(given.repeats)]
     if any(whole[1] != skipped[1] for whole, skipped in rounds):
         raise SystemExit("the frames differ")
     whole, skipped = (statistics.median(both[side][0] for both in rounds) for side in (0, 1))

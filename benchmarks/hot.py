@@ -1,10 +1,10 @@
-"""The ten hottest functions of a scan, by sampling the running program (py-spy, of PyPI, must be installed).
+"""Show the ten hottest functions of a scan, by sampling the running program (needs py-spy from PyPI).
 
     python benchmarks/hot.py PATH [-- SCAN OPTIONS]
 
 Self time is a function's own, total time includes what it calls; both as shares of all samples of threads that were not
-idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `openvino.py`: OpenVINO's and the
-codecs' own threads run no Python, and cannot be seen here. Imports count as one function.
+idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `networks/openvino.py`: OpenVINO's
+and the codecs' own threads run no Python, and cannot be seen here. Imports count as one function.
 """
 
 import argparse
@@ -22,12 +22,12 @@ _IMPORTS = "importlib._bootstrap"
 # where threads wait for each other
 _WAITS = (
     "(threading.py", "(queue.py", "(concurrent/futures/", "(selectors.py", "(multiprocessing/",
-    "(maskbatch/media/guard/limits.py"
+    "(maskbatch/media/guard/limits.py",
 )  # fmt: skip
 
 
 def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:
-    """(stack from the outermost function, samples) of a whole scan."""
+    """Give (stack from the outermost function, samples) of a whole scan."""
     beside = Path(sys.executable).with_name("py-spy")
     spy = str(beside) if beside.exists() else shutil.which("py-spy")
     if spy is None:
@@ -46,7 +46,7 @@ def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:
 
 
 def hottest(stacks: list[tuple[list[str], int]]) -> list[tuple[str, float, float]]:
-    """(function, self share, total share), the largest self share first."""
+    """Give (function, self share, total share), the largest self share first."""
     own, whole = Counter(), Counter()
     for stack, count in stacks:
         names = ["imports"] if any(_IMPORTS in frame for frame in stack) else [_name(frame) for frame in stack]
@@ -58,12 +58,12 @@ def hottest(stacks: list[tuple[list[str], int]]) -> list[tuple[str, float, float
 
 
 def _name(frame: str) -> str:
-    """`_fit (maskbatch/detector.py:74)` -> `_fit (maskbatch/detector.py)`: all lines of a function count as one."""
+    """Drop the line number: `_fit (detector.py:74)` -> `_fit (detector.py)`."""
     return frame.rpartition(":")[0] + ")" if frame.endswith(")") and ":" in frame else frame
 
 
 def main() -> None:
-    """Prints the table; what follows `--` are options of the scan."""
+    """Print the table; what follows `--` are options of the scan."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path)

@@ -1,10 +1,10 @@
-"""The limit: the networks of a scan alone, on the very arrays the scan gave them, from memory, nothing else running.
+"""Measure the limit: the networks of a scan alone, on the arrays the scan gave them, from memory, nothing else running.
 
     python benchmarks/limit.py record PATH --tape FILE [--num-frames N] [-- SCAN OPTIONS]
     python benchmarks/limit.py replay --tape FILE [-- SCAN OPTIONS]
 
-`record` runs a scan and keeps what its networks are given. `replay` opens the same networks as a scan with these options
-does, runs all of it through them in batches of one shape, and prints, as JSON, images and seconds of each network.
+`record` runs a scan and keeps the input of its networks. `replay` opens the same networks as a scan with these options,
+runs that input through them in batches of one shape, and prints images and seconds of each network as JSON.
 """
 
 import argparse
@@ -26,8 +26,8 @@ Arrays = dict[str, list[np.ndarray]]
 
 
 def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callable], Callable]) -> None:
-    """Scans `path` in this process, each network's `Infer` replaced by `wrap(role, run)`."""
-    from maskbatch.cli import main as cli
+    """Scan `path` in this process, with each network's `Run` replaced by `wrap(role, run)`."""
+    from maskbatch.cli.main import main as maskbatch
     from maskbatch.run import stages
 
     open_network = stages.open_network
@@ -39,23 +39,23 @@ def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callabl
     try:
         with tempfile.TemporaryDirectory() as folder:
             arguments = ["scan", str(path), "--out", f"{folder}/out", "-q", "--save", "none", *options]
-            cli.main(arguments, standalone_mode=False)
+            maskbatch(arguments, standalone_mode=False)
     finally:
         stages.open_network = open_network
 
 
 def record(path: Path, tape: Path, num_frames: int, options: Sequence[str]) -> None:
-    """Keeps what the networks are given by a scan of `path`, of `num_frames` frames spread over it, in `tape`."""
+    """Keep the input of the networks in a scan of `path`, of `num_frames` frames spread over it, in `tape`."""
     taken: Arrays = defaultdict(list)
     num_bytes = 0
 
     def wrap(role: str, run: Callable) -> Callable:
-        def recording(images: np.ndarray):
+        def recording(images: np.ndarray, **options):
             nonlocal num_bytes
             if num_bytes < _MOST_BYTES:
                 taken[role].extend(np.array(images))
                 num_bytes += images.nbytes
-            return run(images)
+            return run(images, **options)
 
         return recording
 
@@ -68,7 +68,7 @@ def record(path: Path, tape: Path, num_frames: int, options: Sequence[str]) -> N
 
 
 def replay(tape: Path, options: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Images and seconds of each network on what `tape` holds."""
+    """Give images and seconds of each network on what `tape` holds."""
     with np.load(tape) as file:
         arrays = {name: file[name] for name in file.files}
     runs = {}
@@ -95,7 +95,7 @@ def replay(tape: Path, options: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces: int) -> float:
-    """What the networks alone take for so many frames and faces: the detector sees frames, all others faces."""
+    """Give the networks' seconds for so many frames and faces: the detector sees frames, the classifier faces."""
     seconds = 0.0
     for role, figure in figures.items():
         if figure["images"]:
@@ -104,7 +104,7 @@ def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces
 
 
 def _every(path: Path, num_frames: int) -> list[str]:
-    """Sampling options, so that a clip gives about `num_frames` frames from all of its length."""
+    """Give sampling options with which a clip gives about `num_frames` frames from all of its length."""
     if path.is_dir():
         return []
     import av
@@ -114,7 +114,7 @@ def _every(path: Path, num_frames: int) -> list[str]:
 
 
 def main() -> None:
-    """One of the two commands; what follows `--` are options of the scan."""
+    """Run one of the two commands; what follows `--` are options of the scan."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options = sys.argv[split + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

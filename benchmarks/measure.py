@@ -1,13 +1,15 @@
-"""Runs a program as a user would and measures it from outside: wall and CPU time, peak memory, the first result."""
+"""Run a program as a user would, and measure it from outside: wall and CPU time, peak memory, first result."""
 
 import os
 import shlex
+import sqlite3
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,8 @@ class Run:
 
 
 def measure(command: Sequence[str], log: Path, watched: Path | None = None, allowed: tuple[int, ...] = (0,)) -> Run:
-    """Runs `command` to its end, its output appended to `log`. CPU and memory are those of the process and of the
-    children it waited for. Exits with what it printed when its exit code is not one of `allowed`."""
+    """Run `command` to its end, with its output appended to `log`. CPU and memory are those of the process and of the
+    children it waited for. Exit with the end of the log when the exit code is not one of `allowed`."""
     with open(log, "ab") as output:
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
@@ -45,23 +47,23 @@ def measure(command: Sequence[str], log: Path, watched: Path | None = None, allo
 
 
 def scan_command(path: Path, out: Path, options: Sequence[str] = ()) -> list[str]:
-    """`maskbatch scan` of this checkout."""
+    """Give the command line of a scan by this checkout."""
     return [sys.executable, "-m", "maskbatch", "scan", str(path), "--out", str(out), "-q", *options]
 
 
 def scan(path: Path, out: Path, options: Sequence[str] = ()) -> Run:
-    """Measures a scan; some inputs may fail (exit 3)."""
+    """Measure a scan; some inputs may fail (exit code 3)."""
     return measure(scan_command(path, out, options), out.with_suffix(".log"), out, (0, 3))
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and behind it the range when there are several."""
+    """Give the median, and the range in brackets when there are several values."""
     text = f"{statistics.median(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 class _Watch:
-    """Looks, beside a running scan, for its first result: a row in a row file, or an annotated file of final name."""
+    """Look, beside a running scan, for its first result: a file with stored results, or an annotated file with its name."""
 
     def __init__(self, out: Path | None, start: float) -> None:
         self._out, self._start = out, start
@@ -86,14 +88,15 @@ class _Watch:
 
 
 def _has_result(out: Path) -> bool:
-    try:
-        for entry in os.scandir(out / ".state" / "rows"):
-            with open(entry.path, "rb") as file:
-                if file.read(4096).count(b"\n") > 1:
-                    return True
-        return any(not path.name.startswith(".") for path in (out / "annotated").rglob("*.*"))
-    except OSError:  # not there yet, or renamed meanwhile
-        return False
+    with suppress(OSError):  # not there yet, or renamed meanwhile
+        if any(not path.name.startswith(".") for path in (out / "annotated").rglob("*.*")):
+            return True
+    with suppress(sqlite3.Error):  # not there yet, or being made
+        store = (out / "scan.db").absolute().as_uri()
+        with closing(sqlite3.connect(f"{store}?mode=ro", uri=True)) as connection:
+            query = "SELECT 1 FROM source WHERE state != 'pending' LIMIT 1"
+            return connection.execute(query).fetchone() is not None
+    return False
 
 
 def _tail(log: Path) -> str:

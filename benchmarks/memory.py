@@ -1,9 +1,9 @@
-"""Does memory stay flat? Peak and course of the resident memory of short and of long scans.
+"""Show if memory stays flat: peak and course of the resident memory of short and of long scans.
 
     python benchmarks/memory.py --data DATA --work DIR [--photos 2000 20000] [--minutes 1 30] [-- SCAN OPTIONS]
 
 Photos are hard links to the 300 of the `photos` workload, clips the packets of the 720p clip over and over. Scans run
-with `--save none` unless the options say otherwise. On two cores 20,000 photos take about ten minutes and 30 minutes of
+with `--save none` unless the options say otherwise. On two cores, 20,000 photos take about ten minutes and 30 minutes of
 720p about half an hour; `--photos` or `--minutes` without a number leaves that part out.
 """
 
@@ -25,7 +25,7 @@ _NUM_SHOWN = 10
 
 
 class Timeline:
-    """Resident megabytes of a child of this process, sampled while it runs."""
+    """Sample the resident megabytes of a child of this process while it runs."""
 
     def __init__(self) -> None:
         self.resident_mb: list[float] = []
@@ -47,7 +47,7 @@ class Timeline:
                 self.resident_mb += _resident_mb(int(child))
 
     def shown(self) -> str:
-        """The course in a few numbers, each the median of a tenth of the run."""
+        """Give the course in a few numbers, each the median of a tenth of the run."""
         size = max(1, len(self.resident_mb) // _NUM_SHOWN)
         parts = [self.resident_mb[first : first + size] for first in range(0, len(self.resident_mb), size)]
         return " ".join(f"{statistics.median(part):.0f}" for part in parts[:_NUM_SHOWN])
@@ -62,7 +62,7 @@ def _resident_mb(process: int) -> list[float]:
 
 
 def many_photos(source: Path, folder: Path, num_photos: int) -> Path:
-    """A folder of `num_photos` hard links to the photos of `source`, of different names."""
+    """Make a folder of `num_photos` hard links to the photos of `source`, with different names."""
     if not folder.exists():
         folder.mkdir(parents=True)
         photos = sorted(source.iterdir())
@@ -73,7 +73,7 @@ def many_photos(source: Path, folder: Path, num_photos: int) -> Path:
 
 
 def long_clip(source: Path, target: Path, times: int) -> Path:
-    """The packets of `source`, `times` over."""
+    """Copy the packets of `source`, `times` over."""
     if not target.exists():
         partial = target.with_name(f"part-{target.name}")
         workloads.join(source, partial, times=times)
@@ -82,7 +82,7 @@ def long_clip(source: Path, target: Path, times: int) -> Path:
 
 
 def row(name: str, path: Path, options: list[str]) -> str:
-    """Scans `path`; a row of the table."""
+    """Scan `path`; give a row of the table."""
     with tempfile.TemporaryDirectory() as folder, Timeline() as timeline:
         out = Path(folder) / "out"
         run = scan(path, out, options)
@@ -94,7 +94,7 @@ def row(name: str, path: Path, options: list[str]) -> str:
 
 
 def main() -> None:
-    """Prints a table, a row as soon as it is measured; what follows `--` are options of the scan."""
+    """Print a table, a row as soon as it is measured; what follows `--` are options of the scan."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)

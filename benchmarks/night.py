@@ -1,11 +1,11 @@
-"""A night's work: 20,000 photos, one in a hundred of them broken. Does every one get its row, and does it all add up?
+"""Scan 20,000 photos, one in a hundred of them broken, and check that each gets its row and that all counts agree.
 
     python benchmarks/night.py --data DATA --work DIR [--num 20000] [--broken 0.01] [--seed 0] [-- SCAN OPTIONS]
 
-Whole photos are hard links to the 300 of the `photos` workload, in folders of a thousand; broken ones are cut JPEGs,
-noise, empty files, a PNG that claims to be of 2500 megapixels, text, and, unless root runs this, files that may not be
-read. Scans with `--save none` unless the options say otherwise. Prints Markdown; exit code 1 when a file has not exactly
-one row or another outcome than it must have, when counts differ between the reports, or when memory grows.
+Whole photos are hard links to the 300 of the `photos` workload, in folders of a thousand. Broken ones are cut JPEGs, noise,
+empty files, a PNG that claims 2500 megapixels, text, and, unless root runs this, files without permission to read. The scan
+has `--save none` unless the options say otherwise. The report is in Markdown. The exit code is 1 when a file has not exactly
+one row or has another outcome than it must have, when counts differ between the tables, or when memory grows.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from memory import Timeline
 from mutations import png_of_size
 
 _PER_FOLDER = 1000
-_COUNTS = ("faces", "with_mask", "without_mask")
-# of the third tenth of the run, when all is warm; shorter runs are still in their start-up by then
+_COUNTS = ("faces", "people", "with_mask", "without_mask")
+# memory at the end over that of the third tenth of the run, when all is warm; shorter runs still start up then
 _MOST_GROWTH, _LEAST_TO_JUDGE = 1.1, 2000
 
 # how a photo's bytes are broken -> (what becomes of them, the status they must get)
@@ -49,15 +49,15 @@ _BROKEN: dict[str, tuple[_Break, str]] = {
 
 
 def broken_ones(num: int, share: float, seed: int) -> dict[int, str]:
-    """Which numbers are broken, and how; all kinds in turn."""
+    """Choose the numbers of broken files, and how each is broken; all kinds in turn."""
     kinds = [kind for kind in _BROKEN if kind != "not readable" or os.geteuid() != 0]
     chosen = np.random.default_rng(seed).choice(num, round(num * share), replace=False)
     return {int(number): kinds[turn % len(kinds)] for turn, number in enumerate(chosen)}
 
 
 def make_inputs(photos: Sequence[Path], folder: Path, num: int, broken: dict[int, str]) -> dict[str, str]:
-    """The files of a run below `folder`, unless an earlier run has left them; how each is broken, "" for whole ones, by
-    their names in the reports."""
+    """Make the files of a run below `folder`, unless an earlier run has left them. Give how each is broken, "" for whole
+    ones, by their names in the tables."""
     part, kinds = folder.with_name(f"part-{folder.name}"), {}
     shutil.rmtree(part, ignore_errors=True)
     for number in range(num):
@@ -78,7 +78,7 @@ def make_inputs(photos: Sequence[Path], folder: Path, num: int, broken: dict[int
 
 
 def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
-    """What does not add up in the reports of a scan."""
+    """Give what does not add up in the tables of a scan of photos, where each face is a person."""
     files, faces = _rows(out / "files.csv"), _rows(out / "faces.csv")
     times = Counter(row["source"] for row in files)
     if wrong := [name for name in kinds | times if (name in kinds, times[name]) != (True, 1)]:
@@ -90,7 +90,8 @@ def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
     labels = Counter((row["source"], row["label"]) for row in faces)
     for row in files:
         with_mask, without_mask = (labels[row["source"], label] for label in ("with_mask", "without_mask"))
-        found = dict(zip(_COUNTS, (with_mask + without_mask, with_mask, without_mask), strict=True))
+        num_faces = with_mask + without_mask
+        found = dict(zip(_COUNTS, (num_faces, num_faces, with_mask, without_mask), strict=True))
         if found != {name: int(row[name]) for name in _COUNTS}:
             yield f"{row['source']}: {found} in faces.csv, else in files.csv"
     if sum(labels.values()) != sum(int(row["faces"]) for row in files):
@@ -99,35 +100,36 @@ def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
 
 
 def _wrong_sums(out: Path, files: list[dict[str, str]]) -> Iterator[str]:
-    """Where summary.csv or run.json say something else than files.csv."""
-    expected: dict[str, Counter] = {}
+    """Give where summary.csv or run.json disagree with files.csv; a folder counts the files at all depths below it."""
+    expected: dict[tuple[int, str], Counter] = {}
     for row in files:
-        for folder in (row["source"].rpartition("/")[0] or ".", "TOTAL"):
-            count = expected.setdefault(folder, Counter())
+        parts = row["source"].split("/")[:-1]
+        for level in range(len(parts) + 1):
+            count = expected.setdefault((level, "/".join(parts[:level]) or "."), Counter())
             count.update(files=1, failed=row["status"] == "failed", partial=row["status"] == "partial")
             count.update({name: int(row[name]) for name in _COUNTS})
-    summary = {row["folder"]: row for row in _rows(out / "summary.csv")}
+    summary = {(int(row["level"]), row["folder"]): row for row in _rows(out / "summary.csv")}
     if summary.keys() != expected.keys():
         yield f"summary.csv has the folders {sorted(summary)}, files.csv {sorted(expected)}"
+    names = ("files", "failed", "partial", *_COUNTS)
     for folder in summary.keys() & expected.keys():
-        wrong = [name for name in ("files", "failed", *_COUNTS) if int(summary[folder][name]) != expected[folder][name]]
-        if wrong:
+        if wrong := [name for name in names if int(summary[folder][name]) != expected[folder][name]]:
             yield f"summary.csv, {folder}: {', '.join(wrong)} are not the sums of files.csv"
-    record, total = json.loads((out / "run.json").read_text(encoding="utf-8")), expected.get("TOTAL", Counter())
-    if wrong := [name for name in (*total, "partial") if record["summary"][name] != total[name]]:
+    record, total = json.loads((out / "run.json").read_text(encoding="utf-8")), expected[0, "."]
+    if wrong := [name for name in names if record["summary"][name] != total[name]]:
         yield f"run.json: {', '.join(wrong)} are not the sums of files.csv"
     if record["files"] != len(files) or not record["finished"]:
         yield "run.json: not finished, or of another number of files"
 
 
 def growth(resident_mb: Sequence[float]) -> float:
-    """Resident memory in the last tenth of a run over that in the third, medians."""
+    """Give the resident memory in the last tenth of a run over that in the third, medians."""
     size = max(1, len(resident_mb) // 10)
     return statistics.median(resident_mb[-size:]) / statistics.median(resident_mb[2 * size : 3 * size] or resident_mb)
 
 
 def print_outcomes(out: Path, kinds: dict[str, str]) -> None:
-    """A table of what became of whole and broken files."""
+    """Print a table of the outcomes of whole and broken files."""
     found: dict[str, list[dict[str, str]]] = {}
     for row in _rows(out / "files.csv"):
         found.setdefault(kinds.get(row["source"]) or "whole", []).append(row)
@@ -149,14 +151,14 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    """Makes the inputs, scans them, checks; what follows `--` are options of the scan."""
+    """Make the inputs, scan them, check; what follows `--` are options of the scan."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--num", type=int, default=20_000)
-    parser.add_argument("--broken", type=float, default=0.01, help="the share of broken files")
-    parser.add_argument("--seed", type=int, default=0, help="of which files are broken")
+    parser.add_argument("--broken", type=float, default=0.01, help="share of broken files")
+    parser.add_argument("--seed", type=int, default=0, help="seed for the choice of broken files")
     parser.add_argument("--quick", action="store_true", help="made of 30 photos instead of 300")
     given = parser.parse_args(sys.argv[1:split])
     options = sys.argv[split + 1 :] or ["--save", "none"]

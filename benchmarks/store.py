@@ -1,9 +1,9 @@
-"""How long it takes to store and to report large scans: rows are made up, nothing is analysed.
+"""Measure how long storing and reporting large scans takes; rows are made up, nothing is analysed.
 
     python benchmarks/store.py [--photos 100000] [--video-faces 1000000]
 
-Stores so many photos with two faces each, and one video with so many faces in segments of a minute, then writes all tables;
-prints seconds and the size of the store.
+The program stores photos with two faces each and one video in segments of a minute, then writes all tables. It prints
+seconds and the size of the store.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _BATCH, _PER_FRAME, _FRAMES_PER_SEGMENT = 16, 10, 1500
 
 
 def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[FaceRow, ...]:
-    """Faces of frames in a row; each keeps its place and track."""
+    """Give the faces of successive frames; each keeps its place and track."""
     return tuple(
         FaceRow(source_id, frame, face, frame * 400, face, 100, 100, 400 + face, 500, 9000, (frame * 7 + face) % 10001)
         for frame in range(first, first + num_frames)
@@ -32,7 +32,7 @@ def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[F
 
 
 def store_photos(store, photos) -> None:
-    """A transaction for each batch, as in a scan."""
+    """Store photos, a transaction for each batch, as in a scan."""
     for start in range(0, len(photos), _BATCH):
         batch = photos[start : start + _BATCH]
         faces = tuple(row for photo in batch for row in rows(photo.id, 0, 1, 2))
@@ -40,7 +40,7 @@ def store_photos(store, photos) -> None:
 
 
 def store_video(store, video, num_faces: int) -> None:
-    """All segments, then the end."""
+    """Store all segments of a video, then its end."""
     num_frames, results = num_faces // _PER_FRAME, []
     for first in range(0, num_frames, _FRAMES_PER_SEGMENT):
         results.append(SegmentResult(rows(video.id, first, min(_FRAMES_PER_SEGMENT, num_frames - first), _PER_FRAME)))
@@ -50,15 +50,15 @@ def store_video(store, video, num_faces: int) -> None:
     add_results(store, [SegmentResult(ended=((video, ended),))])
 
 
-def timed(what: str, function, *arguments) -> None:
-    """Call, and print how long it took."""
+def timed(name: str, function, *arguments) -> None:
+    """Call a function, and print how long it took."""
     start = time.perf_counter()
     function(*arguments)
-    print(f"{what}: {time.perf_counter() - start:.1f} s", flush=True)
+    print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
 
 
 def main() -> None:
-    """The whole run."""
+    """Store, report, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--video-faces", type=int, default=1_000_000)

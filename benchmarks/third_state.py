@@ -1,4 +1,4 @@
-"""Could the classifier tell masks that are worn wrongly? A second sigmoid, and a three-way head, on its features.
+"""Try to tell masks that are worn wrongly: a second sigmoid, and a three-way head, on the classifier's features.
 
     python benchmarks/third_state.py SCENES [SCENES...] --splits FILE [--model FILE]
 
@@ -31,7 +31,7 @@ _REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def faces(pictures: list[Picture], model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pooled features (N, C), label (N,) in 0-2 and group (N,) of every annotated face and its mirror image."""
+    """Give pooled features (N, C), label (N,) in 0-2 and group (N,) of every annotated face and its mirror image."""
     features, labels, groups = [], [], []
     for batch in read_batches(pictures):
         crops = []
@@ -46,19 +46,19 @@ def faces(pictures: list[Picture], model) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def head(regularisation: float):
-    """A linear head on standardised features."""
+    """Make a linear head on standardised features."""
     logistic = LogisticRegression(C=regularisation, class_weight="balanced", max_iter=300)
     return make_pipeline(StandardScaler(), logistic)
 
 
 def out_of_fold(train: tuple, target: np.ndarray, regularisation: float) -> np.ndarray:
-    """Probabilities (N, classes) of each training face by heads that have not seen its group."""
+    """Give probabilities (N, classes) of each training face by heads that have not seen its group."""
     folds = GroupKFold(4)
     return cross_val_predict(head(regularisation), train[0], target, groups=train[2], cv=folds, method="predict_proba")
 
 
 def second_sigmoid(train: tuple, val: tuple) -> float:
-    """Prints what a sigmoid for 'worn incorrectly' against both other classes reaches; returns its regularisation."""
+    """Print the figures of a sigmoid for 'worn incorrectly' against both other classes; return its regularisation."""
     wrong = (train[1] == 2).astype(int)
     scored = [(average_precision_score(wrong, out_of_fold(train, wrong, c)[:, 1]), c) for c in _REGULARISATION]
     best = max(scored)[1]
@@ -77,7 +77,7 @@ def second_sigmoid(train: tuple, val: tuple) -> float:
 
 
 def three_way(train: tuple, val: tuple, best: float) -> None:
-    """Prints the confusion of a softmax over the three classes."""
+    """Print the confusion of a softmax over the three classes."""
     called = head(best).fit(train[0], train[1]).predict(val[0])
     print(f"three-way head (C {best}), rows the truth, columns what it says: {', '.join(_NAMES)}")
     for name, row in zip(_NAMES, confusion_matrix(val[1], called, labels=[0, 1, 2]), strict=True):
@@ -85,7 +85,7 @@ def three_way(train: tuple, val: tuple, best: float) -> None:
 
 
 def main() -> None:
-    """Reads the scenes, makes the features once, and tries both heads."""
+    """Read the scenes, make the features once, and try both heads."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes", nargs="+", type=Path)
     parser.add_argument("--splits", type=Path, required=True)

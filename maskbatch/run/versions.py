@@ -10,6 +10,8 @@ _DISTRIBUTIONS = {
     "cv2": (
         "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
     ),
+    "PIL": ("pillow",),
+    "pillow_heif": ("pillow-heif",),
 }  # fmt: skip
 
 

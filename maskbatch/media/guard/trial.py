@@ -20,6 +20,7 @@ import av
 
 from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
+from maskbatch.media.photo.reader import MAX_PIXELS
 from maskbatch.media.sound.reader import CannotCopy, SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write.sound import AudioTrack, unguarded
@@ -98,7 +99,8 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
         given.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-m", "maskbatch.media.guard.trial"], stdin=given, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,  # the user's Ctrl-C must not reach it
+            stderr=subprocess.DEVNULL, env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS)},
+            start_new_session=True,  # the user's Ctrl-C must not reach it
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )  # fmt: skip
     ends_at = time.monotonic() + limit_s

@@ -20,7 +20,7 @@ from maskbatch.media.photo.srgb import decode_cmyk, to_srgb
 from maskbatch.media.photo.view import View, view_of
 from maskbatch.types import Decoded
 
-MAX_PIXELS = 250_000_000
+MAX_PIXELS = 250_000_000  # as in cli/standard_streams.py
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
