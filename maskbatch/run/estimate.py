@@ -7,7 +7,7 @@ from contextlib import closing
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.media.decode import open_source
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.loader import load
 from maskbatch.run.progress import num_analysed
 from maskbatch.run.stages import never, open_networks
@@ -44,8 +44,8 @@ def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | 
     networks, tracker = open_networks(settings), Tracker(settings.tracker)
     stages = Stages(networks.detector(never), networks.classifier(never), tracker, tracker.state)
 
-    def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
-        return LimitedReader(open_source(source, sampling), _TRIAL_S)
+    def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
+        return TimeLimitedReader(open_source(source, sampling), _TRIAL_S)
 
     begin = start = time.monotonic()
     first = frames = 0

@@ -1,7 +1,7 @@
 """Headers of photos: the size before any pixel is decoded, and checks for truncated files.
 
-The package `imagesize` does not protect a decoder: it returns a TIFF's picture size although its tiles are larger, and no
-size for damaged AVIF and JPEG 2000 files and for Radiance HDR.
+The package `imagesize` does not protect a decoder. It ignores a TIFF's larger tiles, and finds no size in damaged AVIF and
+JPEG 2000 files and in Radiance HDR.
 """
 
 import re
