@@ -1,4 +1,4 @@
-"""Lets steps of a chain of iterators run at the same time."""
+"""Concurrent steps in a chain of iterators."""
 
 import logging
 import queue
@@ -19,11 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Ahead:
-    """The same items in the same order, made in a thread of their own while the caller works on those before.
+    """An iterator over `items` that a thread makes ahead, while the caller works on earlier items.
 
-    Up to `depth` of them wait. An exception in the thread is raised where its item would have come. Leaving the `with`
-    block stops the thread and closes `items`, also when it is left early. Once `is_over()` says so, the items that are
-    made already come, and no others.
+    Up to `depth` items wait. An exception in the thread is raised in place of its item. Leaving the `with` block, also
+    early, stops the thread and closes `items`. Once `is_over()` returns true, only items that exist already are yielded.
     """
 
     def __init__(self, items: Iterable, depth: int = 1, is_over: Callable[[], bool] = lambda: False) -> None:
@@ -63,7 +62,7 @@ class Ahead:
                 if self._left.is_set() or self._is_over():
                     return
             self._put(_END, None)
-        except BaseException as error:  # whatever it is, it belongs to the caller
+        except BaseException as error:  # any error belongs to the caller
             self._put(None, error)
         finally:
             getattr(self._items, "close", lambda: None)()
@@ -77,9 +76,9 @@ class Ahead:
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_once: int) -> Iterator[Result]:
-    """`function` of each item, in the order of the items, up to `num_at_once` of them computed at the same time.
+    """Yield `function(item)` for each item, in order, computing up to `num_at_once` results at the same time.
 
-    An exception of `function` is raised where its result would have come. Closing the iterator waits for what runs.
+    An exception of `function` is raised in place of its result. Closing the iterator waits for running calls.
     """
     pool = ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-at-once")
     try:
@@ -97,10 +96,10 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_o
 def for_each(
     function: Callable[[Item], object], items: Iterable[Item], num_at_once: int, halt: Callable[[], None]
 ) -> None:
-    """Calls `function` with each item, up to `num_at_once` at the same time, begun in the order of the items.
+    """Call `function` with each item, up to `num_at_once` at the same time, started in the order of the items.
 
-    After an exception no item is begun any more; `halt` is called, so that those at work can end early, and when they
-    have, whatever comes meanwhile, one is raised: Ctrl-C before what went wrong, and that before `Interrupted`.
+    After an exception, no further call is started, and `halt` is called so that running calls can end early. When they
+    have ended, one exception is raised: Ctrl-C before other errors, and these before `Interrupted`.
     """
     items, running, errors = iter(items), set(), []
     with ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-worker") as pool:
@@ -110,16 +109,16 @@ def for_each(
                     running |= {pool.submit(function, item) for item in islice(items, num_at_once - len(running))}
                     if not running:
                         return
-                # not for ever: on Windows, a thread that waits learns of Ctrl-C only afterwards
+                # with a time limit: on Windows, a waiting thread receives Ctrl-C only after the wait
                 done, running = wait(running, _LOOK_S, FIRST_COMPLETED)
                 found = [error for each in done if (error := each.exception()) is not None]
-            except BaseException as error:  # also Ctrl-C, which comes to the thread that waits here
+            except BaseException as error:  # also Ctrl-C, which interrupts the waiting thread
                 found = [error]
             if found and not errors:
                 halt()
             errors += found
             for error in found:
-                # one that is alone is the caller's at once
+                # a single error is raised at once, without a warning
                 if not isinstance(error, (Interrupted, KeyboardInterrupt)) and (running or len(errors) > 1):
-                    _log.warning("stopping when what is at work has ended: %s", str(error) or repr(error))
+                    _log.warning("stopping after the files in progress: %s", str(error) or repr(error))
     raise min(errors, key=lambda error: (not isinstance(error, KeyboardInterrupt), isinstance(error, Interrupted)))

@@ -16,7 +16,7 @@ class Source:
 
     `id` is the source's number in the store. `name` is a POSIX path relative to the input root; reports show it, and the
     output tree mirrors it. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are the
-    container's claims, or None where there is none: always for photos, and for videos before they are probed. `has_twin`:
+    container's claims or None. They are None for photos, and for videos before they are probed. `has_twin`:
     another source's name differs only in case or in the encoding of its accents. `recorded` holds a video's tags with the
     time and the camera of the recording.
     """
@@ -209,8 +209,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class WriterState:
-    """The state of a video's writer after a part: the last frame's time and the longest gap between frames, in ticks of the
-    source's time base."""
+    """The state of a video's writer after a part: the last frame's time and the longest gap between frames, in ticks."""
 
     last_pts: int = -1
     most_gap: int = 0

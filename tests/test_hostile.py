@@ -85,6 +85,8 @@ def bombs() -> dict[str, bytes]:
     ifd = struct.unpack_from("<I", tiff, 4)[0]
     entries = range(ifd + 2, ifd + 2 + 12 * struct.unpack_from("<H", tiff, ifd)[0], 12)
     sides = [(at, "<HHII", (struct.unpack_from("<H", tiff, at)[0], 4, 1, 60_000)) for at in entries][:2]
+    pairs = b"".join(struct.pack("<HHQQ", tag, 4, 1, 60_000) for tag in (256, 257))
+    bigtiff = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2) + pairs + bytes(8)
     vp8x = b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<II", 10, 0) + b"\x5f\xea\0" * 2
     return {
         "x.png": png_of_size(60_000, 60_000),
@@ -94,11 +96,18 @@ def bombs() -> dict[str, bytes]:
         "x.bmp": patched(encode(corners(), ".bmp"), (18, "<ii", (60_000, -60_000))),
         "x.gif": b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + bytes(20),
         "x.webp": vp8x,
+        "x.j2k": patched(jp2[jp2.index(b"\xff\x4f\xff\x51") :], (8, ">II", (60_000, 60_000))),
+        "x.bigtiff": bigtiff,
+        "x.ppm": b"P6\n# 1 x 1\n60000 60000\n255\n" + bytes(99),
+        "x.pam": b"P7\nWIDTH 60000\nHEIGHT 60000\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(99),
+        "x.hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n" + bytes(99),
+        "x.ras": b"\x59\xa6\x6a\x95" + struct.pack(">7I", 60_000, 60_000, 24, 0, 1, 0, 0) + bytes(99),
         "x.avif": b"\0\0\0\x14ftypavif" + bytes(8) + b"\0\0\0\x14ispe" + struct.pack(">III", 0, 60_000, 60_000),
     }
 
 
-@pytest.mark.parametrize("name", ["x.png", "x.tiff", "x.jpg", "x.jp2", "x.bmp", "x.gif", "x.webp", "x.avif"])
+@pytest.mark.parametrize("name", [*["x.png", "x.tiff", "x.jpg", "x.jp2", "x.bmp", "x.gif", "x.webp", "x.avif"],
+                                  *["x.j2k", "x.bigtiff", "x.ppm", "x.pam", "x.hdr", "x.ras"]])  # fmt: skip
 def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch, name):
     """A photo that claims 3,600 megapixels is refused before its decoder is asked."""
     monkeypatch.setattr(photos, "_imdecode_rgb", lambda _: pytest.fail("its decoder was asked"))
@@ -106,23 +115,14 @@ def test_bombs_are_refused_by_their_header(tmp_path, monkeypatch, name):
     assert read(tmp_path / name, "image") == (0, "too large: 60000 x 60000 is 3600 megapixels, the limit is 250")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff", ".jpg", ".jp2", ".bmp", ".webp", ".avif"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".tiff", ".jpg", ".jp2", ".bmp", ".webp", ".avif", ".ppm", ".pam", ".ras", ".hdr"]
+)
 def test_whole_headers_tell_the_size(suffix):
     """What the bombs are refused by is the size of an honest file."""
     if not cv2.haveImageWriter(f"x{suffix}"):
         pytest.skip("this OpenCV does not write it")
     assert image_size(encode(corners(97, 65), suffix)) == (97, 65)
-
-
-def test_opencv_has_the_same_limit(tmp_path):
-    """A kind whose header we do not read is refused by OpenCV, without the memory for it."""
-    (tmp_path / "x.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(99))
-    code = "import sys, os; from maskbatch.media.photo import reader as photo\n" \
-           "assert os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] == str(photo.MAX_PIXELS)\n" \
-           "photo.decode_photo(open(sys.argv[1], 'rb').read())"  # fmt: skip
-    command = [sys.executable, "-c", code, str(tmp_path / "x.ppm")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "DecodeError: too large: more pixels than the limit of 250 megapixels" in result.stderr
 
 
 def test_video_of_huge_frames_is_refused(tmp_path, monkeypatch):

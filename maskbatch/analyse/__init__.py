@@ -1,1 +1,1 @@
-"""What happens to frames: faces are found, classified and followed. Arrays in, arrays out."""
+"""The analysis of frames: faces are detected, classified and tracked. Arrays in, arrays out."""

@@ -1,4 +1,4 @@
-"""The mask classifier: faces cut from full-resolution frames -> p_mask. `cut_crop` is also what training sees."""
+"""The mask classifier: crops of faces from full-resolution frames -> p_mask. Training uses `cut_crop` too."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from maskbatch.networks.device import Infer
 from maskbatch.types import Faces
 
 CROP_PX = 224
-# on each side of the face's longer side: hair, chin and what hangs from the ears tell a mask from a scarf
+# margin on each side, as a share of the face's longer side: hair, chin and straps tell a mask from a scarf
 MARGIN = 0.25
 
 
 class Classifier:
-    """Classifies faces. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array (N, 1), the probability of a mask."""
+    """The classifier. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array (N, 1), the probability of a mask."""
 
     def __init__(self, run: Infer, max_batch: int = 64) -> None:
         self._run = run
         self._max_batch = max_batch
 
     def __call__(self, images: Sequence[np.ndarray], faces: Faces) -> Faces:
-        """The faces with p_mask filled in; `images` (H, W, 3) uint8 RGB are the ones `faces.row` counts."""
+        """Return the faces with `p_mask`. `images` (H, W, 3) uint8 RGB are those that `faces.row` indexes."""
         parts = [np.empty(0, np.float32)]
         for start in range(0, len(faces), self._max_batch):
             chosen = range(start, min(start + self._max_batch, len(faces)))
@@ -33,9 +33,9 @@ class Classifier:
 
 
 def cut_crop(image: np.ndarray, xyxy: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:
-    """The square around one face (4,), with margin, as (size_px, size_px, 3) uint8.
+    """Return the square around one face (4,), with margin, as (size_px, size_px, 3) uint8.
 
-    What lies outside the image repeats its edge, so that a face at the border keeps its proportions.
+    Outside the image, the crop repeats the image's edge, so that a face at the border keeps its proportions.
     """
     left, top, right, bottom = np.round(boxes.square(xyxy, MARGIN)).astype(int)
     right, bottom = max(right, left + 1), max(bottom, top + 1)

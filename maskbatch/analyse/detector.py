@@ -1,4 +1,4 @@
-"""The face detector: images -> `Faces`, batched. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
+"""The face detector: images -> `Faces`, in batches. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,23 +13,23 @@ from maskbatch.networks.device import Infer
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Faces
 
-# short side over long side of the canvases: 16:9, 3:2, 4:3 and square cover what cameras make with little padding
+# short side over long side of the canvases: 16:9, 3:2, 4:3 and square fit cameras' pictures with little padding
 _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
-# canvases that go through the network at once: 64 of 640 x 640, one of 4096 x 4096
+# pixels of the canvases in one call of the network: 64 of 640 x 640, or one of 4096 x 4096
 _MOST_CANVAS_PIXELS = 27_000_000
-# the best peaks of an image that suppression sees; crowds have a thousand faces, a threshold of 0 finds a million peaks
+# peaks of an image that suppression gets; crowds have a thousand faces, a threshold of 0 finds a million peaks
 MOST_PEAKS = 5000
 
 
 class Detector:
-    """Finds faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's heatmap, scale, offset and landmarks."""
+    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's four maps."""
 
     def __init__(self, run: Infer, settings: DetectorSettings) -> None:
         self._run = run
         self._settings = settings
 
     def __call__(self, images: Sequence[np.ndarray]) -> Faces:
-        """Faces of B images (H, W, 3) uint8 RGB of any sizes, by image, then descending score."""
+        """Return the faces of B images (H, W, 3) uint8 RGB of any sizes, by image, then descending score."""
         groups = defaultdict(list)
         for row, image in enumerate(images):
             height, width = image.shape[:2]
@@ -54,9 +54,9 @@ class Detector:
 
 
 def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
-    """(height, width) of the smallest fixed canvas, multiples of 32, that holds the image scaled to `size_px`.
+    """Return (height, width) of the smallest canvas, in multiples of 32, that holds the image scaled to `size_px`.
 
-    Seven canvases in all: four aspect ratios, upright and lying.
+    There are seven canvases: four aspect ratios, in portrait and landscape.
     """
     fit = boxes.letterbox(width, height, size_px)
     sides = (-(-int(size_px * aspect) // 32) * 32 for aspect in _ASPECTS)
@@ -65,13 +65,13 @@ def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
 
 
 def _in_parts(rows: list[int], shape: tuple[int, int]) -> Iterator[list[int]]:
-    """Return the rows, as many at a time as there is memory for their canvases (height, width) and maps."""
+    """Yield the rows in groups whose canvases (height, width) and maps fit in memory."""
     most = max(1, _MOST_CANVAS_PIXELS // (shape[0] * shape[1]))
     return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 def _fit(image: np.ndarray, canvas: np.ndarray, size_px: int) -> boxes.Letterbox:
-    """Scales an image into the top left corner of its canvas (in place)."""
+    """Scale an image into the top left corner of its canvas, in place."""
     height, width = image.shape[:2]
     fit = boxes.letterbox(width, height, size_px)
     resize(image, (fit.width, fit.height), canvas[: fit.height, : fit.width])
@@ -88,7 +88,7 @@ class _Candidates:
         return _Candidates(self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep])
 
     def in_rows(self, rows: list[int]) -> "_Candidates":
-        """The same candidates, their image numbers counted in the whole batch."""
+        """Return the same candidates with image numbers of the whole batch: `rows[number]` for each number."""
         return _Candidates(np.array(rows, np.int64)[self.row], self.xyxy, self.score, self.landmarks)
 
     def faces(self) -> Faces:
@@ -102,12 +102,12 @@ class _Candidates:
 
 
 def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
-    """CenterFace's four maps (B, h, w, 1 | 2 | 2 | 10) -> candidates in canvas pixels, before suppression.
+    """Return candidates in canvas pixels, before suppression, from CenterFace's four maps (B, h, w, 1 | 2 | 2 | 10).
 
-    Follows `decode` of github.com/Star-Clouds/CenterFace: a cell over the threshold is a face centred at
-    (cell + offset + 0.5) * stride, of size exp(scale) * stride, with landmarks in box sizes from the top left corner.
-    Only local maxima count (as in CenterNet, Zhou et al. 2019): a close-up lights up thousands of cells. Of an image,
-    the 5,000 best count.
+    Follows `decode` of github.com/Star-Clouds/CenterFace. A cell over the threshold is a face centred at
+    (cell + offset + 0.5) * stride, of size exp(scale) * stride. Its landmarks are in box sizes from the top left corner.
+    Only local maxima count (as in CenterNet, Zhou et al. 2019), because a close-up activates thousands of cells. The
+    5,000 best of an image count.
     """
     heatmap, scale, offset, landmarks = maps
     row, y, x = _best(*np.nonzero(_peaks(heatmap[..., 0], threshold)), heatmap[..., 0])
@@ -121,7 +121,7 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
 
 
 def _best(row: np.ndarray, y: np.ndarray, x: np.ndarray, heat: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The cells (row, y, x) of the best peaks of each image, in their order; equally good ones from the top."""
+    """Return the cells (row, y, x) of each image's best peaks, in their order; among equal peaks the upper ones."""
     counts = np.bincount(row)
     if counts.max(initial=0) <= MOST_PEAKS:
         return row, y, x
@@ -132,7 +132,7 @@ def _best(row: np.ndarray, y: np.ndarray, x: np.ndarray, heat: np.ndarray) -> tu
 
 
 def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Where heat (B, h, w) is at least `threshold` and as high as any of the eight cells around, (B, h, w) bool."""
+    """Return (B, h, w) bool: `heat` (B, h, w) is at least `threshold` and no neighbouring cell is higher."""
     padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)))
     rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
     around = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])

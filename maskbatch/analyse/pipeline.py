@@ -12,8 +12,11 @@ from maskbatch.types import Batch, Faces, Frames
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What happens to frames, in order. The networks are opened once a process; the tracker is new for each shard.
-    `tracks_of` gives its state for a source id."""
+    """The stages of the analysis, in order.
+
+    The networks are opened once in a process; the tracker is new for each shard. `tracks_of` returns the tracker's state
+    for a source id.
+    """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
     classify: Callable[[Sequence[np.ndarray], Faces], Faces]
@@ -22,10 +25,10 @@ class Stages:
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
-    """Batches in the order of `loaded`. A photo, a video and a mix of both run these same lines.
+    """Yield batches in the order of `loaded`. Photos, videos and a mix of both take this same path.
 
-    The networks see `num_at_once` batches at the same time: what one core does between two networks (letterboxing, boxes,
-    crops), or at the end of a batch of odd size, leaves no other core idle.
+    The networks get `num_at_once` batches at the same time. No core is then idle during one batch's letterboxing, boxes
+    and crops, or at the end of a batch.
     """
 
     def find(frames: Frames) -> tuple[Frames, Faces]:

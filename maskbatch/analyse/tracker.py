@@ -1,9 +1,9 @@
-"""Follows faces from frame to frame. Arrays only; a photo is a source of one frame.
+"""The tracker of faces from frame to frame. Arrays only; a photo is a source of one frame.
 
-The scheme is SORT's (Bewley et al. 2016, arXiv:1602.00763): predict each track's box at constant velocity, join boxes by
-overlap. As in ByteTrack (Zhang et al. 2022, arXiv:2110.06864) what is left gets a second, laxer round, here by distance
-in face sizes, because small faces in sampled video soon stop overlapping themselves. Faces hardly ever overlap each
-other, so taking the best pair first finds what an optimal assignment would.
+The scheme is SORT's (Bewley et al. 2016, arXiv:1602.00763): predict each track's box at constant velocity, then match boxes
+by overlap. As in ByteTrack (Zhang et al. 2022, arXiv:2110.06864), unmatched boxes get a second, laxer round. It matches by
+distance in face sizes, because a small face in sampled video may not overlap itself. Faces hardly ever overlap each other,
+so taking the best pair first gives the same result as an optimal assignment.
 """
 
 from collections.abc import Mapping
@@ -15,20 +15,23 @@ from maskbatch.geometry import boxes
 from maskbatch.settings import TrackerSettings
 from maskbatch.types import Faces, Frames
 
-# A face that walks by moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the
-# second round grows at that speed, within these limits, in face sizes.
+# A walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
+# round grows at that speed, within these limits, in face sizes.
 _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 2.0
 _MAX_SIZE_RATIO = 2.0
-# over how many seconds a velocity is averaged: detections tremble by a pixel or two
+# seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
 
 
 @dataclass(slots=True)
 class _Tracks:
-    """The T living tracks of one source. `xyxy` (T, 4) where each was last seen, `last_s` (T,) when, `velocity` (T, 2)
-    of its centre in pixels per second, `num_seen` (T,). All float64 but the counts."""
+    """The T active tracks of one source.
+
+    `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time. `velocity` (T, 2) is that of its centre in pixels per
+    second. `num_seen` (T,) is the number of boxes. All are float64 except ids and counts.
+    """
 
     track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
@@ -40,11 +43,11 @@ class _Tracks:
 
 
 class Tracker:
-    """Gives faces their `track_id`: unique within a source, from 0 in order of appearance.
+    """The tracker, which sets `track_id`: unique within a source, from 0 in order of appearance.
 
-    Frames of a source must come in order; how they are grouped to batches, and what lies between them, changes nothing.
-    A track ends when it was missed in a frame and has not been seen for more than `max_gap_s`; the next analysed frame
-    may therefore always continue it, however sparsely a video is sampled.
+    Frames of a source must come in order; their grouping into batches changes nothing. A track ends when a frame lacks it
+    and it was not seen for more than `max_gap_s`. The next analysed frame may therefore always continue a track, even in a
+    sparsely sampled video.
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
@@ -52,7 +55,7 @@ class Tracker:
         self._by_source: dict[int, _Tracks] = {}
 
     def __call__(self, frames: Frames, faces: Faces) -> Faces:
-        """The same faces with `track_id`. State of the sources that end with `frames` is dropped."""
+        """Return the same faces with `track_id`. Drops the state of sources that end with `frames`."""
         track_id = np.full(len(faces), -1, np.int64)
         bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
         for row, (source_id, time_s) in enumerate(zip(frames.source_id, frames.timestamp_s, strict=True)):
@@ -64,13 +67,13 @@ class Tracker:
         return faces.with_track_id(track_id)
 
     def state(self, source_id: int) -> dict[str, object]:
-        """What is known about a source, as plain values: what `restore` takes."""
+        """Return the state of a source as plain values, for `restore`."""
         tracks = self._by_source.get(source_id, _Tracks())
         values = {item.name: getattr(tracks, item.name) for item in fields(tracks)}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
     def restore(self, source_id: int, state: Mapping[str, object]) -> None:
-        """Go on with a source where another tracker stood."""
+        """Continue a source from the state of another tracker."""
         plain = _Tracks()
         for item in fields(plain):
             old, new = getattr(plain, item.name), state[item.name]
@@ -80,7 +83,7 @@ class Tracker:
         self._by_source[source_id] = plain
 
     def _follow(self, tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> np.ndarray:
-        """Track ids (n,) of the boxes (n, 4) of the source's next frame; brings `tracks` up to that frame."""
+        """Return the track ids (n,) of the boxes (n, 4) of the source's next frame, and update `tracks`."""
         unseen_s = time_s - tracks.last_s
         _keep(tracks, (unseen_s <= self._settings.max_gap_s) | (tracks.last_s == tracks.previous_s))
         tracks.previous_s = time_s
@@ -93,7 +96,7 @@ class Tracker:
         return tracks.track_id[track_of_face]
 
     def _associate(self, tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> np.ndarray:
-        """Positions in `tracks` (n,) of the boxes (n, 4), -1 for those that belong to none."""
+        """Return the positions in `tracks` (n,) of the boxes (n, 4), or -1 for boxes of no track."""
         track_of_face = np.full(len(xyxy), -1)
         if len(tracks.track_id) == 0 or len(xyxy) == 0:
             return track_of_face
@@ -103,7 +106,7 @@ class Tracker:
         overlap = boxes.iou(predicted, xyxy)
         _take_best(track_of_face, np.where(overlap >= self._settings.iou, overlap, -np.inf))
         if (track_of_face < 0).any():
-            # a person may have stopped: the place last seen counts as well as the predicted one
+            # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
             reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)
             reach[step_s > self._settings.max_gap_s] = 0
@@ -112,8 +115,10 @@ class Tracker:
 
 
 def _take_best(track_of_face: np.ndarray, affinity: np.ndarray) -> None:
-    """Fills `track_of_face` (n,) in place: pairs of free tracks and free faces, by descending `affinity` (T, n); pairs
-    of affinity -inf never join."""
+    """Match free tracks and free faces by descending `affinity` (T, n), in place in `track_of_face` (n,).
+
+    Pairs of affinity -inf never match.
+    """
     affinity[:, track_of_face >= 0] = -np.inf
     affinity[track_of_face[track_of_face >= 0]] = -np.inf
     tracks, faces = np.nonzero(affinity > -np.inf)
@@ -126,8 +131,10 @@ def _take_best(track_of_face: np.ndarray, affinity: np.ndarray) -> None:
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Distances (T, n) between the centres of boxes (T, 4) and (n, 4), in sizes of the larger face; inf where the sizes
-    differ too much to be the same face."""
+    """Return the distances (T, n) between the centres of boxes (T, 4) and (n, 4), in sizes of the larger face.
+
+    The distance is inf where the sizes differ too much for the same face.
+    """
     centre_gap = np.linalg.norm(_centre(first)[:, None] - _centre(second)[None], axis=-1)
     one, other = boxes.size_px(first)[:, None], boxes.size_px(second)[None]
     larger, smaller = np.maximum(one, other), np.minimum(one, other)
@@ -140,17 +147,17 @@ def _centre(xyxy: np.ndarray) -> np.ndarray:
 
 
 def _keep(tracks: _Tracks, keep: np.ndarray) -> None:
-    """Ends all tracks but those of the mask `keep` (T,)."""
+    """End all tracks except those of the mask `keep` (T,)."""
     if not keep.all():
         for name in ("track_id", "xyxy", "velocity", "last_s", "num_seen"):
             setattr(tracks, name, getattr(tracks, name)[keep])
 
 
 def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) -> None:
-    """Moves the tracks at positions `seen` (k,) to the boxes (k, 4)."""
+    """Move the tracks at positions `seen` (k,) to the boxes (k, 4)."""
     step_s = np.maximum(time_s - tracks.last_s[seen], _MIN_STEP_S)[:, None]
     velocity = (_centre(xyxy) - _centre(tracks.xyxy[seen])) / step_s
-    # the first steps count alike, later ones fade out
+    # the first velocities have equal weights; later, old ones fade out
     weight = np.maximum(1 / tracks.num_seen[seen][:, None], step_s / (step_s + _VELOCITY_S))
     tracks.velocity[seen] += weight * (velocity - tracks.velocity[seen])
     tracks.xyxy[seen] = xyxy
@@ -159,7 +166,7 @@ def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) 
 
 
 def _append(tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> None:
-    """Begins a track for each of the boxes (k, 4)."""
+    """Begin a track for each of the boxes (k, 4)."""
     num_new = len(xyxy)
     if num_new == 0:
         return

@@ -1,1 +1,1 @@
-"""Pictures with boxes and labels drawn in. Arrays in, arrays out."""
+"""Drawing of boxes and labels on pictures. Arrays in, arrays out."""

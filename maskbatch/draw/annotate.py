@@ -1,4 +1,4 @@
-"""Draws faces on a picture: box, label and probability. No files."""
+"""Drawing of faces on a picture: box, label and probability."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Words and RGB colours of one class. Blue and orange of Okabe and Ito stay apart for every kind of colour vision, and
-    differ in brightness as well."""
+    """The words and RGB colours of one class.
+
+    Every kind of colour vision can tell the blue and the orange of Okabe and Ito apart; they differ in brightness too.
+    """
 
     word: str
     fill: tuple[int, int, int]
@@ -29,7 +31,7 @@ _WITHOUT_MASK = _Look("no mask", (230, 159, 0), _BLACK)
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """One way to write a label: `text` of `height_px` (of its capitals) in a filled box of `size` (width, height)."""
+    """A version of a label: `text` with capitals of `height_px` in a filled box of `size` (width, height)."""
 
     text: str
     height_px: int
@@ -37,10 +39,10 @@ class _Label:
 
 
 def annotate(image: np.ndarray, faces: Faces, threshold: float) -> np.ndarray:
-    """A copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it.
+    """Return a copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it.
 
-    Every face gets its box. Large faces get their label first; a label that finds no free place is shortened, then left
-    out. Faces without a p_mask count as without_mask and show no probability.
+    Every face gets its box. Large faces get their label first; a label without a free place is shortened, then left out.
+    Faces without a p_mask count as without_mask and show no probability.
     """
     drawn = np.ascontiguousarray(image).copy()
     if len(faces) == 0:
@@ -62,17 +64,17 @@ def annotate(image: np.ndarray, faces: Faces, threshold: float) -> np.ndarray:
 
 
 def _strokes(xyxy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Line widths (N,) in pixels: wide in large images, which are looked at in small, and thinner on small faces."""
+    """Return line widths (N,) in pixels: wider in large images, which screens show reduced, and thinner on small faces."""
     by_image = min(shape[:2]) / 270
     by_face = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) / 8
     return np.maximum(1, np.rint(np.minimum(by_image, by_face))).astype(int)
 
 
 def _draw_box(drawn: np.ndarray, xyxy: np.ndarray, stroke: int, look: _Look) -> np.ndarray:
-    """Draws three frames around the face and returns the outer edge (4,) int.
+    """Draw three frames around the face and return the outer edge (4,) int.
 
-    From the face outwards: white, the colour, black. One of the three differs from any background. Lines that would lie
-    outside the image are moved inside.
+    The frames are white, coloured and black, from the face outwards. One of the three differs from any background. Lines
+    that would lie outside the image are moved inside.
     """
     height, width = drawn.shape[:2]
     edge = max(1, round(stroke / 3))
@@ -98,9 +100,9 @@ def _draw_box(drawn: np.ndarray, xyxy: np.ndarray, stroke: int, look: _Look) -> 
 
 
 def _labels(look: _Look, p_mask: float, outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[_Label]:
-    """The ways to label a face, best first: full and then percentage only, each in two sizes.
+    """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 
-    Text grows with the face, between what can be read when the whole image fills a screen and what would dominate it.
+    Text grows with the face, from a size that is readable when the image fills a screen to one that does not dominate it.
     """
     short_side = min(shape[:2])
     smallest = max(9, round(short_side / 80))
@@ -129,7 +131,7 @@ def _pen(height_px: int) -> int:
 def _place(
     labels: Iterator[_Label], outer: np.ndarray, taken: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[_Label, int, int] | None:
-    """The first label that finds a place, with its left and top; None when none does.
+    """Return the first label with a free place, its left and its top, or None when there is none.
 
     `outer` (4,) is the face's own box; `taken` (M, 4) are the other boxes and the labels so far.
     """
@@ -137,7 +139,7 @@ def _place(
         corners = np.array(list(_corners(label.size, outer, shape)))
         placed = np.hstack([corners, corners + label.size])
         inside = (corners >= 0).all(axis=1) & (placed[:, 2:] <= (shape[1], shape[0])).all(axis=1)
-        # a gap to other faces, so that nobody takes the label for theirs
+        # a gap to other faces, so that the label does not seem to be theirs
         gap = label.height_px // 3
         hits = (placed[:, None, :2] < taken[None, :, 2:] + gap) & (placed[:, None, 2:] > taken[None, :, :2] - gap)
         free = np.flatnonzero(inside & ~hits.all(axis=2).any(axis=1))
@@ -148,12 +150,14 @@ def _place(
 
 
 def _corners(size: tuple[int, int], outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Places (left, top) for a label of `size` (width, height), best first: above, below, beside, and inside the box of a
-    face so large that little of it is hidden."""
+    """Yield places (left, top) for a label of `size` (width, height), best first.
+
+    The places are above, below and beside the box, and inside it when the face is so large that the label hides little.
+    """
     width, height = size
     left, top, right, bottom = outer.tolist()
     middle = (left + right - width) // 2
-    # slid along the edge as far as the image's border asks for
+    # moved along the edge into the image
     columns = [min(max(x, 0), shape[1] - width) for x in (left, right - width, middle)]
     for row in (top - height, bottom):
         for column in columns:

@@ -1,1 +1,1 @@
-"""Boxes and pictures as arrays: overlap, squares, scaling."""
+"""Geometry of boxes and pictures as arrays: overlap, squares, scaling."""

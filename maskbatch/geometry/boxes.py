@@ -1,21 +1,21 @@
-"""Pure geometry on (N, 4) arrays of boxes, xyxy in pixels. numpy only."""
+"""Geometry of (N, 4) arrays of boxes, xyxy in pixels. numpy only."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# boxes whose overlaps with each other are in memory at once
+# number of boxes whose mutual overlaps are in memory at once
 _BLOCK = 512
 
 
 def area(xyxy: np.ndarray) -> np.ndarray:
-    """Areas (N,) of boxes (N, 4); a box turned inside out has area 0."""
+    """Return the areas (N,) of boxes (N, 4); a box with a negative side has area 0."""
     sides = np.clip(xyxy[..., 2:] - xyxy[..., :2], 0, None)
     return sides[..., 0] * sides[..., 1]
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4); 0 where both are empty."""
+    """Return the intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4), or 0 where both are empty."""
     top_left = np.maximum(first[..., :, None, :2], second[..., None, :, :2])
     bottom_right = np.minimum(first[..., :, None, 2:], second[..., None, :, 2:])
     sides = np.clip(bottom_right - top_left, 0, None)
@@ -27,8 +27,8 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def nms(xyxy: np.ndarray, score: np.ndarray, row: np.ndarray, max_iou: float) -> np.ndarray:
     """Suppress boxes that overlap a better one of the same image (greedy non-maximum suppression).
 
-    `xyxy` (N, 4), `score` (N,), `row` (N,) the image each box lies in. Returns the indices (K,) of the boxes kept, by
-    row, then descending score. Memory grows with N, not with its square: no matrix is larger than N x 512.
+    `xyxy` is (N, 4), `score` is (N,), `row` (N,) is the image of each box. Returns the indices (K,) of the kept boxes, by
+    row, then descending score. Memory grows with N and not with its square: no matrix is larger than N x 512.
     """
     order = np.lexsort((-score, row))
     _, starts = np.unique(row[order], return_index=True)
@@ -37,7 +37,7 @@ def nms(xyxy: np.ndarray, score: np.ndarray, row: np.ndarray, max_iou: float) ->
 
 
 def _best(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
-    """Which boxes (N, 4) of one image, best first, greedy suppression keeps: (N,) bool, block after block."""
+    """Return (N,) bool: the boxes (N, 4) of one image, best first, that greedy suppression keeps. Works block by block."""
     keep = np.zeros(len(xyxy), bool)
     for start in range(0, len(xyxy), _BLOCK):
         block = xyxy[start : start + _BLOCK]
@@ -47,8 +47,10 @@ def _best(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
 
 
 def _best_of_block(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
-    """The same by iterating the suppression matrix until it stands still, which takes as many rounds as the longest chain
-    of overlaps (Cluster-NMS, Zheng et al. 2020, arXiv:2005.03572)."""
+    """Do as `_best` for one block, by iterating the suppression matrix until it no longer changes.
+
+    The number of rounds is the length of the longest chain of overlaps (Cluster-NMS, Zheng et al. 2020, arXiv:2005.03572).
+    """
     suppresses = np.triu(iou(xyxy, xyxy) >= max_iou, k=1)
     keep = np.ones(len(xyxy), bool)
     while True:
@@ -59,26 +61,26 @@ def _best_of_block(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
 
 
 def clip(xyxy: np.ndarray, width: np.ndarray | int, height: np.ndarray | int) -> np.ndarray:
-    """Boxes (N, 4) cut to their image; `width` and `height` in pixels, one number or (N,)."""
+    """Return boxes (N, 4) clipped to their image; `width` and `height` in pixels are one number or (N,)."""
     limit = np.stack(np.broadcast_arrays(width, height, width, height), axis=-1)
     return np.clip(xyxy, 0, limit).astype(xyxy.dtype)
 
 
 def square(xyxy: np.ndarray, margin: float) -> np.ndarray:
-    """Squares (N, 4) around the boxes' centres; the side is the longer side of the box times (1 + 2 * margin)."""
+    """Return squares (N, 4) around the boxes' centres, with the boxes' longer side times (1 + 2 * margin) as side."""
     centre = (xyxy[..., :2] + xyxy[..., 2:]) / 2
     half = (xyxy[..., 2:] - xyxy[..., :2]).max(axis=-1, keepdims=True) * (0.5 + margin)
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
 def size_px(xyxy: np.ndarray) -> np.ndarray:
-    """Face size (N,) in pixels: the geometric mean of width and height, the measure of every table by size."""
+    """Return face sizes (N,) in pixels: the geometric mean of width and height, as in every table by size."""
     return np.sqrt(area(xyxy))
 
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How an image was fitted into a canvas: scaled by (`scale_x`, `scale_y`), put in the top left corner."""
+    """The placement of an image in a canvas: scaled by (`scale_x`, `scale_y`), in the top left corner."""
 
     scale_x: float
     scale_y: float
@@ -86,13 +88,13 @@ class Letterbox:
     height: int
 
     def back(self, points: np.ndarray) -> np.ndarray:
-        """Canvas points (..., 2) or boxes (..., 4) in pixels -> pixels of the original image."""
+        """Return points (..., 2) or boxes (..., 4) of the canvas in pixels of the original image."""
         scale = np.array([self.scale_x, self.scale_y], points.dtype)
         return points / np.tile(scale, points.shape[-1] // 2)
 
 
 def letterbox(width: int, height: int, longest_px: int) -> Letterbox:
-    """The scaling that makes an image's longest side `longest_px`; sides are whole pixels, at least 1."""
+    """Return the scaling that makes an image's longest side `longest_px`; sides are whole pixels, at least 1."""
     scale = longest_px / max(width, height)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     return Letterbox(new_width / width, new_height / height, new_width, new_height)

@@ -1,15 +1,15 @@
-"""Scales pictures for the networks."""
+"""Scaling of pictures for the networks."""
 
 import cv2
 import numpy as np
 
 
 def resize(image: np.ndarray, size: tuple[int, int], dst: np.ndarray | None = None) -> np.ndarray:
-    """`image` (H, W, 3) uint8 as one of `size` (width, height), written into `dst` when that is given.
+    """Return `image` (H, W, 3) uint8 scaled to `size` (width, height), written into `dst` when that is given.
 
-    A side is halved, by the mean of pairs, while it is twice as long or longer, and the rest is bilinear, as mipmaps do
-    (Williams 1983): nothing aliases, in a fifth of the time that OpenCV's INTER_AREA takes when the factor is no whole
-    number. Of an odd side, the last pixel is left out of its half.
+    As in mipmaps (Williams 1983), a side is halved by the mean of pairs while it is at least twice as long. The remaining
+    step is bilinear. This avoids aliasing in a fifth of the time of OpenCV's INTER_AREA, when the factor is not a whole number.
+    Halving an odd side drops its last pixel.
     """
     width, height = size
     while (across := image.shape[1] >= 2 * width) | (down := image.shape[0] >= 2 * height):

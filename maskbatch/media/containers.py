@@ -12,7 +12,7 @@ from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.reader import MAX_PIXELS
 
 # formats that list other files or addresses, devices, and text that FFmpeg takes for moving pictures: a scan must read the
-# given file and no other, whatever the file refers to
+# given file and no other that it refers to
 _REFUSED_NAMES = (
     "concat dash hds hls imf image2 image2pipe rtp rtsp sap sdp smoothstreaming webm_dash_manifest vobsub "
     "alias_pix alsa fbdev kmsgrab lavfi oss pulse sndio video4linux2,v4l2 x11grab adf bin idf tedcaptions tty xbin"

@@ -30,8 +30,8 @@ _MOST_KINDS, _MOST_SHOWN, _MOST_FOLDERS = 50, 8, 1000
 class NotLookedAt:
     """Entries that a scan left out.
 
-    The numbers of hidden entries, of system folders (by name), and of files that are neither photo nor video (by
-    extension, the 50 most frequent), and the paths that could not be read.
+    `hidden`, `system_folders` (by name) and `unknown_kinds` (the 50 most frequent extensions of files that are neither photo
+    nor video) are numbers. `unreadable` are the paths that could not be read.
     """
 
     hidden: int = 0

@@ -1,4 +1,4 @@
-"""The TensorFlow runtime: networks on GPUs, or on a CPU when asked for."""
+"""The TensorFlow runtime: networks on GPUs, or on a CPU by option."""
 
 import functools
 import logging

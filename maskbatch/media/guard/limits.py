@@ -49,7 +49,7 @@ def _given_up(limit_s: float) -> str:
 class TimeLimitedReader:
     """A reader that runs another reader in a thread, with a time limit. Nothing is read ahead.
 
-    Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds: only the
+    Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds. Only the
     end of the process could end a call that never returns. Raises Interrupted once `is_over()` returns true, at the
     latest a moment after it, even during a frame.
     """

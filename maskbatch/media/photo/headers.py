@@ -1,28 +1,36 @@
-"""Headers of photos: the size before any pixel is decoded, and checks for truncated files."""
+"""Headers of photos: the size before any pixel is decoded, and checks for truncated files.
 
+The package `imagesize` does not protect a decoder. It ignores a TIFF's larger tiles, and finds no size in damaged AVIF and
+JPEG 2000 files and in Radiance HDR.
+"""
+
+import re
 import struct
 from collections.abc import Callable
 
 from maskbatch.media.photo.chunks import START_OF_SCAN, jpeg_segments
+from maskbatch.media.photo.tiff import Tiff
 
 # SOF0..SOF15 hold the size; C4, C8 and CC in between are tables
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-# tags of TIFF, and the type of a 16-bit number
-_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT, _SHORT = 256, 257, 322, 323, 3
+# tags of width and height in a TIFF: of the picture, and of its tiles
+_TIFF_SIZES = ((256, 257), (322, 323))
 _BOXES_WITHIN = 1 << 16
+# bytes in which a header of text is searched
+_TEXT_BYTES = 1 << 20
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) in pixels as stored, before EXIF rotation, or None when the header is unknown or cut.
 
-    Knows JPEG, PNG, BMP, GIF, WebP, TIFF, JPEG 2000, AVIF and HEIC. The decoder's own limit must do for other kinds.
+    Knows all kinds of photos that a scan decodes. Where a header has several sizes, the largest one counts.
     """
     start = data[4:12] if data[4:8] == b"ftyp" else data  # the length of the box comes first
     read_size = next((read for magic, read in _SIZE_READERS.items() if start.startswith(magic)), None)
     try:
         return None if read_size is None else read_size(data)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         return None
 
 
@@ -85,16 +93,29 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
     """Return the size of the first picture, or of a tile when tiles claim to be larger than the picture."""
-    order = "<" if data[:2] == b"II" else ">"
-    first = struct.unpack_from(order + "I", data, 4)[0]
-    values = dict.fromkeys((_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT), 0)
-    for at in range(first + 2, first + 2 + 12 * struct.unpack_from(order + "H", data, first)[0], 12):
-        tag, kind = struct.unpack_from(order + "HH", data, at)
-        if tag in values:
-            values[tag] = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, at + 8)[0]
-    picture, tile = (values[_WIDTH], values[_HEIGHT]), (values[_TILE_WIDTH], values[_TILE_HEIGHT])
-    largest = max(picture, tile, key=lambda size: size[0] * size[1])
-    return largest if all(largest) else None
+    tiff = Tiff(data)
+    fields = tiff.fields(tiff.first())
+    sizes = [[tiff.number(fields, tag) or 0 for tag in sides] for sides in _TIFF_SIZES]
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    return (width, height) if width and height else None
+
+
+def _pnm_size(data: bytes) -> tuple[int, int] | None:
+    text = re.sub(rb"#[^\r\n]*", b"", data[:_TEXT_BYTES])  # comments
+    found = re.match(rb"P.\s*(\d{1,10})\s+(\d{1,10})", text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _pam_size(data: bytes) -> tuple[int, int]:
+    return tuple(
+        max((int(number) for number in re.findall(name + rb"\s+(\d{1,10})", data[:_TEXT_BYTES])), default=0)
+        for name in (rb"WIDTH", rb"HEIGHT")
+    )
+
+
+def _radiance_size(data: bytes) -> tuple[int, int] | None:
+    sizes = re.findall(rb"[-+]Y +(\d{1,10}) +[-+]X +(\d{1,10})", data[:_TEXT_BYTES])
+    return max(((int(x), int(y)) for y, x in sizes), key=lambda size: size[0] * size[1], default=None)
 
 
 def _box_size(name: bytes) -> Callable[[bytes], tuple[int, int] | None]:
@@ -118,6 +139,14 @@ _SIZE_READERS: dict[bytes, Callable[[bytes], tuple[int, int] | None]] = {
     b"RIFF": _webp_size,
     b"II*\0": _tiff_size,
     b"MM\0*": _tiff_size,
+    b"II+\0": _tiff_size,
+    b"MM\0+": _tiff_size,
     b"\0\0\0\x0cjP  ": _box_size(b"ihdr"),
+    b"\xff\x4f\xff\x51": lambda data: struct.unpack_from(">II", data, 8),
     b"ftyp": _box_size(b"ispe"),
+    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"PF", b"Pf"), _pnm_size),
+    b"P7": _pam_size,
+    b"#?RADIANCE": _radiance_size,
+    b"#?RGBE": _radiance_size,
+    b"\x59\xa6\x6a\x95": lambda data: struct.unpack_from(">II", data, 4),
 }

@@ -8,7 +8,7 @@ from maskbatch.media.photo.chunks import TIFF
 
 # bytes per value by type: byte, text, short, long, rational, signed byte, undefined, ...
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_VALUE_BYTES = 1 << 22
 
 _SUBFILE_TYPE = 254

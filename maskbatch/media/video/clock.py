@@ -61,8 +61,8 @@ class FrameClock:
     def time_s(self, pts: int | None, duration: int | None) -> Fraction:
         """Return the seconds of the frame with time stamp `pts` (or None) and `duration`, both in ticks.
 
-        A stamp a frame or more before the last one, or more than a day after it, begins a new piece, in which this frame
-        follows the last one. `num_jumps` counts jumps ahead.
+        A stamp a frame or more before the last one, or more than a day after it, begins a new piece. In that piece, this
+        frame follows the last one. `num_jumps` counts jumps ahead.
         """
         time_s = self._next_s if pts is None else self._piece_s(pts)
         if self._last_s is not None and time_s <= self._last_s:

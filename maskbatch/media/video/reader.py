@@ -52,7 +52,6 @@ class VideoReader:
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
-        start = self._start
         self._size = None if start is None else (start.width, start.height)
         self._fitted_from = None if start is None else start.fitted_from
         self._further: tuple[str, ...] = ()
@@ -62,7 +61,7 @@ class VideoReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on streams that were not looked at, and on frames that were scaled."""
+        """Streams that were not looked at, and frames that were scaled, in words."""
         if self._fitted_from is None:
             return self._further
         width, height = self._size
@@ -234,17 +233,14 @@ class VideoReader:
             raise DecodeError(f"no frame can be decoded{because}")
         expected = self._frames_missing() + self.frames_decoded
         if expected > self._path.stat().st_size:
-            raise DecodeError(
-                f"damaged: {self.frames_decoded} frames, but the header claims {expected}, more than the file has bytes"
-            )
+            claim = f"the header claims {expected}, more than the file has bytes"
+            raise DecodeError(f"damaged: {self.frames_decoded} frames, but {claim}")
         if expected > self.frames_decoded:
             raise DecodeError(f"ends early: {self.frames_decoded} of about {expected} frames")
         if self._container.format.name == "gif" and not gif_is_whole(_last_bytes(self._path)):
             raise DecodeError("truncated: the GIF has no end")
         if self._damage:
-            raise DecodeError(
-                f"damaged: {len(self._damage)} packets could not be decoded, or only in part ({self._damage[0]})"
-            )
+            raise DecodeError(f"damaged: {len(self._damage)} packets not decoded, or in part ({self._damage[0]})")
 
     def _frames_missing(self) -> int:
         """Return the number of frames that the header claims but the file lacks, or 0 when this is uncertain."""

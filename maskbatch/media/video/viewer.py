@@ -59,7 +59,7 @@ class Viewer:
         """Return the stored picture as RGB, scaled to `size` in the same step."""
         grading = grading_of(frame, self._codec)
         matrix = matrix_of(frame, self._codec)
-        # PyAV before 17 assumes limited BT.601, whatever the video's tags, unless source and target matrix differ; the
+        # PyAV before 17 ignores the video's tags and assumes limited BT.601, unless source and target matrix differ; the
         # target's is meaningless for RGB, and an RGB source must have no difference
         other = Colorspace.ITU709 if matrix == Colorspace.ITU601 else Colorspace.ITU601
         is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")

@@ -1,4 +1,4 @@
-"""What is written: photos, videos with their sound."""
+"""Writing of photos, and of videos with their sound."""
 
 from maskbatch.media.write.files import partial_file, write_image
 from maskbatch.media.write.join import Pieces, join

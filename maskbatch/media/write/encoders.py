@@ -1,4 +1,4 @@
-"""Which H.264 encoder this machine has, tried by encoding a frame, and how each is told the quality wanted."""
+"""The H.264 encoders of this machine, tested by encoding a frame, and their quality options."""
 
 import io
 from fractions import Fraction
@@ -9,15 +9,17 @@ import numpy as np
 
 from maskbatch.errors import UsageError
 
-# the fastest first; each of the first three needs its hardware and driver
+# the fastest first; the first three need their hardware and driver
 _PREFERRED = ("h264_nvenc", "h264_qsv", "h264_videotoolbox", "libx264")
 # large enough for every hardware encoder
 _TRIAL_PX = 256
 
 
 def choose_encoder(codec: str) -> str:
-    """The encoder to write video with: `codec` itself, or for "auto" the first that works here of NVENC, Quick Sync,
-    VideoToolbox and libx264. Raises UsageError when it cannot encode on this machine."""
+    """Return the encoder to use: `codec`, or for "auto" the first of NVENC, Quick Sync, VideoToolbox and libx264 that works.
+
+    Raises UsageError when `codec` cannot encode on this machine.
+    """
     if codec == "auto":
         return next((name for name in _PREFERRED if why_not(name) is None), _PREFERRED[-1])
     reason = why_not(codec)
@@ -28,7 +30,7 @@ def choose_encoder(codec: str) -> str:
 
 @cache
 def why_not(codec: str) -> str | None:
-    """Why an encoder cannot write an MP4 on this machine; None when it can."""
+    """Return the reason why an encoder cannot write an MP4 on this machine, or None when it can."""
     try:
         if av.codec.Codec(codec, "w").type != "video":
             return "it is not for video"
@@ -47,7 +49,7 @@ def why_not(codec: str) -> str | None:
 
 
 def encoder_options(codec: str, crf: int) -> dict[str, str]:
-    """Options for a quality like libx264's `crf` (0 to 51, lower is better)."""
+    """Return an encoder's options for a quality like libx264's `crf` (0 to 51, lower is better)."""
     if codec in ("libx264", "libx265"):
         return {"preset": "veryfast", "crf": str(crf)}
     if codec.endswith("_nvenc"):

@@ -1,4 +1,4 @@
-"""Writes photos and rows. What is written has a temporary name until it is whole, and is removed when it is not."""
+"""Writing of photos, and of any file under a temporary name until it is complete."""
 
 import os
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ _WEBP_QUALITY = 90
 
 @contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; renamed to `path` at the end of the block, removed when the block raises.
+    """Yield a temporary path beside `path`. The file is renamed at the end of the block, or removed when the block raises.
 
-    The content is on the disk before it has its name, so that a power cut leaves no file that is empty or cut.
+    The content is synced to disk before the rename, so that a power failure leaves no empty or cut file under `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = fitted_path(path.with_name(f".{path.stem}.part{os.getpid()}{path.suffix}"))
@@ -39,7 +39,7 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
     Raises OSError with the reason.
     """
     suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
-    # full colour resolution in JPEG: thin coloured lines and text smear otherwise
+    # full colour resolution in JPEG: otherwise thin coloured lines and text would blur
     options = {
         cv2.IMWRITE_JPEG_QUALITY: _JPEG_QUALITY,
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,

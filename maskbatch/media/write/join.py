@@ -1,4 +1,4 @@
-"""Joins the parts of an annotated video, and the source's audio, to one MP4; nothing is encoded again."""
+"""Joining of the parts of an annotated video and the source's sound to one MP4, without encoding pictures again."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ from maskbatch.types import Source
 Part = tuple[Path, int]
 Pieces = Sequence[tuple[int, int]]
 
-# sound is not left out for them: there is room, or the drive is back, when the same command goes on
+# errors of the disk, for which sound is not left out: the same command may succeed later
 _OF_THE_DISK = {
     errno.ENOSPC,
     errno.EIO,
@@ -35,17 +35,17 @@ _log = logging.getLogger(__name__)
 
 
 def join(path: Path, source: Source, parts: Sequence[Part], pieces: Pieces = (), guard: Guard = unguarded) -> None:
-    """Writes the MP4 `path`: the packets of all parts at their times, and the audio of the source. It plays in browsers,
-    its index stands in front, and it has the source's tags.
+    """Write the MP4 `path` with the packets of all parts and the sound of the source.
 
-    `pieces` are those of the picture's clock; `guard` wraps what reads the sound. Sound that cannot be read, or written, is
-    left out. Raises OSError when a part cannot be read or the file not be written.
+    It plays in browsers, starts with its index, and has the source's tags. `pieces` are those of the picture's clock.
+    `guard` wraps the reader of the sound. Sound that cannot be read or written is left out. Raises OSError when a part
+    cannot be read or the file cannot be written.
     """
     for may_copy in (True, False):
         reader = SoundReader(source.path, pieces, may_copy)
         try:
             return _write(path, source, parts, lambda output, it=reader: AudioTrack(source.path, output, it, guard))
-        except Exception as error:  # whatever it is: if the sound is not to blame, it comes up again without it
+        except Exception as error:  # an error that the sound did not cause happens again without it
             if getattr(error, "errno", None) in _OF_THE_DISK:
                 raise OSError(f"cannot write {path}: {error}") from error
             _log.info("%s: the audio cannot be written like this: %s", source.path, error)
@@ -64,7 +64,7 @@ def _write(
 ) -> None:
     with ExitStack() as stack:
         partial = stack.enter_context(partial_file(path))
-        # without the flag, an MP4 keeps no tags but those of music
+        # without the flag, an MP4 keeps only the tags of music
         options = {"movflags": "+faststart+use_metadata_tags" if source.recorded else "+faststart"}
         output = stack.enter_context(av.open(for_ffmpeg(partial), "w", format="mp4", options=options))
         output.metadata.update(source.recorded)
@@ -80,24 +80,24 @@ def _write(
                 sound.write_until(time_s)
         if sound is not None:
             sound.write_until(None)
-        output.close()  # writes the index; once more in the stack, where it does nothing
+        output.close()  # writes the index; the second call by the stack does nothing
 
 
 def _packets(parts: Sequence[Part], tick_s: Fraction) -> Iterator[av.Packet]:
-    """The packets of all parts, at the times they have in the whole video, in ticks of `tick_s`."""
+    """Yield the packets of all parts, at their times in the whole video, in ticks of `tick_s`."""
     waiting: av.Packet | None = None
     for path, first_pts in parts:
         with av.open(for_ffmpeg(path)) as container:
             stream = container.streams.video[0]
             for packet in container.demux(stream):
-                if not packet.size:  # the empty one at the end
+                if not packet.size:  # the empty packet at the end
                     continue
                 pts, duration = (round(ticks * packet.time_base / tick_s) for ticks in (packet.pts, packet.duration))
                 packet.time_base = tick_s
                 packet.pts = packet.dts = first_pts + pts
                 packet.duration = duration
                 if waiting is not None:
-                    # the last frame of a part lasts until the first one of the next
+                    # the last frame of a part lasts until the first frame of the next part
                     waiting.duration = packet.pts - waiting.pts
                     yield waiting
                 waiting = packet

@@ -1,4 +1,4 @@
-"""Writes the sound of a source as a track of an MP4."""
+"""Writing of a source's sound as a track of an MP4."""
 
 import logging
 from collections import deque
@@ -15,33 +15,33 @@ from av.container import OutputContainer
 from maskbatch.media.sound.reader import CannotCopy, SoundReader
 from maskbatch.media.sound.samples import NUM_IN_FRAME
 
-# wraps a reader, so that it works within limits
+# wraps a reader to limit its time
 Guard = Callable[[SoundReader], AbstractContextManager]
 
-# pauses may last that long altogether; an MP4 has an index in memory until it is whole
+# limit of all pauses together: until an MP4 is complete, its index grows in memory
 _MOST_SILENCE_S = 12 * 3600
 
 _log = logging.getLogger(__name__)
 
 
 def unguarded(reader: SoundReader) -> SoundReader:
-    """The reader as it is."""
+    """Return the reader unchanged."""
     return reader
 
 
 class _Written(NamedTuple):
-    """The last packet: its time in ticks, and if it was encoded here, its bytes."""
+    """The last written packet: its time in ticks, and its bytes if it was encoded here."""
 
     dts: int
     content: bytes
 
 
 class AudioTrack:
-    """The sound that `reader` reads as a stream of `output`, written up to where the video is; encoded to AAC unless it is
-    copied. To be entered before the first packet is written.
+    """A track of `output` with the sound of `reader`, encoded to AAC unless the reader copies packets.
 
-    A file without sound makes a track that writes nothing. Sound that cannot be read ends there, after a warning that names
-    `path`. Entering and writing raise CannotCopy for sound that is copied but must not be.
+    Enter it before the first packet of `output` is written. A file without sound gives a track that writes nothing. The
+    track ends at sound that cannot be read, with a warning that names `path`. Entering and writing raise CannotCopy for
+    packets that must not be copied.
     """
 
     def __init__(self, path: Path, output: OutputContainer, reader: SoundReader, guard: Guard) -> None:
@@ -75,7 +75,7 @@ class AudioTrack:
             self._give_up(failure)
 
     def write_until(self, time_s: Fraction | None) -> None:
-        """Write the packets that start before `time_s` in the output; all that are left, for None."""
+        """Write the packets that start before `time_s` in the output, or all remaining ones for None."""
         while self._track is not None:
             while self._ready:
                 if self._is_pause_before(self._ready[0]):
@@ -90,12 +90,12 @@ class AudioTrack:
                 self._end()
 
     def _next_chunk(self) -> list:
-        """The next packets or frames, none at the end."""
+        """Return the next packets or frames, none at the end."""
         try:
             return next(self._chunks, [])
         except (CannotCopy, MemoryError):
             raise
-        except Exception as error:  # whatever it is, the video does without its sound
+        except Exception as error:  # after any error the video continues without sound
             self._give_up(error)
             return []
 
@@ -125,13 +125,13 @@ class AudioTrack:
         self._track = None
 
     def _write(self, packet: av.Packet) -> None:
-        # a muxer refuses time stamps that do not rise, and the whole video with them
+        # for time stamps that do not rise, a muxer rejects the whole video
         if self._last is None or packet.dts > self._last.dts:
             self._last = _Written(packet.dts, b"" if self._reader.is_copied else bytes(packet))
             self._output.mux_one(packet)
 
     def _is_pause_before(self, packet: av.Packet) -> bool:
-        """Whether the reader left out frames of silence there, which players need: some take no notice of time stamps."""
+        """Return True when the reader left out silence before the packet, which players need that ignore time stamps."""
         return (
             not self._reader.is_copied
             and self._last is not None
@@ -140,7 +140,7 @@ class AudioTrack:
         )
 
     def _silent_packet(self) -> av.Packet:
-        """The packet before once more, for the time after it; that is many times faster than to encode silence."""
+        """Return the last packet, which is silent, for the time after it. This is much faster than encoding silence."""
         self._num_silent += 1
         packet = av.Packet(self._last.content)
         packet.stream, packet.time_base = self._track, Fraction(1, self._reader.rate)

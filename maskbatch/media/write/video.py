@@ -1,4 +1,4 @@
-"""Writes annotated video: H.264 in MP4 with the source's own times, in parts that `joiner` makes one."""
+"""Writing of annotated video: H.264 in MP4 with the source's own times, in parts that `join` makes one file."""
 
 import json
 from contextlib import ExitStack
@@ -18,17 +18,17 @@ from maskbatch.media.write.files import partial_file
 from maskbatch.settings import OutputSettings
 from maskbatch.types import Source, WriterState
 
-# ticks that most frame rates divide; for a source that has no time base of its own
+# ticks that most frame rates divide, for a source without a time base
 _DEFAULT_TIME_BASE = Fraction(1, 90000)
 _AVCOL_BT709 = 1
 
 
 class VideoWriter:
-    """Frames in, an MP4 without sound out, when the `with` block ends without an error; a part of a video, or all of it.
+    """A writer of a video, or of a part, as an MP4 without sound. The file exists after a `with` block without error.
 
-    Frames last until the next one, the last one until the end of the source. The file's times count from its first
-    frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more pixel);
-    without any frame there is no file. Raises OSError when it cannot write.
+    A frame lasts until the next one, the last frame until the end of the source. The file's times start at its first
+    frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more pixel).
+    Without frames there is no file. Raises OSError when it cannot write.
     """
 
     def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WriterState | None = None) -> None:
@@ -44,7 +44,7 @@ class VideoWriter:
         self._most_gap = max(self._before.most_gap, round(1 / self._fps / self._time_base) or 1)
         self.first_pts: int | None = None
         self._durations: dict[int, int] = {}
-        self._reformatter = VideoReformatter()  # kept, because it is dear to set up
+        self._reformatter = VideoReformatter()  # kept, because a new one is expensive
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -55,15 +55,15 @@ class VideoWriter:
         if error is not None or self._container is None:
             self._stack.__exit__(kind, error, trace)
             return
-        with self._stack:  # closes the container, then renames
+        with self._stack:  # closes the container, then renames the file
             self._finish()
 
     def written(self) -> WriterState:
-        """What the part after this one must know."""
+        """The state for the writer of the next part."""
         return self._before if self._container is None else WriterState(self._last_pts, self._most_gap)
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next one."""
+        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next frame."""
         try:
             pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
             if self._container is None:
@@ -90,7 +90,7 @@ class VideoWriter:
         codec.height, codec.width = (side + side % 2 for side in rgb.shape[:2])
         codec.pix_fmt = "yuv420p"
         self._stream.time_base = codec.time_base = self._time_base
-        # without B-frames a packet's place is its time, so that times need no edit list and start at 0
+        # without B-frames, packets are in the order of their times, which need no edit list and start at 0
         codec.max_b_frames = 0
         codec.colorspace = codec.color_primaries = codec.color_trc = _AVCOL_BT709
         codec.color_range = ColorRange.MPEG
@@ -108,30 +108,30 @@ class VideoWriter:
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            # encoders forget how long a frame is shown, which matters for the last one
+            # encoders lose the duration of a frame, which matters for the last one
             packet.duration = self._durations.pop(packet.pts, self._last_duration())
             packet.pts -= self.first_pts
             packet.dts -= self.first_pts
             self._container.mux_one(packet)
 
     def _last_duration(self) -> int:
-        """Ticks until the end of the source; one frame when that end is unknown, or not reached by far."""
+        """Return the ticks until the end of the source, or one frame when the end is unknown or far away."""
         left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._last_pts
         return left if 0 < left <= 2 * self._most_gap else round(1 / self._fps / self._time_base) or 1
 
     def _finish(self) -> None:
         try:
             self._mux(self._stream.encode(None))
-            self._container.close()  # writes the index; once more in the stack, where it does nothing
+            self._container.close()  # writes the index; the second call by the stack does nothing
         except av.error.FFmpegError as error:
             raise OSError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
 def made_with() -> str:
-    """Name the versions of the libraries that encode: parts of one video come from the same."""
+    """Return the versions of the encoding libraries, which must be the same for all parts of a video."""
     return json.dumps([av.__version__, av.library_versions], sort_keys=True)
 
 
 def time_base(source: Source) -> Fraction:
-    """Seconds of one tick of an annotated video's times."""
+    """Return the seconds of one tick of an annotated video's times."""
     return source.time_base or _DEFAULT_TIME_BASE
