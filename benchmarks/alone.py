@@ -60,13 +60,12 @@ def costs_of(path: Path, num_frames: int, settings: ScanSettings) -> tuple[Costs
     """Give the costs, frames and faces of the first `num_frames` frames at `path`."""
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
-    from maskbatch.networks import runtime
-    from maskbatch.run.stages import open_networks
+    from maskbatch.run import stages
 
-    costs, open_network = Costs(), runtime.open_network
-    runtime.open_network = lambda *args: costs.network(open_network(*args))
+    costs, open_network = Costs(), stages.open_network
+    stages.open_network = lambda *args: costs.network(open_network(*args))
     with costs.stage("start: imports and networks"):
-        networks = open_networks(settings)
+        networks = stages.open_networks(settings)
     sources = find_sources([path], exclude=None, limit=num_frames)
     frames = []
     with costs.stage("decode, convert to RGB"):

@@ -80,7 +80,7 @@ def scan_one(path: Path, out: Path) -> dict:
 
 def use_no_networks() -> None:
     """Let scans in this process find no faces, and open no networks."""
-    from maskbatch.networks.runtime import Device
+    from maskbatch.networks.device import Device
     from maskbatch.run import shard
     from maskbatch.run.stages import Networks
     from maskbatch.types import Faces

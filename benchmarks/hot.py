@@ -3,7 +3,7 @@
     python benchmarks/hot.py PATH [-- SCAN OPTIONS]
 
 Self time is a function's own, total time includes what it calls; both as shares of all samples of threads that were not
-idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `openvino_network.py`: OpenVINO's
+idle in Python's own waits. A thread that waits for OpenVINO counts, as a function of `networks/openvino.py`: OpenVINO's
 and the codecs' own threads run no Python, and cannot be seen here. Imports count as one function.
 """
 

@@ -28,20 +28,20 @@ Arrays = dict[str, list[np.ndarray]]
 def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callable], Callable]) -> None:
     """Scan `path` in this process, with each network's `Run` replaced by `wrap(role, run)`."""
     from maskbatch.cli.main import main as maskbatch
-    from maskbatch.networks import runtime
+    from maskbatch.run import stages
 
-    open_network = runtime.open_network
+    open_network = stages.open_network
 
     def wrapped(network, device, *rest):
         return wrap(network.role, open_network(network, device, *rest))
 
-    runtime.open_network = wrapped
+    stages.open_network = wrapped
     try:
         with tempfile.TemporaryDirectory() as folder:
             arguments = ["scan", str(path), "--out", f"{folder}/out", "-q", "--save", "none", *options]
             maskbatch(arguments, standalone_mode=False)
     finally:
-        runtime.open_network = open_network
+        stages.open_network = open_network
 
 
 def record(path: Path, tape: Path, num_frames: int, options: Sequence[str]) -> None:

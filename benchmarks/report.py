@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measure import Run, spread
 
-from maskbatch.networks.versions import installed
+from maskbatch.run.versions import installed
 
 ANALYSIS, ANNOTATED = "analysis only", "annotated"
 _PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")

@@ -7,18 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
-__all__ = ["Faces", "Frame", "Model", "Results", "draw", "find", "open", "scan"]
+__all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "open", "scan"]
 
 if TYPE_CHECKING:
-    from maskbatch.api import Faces, Frame, Model, Results, draw, find, open, scan
+    from maskbatch.api import Faces, Frame, Model, Progress, Results, ScanOptions, draw, find, open, scan
 
 
 def __getattr__(name: str) -> object:
-    """Load the library behind a public name at its first use: numpy, OpenCV and the networks take a second."""
+    """Load the public names when one of them is first used: numpy, OpenCV and the networks take a second.
+
+    All of them are set at once, because loading the package `maskbatch.draw` puts itself in the place of the function.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module("maskbatch.api"), name)
-    return found
+    api = import_module("maskbatch.api")
+    globals().update({public: getattr(api, public) for public in __all__})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from maskbatch.cli.standard_streams import open_standard_streams
 
 _COULD_NOT_RUN, _INTERRUPTED = 1, 130
-# words of the system and of libraries for memory, address space or threads that are not to be had
+# messages of the system and of libraries when memory, address space or threads run out
 _SHORT = ("cannot allocate memory", "failed to map segment", "can't start new thread", "bad_alloc", "out of memory")
 _NO_MEMORY = "not enough memory ({}): end other programs, or raise the limits of this one (ulimit -v, -u)"
 _UNEXPECTED = "{}: {}. This should not happen; --log-file keeps the details"
 
 
 def run() -> None:
-    """Run the command, from its first import on, and end the process with its exit code."""
+    """Run the command, including its imports, and end the process with its exit code."""
     open_standard_streams()
     code = _code_of(_main)
     could_print = _code_of(lambda: sys.stdout.flush())
-    if code == _INTERRUPTED:  # an image in a network, or a decoder that does not come back, is not waited for
+    if code == _INTERRUPTED:  # a network or decoder that does not return is not waited for
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code or could_print)
@@ -31,14 +31,14 @@ def _main() -> None:
 
 
 def _code_of(call: Callable[[], None]) -> int:
-    """Returns the exit code of what `call` does; what the command line could not take is told in one sentence."""
+    """Return the exit code of `call`; an error that the command line does not know becomes one sentence."""
     try:
         call()
     except SystemExit as ended:
         return ended.code or 0
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has enough of it
+    except BrokenPipeError:  # the reader of our output has enough of it
         return _COULD_NOT_RUN
     except Exception as error:
         print(f"Error: {_words(error)}", file=sys.stderr)

@@ -6,9 +6,9 @@
 (1, [1.0])
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -26,8 +26,11 @@ from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import Summary, summary_of
+from maskbatch.run.job import Job, run_job
+from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.report import report_again
 from maskbatch.run.stages import never, open_networks
+from maskbatch.run.stop import Stop
 from maskbatch.settings import (
     CPU_BATCH,
     ClassifierSettings,
@@ -35,14 +38,16 @@ from maskbatch.settings import (
     ReportSettings,
     RuntimeSettings,
     SamplingSettings,
+    ScanOptions,
     ScanSettings,
 )
 from maskbatch.store.database import open_store
 from maskbatch.store.read import last_session
-from maskbatch.types import Faces, Source
+from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 Image = np.ndarray | str | PathLike
-_THRESHOLD = ClassifierSettings().threshold
+Paths = str | PathLike | Sequence[str | PathLike]
+THRESHOLD = ClassifierSettings().threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ def find(image: Image) -> Faces:
     return faces
 
 
-def draw(image: Image, faces: Faces, threshold: float = _THRESHOLD) -> np.ndarray:
+def draw(image: Image, faces: Faces, threshold: float = THRESHOLD) -> np.ndarray:
     """Draw boxes, labels and probabilities of faces onto a copy of an image.
 
     Args:
@@ -191,18 +196,81 @@ def draw(image: Image, faces: Faces, threshold: float = _THRESHOLD) -> np.ndarra
     return annotate(_read(image), faces, threshold)
 
 
+def scan(
+    paths: Paths,
+    out: str | PathLike | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options: object,
+) -> "Results":
+    """Scan photos and videos into an output folder, or continue the scan that is there, as `maskbatch scan` does.
+
+    After an error or a kill, the same call continues where the scan stopped. A scan may run in any thread. Warnings go to
+    the logger `maskbatch`.
+
+    Args:
+        paths: a path, or several: folders (recursively) and files, in any mix.
+        out: the output folder; default: a folder named after the input, in the current folder.
+        progress: called after each stored result, in one thread at a time. An exception that it raises ends the scan.
+        options: the fields of `ScanOptions`, such as `sample_fps=2` or `save="none"`.
+
+    Returns:
+        The results, with the threshold of this scan. A file that could not be read is a row in `files()`, not an error.
+
+    Raises:
+        UsageError: an option is unknown or wrong, or the folder holds a scan of other inputs or settings.
+        DeviceError: the device is not usable here.
+        WeightsError: a weight file is missing or damaged.
+        MaskbatchError: another scan is writing to the folder, or the folder cannot be written.
+
+    Example:
+        >>> results = scan("sample_media/groups", out="groups", save="none")
+        >>> results.summary.files, results.summary.failed
+        (4, 0)
+    """
+    try:
+        chosen = ScanOptions(**options)
+    except TypeError:
+        names = ", ".join(sorted(options.keys() - {item.name for item in fields(ScanOptions)}))
+        raise UsageError(f"scan has no option {names}; help(maskbatch.ScanOptions) lists them") from None
+    if isinstance(chosen.model, PathLike):
+        chosen = replace(chosen, model=str(chosen.model))
+    given = [paths] if isinstance(paths, (str, PathLike)) else paths
+    job = Job(tuple(Path(path) for path in given), None if out is None else Path(out), chosen)
+    return Results(run_job(job, _Caller(progress)).out)
+
+
+class _Caller(Listener):
+    """Tells a function of the caller how far the scan is."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+        self._progress = progress
+        self._tally: Tally | None = None
+
+    @contextmanager
+    def at_work(self, sampling: SamplingSettings) -> Iterator[Stop]:
+        self._tally = Tally(sampling)
+        yield Stop()
+
+    def expect(self, sources: Sequence[Source]) -> None:
+        self._tally.expect(sources)
+
+    def add(self, shard: Shard, result: SegmentResult) -> None:
+        self._tally.add(shard, result)
+        if self._progress is not None:
+            self._progress(self._tally.progress())
+
+
 class Results:
-    """What a scan left in its output folder. Tables are read from the store anew at each call, also beside a scan at work.
+    """The results in the output folder of a scan. Each call reads the store anew, also beside a scan at work.
 
     Args:
         folder: the output folder of a scan.
         threshold: minimum probability for a face or person to count as masked; default: the scan's own.
 
     Example:
-        >>> results = open("audit")  # doctest: +SKIP
-        >>> results.summary.compliance_rate  # doctest: +SKIP
+        >>> results = open("audit")
+        >>> results.summary.compliance_rate
         0.619
-        >>> results.faces(where="p_mask BETWEEN 0.4 AND 0.6")  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | PathLike, threshold: float | None = None) -> None:
@@ -217,7 +285,7 @@ class Results:
     @property
     def summary(self) -> Summary:
         """The scan in numbers: files, people with and without a mask, the compliance rate."""
-        return summary_of(self.files())
+        return summary_of(self.files(), self.threshold)
 
     def files(self) -> pd.DataFrame:
         """Give a row for each input, with the columns of `files.csv`.
@@ -226,7 +294,8 @@ class Results:
             Text columns as str, counts as int64, sizes as Int64 (missing where unknown), rates and times as float64.
 
         Example:
-            >>> open("audit").files().query("status != 'ok'")[["source", "error"]]  # doctest: +SKIP
+            >>> len(open("audit").files().query("status != 'ok'"))
+            0
         """
         with self._read() as connection:
             return read_files(connection, ReportSettings(threshold=self.threshold))
@@ -238,10 +307,12 @@ class Results:
             where: a condition in SQL over the columns, such as "p_mask < 0.6 AND x_max - x_min > 40".
 
         Raises:
-            UsageError: the condition is none.
+            UsageError: the condition is not valid SQL over these columns.
 
         Example:
-            >>> open("audit").faces("label = 'without_mask'").groupby("source").size()  # doctest: +SKIP
+            >>> people = open("audit").faces("label = 'without_mask'").groupby("source").track_id.nunique()
+            >>> int(people["video/visitors.mp4"])
+            1
         """
         with self._read() as connection:
             try:
@@ -259,11 +330,11 @@ class Results:
             OSError: the folder cannot be written.
 
         Example:
-            >>> open("audit").report(threshold=0.7).summary  # doctest: +SKIP
+            >>> open("audit").report(threshold=0.7).threshold
+            0.7
         """
-        threshold = self.threshold if threshold is None else threshold
-        report_again(self.folder, threshold)
-        return Results(self.folder, threshold)
+        _, used, _ = report_again(self.folder, self.threshold if threshold is None else threshold)
+        return Results(self.folder, used)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -285,7 +356,8 @@ def open(folder: str | PathLike, threshold: float | None = None) -> Results:
         UsageError: the folder is not the output of a scan.
 
     Example:
-        >>> open("audit").files()  # doctest: +SKIP
+        >>> open("audit")
+        Results('audit', threshold=0.5)
     """
     return Results(folder, threshold)
 

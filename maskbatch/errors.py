@@ -1,4 +1,4 @@
-"""What can go wrong. Each message says what happened, to which file, and what to do next."""
+"""The errors that maskbatch raises on purpose. Each message says what happened, to which file, and what to do next."""
 
 
 class MaskbatchError(Exception):
@@ -6,23 +6,23 @@ class MaskbatchError(Exception):
 
 
 class UsageError(MaskbatchError):
-    """The options or paths given cannot be used as they are; nothing was written."""
+    """The given options or paths cannot be used as they are; nothing was written."""
 
 
 class Interrupted(MaskbatchError):
-    """The user stopped the run; what was finished is kept, and the same command goes on."""
+    """The user stopped the scan; finished work is kept, and the same command continues."""
 
 
 class DecodeError(MaskbatchError):
-    """A photo or video cannot be read, or only a part of it; the run goes on and the file's row carries this message."""
+    """A photo or video cannot be read, or only in part. The scan continues, and the file's row carries this message."""
 
 
-class PassingError(DecodeError):
-    """A file could not be read this time, for a reason that is not in it: the same file may be read another time."""
+class TransientError(DecodeError):
+    """A file could not be read this time, for a reason outside the file. The next scan reads the file again."""
 
     @classmethod
-    def of(cls, error: OSError) -> "PassingError":
-        """Return what the system said of a file, in words."""
+    def from_os_error(cls, error: OSError) -> "TransientError":
+        """Make an error from the reason that the operating system gave."""
         if isinstance(error, (FileNotFoundError, NotADirectoryError)):
             return cls("does not exist")
         return cls(f"cannot be read: {error.strerror or error}")
@@ -33,7 +33,7 @@ class WeightsError(MaskbatchError):
 
 
 class DeviceError(MaskbatchError):
-    """The device or runtime asked for is not usable on this machine."""
+    """The requested device or runtime cannot be used on this machine."""
 
 
 class DatasetError(MaskbatchError):

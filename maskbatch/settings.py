@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # frames that go through the networks together, unless the user says; OpenVINO takes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
@@ -42,7 +43,7 @@ class RuntimeSettings:
     """Where the networks run.
 
     `runtime`: auto (TensorFlow on a usable GPU, OpenVINO otherwise), tensorflow or openvino. `device`: auto, cpu, gpu or
-    gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `runtime.choose_precision`).
+    gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `choose_precision`).
     """
 
     runtime: str = "auto"
@@ -92,10 +93,14 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more."""
+    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more.
+
+    With `bom`, tables begin with a byte order mark, by which Excel knows that they are UTF-8.
+    """
 
     threshold: float = 0.5
     min_track_s: float = 0.2
+    bom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +115,77 @@ class ScanSettings:
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The range of a number: from `least` to `most`, None for no limit; `is_open` when `least` itself is too little."""
+
+    least: float | None = None
+    most: float | None = None
+    is_open: bool = False
+
+
+def _number(default: float | None, least: float | None = None, most: float | None = None, is_open: bool = False) -> Any:
+    return field(default=default, metadata={"limits": Limits(least, most, is_open)})
+
+
+def _one_of(*choices: str) -> Any:
+    """The first choice is the default."""
+    return field(default=choices[0], metadata={"choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """The options of a scan under one name and with one default each, for the command line and for `maskbatch.scan`.
+
+    The command line writes them with dashes (`--sample-fps 2`), Python with underscores (`sample_fps=2`).
+    `run/options.py` checks them and makes `ScanSettings` of them.
+
+    Attributes:
+        if_exists: action when the output folder holds an earlier scan: resume, overwrite or error.
+        limit: scan the first `limit` files only; None: all files.
+        include_hidden: scan hidden entries, and thumbnail and recycle-bin folders, too.
+        every: analyse every n-th frame of a video.
+        sample_fps: analyse about this many frames per second of a video, in place of `every`.
+        decode_all: decode the frames between the analysed ones, too, which finds damage in them.
+        hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
+        stall_limit: seconds without a frame after which a video is given up.
+        save: media to write: annotated, crops, "annotated,crops" or none.
+        codec: FFmpeg's name of the video encoder; auto: the fastest that works.
+        crf: quality of annotated videos, from 0 (best) to 51.
+        keep_metadata: annotated copies keep the recording time and the camera.
+        threshold: minimum probability for a face to count as masked.
+        det_threshold: minimum confidence of the detector for a face to be kept.
+        det_size: longest side of the detector's input in pixels, a multiple of 32.
+        model: name of a shipped classifier, or the path of a `.keras` file.
+        runtime: auto, openvino or tensorflow.
+        device: auto, cpu, gpu or gpu:N.
+        precision: auto, fp32, fp16, bf16 or int8.
+        require_gpu: raise an error when no GPU is usable.
+        batch_size: frames that go through the networks together; None: as many as suit the device.
+        workers: videos, or groups of 256 photos, that are scanned at the same time.
+    """
+
+    if_exists: str = _one_of("resume", "overwrite", "error")
+    limit: int | None = _number(None, 1)
+    include_hidden: bool = False
+    every: int = _number(SamplingSettings().every, 1)
+    sample_fps: float | None = _number(None, 0, is_open=True)
+    decode_all: bool = False
+    hwaccel: str = SamplingSettings().hwaccel
+    stall_limit: float = _number(SamplingSettings().stall_s, 0, is_open=True)
+    save: str = "annotated"
+    codec: str = "auto"
+    crf: int = _number(OutputSettings().crf, 0, 51)
+    keep_metadata: bool = OutputSettings().keep_metadata
+    threshold: float = _number(ClassifierSettings().threshold, 0, 1)
+    det_threshold: float = _number(DetectorSettings().threshold, 0, 1)
+    det_size: int = _number(DetectorSettings().size_px, 64, 4096)
+    model: str = ClassifierSettings().model
+    runtime: str = _one_of("auto", "openvino", "tensorflow")
+    device: str = RuntimeSettings().device
+    precision: str = _one_of(*PRECISIONS)
+    require_gpu: bool = False
+    batch_size: int | None = _number(None, 1, 1024)
+    workers: int = _number(ScanSettings().workers, 1, 64)

@@ -1,4 +1,4 @@
-"""The types that flow through a scan. numpy only; arrays are checked when a type is made, and all of it can be pickled."""
+"""The types that flow through a scan: numpy only, checked when an object is made, and picklable."""
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -14,11 +14,11 @@ P_MASK_DECIMALS = 4
 class Source:
     """One input file. A photo is a source of one frame.
 
-    `id` is its position in the run; `name` is what reports show and the output tree mirrors: a POSIX path relative to the
-    input root. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are what the
-    container claims, or None where it says nothing (always for photos, and for videos before they are probed).
-    `has_twin`: another source's name is the same but for case or the way its accents are written. `recorded` are the tags
-    of a video that say when and with which camera it was recorded.
+    `id` is the source's number in the store. `name` is a POSIX path relative to the input root; reports show it, and the
+    output tree mirrors it. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are the
+    container's claims, or None where there is none: always for photos, and for videos before they are probed. `has_twin`:
+    another source's name differs only in case or in the encoding of its accents. `recorded` holds a video's tags with the
+    time and the camera of the recording.
     """
 
     id: int
@@ -35,15 +35,14 @@ class Source:
     recorded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.name.startswith("/") or ".." in self.name.split(
-            "/"
-        ):  # what is written for it would leave the output folder
+        # a file written under such a name would lie outside the output folder
+        if self.name.startswith("/") or ".." in self.name.split("/"):
             raise ValueError(f"a source's name must lead down from the input root: {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The unit of work, of resume and of distribution: many photos, or one video."""
+    """The unit of work and of distribution: many photos, or one video."""
 
     index: int
     sources: tuple[Source, ...]
@@ -51,9 +50,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A source has given its last frame. `error` is None when it was read whole, else the reason it was not; that `may_pass`
-    when it is not in the file, which is then read again the next time. `notes` name parts of the file that were not looked
-    at, such as further pages. `pieces` say how the video's clock was corrected, for its sound (see `FrameClock`)."""
+    """The end of a source, after its last frame.
+
+    `error` is None when the whole source was read, else the reason. `is_transient`: the reason is outside the file, and
+    the next scan reads the file again. `notes` name parts of the file that were not analysed, such as further pages.
+    `pieces` are the corrections of the video's clock, which its sound needs too (see `FrameClock`).
+    """
 
     source_id: int
     frames_decoded: int
@@ -61,25 +63,26 @@ class Ended:
     width: int | None = None
     height: int | None = None
     error: str | None = None
-    may_pass: bool = False
+    is_transient: bool = False
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
 
     @property
     def status(self) -> str:
-        """As in `files.csv`: "ok", "partial" (a part could be read) or "failed"."""
+        """The status in `files.csv`: "ok", "partial" (a part could be read) or "failed"."""
         return "ok" if self.error is None else "partial" if self.frames_decoded else "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderState:
-    """How a reader stands just before it yields the frame `index`.
+    """The state of a reader just before it yields the frame `index`.
 
-    `pts` and `crc` are the time stamp of that frame and the CRC of its RGB image; `last_s` and `next_s` the clock's last and
-    next time, and `read_until_s` how far the file was read (seconds, exact, as text); `pieces` the clock's pieces; `num_due`
-    the sampler's count. `is_skipping`: frames nobody wants are left out there. `is_findable`: the frame can be found by its
-    `pts`, which is what it says, and no damage came before it. `width` and `height` are those of all pictures in pixels;
-    `fitted_from` is the number of the first frame of another size, which is fitted into that, or None.
+    `pts` and `crc` are the time stamp of that frame and the CRC of its RGB image. `last_s` and `next_s` are the clock's
+    last and next time, `read_until_s` is the time up to which the file was read (seconds, exact, as text). `pieces` are
+    the clock's corrections, `num_due` is the sampler's count. `is_skipping`: unsampled frames are not decoded there.
+    `is_findable`: the frame's `pts` is trustworthy, no damage came before, and a reader can seek to the frame. `width` and
+    `height` are the size of all pictures in pixels. `fitted_from` is the number of the first frame with another size,
+    which is scaled to this one, or None.
     """
 
     index: int
@@ -98,8 +101,10 @@ class ReaderState:
 
 
 class Decoded(NamedTuple):
-    """A frame as a reader yields it: its number in the source, seconds from the source's start, and the image, (H, W, 3)
-    uint8 RGB upright. `cut` is the reader's state before the frame where a segment begins with it, else None."""
+    """A frame from a reader: number in the source, seconds from the source's start, image (H, W, 3) uint8 RGB upright.
+
+    `cut` is the reader's state before the frame when a segment begins with it, else None.
+    """
 
     index: int
     timestamp_s: float
@@ -113,7 +118,7 @@ class Frames:
 
     `images`: B arrays (H, W, 3) uint8 RGB upright, sizes may differ; `source_id` (B,) int64; `index` (B,) int64, the
     frame's number in its source; `timestamp_s` (B,) float64, seconds from the start of its source.
-    `cut`, not None where a segment of a video begins with the first frame, is the reader's state before that frame.
+    When a segment of a video begins with the first frame, `cut` is the reader's state before that frame, else None.
     B = 0 is possible (a batch of files that all failed).
     """
 
@@ -165,23 +170,23 @@ class Faces:
         return len(self.row)
 
     def take(self, keep: np.ndarray) -> "Faces":
-        """The faces at `keep`: a boolean mask (N,) or an index array, applied to every field."""
+        """Return the faces at `keep`: a boolean mask (N,) or an index array, applied to every field."""
         return Faces(
             self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep], self.p_mask[keep],
             self.track_id[keep],
         )  # fmt: skip
 
     def with_p_mask(self, p_mask: np.ndarray) -> "Faces":
-        """The same faces, classified."""
+        """Return the same faces with `p_mask` (N,) float32."""
         return replace(self, p_mask=p_mask)
 
     def with_track_id(self, track_id: np.ndarray) -> "Faces":
-        """The same faces, tracked."""
+        """Return the same faces with `track_id` (N,) int64."""
         return replace(self, track_id=track_id)
 
     @staticmethod
     def empty() -> "Faces":
-        """No faces."""
+        """Return an object without faces."""
         return Faces(
             np.empty(0, np.int64), np.empty((0, 4), np.float32), np.empty(0, np.float32),
             np.empty((0, 5, 2), np.float32),
@@ -190,8 +195,10 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What sinks receive: frames, and the faces found in them. Where a segment begins with the batch, `tracks` is the
-    tracker's state before it, as plain values."""
+    """The input of sinks: frames, and the faces found in them.
+
+    When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None.
+    """
 
     frames: Frames
     faces: Faces
@@ -200,8 +207,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class WriterState:
-    """How the writer of a video stands after a part: the last frame's time and the longest gap between frames, in ticks of
-    the source's time base."""
+    """The state of a video's writer after a part: the last frame's time and the longest gap between frames, in ticks of the
+    source's time base."""
 
     last_pts: int = -1
     most_gap: int = 0
@@ -209,8 +216,10 @@ class WriterState:
 
 @dataclass(frozen=True, slots=True)
 class CopyState:
-    """How the annotated copy of a video stands after a segment: `parts` are (file name, first tick). A broken one could not
-    be written; there will be no copy."""
+    """The state of a video's annotated copy after a segment.
+
+    `parts` are (file name, first tick). `is_broken`: the copy could not be written, and the video will have none.
+    """
 
     writer: WriterState = WriterState()
     parts: tuple[tuple[str, int], ...] = ()
@@ -219,12 +228,13 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All that the next segment of a video must know.
+    """The state of a scan of a video after a finished segment, from which the next segment starts.
 
-    `num_segments` are whole; `reader`, `tracks` and `copy` say how reader, tracker and writer stand; `frames_analysed`,
-    `width` and `height` (pixels) are those until here. `made_with` names the libraries that encode, `names` the annotated
-    copy and the crops: with others, the parts would not fit. With `ended` all frames are read, and the annotated copy is
-    to be joined; its sound is left out for the reason `silenced`.
+    `num_segments` are finished. `reader`, `tracks` and `copy` are the states of reader, tracker and writer.
+    `frames_analysed`, `width` and `height` (pixels) cover the finished segments. `made_with` names the encoding libraries;
+    `names` are those of the annotated copy and the crops. Parts made with other libraries or names would not fit.
+    When `ended` is set, all frames are read and only the annotated copy is left to join. `silenced` is the reason why its
+    sound is left out, or "".
     """
 
     source: Source
@@ -242,8 +252,10 @@ class Checkpoint:
 
 
 class FaceRow(NamedTuple):
-    """A row of the store's table `face`: whole numbers, in ten thousandths (`_e4`) or tenths (`_e1`). `p_mask_e4` is None
-    where the face was not classified."""
+    """A row of the store's table `face`, in whole ten thousandths (`_e4`) or tenths (`_e1`).
+
+    `p_mask_e4` is None when the face was not classified.
+    """
 
     source_id: int
     frame: int
@@ -260,8 +272,10 @@ class FaceRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """A piece of what a shard gave: faces, the sources that ended, and which of these have an annotated copy (source id, yes
-    or no). A `checkpoint` ends a segment. `seconds` is how long each stage was at work for this piece."""
+    """A part of a shard's results: faces, sources that ended, and whether these have an annotated copy (source id, bool).
+
+    A `checkpoint` ends a segment. `seconds` is the working time of each stage for this part.
+    """
 
     faces: tuple[FaceRow, ...] = ()
     ended: tuple[tuple[Source, Ended], ...] = ()
@@ -272,12 +286,12 @@ class SegmentResult:
 
     @property
     def is_whole(self) -> bool:
-        """Tell if this result, with those before it, is to be stored now."""
+        """True when this result ends a segment or a source, so that it is stored now together with those before it."""
         return bool(self.ended) or self.checkpoint is not None
 
 
 def wears_mask(p_mask: np.ndarray, threshold: float) -> np.ndarray:
-    """(N,) bool: with_mask, from `p_mask` (N,). It is rounded first, as in the rows, so that pictures and reports agree."""
+    """Return (N,) bool: with_mask, from `p_mask` (N,), rounded first as in the store, so that pictures and reports agree."""
     return np.round(np.asarray(p_mask, np.float64), P_MASK_DECIMALS) >= threshold
 
 

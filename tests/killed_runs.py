@@ -23,7 +23,7 @@ import numpy as np
 from maskbatch.media.sources import find_sources
 from maskbatch.media.write.sound import AudioTrack
 from maskbatch.media.write.video import VideoWriter
-from maskbatch.networks.runtime import Device
+from maskbatch.networks.device import Device
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop

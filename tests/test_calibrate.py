@@ -11,7 +11,7 @@ from maskbatch.trainer.evaluate.operating_point import choose_for_faces, choose_
 
 
 def overconfident(factor, shift=0.0, count=8000):
-    """Logits that are `factor` times too large, labels drawn from the true ones, and groups of four."""
+    """Return logits that are `factor` times too large, labels drawn from the true ones, and groups of four."""
     rng = np.random.default_rng(0)
     true = rng.normal(0.5, 2, count)
     label = (rng.random(count) < 1 / (1 + np.exp(-true))).astype(int)
@@ -19,8 +19,7 @@ def overconfident(factor, shift=0.0, count=8000):
 
 
 def test_known_temperature_and_shift_are_found():
-    """Logits made three times too large give a temperature of 3; a shift is found by Platt scaling, and only wanted
-    where there is one."""
+    """Logits that are three times too large give a temperature of 3; Platt scaling finds a shift, and is chosen for one."""
     logit, label, group = overconfident(3.0)
     found = fit_calibration(logit, label, group)
     assert found.method == "temperature" and found.temperature == pytest.approx(3, rel=0.05) and found.shift == 0
@@ -33,7 +32,7 @@ def test_known_temperature_and_shift_are_found():
 
 
 def test_separable_faces_have_a_finite_scale():
-    """A classifier that makes no error on few faces, or knows nothing, still gets numbers."""
+    """A classifier without an error on few faces, or without any knowledge, still gets finite numbers."""
     scale, shift = fit_scale(np.array([-3.0, -2, 2, 3]), np.array([0, 0, 1, 1]), True)
     assert 0 < scale < 20 and np.isfinite(shift)
     scale, _ = fit_scale(np.array([3.0, 2, -2, -3]), np.array([0, 0, 1, 1]), False)
@@ -41,7 +40,7 @@ def test_separable_faces_have_a_finite_scale():
 
 
 def test_calibration_lives_in_the_last_layer(tmp_path):
-    """Afterwards the model gives the calibrated probabilities, and has the layers it had."""
+    """The calibrated model gives the calibrated probabilities, and has the same layers as before."""
     samples, model = grey_samples(tmp_path), tiny_model()
     layers = [layer.name for layer in model.layers]
     before = predict_logits(model, samples)
@@ -54,7 +53,7 @@ def test_calibration_lives_in_the_last_layer(tmp_path):
 
 
 def test_the_operating_point_of_faces():
-    """A threshold between the classes is found; of many equals the one nearest to a half; one class alone has none."""
+    """A threshold between the classes is found, of equal ones the nearest to a half; one class alone has none."""
     label = np.array([0] * 50 + [1] * 10)
     chosen = choose_for_faces(label, np.where(label == 1, 0.3, 0.1))
     assert 0.1 < chosen.mask <= 0.3 and chosen.value == 1 and chosen.detector is None

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,12 +16,13 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from killed_runs import contents
 
 from maskbatch.cli.main import main
 from maskbatch.geometry import boxes
 from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
-from maskbatch.run import local
+from maskbatch.run import forecast, local, stages
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -72,9 +74,9 @@ def test_reports_of_the_samples_add_up(scanned):
     media = [path for path in SAMPLES.rglob("*") if path.suffix not in (".py", ".md", ".csv") and path.is_file()]
     assert len(files) == len([path for path in media if "__pycache__" not in path.parts])
     assert {row["status"] for row in files} == {"ok"}
-    total = summary[-1]
-    assert total["folder"] == "TOTAL" and int(total["files"]) == len(files)
-    for column in ("faces", "with_mask", "without_mask"):
+    total = summary[0]
+    assert total["level"] == "0" and int(total["files"]) == len(files)
+    for column in ("faces", "people", "with_mask", "without_mask"):
         assert int(total[column]) == sum(int(row[column]) for row in files)
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["summary"]["files"] == len(files) and record["weights"] == {
@@ -105,21 +107,21 @@ def test_the_library_chatter_stays_away(scanned):
     """Standard error has our own lines only, standard output the table."""
     _, result = scanned
     for line in result.stderr.splitlines():
-        own = ("looking for", "not looked at: ")
+        own = ("looking for photos and videos; results go to ", "not looked at: ")
         assert line.startswith(own) or line.endswith("OpenVINO") or " files, " in line, line
     assert "without" in result.stdout and "reports in" in result.stdout
 
 
 def test_report_again_with_another_threshold(scanned, tmp_path):
-    """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it; the default is the scan's own."""
+    """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it. Without one, the scan's own
+    tables come back; -q prints nothing."""
     out, _ = scanned
     before = (out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()
-    for threshold in ("1", "0.5"):
-        assert run("report", out, "--threshold", threshold).exit_code == 0
-        assert (int(rows(out / "summary.csv")[-1]["with_mask"]) == 0) == (threshold == "1")
-        assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == float(threshold)
-        assert run("report", out).exit_code == 0
-        assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == 0.5
+    assert run("report", out, "--threshold", "1").exit_code == 0
+    assert "with_mask" not in {row["label"] for row in rows(out / "faces.csv")}
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["report"]["threshold"] == 1
+    result = run("report", out, "-q")
+    assert (result.exit_code, result.output) == (0, "")
     assert ((out / "faces.csv").read_bytes(), (out / "summary.csv").read_bytes()) == before
 
 
@@ -240,7 +242,7 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
 
 
 def test_an_earlier_scan_is_not_overwritten_unasked(tmp_path):
-    """A second run into the same folder stops when told to, and when its settings differ; with --if-exists overwrite it
+    """A second scan into the same folder stops when told to, and when its settings differ; with --if-exists overwrite it
     replaces what maskbatch wrote."""
     photo, out = tmp_path / "photo.png", tmp_path / "out"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
@@ -325,8 +327,8 @@ def test_a_missing_path_among_others_is_a_row(tmp_path):
         makers.write_photo(tmp_path / "b.png", makers.numbered(1)[0])
 
 
-def test_a_second_scan_says_what_to_do(tmp_path):
-    """Other inputs and another threshold, the usual reasons why a scan cannot go on, have a sentence of their own."""
+def test_a_second_scan_of_other_inputs_says_what_to_do(tmp_path):
+    """Other inputs for the same --out are refused with a sentence, not with a list of settings."""
     for name in ("a/x.png", "b/y.png"):
         makers.write_photo(tmp_path / name)
     out = tmp_path / "my out"
@@ -335,9 +337,113 @@ def test_a_second_scan_says_what_to_do(tmp_path):
         result = run("scan", *paths, "--out", out, "--save", "none")
         assert result.exit_code == 2 and "holds a scan of other inputs" in result.output
         assert "an output folder of its own with --out" in result.output and "->" not in result.output
-    result = run("scan", tmp_path / "a", "--out", out, "--save", "none", "--threshold", 0.7)
-    assert result.exit_code == 2 and f"maskbatch report '{out}' --threshold 0.7" in result.output
-    assert run("report", out, "--threshold", 0.7).exit_code == 0
+
+
+def test_another_threshold_only_writes_the_tables_again(tmp_path):
+    """`scan` with another threshold analyses nothing and says so; crops move to the folder of their label, and go back with
+    the first threshold; copies stay. run.json names the threshold of the tables."""
+    out, photos = tmp_path / "out", SAMPLES / "groups"
+    assert run("scan", photos, "--out", out, "--save", "annotated,crops").exit_code == 0
+    first = contents(out)
+    mine = out / "crops/with_mask/my own.jpg"
+    mine.write_bytes(b"mine")
+    result = run("scan", photos, "--out", out, "--save", "annotated,crops", "--threshold", 0.999)
+    assert result.exit_code == 0 and "4 of them done already" in result.stderr
+    assert "threshold 0.999 in place of 0.5" in result.stderr and "--if-exists overwrite" in result.stderr
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["classifier"]["threshold"] == record["report"]["threshold"] == 0.999
+    masked = [row for row in rows(out / "faces.csv") if row["label"] == "with_mask"]
+    crops = sorted(path.relative_to(out / "crops/with_mask").as_posix() for path in out.glob("crops/with_mask/*_f*"))
+    assert crops == sorted(f"{row['source']}_f000000_{row['face']}.jpg" for row in masked) and crops
+    assert all(contents(out)[name] == data for name, data in first.items() if name.startswith("annotated/"))
+    assert run("scan", photos, "--out", out, "--save", "annotated,crops").exit_code == 0
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
+    assert contents(out) == first
+
+
+def test_crops_follow_after_a_kill_between(tmp_path, monkeypatch):
+    """A session that died while it sorted crops is made good by the next one, also at the first threshold again."""
+    out, photos = tmp_path / "out", SAMPLES / "groups"
+    options = (photos, "--out", out, "--save", "crops")
+    assert run("scan", *options).exit_code == 0
+    first = contents(out)
+    with monkeypatch.context() as patched:
+        patched.setattr(local, "follow_threshold", die_after(local.follow_threshold))
+        patched.setattr(local.Driver, "_end", lambda *_: None)
+        assert run("scan", *options, "--threshold", 0.999).exit_code == 1
+    assert contents(out) != first
+    assert run("scan", *options).exit_code == 0
+    assert contents(out) == first
+
+
+def die_after(function):
+    """A function that does what another does, and then fails."""
+
+    def call(*arguments):
+        function(*arguments)
+        raise SystemExit(1)
+
+    return call
+
+
+def test_paths_and_numbers_in_the_wrong_place_get_the_right_command(tmp_path):
+    """A folder without `scan`, a decimal comma, an address, a photo given to `video`."""
+    makers.write_photo(tmp_path / "a.png")
+    cases = {
+        (f"{tmp_path}/", "--every", "2"): f"maskbatch scan {tmp_path}/ --every 2",
+        ("scan", tmp_path, "--threshold", "0,5"): "write 0.5",
+        ("scan", "https://example.org/a.mp4"): "local files only",
+        ("video", "rtsp://camera/1"): "download rtsp://camera/1 first",
+        ("video", tmp_path / "a.png"): f"is a photo: use maskbatch scan {tmp_path / 'a.png'}",
+    }
+    for arguments, words in cases.items():
+        result = run(*arguments)
+        assert result.exit_code == 2 and words in " ".join(result.output.split()), result.output
+    result = run("sacn")
+    assert result.exit_code == 2 and "No such command" in result.output
+
+
+def test_help_has_groups_and_examples():
+    """`scan --help` lists its options in groups, then examples; the list of commands keeps training apart."""
+    text = run("scan", "--help").output
+    places = [
+        text.index(f"\n{name}:\n") for name in ("What, where, when", "Speed", "Video", "Output", "Advanced", "Examples")
+    ]
+    assert places == sorted(places) and "maskbatch scan photos/ " in text[places[-1] :]
+    text = run("--help").output
+    assert text.index("  doctor ") < text.index("Commands for training") < text.index("  train ")
+
+
+def test_a_dry_run_estimates_the_time(tmp_path, monkeypatch):
+    """On a fresh folder, a trial of a few files gives the time, and nothing is written; a scan longer than a night names the
+    option that helps."""
+    makers.write_photo(tmp_path / "a.png")
+    makers.write_video(tmp_path / "v.mp4", makers.numbered(30))
+    result = run("scan", tmp_path, "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0 and not (tmp_path / "out").exists()
+    assert re.search(r"time: about \d+ (seconds?|minutes?) by a trial of a few seconds", result.stderr), result.stderr
+    assert "warning" not in result.stderr
+    monkeypatch.setattr(forecast, "trial_estimate", lambda *_: 40 * 3600)
+    result = run("scan", tmp_path, "--out", tmp_path / "out", "--dry-run")
+    assert "warning: this takes about 40.0 hours" in result.stderr and "--sample-fps 2" in result.stderr
+    result = run("scan", tmp_path, "--out", tmp_path / "out", "--dry-run", "--sample-fps", 1)
+    assert "longer than a night" in result.stderr and "--sample-fps 2" not in result.stderr
+
+
+def test_the_end_names_folders_failed_files_and_the_next_step(tmp_path):
+    """A row for each top folder and the total; up to ten files with their reasons; where the tables are."""
+    for name in ("in/a/x.png", "in/b/c/y.png", "in/z.png"):
+        makers.write_photo(tmp_path / name)
+    for number in range(12):
+        (tmp_path / f"in/b/bad{number}.png").write_bytes(b"bad")
+    result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert [row[:3] for row in table if row and row[0] in ("a", "b", ".", "total")] == [
+        ["a", "1", "0"], ["b", "13", "12"], [".", "1", "0"], ["total", "15", "12"]
+    ]  # fmt: skip
+    assert result.exit_code == 3 and result.stdout.count("  failed: b/bad") == 10 and "and 2 more" in result.stdout
+    assert f"reports in {tmp_path / 'out'}" in result.stdout and "maskbatch report" in result.stdout
 
 
 def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
@@ -379,10 +485,10 @@ def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
         makers.write_video(tmp_path / "in" / name, makers.numbered(5))
     whole = local.run_shard
 
-    def interrupted(shard, *rest):
+    def interrupted(shard, *more):
         if shard.index == 1:
             raise KeyboardInterrupt
-        yield from whole(shard, *rest)
+        yield from whole(shard, *more)
 
     monkeypatch.setattr(local, "run_shard", interrupted)
     out = tmp_path / "in" / "out"
@@ -417,10 +523,12 @@ def test_a_damaged_model_cache_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "cache"))
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
+    stages._open.cache_clear()  # as in a new process
     assert run("scan", photo, "--precision", "fp32", "--out", tmp_path / "a").exit_code == 0
     first, second = sorted((tmp_path / "cache" / "openvino").glob("*/model.bin"))
     first.unlink()
     second.write_bytes(second.read_bytes()[:1000])
+    stages._open.cache_clear()
     assert run("scan", photo, "--precision", "fp32", "--out", tmp_path / "b").exit_code == 0
     assert first.is_file() and second.stat().st_size > 1000
 
@@ -444,9 +552,7 @@ def test_lists_limits_and_sampling(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path, monkeypatch):
     """--require-gpu never runs on the CPU in silence: it stops, exit code 1, and writes nothing."""
-    from maskbatch.networks import runtime
-
-    monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: [])
+    monkeypatch.setattr("maskbatch.networks.device.list_gpus", lambda: [])
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.zeros((60, 60, 3), np.uint8))
     result = run("scan", photo, "--out", tmp_path / "out", "--require-gpu")

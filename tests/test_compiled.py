@@ -6,9 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from maskbatch.networks import compiled as module
-from maskbatch.networks.cache import make_room
-from maskbatch.networks.compiled import compiled
+from maskbatch.networks.cache import keep_file, make_room
+from maskbatch.networks.openvino import compiled
 
 OPTIONS = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
 IMAGES = np.random.default_rng(0).integers(0, 255, (1, 6, 4, 3), np.uint8)
@@ -57,7 +56,7 @@ def test_a_damaged_one_is_made_again(cache, damage):
     if damage == "one bit":
         file.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
     elif damage == "not OpenVINO's":
-        module._keep(b"text", file)
+        keep_file(b"text", file)
     else:
         file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
     assert np.array_equal(numbers(compiled(network(), (6, 4, 3), OPTIONS, "a")), expected)

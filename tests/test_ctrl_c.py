@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from killed_runs import contents
 from makers import write_photo
+from test_resume import open_in
 
 from maskbatch.errors import Interrupted
-from maskbatch.media.guard import limits as limited
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard import limits
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.read_ahead import by_tf_data, by_threads
-from maskbatch.networks import runtime
-from maskbatch.networks.converted import Network
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.overlap import Ahead
 from maskbatch.settings import RuntimeSettings
+from maskbatch.store.database import is_store
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -52,12 +54,15 @@ def test_a_long_batch_is_not_waited_for(tmp_path, workers):
     """Sixteen photos through a large network take many seconds: what is at work is given up within the image."""
     for number in range(16):
         write_photo(tmp_path / "in" / f"{number}.jpg", np.full((900, 900, 3), 10 * number, np.uint8))
-    journal = tmp_path / "out/.state/journal"
+    opened = []
+
+    def is_time():  # all are open, and decoded a second later
+        if not opened and is_store(tmp_path / "out/scan.db") and len(open_in(tmp_path / "out")) == 16:
+            opened.append(time.monotonic())
+        return bool(opened) and time.monotonic() > opened[0] + 1
+
     options = ["--det-size", 3072, "--batch-size", 16, "--save", "none", "--workers", workers]
-    code, took_s, limit_s = interrupted(
-        command(tmp_path / "in", tmp_path / "out", *options),
-        lambda: journal.exists() and journal.read_text().count("-") >= 16,  # all are decoded
-    )
+    code, took_s, limit_s = interrupted(command(tmp_path / "in", tmp_path / "out", *options), is_time)
     assert code == 130 and took_s < limit_s
 
 
@@ -91,9 +96,9 @@ def test_networks_stop_inside_a_batch(tmp_path, name):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
     (tmp_path / "test.keras").write_bytes(b"weights")
     is_over = threading.Event()
-    device = runtime.choose_device(RuntimeSettings(runtime=name, device="cpu"))
+    device = choose_device(RuntimeSettings(runtime=name, device="cpu"))
     network = Network("test", tmp_path / "test.keras", lambda: model)
-    run = partial(runtime.open_network(network, device, "fp32"), is_over=is_over.is_set)
+    run = partial(open_network(network, device, "fp32"), is_over=is_over.is_set)
     images = np.zeros((9, 8, 8, 3), np.uint8)
     assert run(images)[0].shape == (9, 8, 8, 1)
     is_over.set()
@@ -106,7 +111,7 @@ def test_a_probe_that_hangs_is_not_waited_for():
     is_over, come_back = threading.Event(), threading.Event()
     threading.Timer(0.2, is_over.set).start()
     with pytest.raises(Interrupted):
-        limited.limited(lambda: come_back.wait(30), 60, is_over.is_set)
+        limits.with_time_limit(lambda: come_back.wait(30), 60, is_over.is_set)
     assert not come_back.is_set()
     come_back.set()
 
@@ -157,11 +162,11 @@ class Reader:
 def test_readers_stop_between_frames_and_inside_one(monkeypatch, read_ahead, wait_s):
     """Frames that were read come, then Interrupted; a decoder that is slow to come back is left behind, and closes its file
     when it does."""
-    monkeypatch.setattr(limited, "_LEAVE_S", 0.4)
+    monkeypatch.setattr(limits, "_LEAVE_S", 0.4)
     is_over, reader = threading.Event(), Reader(wait_s)
 
     def frames():
-        with LimitedReader(reader, 60, is_over.is_set) as limited_reader:
+        with TimeLimitedReader(reader, 60, is_over.is_set) as limited_reader:
             yield from limited_reader
 
     threading.Timer(0.3, is_over.set).start()

@@ -1,4 +1,4 @@
-"""What is kept of a dataset's faces between runs, and when it is not used."""
+"""The cache of a dataset's cut faces, and when it is not used."""
 
 import logging
 from dataclasses import replace
@@ -19,13 +19,13 @@ from maskbatch.trainer.evaluate import measure
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Three scenes of one face each, one of them of neither class."""
+    """Return three scenes of one face each, one of them of neither class."""
     return read_datasets([scenes(tmp_path / "scenes")])
 
 
 @pytest.fixture
 def looks(tmp_path):
-    """A function that loads samples with a cache, and says how often pictures were looked at since the last call."""
+    """Return a function that loads samples with a cache, and counts the pictures read since the last call."""
     seen = []
 
     def load(pictures, detector="middle"):
@@ -42,7 +42,7 @@ def looks(tmp_path):
 
 
 def test_another_source_group_or_split_is_not_taken_from_the_cache(pictures, looks):
-    """They are those of the pictures given now, without another look at the pixels."""
+    """Source, group and split are those of the given pictures, whose pixels are not read again."""
     looks(pictures)
     moved = [replace(p, source="new", group=f"g{i}", split="val") for i, p in enumerate(pictures)]
     samples, count = looks(moved)
@@ -51,14 +51,14 @@ def test_another_source_group_or_split_is_not_taken_from_the_cache(pictures, loo
 
 
 def test_another_detector_looks_again(pictures, looks):
-    """The words that name the detector decide."""
+    """A cache of another detector is not used."""
     assert looks(pictures)[1] == 3
     assert looks(pictures, "other weights")[1] == 3
     assert looks(pictures)[1] == 0
 
 
 def test_the_name_of_the_detector_holds_its_weights_and_settings(tmp_path, monkeypatch):
-    """Other weights, other settings, another precision or runtime version: another name."""
+    """Other weights, settings, precision or runtime versions give another name."""
     names = {measure.face_cache(tmp_path).detector}
     for name, value in (
         ("weights", SimpleNamespace(sha256=lambda path: "0" * 64)),
@@ -73,7 +73,7 @@ def test_the_name_of_the_detector_holds_its_weights_and_settings(tmp_path, monke
 
 
 def test_changed_pictures_and_annotations_are_looked_at_again(pictures, looks):
-    """Other pixels in a file of the same size and time, another label, another box, fewer pictures."""
+    """Other pixels in a file of the same size and time, another label, another box or fewer pictures are cut again."""
     looks(pictures)
     path, image = pictures[0].path, pictures[0].path.read_bytes()
     write_picture(path, 51)
@@ -86,7 +86,7 @@ def test_changed_pictures_and_annotations_are_looked_at_again(pictures, looks):
 
 
 def test_what_is_damaged_or_of_something_else_is_made_anew(pictures, looks, tmp_path, caplog):
-    """A file cut short, one that holds something else than its name says, and those of earlier versions."""
+    """A file that is cut short, belongs to other pictures or comes from an earlier version is written again."""
     first, _ = looks(pictures)
     (kept,) = (tmp_path / "cache").iterdir()
     (tmp_path / "cache" / "samples-2-0123456789abcdef.npz").write_bytes(b"old")
@@ -97,13 +97,13 @@ def test_what_is_damaged_or_of_something_else_is_made_anew(pictures, looks, tmp_
         kept.write_bytes(content)
         with caplog.at_level(logging.WARNING):
             again, count = looks(pictures)
-        assert count == 3 and again.region == first.region and "made anew" in caplog.text
+        assert count == 3 and again.region == first.region and "written again" in caplog.text
         caplog.clear()
         assert looks(pictures)[1] == 0
 
 
 def test_faces_that_cannot_be_kept_are_used_all_the_same(pictures, tmp_path, monkeypatch, caplog):
-    """A full disk costs the next run its time, and this one nothing."""
+    """A full disk does not stop the run; the next run cuts the faces again."""
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -116,7 +116,7 @@ def test_faces_that_cannot_be_kept_are_used_all_the_same(pictures, tmp_path, mon
 
 
 def test_the_fingerprint_of_a_dataset_is_of_all_that_a_training_depends_on(pictures):
-    """Contents, sources, groups and splits count; where the dataset lies does not."""
+    """Contents, sources, groups and splits count; the dataset's folder does not."""
     one = fingerprint(pictures)
     assert fingerprint([replace(p, group=f"elsewhere/{i}") for i, p in enumerate(pictures)]) == one
     for change in ({"source": "x"}, {"split": "val"}, {"group": pictures[1].group}):

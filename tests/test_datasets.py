@@ -1,4 +1,4 @@
-"""Datasets of others: their labels, and which picture an annotation belongs to."""
+"""Foreign datasets: their labels, and the pairing of annotations and pictures."""
 
 import json
 import logging
@@ -13,14 +13,14 @@ from maskbatch.trainer.data.labels import LabelRules, parse_rules
 
 
 def write_voc(path, picture=None, label="with_mask"):
-    """A Pascal VOC annotation with one box; `picture` is what it says about the picture's name."""
+    """Write a Pascal VOC annotation with one box; `picture` is the picture's name in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stated = "" if picture is None else f"<filename>{picture}</filename>"
     path.write_text(VOC.format(label, 30, 20, 60, 60).replace("<annotation>", f"<annotation>{stated}"))
 
 
 def write_coco(path, *pictures):
-    """A COCO file with one box for each picture."""
+    """Write a COCO file with one box for each picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [30, 20, 30, 40]} for i in range(len(pictures))]
     images = [{"id": i, "file_name": name} for i, name in enumerate(pictures)]
@@ -33,7 +33,7 @@ def read_names(root):
 
 
 def test_an_annotation_belongs_to_the_picture_that_it_names(tmp_path):
-    """Of a.jpg and a.png the one that <filename> names is annotated, and the other one is not."""
+    """An annotation beside a.jpg and a.png belongs to the one that <filename> names."""
     write_picture(tmp_path / "images" / "a.jpg", 50)
     write_picture(tmp_path / "images" / "a.png", 60)
     write_voc(tmp_path / "annotations" / "a.xml", "a.jpg")
@@ -41,7 +41,7 @@ def test_an_annotation_belongs_to_the_picture_that_it_names(tmp_path):
 
 
 def test_an_annotation_belongs_to_the_picture_in_its_folder(tmp_path):
-    """One stem in two subfolders: each annotation serves the picture of its own folder, with and without <filename>."""
+    """With one stem in two subfolders, an annotation belongs to the picture in its folder, with and without <filename>."""
     for i, folder in enumerate(("north", "south")):
         write_picture(tmp_path / "images" / folder / "a.jpg", 50)
         write_voc(tmp_path / "annotations" / folder / "a.xml", "a.jpg" if i else None, ("without_mask", "with_mask")[i])
@@ -50,7 +50,7 @@ def test_an_annotation_belongs_to_the_picture_in_its_folder(tmp_path):
 
 
 def test_coco_names_with_folders_are_kept_apart(tmp_path):
-    """x/a.jpg and y/a.jpg of a COCO file are two pictures, also with folders of another machine before them."""
+    """x/a.jpg and y/a.jpg of a COCO file are two pictures, also below folders of another machine."""
     for folder in ("x", "y"):
         write_picture(tmp_path / "images" / folder / "a.jpg", 50)
     write_coco(tmp_path / "annotations" / "all.json", "x/a.jpg", r"C:\data\y\a.jpg")
@@ -62,7 +62,7 @@ def test_coco_names_with_folders_are_kept_apart(tmp_path):
 
 @pytest.mark.parametrize("stated", [None, "a.tif"])
 def test_an_ambiguous_annotation_is_refused(tmp_path, stated):
-    """Where nothing tells a.jpg from a.png, the error names both."""
+    """The error names both a.jpg and a.png where an annotation could belong to either."""
     write_picture(tmp_path / "images" / "a.jpg", 50)
     write_picture(tmp_path / "images" / "a.png", 60)
     write_voc(tmp_path / "annotations" / "a.xml", stated)
@@ -71,7 +71,7 @@ def test_an_ambiguous_annotation_is_refused(tmp_path, stated):
 
 
 def test_an_annotation_that_names_another_picture_is_refused(tmp_path):
-    """b.xml that says a.jpg beside a b.jpg: one of both is wrong, and a program cannot know which."""
+    """b.xml that names a.jpg beside a b.jpg is an error."""
     for name in ("a", "b"):
         write_picture(tmp_path / "images" / f"{name}.jpg", 50)
     write_voc(tmp_path / "annotations" / "b.xml", "C:/old/a.jpg")
@@ -80,7 +80,7 @@ def test_an_annotation_that_names_another_picture_is_refused(tmp_path):
 
 
 def test_two_annotations_of_one_picture_are_refused(tmp_path):
-    """Whether VOC beside VOC, VOC beside COCO or twice in one COCO file: the error names the files."""
+    """The error names the files: two of VOC, VOC and COCO, or one COCO file that lists a picture twice."""
     write_picture(tmp_path / "images" / "a.jpg", 50)
     for folder in ("x", "y"):
         write_voc(tmp_path / "annotations" / folder / "a.xml")
@@ -97,7 +97,7 @@ def test_two_annotations_of_one_picture_are_refused(tmp_path):
 
 
 def test_what_is_left_out_or_taken_from_another_folder_is_said(tmp_path, caplog):
-    """Pictures without annotation, and an annotation whose only match lies in a folder of another name."""
+    """A warning names pictures without annotation, and an annotation whose only match lies in another folder."""
     write_picture(tmp_path / "images" / "y" / "a.jpg", 50)
     write_picture(tmp_path / "images" / "y" / "b.jpg", 50)
     write_coco(tmp_path / "annotations" / "all.json", "x/a.jpg")
@@ -118,7 +118,7 @@ def test_labels_of_others_get_a_meaning(tmp_path, make):
 
 
 def test_class_folders_of_others_get_a_meaning(tmp_path):
-    """The names of class folders are labels like others: all unknown ones are refused, none is passed over."""
+    """The names of class folders are labels too: all unknown ones are refused."""
     class_folders(tmp_path)
     for name in ("with_mask", "without_mask"):
         (tmp_path / name).rename(tmp_path / name.title())
@@ -137,7 +137,7 @@ def test_class_folders_of_others_get_a_meaning(tmp_path):
 
 
 def test_all_unknown_labels_are_listed_at_once(tmp_path):
-    """Of all datasets and formats, with their numbers and the option to use."""
+    """One error lists the unknown labels of all datasets and formats, their numbers and the option to use."""
     roots = [
         scenes(tmp_path / "a", labels=("beard", "with_mask", "beard")),
         coco_scenes(tmp_path / "b", labels=("cap",)),
@@ -147,7 +147,7 @@ def test_all_unknown_labels_are_listed_at_once(tmp_path):
 
 
 def test_rules_that_mean_nothing_are_refused():
-    """No equals sign, a meaning that is not ours, two meanings for one label."""
+    """A rule without equals sign, with a foreign meaning or with two meanings for one label is refused."""
     for renamed, ignored, words in (
         (["Mask"], [], "OLD=NEW"),
         (["Mask=masked"], [], "'masked' is not one of"),
@@ -160,7 +160,7 @@ def test_rules_that_mean_nothing_are_refused():
 
 
 def test_a_splits_file_that_does_not_fit_is_refused(tmp_path):
-    """Missing columns, pictures it does not name, splits that do not exist, two words on one picture, no text."""
+    """Missing columns or pictures, unknown splits, contradictions and files without text are refused."""
     root = class_folders(tmp_path / "faces", count=2)
     paths = [path.relative_to(tmp_path).as_posix() for path in sorted(root.rglob("*.png"))]
     whole = "".join(f"{path},train\n" for path in paths)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from maskbatch.analyse.detector import MOST_PEAKS, Detector, canvas_shape, decode
-from maskbatch.networks import centerface, runtime
+from maskbatch.networks import centerface
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 
 ROOT = Path(__file__).parents[1]
@@ -46,14 +48,14 @@ def port(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("port") / "original.weights.h5"
     convert(onnx_path()).save_weights(path)
-    return runtime.Network("centerface", path, lambda: centerface.load_network(path))
+    return Network("centerface", path, lambda: centerface.load_network(path))
 
 
 @pytest.mark.parametrize("name", ["openvino", "tensorflow"])
 def test_network_agrees_with_the_original(onnx_maps, port, name):
     """On random pixels and on a photograph both runtimes give the original ONNX network's maps to 1e-4."""
-    device = runtime.choose_device(RuntimeSettings(runtime=name, device="cpu"))
-    run = runtime.open_network(port, device)
+    device = choose_device(RuntimeSettings(runtime=name, device="cpu"))
+    run = open_network(port, device)
     noise = np.random.default_rng(0).integers(0, 256, (3, 96, 160, 3), dtype=np.uint8)
     for canvases in (noise, photograph()[None]):
         for ours, theirs in zip(run(canvases), onnx_maps(canvases), strict=True):

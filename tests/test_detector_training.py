@@ -31,7 +31,7 @@ ORIGINAL = weights.folder() / "centerface.weights.h5"
 
 
 def faces_at(*boxes, score=None, landmarks=np.nan):
-    """Faces with these boxes; annotated ones unless `score` says otherwise."""
+    """Return faces with these boxes, annotated ones unless `score` is given."""
     count = len(boxes)
     score = np.ones(count) if score is None else np.array(score)
     points = np.full((count, 5, 2), landmarks, np.float32)
@@ -40,7 +40,7 @@ def faces_at(*boxes, score=None, landmarks=np.nan):
 
 
 def found_at(*boxes, score=0.9):
-    """What a detector finds: landmarks in the middle of each box."""
+    """Return a detector's findings, with landmarks in the middle of each box."""
     xyxy = np.array(boxes, np.float32).reshape(-1, 4)
     middle = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     count = len(xyxy)
@@ -49,18 +49,18 @@ def found_at(*boxes, score=0.9):
 
 
 def raw_of(target):
-    """What a perfect network gives for target maps: raw maps (1, h, w, 15)."""
+    """Return a perfect network's raw maps (1, h, w, 15) for target maps."""
     logit = np.where(target[..., :1] >= 1, 20, -20)
     return np.concatenate([logit, target[..., targets.SIZE.start :]], axis=-1)[None].astype(np.float32)
 
 
 def loss_of(target, raw):
-    """The loss of one view as a number."""
+    """Return the loss of one view as a number."""
     return float(detection_loss(target[None], raw))
 
 
 def test_targets_are_what_decoding_turns_back_into_the_faces():
-    """Peaks lie where the faces are: decoded, the target maps give the boxes and landmarks they were made from."""
+    """Decoded target maps give the boxes and landmarks that they were made from."""
     faces = faces_at([8, 12, 20, 28], [60, 40, 101, 99], landmarks=50.0)
     target = target_maps(faces, 128)[None]
     maps = [target[..., :1], *(target[..., part] for part in (targets.SIZE, targets.OFFSET, targets.LANDMARKS))]
@@ -71,14 +71,14 @@ def test_targets_are_what_decoding_turns_back_into_the_faces():
 
 
 def test_a_face_of_a_few_pixels_has_a_peak():
-    """Even 5 px, at the very edge of the view, are one whole peak."""
+    """A face of 5 px at the edge of the view has one whole peak."""
     for corner in (0, 30, 123):
         target = target_maps(faces_at([corner, corner, corner + 5, corner + 5]), 128)
         assert (target[..., targets.HEAT] == 1).sum() == 1
 
 
 def test_places_to_leave_out_carry_no_heatmap_loss():
-    """In such a box the network may say what it likes; beside it, and in an annotated face inside it, it may not."""
+    """In a box to leave out no answer costs anything; beside it, and in an annotated face inside it, a wrong one does."""
     target = target_maps(faces_at([16, 16, 80, 80], [40, 40, 56, 56], score=[0, 1]), 128)
     raw = raw_of(target)
     calm = loss_of(target, raw)
@@ -90,7 +90,7 @@ def test_places_to_leave_out_carry_no_heatmap_loss():
 
 
 def test_what_only_the_original_found_keeps_its_score():
-    """There the loss is least at the original's own score, neither higher nor lower."""
+    """The loss is least at the original network's own score, neither higher nor lower."""
     target = target_maps(faces_at([40, 40, 72, 72], score=[0.7]), 128)
     assert target[14, 14, targets.SOFT] == np.float32(0.7) and target[..., targets.HEAT].max() == 0
     losses = []
@@ -102,7 +102,7 @@ def test_what_only_the_original_found_keeps_its_score():
 
 
 def test_unknown_landmarks_carry_no_loss():
-    """A face whose landmarks nobody knows costs nothing for them; one whose landmarks are known does."""
+    """Unknown landmarks cost nothing, known ones do."""
     for landmarks, costs in ((np.nan, False), (30.0, True)):
         target = target_maps(faces_at([20, 20, 52, 52], landmarks=landmarks), 64)
         assert np.isfinite(target).all()
@@ -112,14 +112,14 @@ def test_unknown_landmarks_carry_no_loss():
 
 
 def picture_with(tmp_path, source="photos"):
-    """A grey picture with two annotated faces."""
+    """Return a grey picture with two annotated faces."""
     path = tmp_path / "0.png"
     cv2.imwrite(str(path), np.full((90, 120, 3), 128, np.uint8))
     return Picture(path, np.array([[10, 10, 40, 50], [70, 10, 90, 30]], np.float32), np.array([1, 0]), source, "0")
 
 
 def test_annotated_faces_take_the_landmarks_and_others_the_score(tmp_path):
-    """A finding on an annotated face gives it landmarks; elsewhere a sure one is learnt softly, an unsure one left out."""
+    """A finding on an annotated face gives it landmarks; elsewhere a certain one is a soft target, another left out."""
     finds = [found_at([12, 12, 38, 48]), found_at([10, 60, 30, 80], score=0.8), found_at([80, 60, 95, 75], score=0.3)]
     detect = [lambda images, found=found: found for found in finds]
     faces = load_scenes([picture_with(tmp_path)], detect)[0].faces
@@ -130,7 +130,7 @@ def test_annotated_faces_take_the_landmarks_and_others_the_score(tmp_path):
 
 
 def test_boxes_that_do_not_go_around_the_face_are_no_targets(tmp_path):
-    """Of such a source only the original's findings are learnt; where it misses an annotated face nothing is."""
+    """Of such a source only the original's findings are learnt; annotated faces that it misses are left out."""
     pictures, detect = [picture_with(tmp_path, "heads")], [lambda images: found_at([20, 20, 35, 40])]
     faces = load_scenes(pictures, detect, ["heads"])[0].faces
     np.testing.assert_allclose(faces.xyxy, [[20, 20, 35, 40], [70, 10, 90, 30]])
@@ -142,7 +142,7 @@ def test_boxes_that_do_not_go_around_the_face_are_no_targets(tmp_path):
 
 
 def bright_scene(width=200, height=160, box=(60, 40, 100, 90)):
-    """A dark picture with a bright face."""
+    """Return a dark picture with a bright face."""
     image = np.full((height, width, 3), 20, np.uint8)
     image[box[1] : box[3], box[0] : box[2]] = 240
     return DetectorScene(cv2.imencode(".jpg", image)[1].tobytes(), faces_at(box))
@@ -151,7 +151,7 @@ def bright_scene(width=200, height=160, box=(60, 40, 100, 90)):
 @pytest.mark.parametrize("scale", [0.3, 1.0, 1.6])
 @pytest.mark.parametrize("corner", [(0, 0), (-20, 10.5), (30, 20)])
 def test_a_cut_moves_boxes_with_the_pixels(scale, corner):
-    """Whatever the window, the box is where the bright pixels are."""
+    """In any window the box lies on the bright pixels."""
     scene = bright_scene()
     image, faces = cut(scene.image(), scene.faces, (*corner, scale), 320)
     ys, xs = np.nonzero(image[..., 0] > 128)
@@ -159,7 +159,7 @@ def test_a_cut_moves_boxes_with_the_pixels(scale, corner):
 
 
 def test_faces_cut_off_or_too_small_are_left_out_of_the_loss():
-    """Half outside, or 3 px: no target; quite outside: no trace."""
+    """A face that is half outside, or of 3 px, is no target; a face outside leaves no trace."""
     scene = bright_scene()
     assert cut(scene.image(), scene.faces, (85, 0, 1.0), 96)[1].score.tolist() == [0]
     assert cut(scene.image(), scene.faces, (0, 0, 0.07), 96)[1].score.tolist() == [0]
@@ -167,7 +167,7 @@ def test_faces_cut_off_or_too_small_are_left_out_of_the_loss():
 
 
 def test_a_flip_swaps_left_and_right_landmarks():
-    """Mirrored, the left eye is still the one further left."""
+    """In a mirrored face the left eye is still the one further left."""
     points = np.array([[[10, 10], [20, 10], [15, 15], [11, 20], [19, 20]]], np.float32)
     faces = SceneFaces(np.array([[5, 5, 25, 25]], np.float32), points, np.ones(1, np.float32), points[:, 2])
     for seed in range(4):
@@ -191,7 +191,7 @@ def test_views_follow_the_seed_and_keep_faces_in_training():
 
 
 def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
-    """A step lowers the loss of its batch; two epochs make the same weights as one, a kill, and another."""
+    """A step lowers the loss of its batch; a killed and resumed run ends with the weights of a whole run."""
     model = raw_maps(load_network(ORIGINAL))
     assert all(not layer.trainable for layer in model.layers if layer.name.endswith("_bn"))
     scenes = [bright_scene()]
@@ -214,18 +214,20 @@ def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
 
 
 def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
-    """At an absurd learning rate the third epoch's loss is no number: the second, by which --resume goes on, stays."""
+    """An absurd learning rate makes the third epoch's loss infinite; the second epoch stays, and --resume can continue."""
     settings = DetectorFitSettings(tmp_path, epochs=3, steps=1, batch_size=1, side_px=64, learning_rate=1e38)
     with pytest.raises(MaskbatchError, match=r"diverged in epoch 3: loss.* epoch 2 is kept"):
         fit_detector(ORIGINAL, [bright_scene()], settings)
     state = tmp_path / "state"
     assert [row["epoch"] for row in json.loads((state / "rows.json").read_text())] == [0, 1]
-    assert sorted(path.name for path in state.iterdir()) == ["average1.weights.h5", "epoch1.keras", "rows.json"]
-    assert all(np.isfinite(weight).all() for weight in load_network(state / "average1.weights.h5").get_weights())
+    assert sorted(path.name for path in state.iterdir()) == ["epoch1", "rows.json"]
+    assert all(
+        np.isfinite(weight).all() for weight in load_network(state / "epoch1" / "average.weights.h5").get_weights()
+    )
 
 
 def test_weights_count_where_the_loss_is_still_a_number():
-    """The last step of an epoch can spoil them after the last loss was taken."""
+    """A weight that the last step of an epoch spoils is an error, although the loss is still finite."""
     row = {"epoch": 4, "loss": 0.5}
     check_finite(row, [np.ones(3)], [])
     for bad in (np.nan, np.inf):
@@ -245,7 +247,7 @@ class _Killed:
 
 
 def test_interpolation_ends_at_both_networks():
-    """Alpha 0 is the original to the bit, 1 the tuned network, a half the middle."""
+    """Alpha 0 is the original to the bit, 1 the tuned network, 0.5 the middle."""
     original, tuned = load_network(ORIGINAL), centerface.build_network()
     for alpha in (0.0, 0.5, 1.0):
         mixed = interpolated(original, tuned, alpha).get_weights()
@@ -257,7 +259,7 @@ def test_interpolation_ends_at_both_networks():
 
 
 def test_the_alpha_chosen_harms_no_source():
-    """The best one is taken of those where no source loses; the original where there is none."""
+    """The best alpha at which no source loses is chosen, or the original where there is none."""
 
     def figures(ilc, afw):
         return {"ilc": {"ap50": ilc, "ap40": ilc, "faces": 300}, "afw": {"ap50": afw, "ap40": afw, "faces": 80}}
@@ -271,7 +273,7 @@ def test_the_alpha_chosen_harms_no_source():
 
 
 def test_the_command_measures_before_and_after(tmp_path):
-    """`train-detector` leaves weights that load, a history and a report; it overwrites nothing."""
+    """`train-detector` leaves weights that load, a history and a report, and overwrites nothing."""
     from click.testing import CliRunner
 
     from maskbatch.cli.main import main

@@ -14,7 +14,7 @@ import pytest
 from killed_runs import contents, make_inputs
 from test_resume import fakes, scan, sources_of, stopping_after
 
-from maskbatch.errors import Interrupted, MaskbatchError, PassingError
+from maskbatch.errors import Interrupted, MaskbatchError, TransientError
 from maskbatch.run import local, shard
 from maskbatch.run.timings import TimedReader
 from maskbatch.sinks import annotated
@@ -31,7 +31,7 @@ def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fa
 
     def away(source, *rest):
         if source.name == "away.png":
-            raise PassingError("cannot be read: the drive is away")
+            raise TransientError("cannot be read: the drive is away")
         return opened(source, *rest)
 
     monkeypatch.setattr(shard, "open_source", away)

@@ -11,7 +11,7 @@ from maskbatch.trainer.data.groups import describe_groups, group_by_file, group_
 
 
 def write_family(folder, seed):
-    """A picture, and what the web makes of it: smaller, recompressed, brighter, mirrored."""
+    """Write a picture and its typical copies: smaller, recompressed, brighter, mirrored."""
     image = textured(seed)
     family = {
         "plain": image,
@@ -31,8 +31,7 @@ def pictures_of(paths, splits=None):
 
 
 def test_near_duplicates_are_found_and_others_are_not(tmp_path):
-    """Copies of five pictures come together, whatever was done to them, and the five stay apart; so do flat pictures
-    and files that are no pictures."""
+    """All copies of a picture are in its group; five pictures, flat ones and unreadable files stay apart."""
     for seed in range(5):
         write_family(tmp_path, seed)
     for name in ("z_flat", "z_flat_too"):
@@ -48,7 +47,7 @@ def test_near_duplicates_are_found_and_others_are_not(tmp_path):
 
 
 def test_no_split_cuts_a_group(tmp_path):
-    """Whatever the seed, copies land on one side; a picture whose split is given takes its copies along; counts tell."""
+    """With any seed, copies are in one split; a picture with a given split takes its copies along."""
     for seed in range(8):
         write_family(tmp_path, seed)
     paths = sorted(tmp_path.iterdir())
@@ -64,7 +63,7 @@ def test_no_split_cuts_a_group(tmp_path):
 
 
 def test_a_groups_file_decides(tmp_path):
-    """What it puts together stays together, what it does not name stays alone; a file about other pictures is an error."""
+    """The file's groups stay together and other pictures alone; a file about other pictures is an error."""
     paths = sorted(class_folders(tmp_path / "faces", count=3).rglob("*.png"))
     rows = "".join(f"faces/{path.parent.name}/{path.name},anna\n" for path in paths[:4])
     (tmp_path / "groups.csv").write_text("path,group\n" + rows)

@@ -31,7 +31,7 @@ from maskbatch.media.video import reader as videos
 from maskbatch.media.video import streams
 from maskbatch.media.video.clock import FrameClock
 from maskbatch.media.video.probe import probe
-from maskbatch.networks.runtime import Device
+from maskbatch.networks.device import Device
 from maskbatch.run import local, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop

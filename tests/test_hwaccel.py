@@ -27,7 +27,7 @@ def fresh():
 
 def _read(path, name):
     with VideoReader(path, SamplingSettings(hwaccel=name)) as reader:
-        return [(index, time_s, crc_of(image)) for index, time_s, image in reader]
+        return [(frame.index, frame.timestamp_s, crc_of(frame.image)) for frame in reader]
 
 
 def _warnings(caplog) -> list[str]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from makers import Clip, moving, write_video
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.decode import open_source
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, Source
 
@@ -52,7 +52,7 @@ class Fake:
 def read(reader: Fake, limit_s: float = 0.2) -> list[int]:
     """The numbers of the frames; they are there also when reading raises."""
     numbers = []
-    with LimitedReader(reader, limit_s) as frames:
+    with TimeLimitedReader(reader, limit_s) as frames:
         for frame in frames:
             numbers.append(frame.index)
             reader.happened.append(f"used {frame.index}")
@@ -62,7 +62,7 @@ def read(reader: Fake, limit_s: float = 0.2) -> list[int]:
 def test_frames_come_as_they_are_asked_for():
     """In order, each made after the one before was used, then the reader is closed; the count is the reader's."""
     fake = Fake()
-    with LimitedReader(fake, 10) as frames:
+    with TimeLimitedReader(fake, 10) as frames:
         assert [frame.index for frame in frames if frame.image is IMAGE] == [0, 1, 2]
         assert frames.frames_decoded == 3
     fake = Fake()
@@ -82,7 +82,7 @@ def test_errors_come_through():
 def test_a_call_that_does_not_return_is_left_behind(hangs, num_frames):
     """The frames before it are kept; should it return after all, the reader is closed."""
     fake = Fake(hangs)
-    with pytest.raises(PassingError, match=r"given up: its decoder has not returned for 0\.2 s"):
+    with pytest.raises(TransientError, match=r"given up: its decoder has not returned for 0\.2 s"):
         read(fake)
     assert [what for what in fake.happened if what.startswith("used")] == [f"used {i}" for i in range(num_frames)]
     assert not fake.closed.is_set()
@@ -118,9 +118,9 @@ def test_closing_a_generator_is_not_replaced():
 
     def frames():
         try:
-            with LimitedReader(fake, 0.2) as reader:
+            with TimeLimitedReader(fake, 0.2) as reader:
                 yield from reader
-        except PassingError:
+        except TransientError:
             yield None
 
     running = frames()
@@ -133,7 +133,7 @@ def test_closing_a_generator_is_not_replaced():
 def test_leaving_early_closes_the_reader():
     """Nothing more is read."""
     fake = Fake()
-    with LimitedReader(fake, 10) as frames:
+    with TimeLimitedReader(fake, 10) as frames:
         assert next(iter(frames))[0] == 0
     assert fake.closed.is_set() and "frame 1" not in fake.happened
 
@@ -148,7 +148,7 @@ def test_threads_are_used_again():
             read(Fake(error=DecodeError("damaged")))
     assert threading.active_count() == before
     fake = Fake("frame 1")
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         read(fake)
     assert read(Fake()) == [0, 1, 2]
     fake.free.set()
@@ -162,7 +162,7 @@ def test_a_used_frame_is_let_go():
         def __iter__(self):
             yield Decoded(0, 0.0, images.pop())
 
-    with LimitedReader(One(), 10) as frames:
+    with TimeLimitedReader(One(), 10) as frames:
         [frame] = frames
         gone = weakref.ref(frame.image)
         del frame

@@ -34,7 +34,7 @@ from PIL import Image
 
 from maskbatch.media.photo.embed import with_exif
 from maskbatch.media.photo.exif import find_exif, recording_exif
-from maskbatch.media.photo.further import notes_of
+from maskbatch.media.photo.notes import notes_of
 from maskbatch.media.photo.profiles import profile_of
 from maskbatch.media.photo.reader import PhotoReader, decode_photo
 from maskbatch.media.photo.view import view_of

@@ -32,9 +32,9 @@ from PIL import Image, ImageCms
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.photo.exif import find_exif
-from maskbatch.media.photo.further import notes_of
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.photo.icc import make_profile
+from maskbatch.media.photo.notes import notes_of
 from maskbatch.media.photo.profiles import profile_of
 from maskbatch.media.photo.reader import PhotoReader, decode_photo
 from maskbatch.media.photo.srgb import to_srgb

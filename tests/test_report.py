@@ -33,15 +33,15 @@ def dicts_of(path):
 
 
 def test_reports_have_exactly_the_columns_users_are_promised(store, tmp_path):
-    """The columns of section 4 of the design, in order."""
+    """The columns of docs/tables.md, in order."""
     fill(store, [File("a.jpg")], [Face("a.jpg")])
     write_reports(store, ReportSettings())
     heads = [",".join(rows_of(tmp_path / name)[0]) for name in ("faces.csv", "files.csv", "summary.csv")]
     assert heads == [
         "source,frame,time_s,face,track_id,x_min,y_min,x_max,y_max,score,p_mask,label",
-        "source,kind,status,error,width,height,fps,duration_s,frames_decoded,frames_analysed,faces,with_mask,"
+        "source,kind,status,error,width,height,fps,duration_s,frames_decoded,frames_analysed,faces,people,with_mask,"
         "without_mask,compliance_rate,notes",
-        "folder,files,failed,faces,with_mask,without_mask,compliance_rate",
+        "level,folder,files,failed,partial,faces,people,with_mask,without_mask,compliance_rate",
     ]
     assert heads == [",".join(columns) for columns in (FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS)]
 
@@ -65,13 +65,19 @@ def test_a_new_threshold_needs_no_new_scan(store, tmp_path):
 
 
 def test_people_are_counted_not_frames(store, tmp_path):
-    """A track of a hundred frames is one person, labelled by its mean p_mask."""
+    """A track of a hundred frames is a hundred faces and one person, labelled by its mean p_mask."""
     faces = [Face("v.mp4", i, 0, 0.9 if i % 3 else 0.1) for i in range(100)]
     faces += [Face("v.mp4", i, 1, 0.2, face=1) for i in range(50)]
     fill(store, [video("v.mp4")], faces)
-    assert write_reports(store, ReportSettings()) == Summary(1, 2, 1, 1, 0.5)
+    found = write_reports(store, ReportSettings(threshold=0.6))
+    assert found == Summary(
+        files=1, faces=150, people=2, with_mask=1, without_mask=1, compliance_rate=0.5, threshold=0.6
+    )
     row = dicts_of(tmp_path / "files.csv")[0]
-    assert [row[name] for name in FILES_COLUMNS[10:14]] == ["2", "1", "1", "0.5000"]
+    counts = {name: row[name] for name in FILES_COLUMNS[10:15]}
+    assert counts == {
+        "faces": "150", "people": "2", "with_mask": "1", "without_mask": "1", "compliance_rate": "0.5000",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -95,13 +101,14 @@ def test_people_are_counted_not_frames(store, tmp_path):
 def test_flickers_do_not_count_but_sparse_sampling_does(store, tmp_path, file, seen, counts):
     """A person must be seen for 0.2 s, measured in analysed frames, at least one and at most all of them."""
     fill(store, [file], [Face("v", i) for i in range(seen)])
-    assert write_reports(store, ReportSettings()).faces == counts
+    summary = write_reports(store, ReportSettings())
+    assert (summary.people, summary.faces) == (counts, seen)
 
 
 def test_tracks_of_different_sources_are_different_people(store, tmp_path):
     """Track 0 of one photo is not track 0 of another."""
     fill(store, [File("a"), File("b")], [Face("a"), Face("b", p_mask=0.1)])
-    assert write_reports(store, ReportSettings()).faces == 2
+    assert write_reports(store, ReportSettings()).people == 2
 
 
 def test_status_tells_failed_from_partial(store, tmp_path):
@@ -117,18 +124,31 @@ def test_status_tells_failed_from_partial(store, tmp_path):
     assert rows[0]["compliance_rate"] == ""
 
 
-def test_the_summary_is_per_folder_with_a_total(store, tmp_path):
-    """Each folder counts the files directly in it, folders are sorted, TOTAL is last."""
-    files = [File("b/x.jpg"), File("z.jpg"), File("b/c/y.jpg", error="bad", decoded=0, analysed=0), File("b/w.jpg")]
+def test_folders_roll_up(store, tmp_path):
+    """Each row counts all files below its folder; parents come before their subfolders; the whole scan is level 0."""
+    files = [File("b/x.jpg"), File("z.jpg"), File("b/c/y.jpg", error="bad", decoded=0, analysed=0), File("b/w.jpg"),
+             File("b-c/d/e/v.jpg", error="cut")]  # fmt: skip
     faces = [Face("b/x.jpg"), Face("z.jpg", p_mask=0.1), Face("b/w.jpg"), Face("b/w.jpg", track_id=1, face=1)]
     fill(store, files, faces)
     write_reports(store, ReportSettings())
     assert rows_of(tmp_path / "summary.csv")[1:] == [
-        [".", "1", "0", "1", "0", "1", "0.0000"],
-        ["b", "2", "0", "3", "3", "0", "1.0000"],
-        ["b/c", "1", "1", "0", "0", "0", ""],
-        ["TOTAL", "4", "1", "4", "3", "1", "0.7500"],
+        ["0", ".", "5", "1", "1", "4", "4", "3", "1", "0.7500"],
+        ["1", "b", "3", "1", "0", "3", "3", "3", "0", "1.0000"],
+        ["2", "b/c", "1", "1", "0", "0", "0", "0", "0", ""],
+        ["1", "b-c", "1", "0", "1", "0", "0", "0", "0", ""],
+        ["2", "b-c/d", "1", "0", "1", "0", "0", "0", "0", ""],
+        ["3", "b-c/d/e", "1", "0", "1", "0", "0", "0", "0", ""],
     ]
+
+
+def test_rows_of_one_level_can_be_added_up(store, tmp_path):
+    """No file is counted twice within a level: each level adds up to the files that lie so deep or deeper."""
+    names = ["a/1", "a/b/2", "a/b/c/3", "d/4", "d/e/5", "f/g/h/i/6", "7"]
+    fill(store, [File(name) for name in names], [Face(name) for name in names])
+    write_reports(store, ReportSettings())
+    by_level = pd.read_csv(tmp_path / "summary.csv").groupby("level")[["files", "faces", "people"]].sum()
+    deeper = {level: sum(name.count("/") >= level for name in names) for level in range(5)}
+    assert by_level.to_dict("index") == {level: dict.fromkeys(by_level, number) for level, number in deeper.items()}
 
 
 def test_sources_come_in_the_order_of_the_run_and_only_when_done(store, tmp_path):
@@ -153,7 +173,8 @@ def test_a_video_in_work_is_reported_as_far_as_it_goes(store, tmp_path):
     at = checkpoint(begun(store, [video("v")])["v"], index=35)
     rows = [Face("v", frame).row(at.source.id) for frame in range(35)]
     add_results(store, [SegmentResult(tuple(rows[:20])), SegmentResult(tuple(rows[20:])), SegmentResult(checkpoint=at)])
-    assert write_reports(store, ReportSettings()) == Summary(1, 1, 1, 0, 1.0, partial=1)
+    found = write_reports(store, ReportSettings())
+    assert found == Summary(files=1, faces=35, people=1, with_mask=1, compliance_rate=1.0, partial=1, threshold=0.5)
     [row] = dicts_of(tmp_path / "files.csv")
     assert (row["status"], row["error"]) == ("partial", "interrupted: only the first 35 frames so far")
     assert (row["frames_decoded"], row["width"], row["height"]) == ("35", "96", "64")
@@ -161,9 +182,10 @@ def test_a_video_in_work_is_reported_as_far_as_it_goes(store, tmp_path):
 
 
 def test_a_run_without_files_has_empty_reports(store, tmp_path):
-    """No source at all gives headers and a total of zeros."""
-    assert write_reports(store, ReportSettings()) == Summary()
-    assert rows_of(tmp_path / "summary.csv")[1:] == [["TOTAL", "0", "0", "0", "0", "0", ""]]
+    """No source at all gives headers, and one row of zeros for the whole scan."""
+    assert write_reports(store, ReportSettings()) == Summary(threshold=0.5)
+    assert rows_of(tmp_path / "summary.csv")[1:] == [["0", ".", *["0"] * 7, ""]]
+    assert rows_of(tmp_path / "files.csv") == [list(FILES_COLUMNS)]
 
 
 @pytest.mark.parametrize("start", list("=+-@'\uff1d\uff0b\uff0d\uff20"))
@@ -177,7 +199,7 @@ def test_no_cell_is_a_formula(store, tmp_path, start):
     shown = f"{safe}cmd/{start}1+1.jpg"
     assert (file["source"], file["error"], file["notes"]) == (shown, f"{safe}SUM(A1)", f"{safe}1 page")
     assert dicts_of(tmp_path / "faces.csv")[0]["source"] == shown
-    assert dicts_of(tmp_path / "summary.csv")[0]["folder"] == f"{safe}cmd"
+    assert [row["folder"] for row in dicts_of(tmp_path / "summary.csv")] == [".", f"{safe}cmd"]
 
 
 @pytest.mark.parametrize("text", ["", "a", "=a", "'=a", "''a", "-1", "\ra", "a=b"])
@@ -187,7 +209,7 @@ def test_the_escape_can_be_undone(text):
     assert (escaped[1:] if escaped.startswith("'") else escaped) == text
 
 
-@pytest.mark.parametrize("name", ['a,"b".jpg', "ü/面.jpg", "NA", "null", "1.0", " x ", "'", "TOTAL/x"])
+@pytest.mark.parametrize("name", ['a,"b".jpg', "ü/面.jpg", "NA", "null", "1.0", " x ", "'", 'a"/,b'])
 def test_odd_names_survive(store, tmp_path, name):
     """Separators, quotes, other scripts, and words that pandas would read as missing or as numbers."""
     fill(store, [File(name)], [Face(name)])
@@ -232,9 +254,10 @@ def test_how_results_are_cut_changes_nothing(store, tmp_path):
 
 
 def test_an_unclassified_face_is_nobody(store, tmp_path):
-    """An empty p_mask has no label and is not counted."""
+    """An empty p_mask has no label, and is a face but no person."""
     fill(store, [File("a")], [Face("a", p_mask=None)])
-    assert write_reports(store, ReportSettings()).faces == 0
+    summary = write_reports(store, ReportSettings())
+    assert (summary.faces, summary.people) == (1, 0)
     assert dicts_of(tmp_path / "faces.csv")[0]["label"] == ""
 
 
@@ -252,41 +275,3 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_ones(store, tmp_path
     with pytest.raises(OSError, match="No space left"):
         write_reports(store, ReportSettings())
     assert [(tmp_path / name).read_bytes() for name in REPORTS] == before and not list(tmp_path.glob(".*.part*"))
-
-
-def test_pandas_reads_the_reports_back(store, tmp_path):
-    """What an analyst does first works: numbers are numbers."""
-    fill(store, [File("a"), video("v")], [Face("a"), Face("v", 3)])
-    write_reports(store, ReportSettings())
-    faces = pd.read_csv(tmp_path / "faces.csv")
-    assert faces["p_mask"].mean() == pytest.approx(0.9) and faces["frame"].tolist() == [0, 3]
-
-
-def test_pandas_gives_every_name_back(store, tmp_path):
-    """Any name comes back from all reports as it was, one leading apostrophe taken away; numbers are never changed."""
-    names = [
-        "=1+1",
-        "+a/b,c",
-        "-x",
-        "@sum",
-        "'=a",
-        '"q"',
-        'a,"b"c',
-        "\uff1dwide",
-        "NA",
-        "1e5",
-        " s ",
-        "#x",
-        ";",
-    ]
-    fill(store, [File(f"{name}/{name}.jpg") for name in names],
-         [Face(f"{name}/{name}.jpg", x_min=-1.5) for name in names])  # fmt: skip
-    write_reports(store, ReportSettings())
-    for report_name, column in (("files.csv", "source"), ("faces.csv", "source"), ("summary.csv", "folder")):
-        read = pd.read_csv(tmp_path / report_name, keep_default_na=False, dtype={column: str})
-        texts = read[column].str.replace("^'", "", regex=True)
-        if report_name == "summary.csv":
-            assert set(texts) - {"TOTAL"} >= {name for name in names if "/" not in name}
-        else:
-            assert texts.tolist() == [f"{name}/{name}.jpg" for name in names]
-    assert (pd.read_csv(tmp_path / "faces.csv")["x_min"] == -1.5).all()

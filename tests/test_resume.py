@@ -234,7 +234,7 @@ def test_reports_of_an_interrupted_video_have_its_segments(tmp_path, fakes):
     assert "interrupted: only the first 35 frames so far" in text
     frames = {line.split(",")[1] for line in (tmp_path / "out/faces.csv").read_text().splitlines() if "m.mp4" in line}
     assert frames == {str(number) for number in range(35)}
-    assert session(tmp_path / "out")["ended"] == "interrupted"
+    assert session(tmp_path / "out")["how"] == "interrupted"
     scan(inputs, tmp_path / "out")
     scan(inputs, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -759,7 +759,7 @@ def test_nobody_is_a_suspect_after_an_error(tmp_path, fakes):
 
     with pytest.raises(KeyError):
         scan(tmp_path / "in", tmp_path / "out", on_result=fail)
-    assert open_in(tmp_path / "out") == [] and session(tmp_path / "out")["ended"] == "'odd'"
+    assert open_in(tmp_path / "out") == [] and session(tmp_path / "out")["how"] == "'odd'"
 
 
 # the disk

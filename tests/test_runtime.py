@@ -11,12 +11,13 @@ import pytest
 import tensorflow as tf
 
 from maskbatch.errors import DeviceError, UsageError, WeightsError
-from maskbatch.networks import converted, runtime
-from maskbatch.networks.converted import Network
+from maskbatch.networks import openvino
+from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import RuntimeSettings
 
-CPU = runtime.Device("openvino", ("CPU",), "a CPU")
-GPU = runtime.Device("tensorflow", ("GPU:0",), "a GPU")
+CPU = Device("openvino", ("CPU",), "a CPU")
+GPU = Device("tensorflow", ("GPU:0",), "a GPU")
 # where there is none, TensorFlow computes on the CPU what was meant for it
 
 
@@ -27,10 +28,10 @@ def network(load=None, int8: Path | None = None) -> Network:
 def test_auto_takes_int8_where_it_ships_and_pays():
     """On OpenVINO with 8-bit weights int8, else fp32; a GPU computes in fp32 unless asked otherwise."""
     with_int8 = network(int8=Path("test.int8.zip"))
-    assert runtime.choose_precision(with_int8, CPU, "auto") == "int8"
-    assert runtime.choose_precision(network(), CPU, "auto") == "fp32"
-    assert runtime.choose_precision(with_int8, GPU, "auto") == "fp32"
-    assert runtime.choose_precision(with_int8, CPU, "fp32") == "fp32"
+    assert choose_precision(with_int8, CPU, "auto") == "int8"
+    assert choose_precision(network(), CPU, "auto") == "fp32"
+    assert choose_precision(with_int8, GPU, "auto") == "fp32"
+    assert choose_precision(with_int8, CPU, "fp32") == "fp32"
 
 
 @pytest.mark.parametrize("plugin", [None, "tensorflow-metal", "tensorflow-directml-plugin"])
@@ -39,25 +40,25 @@ def test_off_linux_tensorflow_is_asked_for_gpus_only_where_a_plugin_is(monkeypat
     """Its import takes seconds, and its own wheels have no GPU there."""
     asked = []
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(runtime, "is_installed", lambda name: name == plugin)
-    monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: asked.append(platform) or [])
-    assert runtime.choose_device(RuntimeSettings()).runtime == "openvino"
+    monkeypatch.setattr("maskbatch.networks.device._is_installed", lambda name: name == plugin)
+    monkeypatch.setattr("maskbatch.networks.device.list_gpus", lambda: asked.append(platform) or [])
+    assert choose_device(RuntimeSettings()).runtime == "openvino"
     assert len(asked) == (plugin is not None)
 
 
 def test_int8_that_cannot_be_had_is_a_usage_error():
     """A model of the user's own has no 8-bit weights, and TensorFlow does not run them."""
     with pytest.raises(UsageError, match=r"test\.keras has no int8 weights"):
-        runtime.choose_precision(network(), CPU, "int8")
+        choose_precision(network(), CPU, "int8")
     with pytest.raises(UsageError, match="int8 is for CPUs"):
-        runtime.choose_precision(network(int8=Path("x.zip")), GPU, "int8")
+        choose_precision(network(int8=Path("x.zip")), GPU, "int8")
 
 
 def test_a_precision_the_processor_lacks_is_a_clear_error():
     """OpenVINO would silently compute in something else."""
-    device = runtime.choose_device(RuntimeSettings(runtime="openvino"))
+    device = choose_device(RuntimeSettings(runtime="openvino"))
     with pytest.raises(DeviceError, match="does not compute in fp16: use --precision auto"):
-        runtime.open_network(network(load=tiny_model), device, "fp16")
+        open_network(network(load=tiny_model), device, "fp16")
 
 
 def test_threads_may_be_the_first_to_run_a_network_together():
@@ -66,7 +67,7 @@ def test_threads_may_be_the_first_to_run_a_network_together():
 import os, sys, threading
 import numpy as np
 from openvino import Model, opset13
-from maskbatch.networks.converted import openvino_core
+from maskbatch.networks.openvino import openvino_core
 sys.setswitchinterval(1e-6)
 image = opset13.parameter([1, 4], np.uint8)
 compiled = openvino_core().compile_model(Model([opset13.convert(image, "f32")], [image]), "CPU")
@@ -96,7 +97,7 @@ def test_tensorflow_traces_once_for_each_power_of_two():
 
         return model
 
-    run = runtime.open_network(network(load), GPU, "fp32")
+    run = open_network(network(load), GPU, "fp32")
     for _ in range(2):
         for count in range(1, 17):
             images = np.full((count, 8, 8, 3), count, np.uint8)
@@ -116,7 +117,7 @@ def test_tensorflow_on_a_cpu_takes_few_images_at_once():
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("CPU:0",), ""), "fp32")
+    run = open_network(network(load), Device("tensorflow", ("CPU:0",), ""), "fp32")
     images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     (found,) = run(images)
     assert found.ravel().tolist() == list(range(7)) and sorted(sizes) == [1, 2]
@@ -140,7 +141,7 @@ def test_threads_share_the_devices():
 
         return model
 
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
+    run = open_network(network(load), Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
     for _ in range(3):  # new threads each time, as for each shard
         threads = [threading.Thread(target=run, args=[np.zeros((2, 8, 8, 3), np.uint8)]) for _ in range(2)]
         for thread in threads:
@@ -171,7 +172,7 @@ def test_a_busy_device_is_left_alone():
         return model
 
     loaded = []
-    run = runtime.open_network(network(load), runtime.Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
+    run = open_network(network(load), Device("tensorflow", ("GPU:0", "GPU:1"), ""), "fp32")
     busy = threading.Thread(target=run, args=[np.ones((1, 8, 8, 3), np.uint8)])
     busy.start()
     assert begun.wait(10)
@@ -200,14 +201,14 @@ def test_a_batch_too_large_for_the_gpu_is_halved(caplog, monkeypatch):
 
         return model
 
-    run = runtime.open_network(network(load), GPU, "fp32")
+    run = open_network(network(load), GPU, "fp32")
     images = np.arange(13, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
     for _ in range(2):
         (found,) = run(images)
         assert found.ravel().tolist() == list(range(13))
     assert sizes == [16, 8] + 2 * [4, 4, 4, 1]
-    assert "13 images at once are too many for the GPU's memory: going on with 7" in caplog.text
-    monkeypatch.setattr(runtime, "_MEMORY_WAITS_S", (0, 0))
+    assert "13 images at once are too many for the GPU's memory: continuing with 7" in caplog.text
+    monkeypatch.setattr("maskbatch.networks.tensorflow._MEMORY_WAITS_S", (0, 0))
     room = 0
     with pytest.raises(DeviceError, match=r"too small for one image of 8 x 8 \(test\)"):
         run(images)
@@ -228,8 +229,8 @@ def test_an_image_that_finds_no_memory_is_tried_again(monkeypatch):
 
         return model
 
-    monkeypatch.setattr(runtime, "_MEMORY_WAITS_S", (0, 0))
-    run = runtime.open_network(network(load), GPU, "fp32")
+    monkeypatch.setattr("maskbatch.networks.tensorflow._MEMORY_WAITS_S", (0, 0))
+    run = open_network(network(load), GPU, "fp32")
     (found,) = run(np.full((1, 8, 8, 3), 7, np.uint8))
     assert found.ravel().tolist() == [7] and refusals == []
 
@@ -237,13 +238,13 @@ def test_an_image_that_finds_no_memory_is_tried_again(monkeypatch):
 def test_fp32_on_a_gpu_is_no_tf32():
     """TensorFlow would multiply with 10 bits of 23 on GPUs that can."""
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    runtime.open_network(network(lambda: None), GPU, "fp32")
+    open_network(network(lambda: None), GPU, "fp32")
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_an_unreadable_int8_file_is_a_weights_error(tmp_path):
     """Whatever is wrong with it: no archive, no model in it, no model at all."""
-    device = runtime.choose_device(RuntimeSettings(runtime="openvino"))
+    device = choose_device(RuntimeSettings(runtime="openvino"))
     path = tmp_path / "bad.int8.zip"
     for members in (None, {}, {"model.xml": b"<net>", "model.bin": b""}):
         path.unlink(missing_ok=True)
@@ -254,7 +255,7 @@ def test_an_unreadable_int8_file_is_a_weights_error(tmp_path):
                 for name, content in members.items():
                     archive.writestr(name, content)
         with pytest.raises(WeightsError, match=r"bad\.int8\.zip.*--precision fp32"):
-            runtime.open_network(network(int8=path), device, "int8")
+            open_network(network(int8=path), device, "int8")
 
 
 def tiny_model():
@@ -272,8 +273,8 @@ def test_a_conversion_that_cannot_be_kept_leaves_nothing(tmp_path, monkeypatch, 
         raise RuntimeError("No space left on device")
 
     monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(converted, "_convert", lambda network: "a model")
+    monkeypatch.setattr(openvino, "_convert", lambda network: "a model")
     monkeypatch.setattr("openvino.save_model", full)
     (tmp_path / "test.keras").write_bytes(b"weights")
-    assert converted.converted(Network("test", tmp_path / "test.keras", None, None)) == "a model"
+    assert openvino.converted(Network("test", tmp_path / "test.keras", None, None)) == "a model"
     assert list((tmp_path / "cache/openvino").iterdir()) == [] and "No space left on device" in caplog.text

@@ -10,7 +10,7 @@ BOX = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 140, 40]], np.float32
 
 
 def scene(label, found=None, score=None, p_mask=None):
-    """A picture with the three boxes; by default all are found where they are, and labelled right."""
+    """Return a picture with three boxes; by default all are found exactly and labelled right."""
     label = np.array(label)
     xyxy = BOX[: len(label)]
     found = xyxy if found is None else np.array(found, np.float32).reshape(-1, 4)
@@ -20,7 +20,7 @@ def scene(label, found=None, score=None, p_mask=None):
 
 
 def test_a_perfect_chain_has_perfect_figures():
-    """All found and labelled right: everything is 1, no false face, no error of the rate."""
+    """With everything found and labelled right, all figures are 1, without a false face or an error of the rate."""
     figures = scene_figures([scene([1, 0, 1]), scene([0])], det_threshold=0.5, threshold=0.5)
     assert figures.ap50 == figures.ap40 == figures.macro_f1 == 1
     assert figures.class_ap50 == (1, 1) and figures.recall == (1, 1) and figures.precision == (1, 1)
@@ -35,13 +35,13 @@ def test_a_wrong_label_costs_both_classes():
 
 
 def test_faces_of_neither_class_count_neither_way():
-    """What is found on a mask worn incorrectly is neither a hit nor a false alarm, whatever its label."""
+    """A finding on a mask worn incorrectly is neither a hit nor a false alarm, with either label."""
     figures = scene_figures([scene([1, -1], p_mask=[0.9, 0.9])], 0.5, 0.5)
     assert figures.precision[1] == 1 and figures.recall[1] == 1 and figures.false_faces == 0
 
 
 def test_thresholds_decide_what_is_reported_but_not_average_precision():
-    """A low-scored face is part of average precision, and of the reported figures only under its threshold."""
+    """A face of low score counts in average precision, and in the reported figures only above the threshold."""
     scenes = [scene([1, 0], score=[0.9, 0.3])]
     high, low = scene_figures(scenes, 0.5, 0.5), scene_figures(scenes, 0.2, 0.5)
     assert high.ap50 == low.ap50 == 1
@@ -57,7 +57,7 @@ def test_average_precision_of_a_known_curve():
 
 
 def test_pictures_without_faces_or_findings():
-    """Nothing annotated and nothing found are pictures like others; a finding there is a false face."""
+    """Pictures without annotation or finding count; a finding without annotation is a false face."""
     empty = Scene(BOX[:0], np.empty(0, int), BOX[:0], np.empty(0), np.empty(0))
     alarm = Scene(BOX[:0], np.empty(0, int), BOX[:1], np.ones(1), np.ones(1))
     figures = scene_figures([empty, alarm, scene([1, 0])], 0.5, 0.5)

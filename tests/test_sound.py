@@ -14,7 +14,7 @@ from makers import Clip, Sound, beeps_of, flashes_of, flashing, packets_of, writ
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.decode import open_source
-from maskbatch.media.guard.limits import LimitedReader
+from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.sound import reader as sound
 from maskbatch.media.sound import samples
 from maskbatch.media.sound.clock import SoundClock
@@ -208,7 +208,7 @@ def test_sound_that_never_returns_costs_only_sound(tmp_path, monkeypatch, caplog
     numbers = iter(range(10**6))
     monkeypatch.setattr(sound, "_decode", lambda *given: never.wait(60) if next(numbers) == 80 else decode(*given))
     source = recording(tmp_path / "s.mkv", Sound("ac3", beats=BEATS))
-    target = copied(source, tmp_path / "t.mp4", lambda reader: LimitedReader(reader, 0.3))
+    target = copied(source, tmp_path / "t.mp4", lambda reader: TimeLimitedReader(reader, 0.3))
     never.set()
     assert flashes_of(target) == pytest.approx(BEATS, abs=0.045) and beeps_of(target)[0] == pytest.approx(
         0.4, abs=0.045

@@ -14,7 +14,7 @@ import cv2
 import pytest
 from makers import NTSC_FILM, Clip, corners, encode, numbered, write_photo, write_video
 
-from maskbatch.errors import PassingError, UsageError
+from maskbatch.errors import TransientError, UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content
 from maskbatch.media.sources import find_sources, look_for, make_shards, read_list
@@ -187,7 +187,7 @@ def _reason(source: Source) -> str:
     try:
         with open_source(source, SamplingSettings()) as reader:
             assert len(list(reader))
-    except PassingError as error:
+    except TransientError as error:
         return str(error)
     return ""
 

@@ -21,7 +21,7 @@ from maskbatch.trainer.classifier.train import Listener, TrainSettings, guide_sa
 from maskbatch.trainer.data.scenes import Scene, scene_figures
 from maskbatch.trainer.evaluate import measure, plots
 from maskbatch.trainer.evaluate.measure import DatasetSettings
-from maskbatch.trainer.evaluate.outputs import write_json
+from maskbatch.trainer.json_files import write_json
 from maskbatch.trainer.model import load_model
 
 # trains until the second step of the second epoch, then dies as a killed program does
@@ -51,14 +51,16 @@ def settings_for(root, **changes):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """The tiny network instead of a backbone."""
+    """Put the tiny network in place of a backbone."""
     monkeypatch.setattr(module, "build_model", tiny_model)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_a_killed_run_resumes_to_where_it_would_have_come(tmp_path, tiny):
-    """Killed in the second epoch and resumed, a run ends with the weights of one that nobody killed; it cannot be
-    resumed as another run, nor be overwritten."""
+    """A run that is killed in the second epoch and resumed ends with the weights of an undisturbed run.
+
+    Another run can neither resume nor overwrite it.
+    """
     root, out = class_folders(tmp_path / "faces"), tmp_path / "killed"
     script = KILLED.format(tests=str(Path(__file__).parent), root=str(root), out=str(out))
     assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == -signal.SIGKILL
@@ -78,7 +80,7 @@ def test_a_killed_run_resumes_to_where_it_would_have_come(tmp_path, tiny):
 
 
 def test_a_run_leaves_model_plots_report_and_card(tmp_path, tiny):
-    """Everything that is promised is there and whole: strict JSON, a row for each epoch, a card with the figures."""
+    """A run leaves every promised file: strict JSON, a row for each epoch, a card with the figures."""
     said = []
     report = train(settings_for(class_folders(tmp_path / "faces"), recipe="reference", balance="weights"),
                    FitSettings(tmp_path / "out", 4, 1), Listener(say=said.append))  # fmt: skip
@@ -96,7 +98,7 @@ def test_a_run_leaves_model_plots_report_and_card(tmp_path, tiny):
 
 
 def test_patience_and_balance_override_the_recipe(tmp_path, tiny):
-    """What is asked for is done, and stands in the report and in the card's command."""
+    """The options take effect, and the report and the card's command name them."""
     root = class_folders(tmp_path / "faces")
     arguments = ["train", str(root), "--out", str(tmp_path / "out"), "--steps", "1", "--batch-size", "4", "--seed", "1"]
     result = CliRunner().invoke(main, [*arguments, "--balance", "none", "--patience", "2"])
@@ -110,14 +112,14 @@ def test_patience_and_balance_override_the_recipe(tmp_path, tiny):
 
 @pytest.fixture
 def unseen(monkeypatch):
-    """Whoever looks at the pictures, fails: what is wrong must be told before."""
+    """Fail when the pictures are read: errors must come before."""
     for where in (module, measure):
         monkeypatch.setattr(where, "load_samples", lambda *_: pytest.fail("the pictures were looked at"))
 
 
-@pytest.mark.parametrize("missing", ["seaborn", "matplotlib", "sklearn"])
+@pytest.mark.parametrize("missing", ["matplotlib", "sklearn"])
 def test_missing_packages_are_named_before_the_work(tmp_path, monkeypatch, unseen, missing):
-    """Nobody trains or measures for an hour to learn that a package is missing."""
+    """A missing package is named before the pictures are read."""
     monkeypatch.setitem(sys.modules, missing, None)
     words = rf"{missing} is missing: pip install 'maskbatch\[train\]'"
     with pytest.raises(MaskbatchError, match=words):
@@ -129,7 +131,7 @@ def test_missing_packages_are_named_before_the_work(tmp_path, monkeypatch, unsee
 
 @pytest.mark.parametrize("command", [["train"], ["evaluate"], ["train-detector"]])
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path, unseen, command):
-    """An --out, --cache or --json below a file, or a --json that is a folder; nothing is left behind."""
+    """An --out, --cache or --json below a file, or a --json that is a folder, is refused and leaves nothing behind."""
     root = class_folders(tmp_path / "faces", 2)
     (tmp_path / "file").touch()
     below = str(tmp_path / "file" / "x")
@@ -145,8 +147,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path, unseen, comman
 
 
 def test_what_does_not_fit_is_told_before_the_work(tmp_path, unseen):
-    """A model that is none, weights that are none, a split of one class, another run in the folder, nothing to resume, a
-    splits file of other pictures."""
+    """A wrong model, weights, split, splits file or run folder is refused before the pictures are read."""
     root, out = class_folders(tmp_path / "faces"), tmp_path / "out"
     (tmp_path / "none.keras").write_bytes(b"none")
     (tmp_path / "splits.csv").write_text("path,split\nelsewhere.png,val\n")
@@ -158,8 +159,8 @@ def test_what_does_not_fit_is_told_before_the_work(tmp_path, unseen):
     write_picture(tmp_path / "set" / "val" / "with_mask" / "0.png", 200)
     for command, words in (
         ([*evaluate_it, "--model", str(tmp_path / "none.keras")], "not a .keras model"),
-        ([*evaluate_it, "--splits", str(tmp_path / "splits.csv")], "says nothing of 12"),
-        ([*train_it, "--splits", str(tmp_path / "splits.csv")], "says nothing of 12"),
+        ([*evaluate_it, "--splits", str(tmp_path / "splits.csv")], "has no row for 12"),
+        ([*train_it, "--splits", str(tmp_path / "splits.csv")], "has no row for 12"),
         ([*train_it, "--base-weights", str(tmp_path / "none.keras")], "does not hold weights"),
         ([*train_it, "--resume"], "nothing to resume"),
         (["train", str(root), "--out", str(begun.parent)], "--resume"),
@@ -171,7 +172,7 @@ def test_what_does_not_fit_is_told_before_the_work(tmp_path, unseen):
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "train-detector"])
 def test_unknown_labels_are_a_wrong_use(tmp_path, unseen, command):
-    """Exit code 2, all unknown labels with their numbers, and the option to use; with the options the command goes on."""
+    """Exit code 2 comes with all unknown labels, their numbers and the option to use."""
     root = scenes(tmp_path / "set", labels=("Mask", "None", "None"))
     given = [command, str(root), *([] if command == "evaluate" else ["--out", str(tmp_path / "out")])]
     result = CliRunner().invoke(main, given)
@@ -186,7 +187,7 @@ def test_unknown_labels_are_a_wrong_use(tmp_path, unseen, command):
 
 @pytest.mark.parametrize("make", [scenes, coco_scenes])
 def test_evaluate_takes_the_labels_of_others(tmp_path, make):
-    """With their meaning given, a dataset of others is measured like ours."""
+    """A dataset with foreign labels is measured like ours when their meaning is given."""
     tiny_model().save(tmp_path / "model.keras")
     root = make(tmp_path / "scenes", labels=("Mask", "None", "hat"))
     options = ["--model", str(tmp_path / "model.keras"), "--json", str(tmp_path / "new" / "figures.json")]
@@ -201,8 +202,9 @@ def test_evaluate_takes_the_labels_of_others(tmp_path, make):
 
 @pytest.mark.parametrize("make", [scenes, coco_scenes])
 def test_evaluate_chooses_thresholds_and_writes_them(tmp_path, make):
-    """Class folders and scenes of both formats: --threshold auto prints an operating point and writes it with the
-    figures and plots; incorrectly worn masks are counted."""
+    """--threshold auto prints and writes an operating point for class folders and scenes of both formats, with figures and
+    plots; masks worn incorrectly are counted.
+    """
     tiny_model().save(tmp_path / "model.keras")
     arguments = [str(class_folders(tmp_path / "faces")), str(make(tmp_path / "scenes"))]
     options = ["--model", str(tmp_path / "model.keras"), "--threshold", "auto", "--out", str(tmp_path / "out")]
@@ -226,7 +228,7 @@ def test_json_has_no_numbers_that_are_none(tmp_path):
 
 
 def test_calibration_prefers_annotated_scenes(tmp_path):
-    """Faces of scenes are what a scan meets; where there are too few of them, all faces are taken."""
+    """The calibration takes faces of scenes, which resemble a scan's input, or all faces where those are too few."""
     samples = grey_samples(tmp_path)
     assert len(guide_samples(samples)) == len(samples)
     many = samples.take(np.tile(np.arange(len(samples)), 20))
@@ -242,7 +244,7 @@ def test_plots_take_any_probabilities(tmp_path):
 
 
 def test_figures_of_many_sources_are_shown_whole(capsys, monkeypatch):
-    """At 80 characters a line no figure of a dozen sources is cut."""
+    """At 80 characters a line, no figure of a dozen sources is cut."""
     monkeypatch.setenv("COLUMNS", "80")
     box = np.array([[0, 0, 10, 10]], np.float32)
     scene = Scene(box, np.array([1]), box, np.array([0.9]), np.array([0.9]))

@@ -18,7 +18,7 @@ from trainer_makers import (
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
 from maskbatch.trainer.classifier import augment
-from maskbatch.trainer.classifier.fit import FitSettings, fit
+from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Phase, Recipe
 from maskbatch.trainer.data.batches import (
     BatchSettings,
@@ -30,13 +30,12 @@ from maskbatch.trainer.data.batches import (
 from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import read_datasets, split_pictures
 from maskbatch.trainer.data.samples import load_samples
-from maskbatch.trainer.drawn.covers import CoverSettings
 from maskbatch.trainer.evaluate.figures import Judged, balanced_accuracy, calibration_error, figures_by_size, predict
 from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
 
 
 def test_class_folders_and_scenes_are_read(tmp_path):
-    """Both layouts give their labels; incorrectly worn masks are neither class, and make no sample."""
+    """Both layouts give their labels; masks worn incorrectly are neither class and make no sample."""
     pictures = read_datasets([class_folders(tmp_path / "faces"), scenes(tmp_path / "scenes")])
     assert len(pictures) == 15
     samples = load_samples(pictures, detect_middle)
@@ -46,7 +45,7 @@ def test_class_folders_and_scenes_are_read(tmp_path):
 
 @pytest.mark.parametrize("folder", ["annotations", "."])
 def test_coco_gives_what_voc_gives(tmp_path, folder):
-    """The same boxes and labels, wherever the JSON lies; crowd regions and unused categories do not matter."""
+    """COCO gives the boxes and labels of Pascal VOC, in any folder; crowd regions and unused categories do not matter."""
     voc, coco = read_datasets([scenes(tmp_path / "voc")]), read_datasets([coco_scenes(tmp_path / "coco", folder)])
     assert len(coco) == len(voc) == 3
     for one, other in zip(voc, coco, strict=True):
@@ -60,7 +59,7 @@ def test_coco_gives_what_voc_gives(tmp_path, folder):
 
 
 def test_split_folders_are_kept(tmp_path):
-    """What lies below train/, val/ and test/ stays there."""
+    """Pictures below train/, val/ and test/ stay in their split."""
     for split in ("train", "val", "test"):
         class_folders(tmp_path / split, count=1)
     pictures = split_pictures(read_datasets([tmp_path]), 0.5, seed=0)
@@ -68,7 +67,7 @@ def test_split_folders_are_kept(tmp_path):
 
 
 def test_split_is_repeatable_and_follows_the_splits_file(tmp_path):
-    """The same seed gives the same split, another seed another; a splits file decides instead, and groups stay whole."""
+    """A split follows its seed and cuts no group; a splits file takes precedence."""
     root = class_folders(tmp_path / "faces", count=20)
     pictures = read_datasets([root])
     draw = lambda seed: [p.split for p in split_pictures(pictures, 0.3, seed)]  # noqa: E731
@@ -84,7 +83,7 @@ def test_split_is_repeatable_and_follows_the_splits_file(tmp_path):
 
 
 def test_a_folder_that_is_no_dataset_is_an_error(tmp_path):
-    """The error says what a dataset looks like; so does a label that nobody knows."""
+    """The error describes a dataset; an unknown label is an error too."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="with_mask/"):
         read_datasets([tmp_path / "empty"])
@@ -93,7 +92,7 @@ def test_a_folder_that_is_no_dataset_is_an_error(tmp_path):
 
 
 def test_samples_carry_both_boxes_and_survive_the_cache(tmp_path):
-    """A scene's face has its annotated and its detected box; what the cache gives back is the same."""
+    """A scene's face has its annotated and its detected box; the cache returns the same samples."""
     pictures = split_pictures(read_datasets([scenes(tmp_path / "scenes")]), 0.0, seed=0)
     cache = CutCache(tmp_path / "cache", "middle")
     first = load_samples(pictures, detect_middle, cache)
@@ -105,7 +104,7 @@ def test_samples_carry_both_boxes_and_survive_the_cache(tmp_path):
 
 
 def test_an_unreadable_picture_is_left_out(tmp_path):
-    """One broken file costs itself only."""
+    """One broken file leaves out one sample."""
     root = class_folders(tmp_path / "faces", count=2)
     (root / "with_mask" / "0.png").write_bytes(b"not a picture")
     samples = load_samples(read_datasets([root]), detect_nothing)
@@ -115,7 +114,7 @@ def test_an_unreadable_picture_is_left_out(tmp_path):
 @pytest.mark.parametrize("change", [augment.recorded, augment.reference])
 @pytest.mark.parametrize("side", [12, 40, 300])
 def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
-    """Any face size comes out as an image with a box that overlaps it, the same for the same seed."""
+    """A face of any size gives an image and a box that overlap, the same for the same seed."""
     image = np.random.default_rng(1).integers(0, 255, (side * 2, side * 2, 3), dtype=np.uint8)
     xyxy = np.array([side / 2, side / 2, side * 1.5, side * 1.5], np.float32)
     for seed in range(30):
@@ -129,7 +128,7 @@ def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 20), (64, 48)])
 def test_film_leaves_a_picture_of_its_size(size):
-    """Any size, odd ones too, comes back as itself with the loss of a video; the same for the same seed."""
+    """A picture of any size, odd ones too, keeps its size; the same seed gives the same picture."""
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     once, again = (augment.film(image, np.random.default_rng(3)) for _ in range(2))
     assert once.shape == image.shape and once.dtype == np.uint8
@@ -137,7 +136,7 @@ def test_film_leaves_a_picture_of_its_size(size):
 
 
 def batches(samples, epoch=0, **changes):
-    """All crops (N, 224, 224, 3), labels (N,) and weights (N,) of one epoch of three batches of four."""
+    """Return all crops (N, 224, 224, 3), labels (N,) and weights (N,) of one epoch of three batches of four."""
     settings = BatchSettings(4, 3, seed=5, **{"augment": augment.reference, **changes})
     parts = [[part.numpy() for part in batch] for batch in training_batches(samples, settings, epoch)]
     assert len(parts) == 3 and parts[0][0].shape == (4, CROP_PX, CROP_PX, 3) and parts[0][1].shape == (4, 1)
@@ -146,7 +145,7 @@ def batches(samples, epoch=0, **changes):
 
 
 def test_training_batches_repeat_for_a_seed(tmp_path):
-    """Two epochs differ, the same epoch does not, whatever the threads did; shapes and types are the network's."""
+    """Two epochs differ and one epoch repeats, with any threads; shapes and types fit the network."""
     samples = grey_samples(tmp_path)
     recorded = {"augment": augment.recorded, "balance": "oversample"}
     first, again, other = (batches(samples, epoch, **recorded) for epoch in (0, 0, 1))
@@ -156,7 +155,7 @@ def test_training_batches_repeat_for_a_seed(tmp_path):
 
 
 def test_every_sample_comes_in_turn_unless_oversampled(tmp_path):
-    """Drawn in turn, an epoch of all samples holds each once; with weights the rarer class counts more in the loss."""
+    """Without oversampling an epoch holds each sample once; with weights the rarer class counts more in the loss."""
     samples = grey_samples(tmp_path)
     _, labels, weights = batches(samples)
     assert labels.sum() == samples.label.sum() and (weights == 1).all()
@@ -166,20 +165,8 @@ def test_every_sample_comes_in_turn_unless_oversampled(tmp_path):
     assert class_weights(np.array([0, 0, 0, 1])).tolist() == pytest.approx([2 / 3, 2])
 
 
-def test_drawn_masks_change_the_label_and_other_covers_do_not(tmp_path):
-    """All bare faces with landmarks become masked ones, or get something else and stay bare; others stay as they are."""
-    seen = grey_samples(tmp_path / "seen", detect=detect_middle)
-    assert batches(seen, covers=CoverSettings(mask=1.0))[1].all()
-    plain, covered = batches(seen), batches(seen, covers=CoverSettings(other=1.0))
-    np.testing.assert_array_equal(plain[1], covered[1])
-    changed = (plain[0] != covered[0]).any(axis=(1, 2, 3))
-    np.testing.assert_array_equal(changed, plain[1] == 0)
-    unseen = grey_samples(tmp_path / "unseen")
-    assert batches(unseen, covers=CoverSettings(mask=1.0))[1].sum() == unseen.label.sum()
-
-
 def test_evaluation_batches_keep_the_order(tmp_path):
-    """Every sample comes once, in order, with its own label, and looks as a scan would see it."""
+    """Every sample comes once, in order, with its own label, and looks as in a scan."""
     samples = grey_samples(tmp_path)
     labels = np.concatenate([label.numpy()[:, 0] for _, label, _ in evaluation_batches(samples, batch_size=5)])
     brightness = np.concatenate([crops.numpy().mean((1, 2, 3)) for crops, _, _ in evaluation_batches(samples, 5)])
@@ -188,22 +175,14 @@ def test_evaluation_batches_keep_the_order(tmp_path):
 
 
 def test_sample_weights_balance_the_classes(tmp_path):
-    """Whatever their numbers, both classes are drawn equally often."""
+    """Both classes are drawn equally often, with any numbers of samples."""
     samples = grey_samples(tmp_path).take(np.array([0, 1, 2, 3, 4, 5, 6]))
     weights = sample_weights(samples)
     assert weights[samples.label == 0].sum() == pytest.approx(weights[samples.label == 1].sum())
 
 
-def test_sample_weights_foresee_drawn_masks(tmp_path):
-    """With a tenth of the bare faces masked by drawing, both classes still come equally often."""
-    samples = grey_samples(tmp_path, detect=detect_middle)
-    weights = sample_weights(samples, mask_share=0.1)
-    bare = weights[samples.label == 0].sum()
-    assert bare * 0.9 == pytest.approx(weights[samples.label == 1].sum() + bare * 0.1)
-
-
 def by_brightness(crops):
-    """A perfect classifier of grey pictures."""
+    """Classify grey pictures perfectly."""
     return [(crops.mean(axis=(1, 2, 3)) / 255)[:, None].astype(np.float32)]
 
 
@@ -222,7 +201,7 @@ def test_shuffling_a_dataset_changes_no_figure(tmp_path):
 
 
 def test_unrelated_predictions_look_like_chance():
-    """Predictions of the right shares but in another order have a balanced accuracy near a half, not 0.66."""
+    """Predictions with the right shares in another order have a balanced accuracy near a half, not 0.66."""
     rng = np.random.default_rng(0)
     label, predicted = (rng.random(2000) < 0.79).astype(int), (rng.random(2000) < 0.78).astype(int)
     assert (label == predicted).mean() > 0.6
@@ -230,7 +209,7 @@ def test_unrelated_predictions_look_like_chance():
 
 
 def test_intervals_know_that_faces_of_a_picture_are_not_independent():
-    """Forty pictures of ten faces that are right or wrong together tell as much as forty faces: the interval is as wide."""
+    """Forty pictures of ten equal faces have an interval as wide as that of forty faces."""
     rng = np.random.default_rng(0)
     label = np.arange(40) % 2
     predicted = np.where(rng.random(40) < 0.2, 1 - label, label)
@@ -249,13 +228,13 @@ def test_intervals_know_that_faces_of_a_picture_are_not_independent():
 
 
 def test_calibration_error_of_known_probabilities():
-    """Saying 0.8 and being right in half of the cases is an error of 0.3; saying 1 and being right is none."""
+    """An answer of 0.8 that is right in half of the cases is an error of 0.3; a right answer of 1 is none."""
     assert calibration_error(np.array([0, 1] * 50), np.full(100, 0.8)) == pytest.approx(0.3)
     assert calibration_error(np.ones(10), np.ones(10)) == 0
 
 
 def test_sizes_with_one_class_or_none_are_not_a_number():
-    """Figures that do not exist are NaN instead of an error or a made-up number."""
+    """Figures that cannot be computed are NaN."""
     judged = Judged(np.array([1, 1]), np.array([0.9, 0.2]), np.array(["a", "b"]))
     figures = figures_by_size(judged, np.array([20.0, 25.0]))
     assert figures["16-32"].faces == 2 and figures["0-16"].faces == 0
@@ -263,24 +242,25 @@ def test_sizes_with_one_class_or_none_are_not_a_number():
 
 
 def tiny_recipe(*phases, patience=3):
-    """Some phases on hardly changed faces."""
+    """Return a recipe of some phases on hardly changed faces."""
     return Recipe("tiny", phases, augment.reference, balance="oversample", patience=patience)
 
 
 def parts_of(tmp_path):
+    """Return samples to train on and to measure on."""
     samples = grey_samples(tmp_path)
-    return samples.take(samples.split == "train"), samples.take(samples.split == "val")
+    return FitSamples(samples.take(samples.split == "train"), samples.take(samples.split == "val"))
 
 
 def test_training_keeps_and_resumes(tmp_path):
-    """A run cut off after the first epoch goes on to the same number of epochs; without one there is nothing to resume."""
-    train, val = parts_of(tmp_path)
+    """A resumed run has the epochs of a whole run; without a finished epoch there is nothing to resume."""
+    samples = parts_of(tmp_path)
     out = tmp_path / "out"
     head, rest = Phase(1, 1e-3, None), Phase(2, 1e-3, 0, cosine=True)
     with pytest.raises(UsageError, match="nothing to resume"):
-        fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, resume=True))
-    fit(tiny_model, train, val, tiny_recipe(head), FitSettings(out, 4, 2, seed=3))
-    model, rows = fit(tiny_model, train, val, tiny_recipe(head, rest), FitSettings(out, 4, 2, 3, resume=True))
+        fit(tiny_model, samples, tiny_recipe(head), FitSettings(out, resume=True))
+    fit(tiny_model, samples, tiny_recipe(head), FitSettings(out, 4, 2, seed=3))
+    model, rows = fit(tiny_model, samples, tiny_recipe(head, rest), FitSettings(out, 4, 2, 3, resume=True))
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["epoch"] for row in json.loads((out / "state" / "rows.json").read_text())] == [0, 1, 2]
     assert len((out / "history.csv").read_text().splitlines()) == 4
@@ -290,9 +270,8 @@ def test_training_keeps_and_resumes(tmp_path):
 
 
 def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
-    """Weights that are no numbers in the second epoch end the training; --resume goes on to what an undisturbed run makes,
-    and where the first epoch diverges nothing is kept."""
-    train, val = parts_of(tmp_path)
+    """Weights that are NaN end the training. --resume then ends like an undisturbed run; a first epoch leaves nothing."""
+    samples = parts_of(tmp_path)
     recipe, built = tiny_recipe(Phase(3, 1e-3, 0), patience=None), []
 
     def build():
@@ -305,19 +284,18 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 
     cut, whole = (FitSettings(tmp_path / name, 4, 2, seed=3) for name in ("cut", "whole"))
     with pytest.raises(MaskbatchError, match=r"diverged in epoch 2: loss.*epoch 1 is kept"):
-        fit(build, train, val, recipe, cut, spoil)
+        fit(build, samples, recipe, cut, spoil)
     assert [row["epoch"] for row in json.loads((tmp_path / "cut" / "state" / "rows.json").read_text())] == [0]
     assert "nan" not in (tmp_path / "cut" / "history.csv").read_text()
-    resumed, rows = fit(tiny_model, train, val, recipe, replace(cut, resume=True))
-    undisturbed, _ = fit(tiny_model, train, val, recipe, whole)
+    resumed, rows = fit(tiny_model, samples, recipe, replace(cut, resume=True))
+    undisturbed, _ = fit(tiny_model, samples, recipe, whole)
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     with pytest.raises(MaskbatchError, match="nothing is kept"):
         fit(
             build,
-            train,
-            val,
+            samples,
             recipe,
             FitSettings(tmp_path / "bad", 4, 2),
             lambda *step: spoil(*step, in_epoch=0),
@@ -326,23 +304,22 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 
 
 def test_training_stops_early_with_the_best_weights(tmp_path):
-    """Judged by swapped labels, the first epoch is the best, and the last phase ends after two more; without patience all
-    epochs run and the last is the result."""
-    train, val = parts_of(tmp_path)
-    val = replace(val, label=1 - val.label)
+    """With swapped labels the first epoch is best, and patience ends the last phase; without patience all epochs run."""
+    samples = parts_of(tmp_path)
+    samples = replace(samples, val=replace(samples.val, label=1 - samples.val.label))
     ruin = (Phase(1, 1e-4, None), Phase(6, 0.03, 0))
-    model, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
+    model, rows = fit(tiny_model, samples, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
     assert len(rows) < 7
     best = min(rows, key=lambda row: row["val_loss"])
     model.compile(loss="binary_crossentropy")
-    assert model.evaluate(evaluation_batches(val), verbose=0) == pytest.approx(best["val_loss"], rel=1e-3)
-    _, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=None), FitSettings(tmp_path / "b", 4, 2))
-    assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6.keras"]
+    assert model.evaluate(evaluation_batches(samples.val), verbose=0) == pytest.approx(best["val_loss"], rel=1e-3)
+    _, rows = fit(tiny_model, samples, tiny_recipe(*ruin, patience=None), FitSettings(tmp_path / "b", 4, 2))
+    assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_trains(backbone):
-    """One step forwards and backwards through head and last layers changes the weights; pixels go in as they are."""
+    """One step through head and last layers changes the weights; pixels go in unscaled."""
     import keras
 
     model = build_model(backbone, base_weights=None)
@@ -357,7 +334,7 @@ def test_every_backbone_trains(backbone):
 
 
 def test_the_reference_recipe_is_the_reference():
-    """Its phases, its rates, its scaling by 1/255; every epoch runs."""
+    """The recipe has the reference's phases, rates and scaling by 1/255, and runs every epoch."""
     recipe = RECIPES["reference"]
     assert [(phase.epochs, phase.learning_rate, phase.first_layer) for phase in recipe.phases] == [
         (5, 1e-4, None),
@@ -369,7 +346,7 @@ def test_the_reference_recipe_is_the_reference():
 
 
 def test_unfreezing_touches_the_layers_it_should():
-    """Frozen, only the head trains; from layer 100 on, only the later layers do."""
+    """A frozen backbone leaves the head to train; from layer 100 on, only the later layers train."""
     model = build_model(base_weights=None)
     unfreeze(model, None)
     assert len(model.trainable_weights) == 4
@@ -379,7 +356,7 @@ def test_unfreezing_touches_the_layers_it_should():
 
 
 def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
-    """Neither rubbish nor a model of another shape is taken for a classifier; weights that do not fit are refused."""
+    """Rubbish, a model of another shape and weights that do not fit are refused."""
     import keras
 
     (tmp_path / "rubbish.keras").write_bytes(b"rubbish")

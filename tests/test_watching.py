@@ -41,14 +41,17 @@ def watched(tmp_path_factory):
 
 
 def test_json_progress_is_an_object_a_line(watched):
-    """Every line of standard error is JSON, the last but messages counts every file and frame."""
+    """Every line of standard error is JSON: the last progress counts every file and frame, the last line is the result."""
     result, _, _ = watched
     assert result.exit_code == 3
     events = [json.loads(line) for line in result.stderr.splitlines()]
-    assert {event["event"] for event in events} == {"message", "warning", "progress"}
+    assert {event["event"] for event in events} == {"message", "warning", "progress", "result"}
     last = [event for event in events if event["event"] == "progress"][-1]
     assert (last["files_done"], last["files"], last["frames_done"]) == (4, 4, 8)
     assert last["eta_s"] >= 0 and last["frames_per_s"] > 0 and last["file"] == "wide.webp"
+    result = events[-1]
+    assert result["event"] == "result" and Path(result["out"], "files.csv").is_file()
+    assert (result["files"], result["failed"], result["partial"]) == (4, 1, 0)
 
 
 def test_the_log_has_a_line_for_each_file(watched):
@@ -80,12 +83,12 @@ def test_plain_progress_and_none(tmp_path, mode, words):
 
 def test_tally_counts_and_estimates():
     """Files, frames, the file at work, and the time left at the rate so far; nothing is estimated from nothing."""
-    tally = Tally(SamplingSettings(every=3))
-    tally.expect([VIDEO, Source(1, Path("a"), "a", "image")])
-    assert (tally.num_frames, tally.eta_s(), tally.figures()["eta_s"]) == (35, None, None)
+    tally, photo = Tally(SamplingSettings(every=3)), Source(1, Path("a"), "a", "image")
+    tally.expect([VIDEO, photo])
+    assert (tally.num_frames, tally.eta_s(), tally.progress().eta_s) == (35, None, None)
     tally.add(Shard(0, (VIDEO,)), SegmentResult(num_frames=7))
     assert tally.eta_s() == pytest.approx(4 * (7 / tally.rate()), rel=0.2)
-    assert tally.figures()["file"] == "v.mp4" and tally.words() == "0 of 2 files, 7 of about 35 frames"
+    assert tally.progress().file == "v.mp4" and str(tally.progress()) == "0 of 2 files, 7 of about 35 frames"
     tally.add(Shard(0, (VIDEO,)), SegmentResult(ended=((VIDEO, Ended(0, 150, 57)),), num_frames=50))
     assert tally.eta_s() == 0 and tally.files_done == 1
     sparse = Tally(SamplingSettings(sample_fps=2))

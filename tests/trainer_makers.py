@@ -16,19 +16,19 @@ POINTS = np.array([(40, 33), (52, 33), (46, 41), (41, 49), (51, 49)], np.float32
 
 
 def write_picture(path, value, size=(120, 90)):
-    """A flat grey picture: its value is what a classifier can tell it by."""
+    """Write a flat grey picture, whose value tells its class."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.full((size[1], size[0], 3), value, np.uint8))
 
 
 def textured(seed, size=(160, 120)):
-    """A picture (H, W, 3) uint8 of soft blobs, another one for each seed."""
+    """Return a picture (H, W, 3) uint8 of soft blobs, different for each seed."""
     blobs = np.random.default_rng(seed).uniform(0, 255, (9, 12, 3)).astype(np.float32)
     return np.clip(cv2.resize(blobs, size, interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
 
 
 def class_folders(root, count=6):
-    """Bright pictures with a mask, dark ones without."""
+    """Write bright pictures with a mask and dark ones without."""
     for i in range(count):
         write_picture(root / "with_mask" / f"{i}.png", 200 + i)
         write_picture(root / "without_mask" / f"{i}.png", 40 + i)
@@ -36,7 +36,7 @@ def class_folders(root, count=6):
 
 
 def scenes(root, labels=("with_mask", "without_mask", "mask_worn_incorrectly")):
-    """One picture for each label, with one box (Pascal VOC)."""
+    """Write one picture for each label, with one box (Pascal VOC)."""
     for i, label in enumerate(labels):
         write_picture(root / "images" / f"{i}.jpg", 60 * i + 50)
         (root / "annotations").mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def scenes(root, labels=("with_mask", "without_mask", "mask_worn_incorrectly")):
 
 
 def coco_scenes(root, folder="annotations", labels=("with_mask", "without_mask", "mask_worn_incorrectly")):
-    """The same pictures with one COCO file in `folder`; a crowd region is to be left out."""
+    """Write the same pictures with one COCO file in `folder`, which has a crowd region too."""
     names = list(dict.fromkeys(["faces", *labels]))
     boxes = [{"id": i, "image_id": i, "category_id": names.index(label), "bbox": [30, 20, 30, 40], "iscrowd": 0} for
              i, label in enumerate(labels)]  # fmt: skip
@@ -63,25 +63,25 @@ def coco_scenes(root, folder="annotations", labels=("with_mask", "without_mask",
 
 
 def detect_nothing(images):
-    """A detector that finds no face."""
+    """Find no face."""
     return Faces.empty()
 
 
 def detect_middle(images):
-    """A detector that finds one face in the middle of each picture, a little off the annotation."""
+    """Find one face in the middle of each picture, a little beside the annotation."""
     count = len(images)
     xyxy = np.tile(np.array([32, 22, 60, 60], np.float32), (count, 1))
     return Faces(np.arange(count), xyxy, np.ones(count, np.float32), np.tile(POINTS, (count, 1, 1)))
 
 
 def grey_samples(tmp_path, count=6, detect=detect_nothing):
-    """Samples whose class is their brightness."""
+    """Return samples whose class is their brightness."""
     pictures = split_pictures(read_datasets([class_folders(tmp_path / "faces", count)]), 0.34, seed=0)
     return load_samples(pictures, detect)
 
 
 def tiny_model(*_):
-    """A network of the classifier's shape and layer names that trains in a moment."""
+    """Return a network with the classifier's shape and layer names that trains in a moment."""
     import keras
     from keras import layers
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
-from maskbatch.networks.runtime import Run
+from maskbatch.networks.device import Infer
 from maskbatch.types import Faces
 
 CROP_PX = 224
@@ -18,7 +18,7 @@ MARGIN = 0.25
 class Classifier:
     """Classifies faces. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array (N, 1), the probability of a mask."""
 
-    def __init__(self, run: Run, max_batch: int = 64) -> None:
+    def __init__(self, run: Infer, max_batch: int = 64) -> None:
         self._run = run
         self._max_batch = max_batch
 

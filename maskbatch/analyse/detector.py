@@ -9,7 +9,7 @@ import numpy as np
 from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
 from maskbatch.networks.centerface import STRIDE
-from maskbatch.networks.runtime import Run
+from maskbatch.networks.device import Infer
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Faces
 
@@ -24,7 +24,7 @@ MOST_PEAKS = 5000
 class Detector:
     """Finds faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's heatmap, scale, offset and landmarks."""
 
-    def __init__(self, run: Run, settings: DetectorSettings) -> None:
+    def __init__(self, run: Infer, settings: DetectorSettings) -> None:
         self._run = run
         self._settings = settings
 

@@ -1,4 +1,4 @@
-"""How log messages are written: warnings for a person or a scheduler, everything to the log file."""
+"""Handlers of log messages: warnings go to the terminal, all messages to the log file."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ _OWN_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ maskbatch"
 
 
 class _OneLine(logging.Formatter):
-    """A message is one line, whatever names of files are in it."""
+    """Formats a message as one line, whatever names of files are in it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = printable(record.message)
@@ -21,26 +21,26 @@ class _OneLine(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """A message is a line of JSON."""
+    """Formats a message as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json_line(record.levelname.lower(), text=record.getMessage())
 
 
 def _check_log(path: Path) -> None:
-    """A slip in the order of options must not write into a recording."""
+    """Raise UsageError for a file that is not a log of ours: options in a wrong order must not damage a recording."""
     try:
         with path.open("rb") as file:
             start = file.read(256)
-    except OSError:  # there is none, or it cannot be written either
+    except OSError:  # there is no such file, or it cannot be written either
         return
     if start and not _OWN_LINE.match(start):
-        raise UsageError(f"{path} is there, and not a log of maskbatch: give another file with --log-file")
+        raise UsageError(f"{path} exists and is not a log of maskbatch: give another file with --log-file")
 
 
 def log_handlers(stderr, log_file: Path | None, as_json: bool) -> list[logging.Handler]:
-    """Handlers of all messages of ours, which the caller removes: warnings go to `stderr`, everything to the log file.
-    Raises UsageError when that cannot be written, or is something else than a log of ours."""
+    """Add handlers to the logger `maskbatch` and return them; the caller removes them. Warnings go to `stderr`, all
+    messages to the log file. Raises UsageError when that file cannot be written, or is not a log of maskbatch."""
     if log_file:
         _check_log(log_file)
     handlers = [logging.StreamHandler(stderr)]

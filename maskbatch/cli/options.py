@@ -1,55 +1,153 @@
-"""Options of the command line as settings."""
+"""Options of the commands: their types, the options of a scan, and help that lists options in groups."""
 
-import re
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 
-from maskbatch.errors import UsageError
-from maskbatch.media.video.hwaccel import check_hwaccel
-from maskbatch.media.write.encoders import choose_encoder
-from maskbatch.settings import (
-    ClassifierSettings,
-    DetectorSettings,
-    LoaderSettings,
-    OutputSettings,
-    RuntimeSettings,
-    SamplingSettings,
-    ScanSettings,
-)
+import click
 
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, ScanOptions
 
-def scan_settings(options: Mapping[str, Any]) -> ScanSettings:
-    """The options of `scan` and `video`, by click's names for them, as settings. Raises UsageError for values that do not
-    go together."""
-    save = frozenset() if options["save"] == "none" else frozenset(options["save"].split(","))
-    if not save <= {"annotated", "crops"}:
-        raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {options['save']!r}")
-    if options["det_size"] % 32:
-        raise UsageError(f"--det-size must be a multiple of 32, such as {round(options['det_size'] / 32) * 32}")
-    if options["every"] != 1 and options["sample_fps"]:
-        raise UsageError("--every and --sample-fps are two ways to say one thing: give one of them")
-    device = options["device"]
-    if device not in ("auto", "cpu", "gpu") and not re.fullmatch(r"gpu:\d{1,3}", device, re.ASCII):
-        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
-    return ScanSettings(
-        loader=LoaderSettings(batch_size=options["batch_size"]),
-        sampling=SamplingSettings(
-            options["every"],
-            options["sample_fps"],
-            options["stall_limit"],
-            check_hwaccel(options["hwaccel"]),
-            options["decode_all"],
-        ),
-        runtime=RuntimeSettings(options["runtime"], device, options["precision"], options["require_gpu"]),
-        detector=DetectorSettings(size_px=options["det_size"], threshold=options["det_threshold"]),
-        classifier=ClassifierSettings(options["model"], options["threshold"]),
-        output=OutputSettings(
-            save, _encoder(options["codec"], save), options["crf"], keep_metadata=options["keep_metadata"]
-        ),
-        workers=options["workers"],
-    )
+BESIDE = "<beside the input>"
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED = "What, where, when", "Speed", "Video", "Output", "Advanced"
+_GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
+_FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
-def _encoder(codec: str, save: frozenset[str]) -> str:
-    """The encoder that works here; nothing is tried when no video is written. Raises UsageError."""
-    return choose_encoder(codec) if "annotated" in save else OutputSettings().codec
+class Number(click.FloatRange):
+    """A finite number in a range; nan lies in all of them, as no comparison says that it does not."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, str) and value.replace(",", "", 1).lstrip("-").isdecimal() and "," in value:
+            self.fail(f"{value!r} has a comma: write {value.replace(',', '.')}", param, ctx)
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value!r} is not a finite number.", param, ctx)
+
+
+class AutoOrShare(click.ParamType):
+    """A number from 0 to 1, or the word auto."""
+
+    name = "FLOAT|auto"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        return "auto" if value == "auto" else Number(0, 1).convert(value, param, ctx)
+
+
+class GroupedOption(click.Option):
+    """An option that the help lists below the name of its group."""
+
+    def __init__(self, *arguments: object, group: str, **more: object) -> None:
+        super().__init__(*arguments, **more)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists options in groups, and ends with examples: `epilog` as it stands."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list] = {name: [] for name in _GROUPS}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record:
+                groups[getattr(option, "group", _ADVANCED)].append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records, col_max=26)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+def options(*decorators: Callable) -> Callable:
+    """Give several click options as one decorator, in the order they are listed in."""
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(decorators):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def grouped(group: str, *names: str, **more: object) -> Callable:
+    """Give an option of a group."""
+    return click.option(*names, cls=GroupedOption, group=group, **more)
+
+
+def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
+    """Give the command-line form of a field of `ScanOptions`: its name, default, and range or choices."""
+    item, flag = _FIELDS[name], f"--{name.replace('_', '-')}"
+    if item.default is False:
+        return grouped(group, flag, is_flag=True, help=help)
+    if item.default is True:
+        return grouped(group, f"{flag}/--no-{flag[2:]}", default=True, show_default=True, help=help)
+    if choices := item.metadata.get("choices"):
+        more["type"] = click.Choice(choices)
+    elif limits := item.metadata.get("limits"):
+        kind = click.IntRange if "int" in str(item.type) else Number
+        more["type"] = kind(limits.least, limits.most, min_open=limits.is_open)
+    more.setdefault("show_default", item.default is not None)
+    return grouped(group, flag, default=item.default, help=help, **more)
+
+
+_ABOUT_INPUTS = options(
+    grouped(_WHAT, "--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+            help="Also scan the paths in FILE (- for standard input): one per line, or separated by NUL bytes."),
+    _of_scan(_WHAT, "limit", "Scan the first N files only.", metavar="N"),
+    _of_scan(_WHAT, "include_hidden",
+             "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."),
+)  # fmt: skip
+_COMMON = options(
+    _of_scan(_WHAT, "if_exists", "When the output folder holds an earlier scan: continue it, replace it, or stop."),
+    grouped(_WHAT, "--dry-run", is_flag=True,
+            help="List the files that a scan would read, with estimates of time and disk space; scan nothing."),
+    _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
+             "only writes the tables again.", metavar="P"),
+    _of_scan(_SPEED, "device", "Device that runs the networks; gpu means all GPUs.", metavar="auto|cpu|gpu|gpu:N"),
+    _of_scan(_SPEED, "require_gpu", "Stop with an error when no GPU is usable."),
+    _of_scan(_SPEED, "runtime", "Library that runs the networks. auto: TensorFlow on a usable GPU, otherwise OpenVINO."),
+    _of_scan(_SPEED, "precision", "Number format of the networks. auto: int8 on a CPU if the model has it, otherwise "
+             "fp32."),
+    _of_scan(_SPEED, "batch_size", f"Frames that go through the networks together. Default: {CPU_BATCH}; on a GPU "
+             f"{GPU_BATCH}.", metavar="N"),
+    _of_scan(_SPEED, "workers", "Videos, or groups of 256 photos, that are scanned at the same time.", metavar="N"),
+    _of_scan(_VIDEO, "every", "Analyse every N-th frame.", metavar="N"),
+    _of_scan(_VIDEO, "sample_fps", "Analyse about F frames per second of video; replaces --every.", metavar="F"),
+    _of_scan(_VIDEO, "decode_all", "Decode the frames between the analysed ones too: slower, but finds damage in them."),
+    _of_scan(_VIDEO, "hwaccel", "Device that decodes videos, by FFmpeg's name, such as cuda or videotoolbox. auto: the "
+             "first that works. Videos that it cannot decode are decoded in software.", metavar="none|auto|NAME"),
+    _of_scan(_VIDEO, "codec", "Encoder of annotated videos, by FFmpeg's name. auto: NVENC, Quick Sync or VideoToolbox if "
+             "one works, otherwise libx264.", metavar="auto|NAME"),
+    _of_scan(_VIDEO, "crf", "Quality of annotated videos (H.264); a lower number is better and larger.", metavar="0-51"),
+    _of_scan(_VIDEO, "stall_limit", "Give up a video that yields no frame for this long.", metavar="SECONDS"),
+    _of_scan(_OUTPUT, "save", "Media to write: annotated, crops, annotated,crops or none.", metavar="WHAT"),
+    _of_scan(_OUTPUT, "keep_metadata", "Annotated copies keep the recording time and the camera of the source, never the "
+             "location."),
+    grouped(_OUTPUT, "--log-file", type=PATH, metavar="FILE", help="Write a log with one line for each file to FILE."),
+    grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
+            show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
+            "object per line; none: warnings only."),
+    grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
+    _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
+             metavar="NAME|FILE"),
+    _of_scan(_ADVANCED, "det_threshold", "Minimum confidence of the detector for a face to be kept.", metavar="P"),
+    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; a larger one finds smaller "
+             "faces.", metavar="PX"),
+)  # fmt: skip
+scan_options = options(
+    grouped(_WHAT, "--out", type=PATH, metavar="DIR",
+            help="Output folder. Default: NAME_maskbatch in the current folder, by the name of the input."),
+    _ABOUT_INPUTS, _COMMON,
+)  # fmt: skip
+video_options = options(
+    grouped(_WHAT, "--out", is_flag=False, flag_value=BESIDE, metavar="[DIR]",
+            help="Output folder. Default: NAME_maskbatch in the current folder; --out without DIR: beside the input."),
+    _COMMON,
+)  # fmt: skip

@@ -1,1 +1,1 @@
-"""Files in and out: walking folders, decoding, tf.data loading, writing."""
+"""Media files in and out: finding sources, decoding, loading ahead, writing."""

@@ -1,4 +1,4 @@
-"""Colours of a video as an ordinary (SDR, BT.709) screen shows them: HDR and wide-gamut pictures are converted."""
+"""Conversion of HDR and wide-gamut video to the colours of an ordinary (SDR, BT.709) screen."""
 
 from functools import cache
 from typing import NamedTuple
@@ -18,15 +18,18 @@ _TO_BT709 = {
     _P3: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
 }
 _HD_LINES = 720
-# gamma of an SDR screen (ITU-R BT.1886); cd/m2 of its white, of the brightest an HDR screen shows, and of a sheet of paper
-# in an HDR picture (ITU-R BT.2408), which is white in an SDR one
+# gamma of an SDR screen (ITU-R BT.1886); cd/m2 of its white, of the brightest point of an HDR screen, and of white paper
+# in an HDR picture (ITU-R BT.2408)
 _GAMMA, _SDR_WHITE, _HDR_PEAK, _HDR_PAPER = 2.4, 100.0, 1000.0, 203.0
 _STRIP_ROWS = 64
 
 
 class Grading(NamedTuple):
-    """A conversion of 16-bit RGB to 8-bit BT.709: `to_light` (65536,) uint16 makes linear light of each channel, `gamut`
-    (3, 3) mixes the channels, `to_code` (65536,) uint8 encodes the light."""
+    """A conversion of 16-bit RGB to 8-bit BT.709.
+
+    `to_light` (65536,) uint16 maps each channel to linear light, `gamut` (3, 3) mixes the channels, `to_code` (65536,)
+    uint8 encodes the light.
+    """
 
     to_light: np.ndarray
     gamut: np.ndarray
@@ -42,9 +45,9 @@ class Grading(NamedTuple):
 
 
 def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
-    """Return the number of the matrix that makes RGB of the frame's YUV.
+    """Return the number of the matrix that converts the frame's YUV to RGB.
 
-    Untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601.
+    Untagged video of HD size is BT.709 by convention, as players assume; swscale would assume BT.601.
     """
     if frame.colorspace in _MATRICES:
         return frame.colorspace
@@ -54,7 +57,7 @@ def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
 
 
 def grading_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> Grading | None:
-    """Return the conversion that the frame's colours need; None when they are those of SDR screens already."""
+    """Return the conversion of the frame's colours, or None when they already suit an SDR screen."""
     primaries = getattr(frame, "color_primaries", codec.color_primaries)
     if (transfer := _transfer(frame, codec)) in (PQ, HLG):
         return _grading(transfer, _BT2020 if primaries == _UNSPECIFIED else primaries)
@@ -62,7 +65,7 @@ def grading_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> Grading | N
 
 
 def _transfer(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
-    """Return the number of the frame's transfer, which PyAV before 17 tells by the codec only."""
+    """Return the number of the frame's transfer. PyAV before 17 knows only the codec's."""
     return getattr(frame, "color_trc", codec.color_trc)
 
 
@@ -93,7 +96,7 @@ def _nits_to_pq(nits: np.ndarray | float) -> np.ndarray:
 
 
 def _hlg_to_nits(signal: np.ndarray) -> np.ndarray:
-    """Return cd/m2 that an HDR screen shows of a hybrid log-gamma signal 0..1 (ITU-R BT.2100), each channel by itself."""
+    """Return an HDR screen's cd/m2 for a hybrid log-gamma signal 0..1 (ITU-R BT.2100), each channel by itself."""
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
     return _HDR_PEAK * np.minimum(scene, 1) ** 1.2
 
@@ -101,8 +104,8 @@ def _hlg_to_nits(signal: np.ndarray) -> np.ndarray:
 def _tone_mapped(nits: np.ndarray) -> np.ndarray:
     """Return the light 0..1 of an SDR screen for cd/m2 of an HDR screen, by the EETF of ITU-R BT.2390.
 
-    Light is dimmed as paper is; what is under about 85 cd/m2, as skin is, then stays so, and a spline takes the rest up to
-    the SDR screen's white.
+    All light is dimmed in the ratio of paper to SDR white. Light under about 85 cd/m2, such as skin, then stays as it is;
+    a spline compresses brighter light below the SDR screen's white.
     """
     dimming = _SDR_WHITE / _HDR_PAPER
     brightest = _nits_to_pq(_HDR_PEAK * dimming)

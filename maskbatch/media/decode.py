@@ -1,4 +1,4 @@
-"""Opens a source: one small reader interface over photos and videos."""
+"""Opening of sources: one small reader interface for photos and videos."""
 
 import math
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from maskbatch.types import Decoded, ReaderState, Source
 
 
 class Reader(Protocol):
-    """An open source. Iterates its frames once, as `Decoded`.
+    """A reader of one source, which yields the frames once, as `Decoded`.
 
-    Entering and iterating raise DecodeError with a reason; what was yielded before stays valid. `progress` rises while it is
-    at work, also between two frames that are far apart. `notes`, complete when iterating ends, name what of the file was not
-    looked at, in a few words each; `pieces` are those of a video's clock.
+    Entering and iterating raise DecodeError with a reason; frames yielded before stay valid. `progress` rises while the
+    reader works, also between two frames that are far apart. `notes` name the parts of the file that were not analysed,
+    in a few words each, and are complete when the iteration ends. `pieces` are the corrections of a video's clock.
     """
 
     frames_decoded: int
@@ -36,9 +36,9 @@ class Reader(Protocol):
 def open_source(
     source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
 ) -> Reader:
-    """Give a reader of the source's frames, to be used in a `with` statement; a photo has one frame, at 0 seconds.
+    """Return a reader of the source's frames, for use in a `with` statement. A photo has one frame, at 0 seconds.
 
-    A video is read from `start` on, and each of its segments of `segment_s` seconds begins with a frame that has a `cut`.
+    A video is read from `start` on. Each of its segments of `segment_s` seconds begins with a frame that has a `cut`.
     """
     if source.kind == "image":
         return PhotoReader(source.path)

@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was scanned: size, time of change, and a quick hash of both ends."""
+"""Fingerprints that show whether a file has changed since its scan: size, modification time, a hash of both ends."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _END_BYTES = 4096
-_NUM_THREADS = 8  # network drives answer slowly, but many at once
+_NUM_THREADS = 8  # network drives answer slowly, but answer many requests at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Fingerprint:
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
-    """The fingerprint of a file, or None for one that cannot be read (its row says so; it is scanned again once it can)."""
+    """Return the fingerprint of a file, or None when it cannot be read. Such a file is scanned again once it can be read."""
     try:
         with path.open("rb") as file:
             start = file.read(_END_BYTES)
@@ -33,6 +33,6 @@ def fingerprint(path: Path) -> Fingerprint | None:
 
 
 def fingerprints(paths: Iterable[Path]) -> list[Fingerprint | None]:
-    """Those of many files, in their order."""
+    """Return the fingerprints of many files, in the same order."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(fingerprint, paths))

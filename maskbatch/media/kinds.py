@@ -1,6 +1,6 @@
-"""Is a file a photo or a video? By its extension; by its first bytes where that says too little.
+"""Recognition of photos and videos by their extension, or by their first bytes when the extension is ambiguous.
 
-No decoder opens a file here: the journal, which says what file ended the program, is not open yet.
+No decoder opens a file here: the store, which names the file that crashed a program, is not open yet.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _PHOTO_STARTS = (
     b"\xff\x4f\xff\x51", b"\x76\x2f\x31\x01", b"#?RADIANCE", b"\x59\xa6\x6a\x95",
 )  # fmt: skip
 _PNM_KINDS = b"1234567fF"
-# the brands of the ISO base media files that are photos; "avis" is a film in AVIF
+# brands of ISO base media files that are photos; "avis" is an image sequence in AVIF
 _PHOTO_BRANDS = (b"avif", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _PACKET, _START_BYTES = 188, 2 * 188 + 1
 
@@ -28,9 +28,9 @@ Kind = Literal["image", "video"]
 
 
 def kind_by_name(path: Path) -> Kind | None:
-    """Return the kind that the extension of a file tells, or None for neither a photo nor a video.
+    """Return the kind of a file by its extension, or None for neither a photo nor a video.
 
-    A GIF may move and a .ts may be a program in TypeScript: their content decides.
+    The content decides for a GIF, which may be animated, and for a .ts, which may be TypeScript.
     """
     suffix = path.suffix.lower()
     if suffix == ".gif":
@@ -43,10 +43,10 @@ def kind_by_name(path: Path) -> Kind | None:
 
 
 def kind_by_content(path: Path) -> Kind:
-    """Return the kind of a file whatever its name.
+    """Return the kind of a file by its content.
 
-    Known starts of photos and plain text are images. All else is a video: FFmpeg knows hundreds of formats, and says what
-    is none of them when its turn comes.
+    Files that start like a photo or like plain text are images. All others are videos: FFmpeg knows hundreds of formats,
+    and reports files of unknown formats later.
     """
     start = _start_of(path)
     if start.startswith(b"GIF8"):
@@ -60,7 +60,7 @@ def kind_by_content(path: Path) -> Kind:
 
 
 def gif_moves(path: Path) -> bool:
-    """Return whether a GIF has a second frame, by walking its blocks; False when it cannot be read that far."""
+    """Return True when a GIF has a second frame. Walks the GIF's blocks; returns False when they cannot be read that far."""
     try:
         with path.open("rb") as file:
             head = file.read(13)
@@ -71,7 +71,7 @@ def gif_moves(path: Path) -> bool:
 
 
 def _skip_to_image(file: BinaryIO) -> bool:
-    """Skip the extensions of a GIF up to behind the sign of the next image; return whether there is one."""
+    """Skip a GIF's extensions to just after the marker of the next image. Return False when there is no other image."""
     while (sign := _byte(file)) == 0x21:
         _byte(file)
         _skip_blocks(file)
@@ -79,15 +79,15 @@ def _skip_to_image(file: BinaryIO) -> bool:
 
 
 def _skip_image(file: BinaryIO) -> bool:
-    """Skip what follows the sign of an image in a GIF."""
+    """Skip an image of a GIF, from just after its marker."""
     _skip_colours(file, file.read(9)[8:9])
-    _byte(file)  # the size of its codes
+    _byte(file)  # the code size
     _skip_blocks(file)
     return True
 
 
 def _skip_colours(file: BinaryIO, flags: bytes) -> None:
-    """Skip the table of colours that the flags of a GIF or of its image announce."""
+    """Skip the colour table that the flags of a GIF or of its image announce."""
     if not flags:
         raise EOFError
     if flags[0] & 0x80:
@@ -95,7 +95,7 @@ def _skip_colours(file: BinaryIO, flags: bytes) -> None:
 
 
 def _skip_blocks(file: BinaryIO) -> None:
-    """Skip blocks, each of which begins with its length, and the empty one at their end."""
+    """Skip blocks that begin with their length, up to and including the empty block that ends them."""
     while length := _byte(file):
         file.seek(length, 1)
 
@@ -107,7 +107,7 @@ def _byte(file: BinaryIO) -> int:
 
 
 def _start_of(path: Path) -> bytes:
-    """Return the first bytes of a file; none of an empty one, or of one that cannot be read."""
+    """Return the first bytes of a file, or no bytes when it is empty or cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(_START_BYTES)
@@ -116,8 +116,11 @@ def _start_of(path: Path) -> bytes:
 
 
 def _may_be_transport_stream(start: bytes) -> bool:
-    """Return whether an MPEG transport stream may start so; an empty or unreadable file shall be reported, not ignored."""
-    # recordings cut in the middle of a packet have their sync byte anywhere, but then once more a packet later
+    """Return True when an MPEG transport stream may start with these bytes, or when there are none.
+
+    An empty or unreadable file must be reported and not ignored.
+    """
+    # a recording that starts in the middle of a packet has its sync byte anywhere, and again one packet later
     return not start or any(
         start[at] == 0x47 and (at + _PACKET >= len(start) or start[at + _PACKET] == 0x47)
         for at in range(min(_PACKET, len(start)))
@@ -125,5 +128,5 @@ def _may_be_transport_stream(start: bytes) -> bool:
 
 
 def _is_text(start: bytes) -> bool:
-    """Return whether the bytes hold no control characters but those of text."""
+    """Return True when the bytes have no control characters except those of text."""
     return all(byte >= 0x20 or byte in b"\t\n\v\f\r\x1b" for byte in start)

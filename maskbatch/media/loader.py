@@ -1,4 +1,4 @@
-"""Sources become batches of frames: decoded in parallel, read ahead, grouped."""
+"""Loading of sources as batches of frames: decoded in parallel, read ahead, grouped."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.errors import DecodeError, Interrupted, PassingError
+from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.types import Decoded, Ended, Frames, Source
 
-# what a photo is taken for whose header says nothing
+# assumed size of a photo whose header does not tell it
 _USUAL_PIXELS = 12_000_000
 _HEADER_BYTES = 1 << 16
-# beside the one being decoded, a lane holds two finished ones: tf.data's interleave, or its thread and its reader
+# finished frames that a lane holds beside the one being decoded: in tf.data's interleave, or in its thread and its reader
 _FRAMES_PER_LANE = 3
 Opener = Callable[[Source, SamplingSettings], Reader]
 
 # one decoded frame:
-# (position in sources, its frame or None, and None or how the source ended with it)
+# (position in sources, its frame or None, the source's end or None)
 _Element = tuple[int, Decoded | None, "_End | None"]
 
 
 class _End(NamedTuple):
-    """How reading a source ended: frames decoded, what went wrong, and the reader's notes and pieces."""
+    """The end of reading a source: number of decoded frames, the error, and the reader's notes and pieces."""
 
     num_decoded: int
     error: DecodeError | None
@@ -41,11 +41,11 @@ def load(
     opener: Opener | None = None,
     read_ahead: ReadAhead = by_threads,
 ) -> Iterator[Frames]:
-    """Batches of the sources' sampled frames, sources in their order, ahead of the consumer by `read_ahead`.
+    """Yield batches of the sources' sampled frames, in the order of the sources, loaded ahead by `read_ahead`.
 
-    `opener` opens the sources (default: `open_source`). A frame with a `cut` begins a batch.
-    Each source ends with one `Ended`, in the batch of its last frame (or after it, when it has none). A file that
-    cannot be read ends with its reason; nothing is raised for it.
+    `opener` opens the sources (default: `open_source`). A frame with a `cut` begins a batch. Each source ends with one
+    `Ended`, in the batch of its last frame, or in a later batch when it has no frame. A file that cannot be read raises
+    nothing: its `Ended` has the reason.
     """
     batch = _Batch(sources, settings)
 
@@ -65,7 +65,7 @@ def load(
 def _lanes(
     sources: Sequence[Source], opened: Callable[[Source], Reader], num_lanes: int
 ) -> list[Generator[_Element, None, None]]:
-    """Iterators that share the sources: every photo is one element, so that lanes which take turns keep the order."""
+    """Return iterators (lanes) that share the sources. Every photo is one element, so taking turns keeps the order."""
 
     def elements(lane: int) -> Generator[_Element, None, None]:
         for position in range(lane, len(sources), num_lanes):
@@ -75,7 +75,7 @@ def _lanes(
 
 
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
-    """All elements of one source, at least one. Runs one frame ahead, to know which is the last."""
+    """Yield all elements of one source, at least one. Decodes one frame ahead, to know the last frame."""
     previous = None
     num_decoded, error, notes, pieces = 0, None, (), ()
     try:
@@ -87,17 +87,17 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                     previous = frame
             finally:
                 num_decoded, notes, pieces = reader.frames_decoded, reader.notes, reader.pieces
-    except Interrupted:  # the run is over, and nothing is said of the source
+    except Interrupted:  # the scan was stopped: the source has not ended
         raise
     except DecodeError as reason:
-        error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
-    except Exception as unexpected:  # one file must never end a run over thousands
-        error = PassingError(f"{type(unexpected).__name__}: {unexpected}")
+        error = reason.with_traceback(None)  # a traceback would keep this stack frame, and its image, alive
+    except Exception as unexpected:  # one file must never end a scan of thousands
+        error = TransientError(f"{type(unexpected).__name__}: {unexpected}")
     yield position, previous, _End(num_decoded, error, notes, pieces)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
-    """How many lanes decode at once, and how many frames may wait behind them, by the size of the largest source."""
+    """Return how many lanes decode at once, and how many frames may wait, by the size of the largest source."""
     most_pixels = max((_num_pixels(source) for source in sources), default=1)
     num_frames = max(1, 2 * settings.max_batch_pixels // most_pixels)
     has_video = any(source.kind == "video" for source in sources)
@@ -114,12 +114,12 @@ def _num_pixels(source: Source) -> int:
         with source.path.open("rb") as file:
             width, height = image_size(file.read(_HEADER_BYTES)) or (_USUAL_PIXELS, 1)
     except OSError:
-        return 1  # it cannot be read and takes no memory
+        return 1  # an unreadable photo takes no memory
     return max(1, width * height)
 
 
 class _Batch:
-    """Collects elements to one `Frames`."""
+    """A collector of elements for one `Frames`."""
 
     def __init__(self, sources: Sequence[Source], settings: LoaderSettings) -> None:
         self._sources = sources
@@ -135,7 +135,7 @@ class _Batch:
         return not self._frames and not self._ended
 
     def is_full_for(self, element: _Element) -> bool:
-        """Whether what is here should go out before `element` comes in."""
+        """Return True when the batch must be taken before `element` is added."""
         frame = element[1]
         if max(len(self._frames), len(self._ended)) >= self._batch_size:
             return True
@@ -147,7 +147,7 @@ class _Batch:
         return bool(self._frames) and num_pixels > self._settings.max_batch_pixels
 
     def add(self, element: _Element) -> None:
-        """Take an element in; sources come one after the other, the frames of each in order."""
+        """Add an element. Sources follow one another, the frames of each in order."""
         position, frame, end = element
         source_id = self._sources[position].id
         if frame is not None:
@@ -157,14 +157,16 @@ class _Batch:
             self._size = self._size or frame.image.shape[1::-1]
         if end is not None:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
-            may_pass = isinstance(end.error, PassingError)
+            is_transient = isinstance(end.error, TransientError)
             self._ended.append(
-                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, may_pass, end.notes, end.pieces)
+                Ended(
+                    source_id, end.num_decoded, self._num_analysed, *size, reason, is_transient, end.notes, end.pieces
+                )
             )
             self._num_analysed, self._size = 0, None
 
     def take(self) -> Frames:
-        """The batch collected so far; a new one begins."""
+        """Return the collected batch and begin a new one."""
         source_id, decoded = zip(*self._frames, strict=True) if self._frames else ((), ())
         index, timestamp_s, images, cuts = zip(*decoded, strict=True) if decoded else ((),) * 4
         frames = Frames(

@@ -1,4 +1,4 @@
-"""Names of what is written for a source: never two alike on any file system, and none longer than they take."""
+"""Names of output files: unique on every file system, safe, and never too long."""
 
 import os
 import re
@@ -12,16 +12,16 @@ from typing import TypeVar
 
 from maskbatch.types import Source
 
-# what OpenCV writes in colour, in every build
+# formats that every build of OpenCV writes in colour
 WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"})
-# control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; a
-# list of our own, because Python's str.isprintable differs between versions of Python
+# control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; an
+# explicit list, because str.isprintable differs between versions of Python
 _HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _MOST_BYTES = 255
 _LONGEST_ENDING = 24
-# of those, what a crop's name may take behind the source's: frame and face
+# bytes of these for the end of a crop's name: frame and face
 _CROP_BYTES = 32
-# what Windows takes for a drive, a stream or a pattern, or does not take at all, and its devices
+# characters that Windows forbids or takes for a drive, a stream or a pattern; names of its devices
 _UNFIT = re.compile(r'[<>:"|?*\\\0-\x1f]')
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\..*)?", re.IGNORECASE | re.DOTALL
@@ -32,10 +32,10 @@ _CROP = re.compile(r"(.+)_f\d{6,}_\d+\.jpg", re.DOTALL)
 
 
 def annotated_name(source: Source) -> str:
-    """Where the annotated copy of a source goes, relative to the output tree, as a POSIX path.
+    """Return the POSIX path of a source's annotated copy, relative to the folder of annotated copies.
 
-    The source's own name, with ".jpg" or ".mp4" put behind it when its format is not one that is written; where another
-    input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` goes before it, as often as it takes.
+    It is the source's own name, followed by ".jpg" or ".mp4" when maskbatch does not write the source's format. Where
+    another input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` is inserted until the name is free.
     """
     name, ending = own_name(source), ".mp4" if source.kind == "video" else ".jpg"
     suffix = PurePosixPath(name).suffix.lower()
@@ -48,36 +48,39 @@ def annotated_name(source: Source) -> str:
 
 
 def written_names(source: Source) -> tuple[str, str]:
-    """What a source is called in the output: its annotated copy, and the beginning of its crops. Both depend on its
-    neighbours, which may be others in the next session."""
+    """Return a source's names in the output: its annotated copy, and the beginning of its crops' names.
+
+    Both depend on the other inputs, which may differ in the next session.
+    """
     return annotated_name(source), own_name(source)
 
 
 def crop_name(source: Source, frame: int, face: int) -> str:
-    """The file of one face, relative to its label's folder: the whole name of the source, so that a.jpg and a.png do not
-    meet, then frame and face."""
+    """Return the file name of one face's crop, relative to the folder of its label.
+
+    It has the source's whole name, so that a.jpg and a.png differ, then frame and face.
+    """
     return f"{crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
 
 
 def crop_stem(own: str) -> str:
-    """What all crops of the source with the `own_name` `own` begin with, the same for every frame and face, so that they
-    are found again."""
+    """Return the beginning of all crops' names of the source with the `own_name` `own`, by which they are found again."""
     return fitted(own, _MOST_BYTES - _CROP_BYTES)
 
 
 def stem_of_crop(name: str) -> str | None:
-    """The `crop_stem` of a crop's name, None when it is no crop's."""
+    """Return the `crop_stem` of a crop's name, or None for the name of another file."""
     found = _CROP.fullmatch(name)
     return found and found[1]
 
 
 def folded(name: str) -> str:
-    """The same for all names that differ in case, or in the way accents are written: one file on some systems."""
+    """Return one text for all names that differ only in case or in the encoding of accents: one file on some systems."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def own_name(source: Source) -> str:
-    """The source's name as this system can write it; with a part of its checksum, when it is the twin of another one."""
+    """Return the source's name as this system can write it, with a part of its checksum when the source `has_twin`."""
     name = fit_for_windows(source.name) if os.name == "nt" else source.name
     if not source.has_twin:
         return name
@@ -86,24 +89,24 @@ def own_name(source: Source) -> str:
 
 
 def name_text(name: str) -> str:
-    """Return a file's name as tables show it: one line of UTF-8, and no two names alike.
+    """Return a file's name as tables show it: one line of UTF-8, different for different names.
 
-    What does not show, reorders text or is not UTF-8 becomes an escape of Python's string literals, such as `\\r`; so
-    does a backslash, which is doubled. All other names stay as they are.
+    Characters that are invisible, reorder text or are not UTF-8 become escapes of Python's string literals, such as
+    `\\r`. A backslash is doubled. All other names stay as they are.
     """
     return one_line(name.replace("\\", r"\\"))
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line of UTF-8, as `name_text` does, but with its backslashes as they are."""
+    """Return `text` on one line of UTF-8, as `name_text` does, but without doubling backslashes."""
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def inside(folder: Folder, name: str) -> Folder:
     """Return the path of `name`, a relative POSIX path, below `folder`.
 
-    Everything that is written under the name of a source gets its path here. Raises ValueError for a name that would lead
-    out of the folder, or to anything but a plain file in it.
+    Every output file with a source's name gets its path here. Raises ValueError for a name that would lead out of the
+    folder, or not to a plain file in it.
     """
     parts = name.split("/")
     is_plain = not {"", ".", ".."}.intersection(parts) and "\0" not in name
@@ -113,9 +116,9 @@ def inside(folder: Folder, name: str) -> Folder:
 
 
 def fit_for_windows(name: str) -> str:
-    """Return the POSIX path `name` with every part as Windows can write it, below any folder.
+    """Return the POSIX path `name` with every part changed so that Windows can write it.
 
-    A part that is changed gets a checksum, so that no two become one. Parts that name no entry of a folder are changed too.
+    A changed part gets a checksum, so that different names stay different. Parts such as ".." are changed too.
     """
     return "/".join(map(_fit_part, name.split("/")))
 
@@ -131,14 +134,16 @@ def _fit_part(part: str) -> str:
 
 
 def named(names: Sequence[str]) -> str:
-    """A few of the names, and how many more there are."""
+    """Return the first names as text for a message, and the number of further names."""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
-    """The POSIX path `name`, its last part no longer than the 255 bytes that file systems take, or than `most_bytes`: in
-    the place of what is cut stands a checksum of the whole."""
+    """Return the POSIX path `name` with a last part of at most `most_bytes` (default 255, the limit of file systems).
+
+    A checksum of the whole part replaces what is cut.
+    """
     folder, slash, last = name.rpartition("/")
     if len(os.fsencode(last)) <= most_bytes:
         return name
@@ -146,19 +151,21 @@ def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
     if len(os.fsencode(ending)) > _LONGEST_ENDING:
         stem, ending = last, ""
     ending = f"~{_checksum(last)}{ending}"
-    # no letter of several bytes is kept in part
+    # a character of several bytes is kept or cut as a whole
     kept = os.fsencode(stem)[: most_bytes - len(os.fsencode(ending))].decode("utf-8", "ignore")
     return f"{folder}{slash}{kept}{ending}"
 
 
 def fitted_path(path: Path) -> Path:
-    """`path` with its last part fitted."""
+    """Return `path` with its last part shortened by `fitted`."""
     return path.with_name(fitted(path.name))
 
 
 def mark_twins(sources: Sequence[Source]) -> list[Source]:
-    """The sources; those whose copies would have names that differ in case or in the way accents are written have
-    `has_twin`: on a file system of Windows, macOS or a camera's card, one would replace the other."""
+    """Return the sources, with `has_twin` set where two copies' names would differ only in case or the encoding of accents.
+
+    On a file system of Windows, macOS or a memory card, one copy would replace the other.
+    """
     alike: dict[str, list[int]] = defaultdict(list)
     for position, source in enumerate(sources):
         alike[folded(annotated_name(source))].append(position)

@@ -1,4 +1,4 @@
-"""Display matrices: how a stored picture is turned and mirrored before it is shown."""
+"""Display matrices: the rotation and mirroring of a stored picture before it is shown."""
 
 import struct
 from typing import NamedTuple
@@ -9,19 +9,18 @@ import numpy as np
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways to lay a picture down: first rows and columns change places, then each axis is mirrored."""
+    """One of eight orientations of a stored picture: a transposition of rows and columns, then a mirroring of each axis."""
 
     is_sideways: bool = False
     mirrors_x: bool = False
     mirrors_y: bool = False
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (width, height) that a stored picture of `size` (width, height) has once it is upright, or the
-        other way round."""
+        """Return the upright (width, height) of a stored picture of `size` (width, height), or the reverse."""
         return size[::-1] if self.is_sideways else size
 
     def upright(self, image: np.ndarray) -> np.ndarray:
-        """Return the stored `image` (H, W, 3) as it is shown."""
+        """Return the stored `image` (H, W, 3) upright."""
         if self.is_sideways:
             image = cv2.transpose(image)
         if self.mirrors_x or self.mirrors_y:
@@ -37,10 +36,10 @@ _TURNS = {
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation | None:
-    """Return how a decoded frame is to be shown; None when neither the container nor the frame itself says so."""
+    """Return the orientation of a decoded frame, or None when neither the container nor the frame has one."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV does not know all kinds of side data that its FFmpeg makes; it still knows the rotation
+    except ValueError:  # PyAV lacks some kinds of FFmpeg's side data, but still knows the rotation
         return _TURNS.get(round(frame.rotation / 90) * 90 % 360)
     return None if matrix is None else from_matrix(bytes(matrix))
 

@@ -1,7 +1,7 @@
-"""Lanes of items that are made ahead of the reader, by tf.data or by plain threads; the same items in the same order.
+"""Read-ahead from several iterators (lanes), by tf.data or by plain threads: the same items in the same order.
 
-A scan that runs on TensorFlow reads by tf.data. One that runs on OpenVINO does without TensorFlow altogether, whose import
-takes longer than all else that a scan does before its first photo, and most of its memory.
+A scan on TensorFlow uses tf.data. A scan on OpenVINO does not import TensorFlow, which would take most of the time before
+the first photo, and most of the memory.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,12 +13,12 @@ from maskbatch.errors import Interrupted
 from maskbatch.overlap import Ahead
 
 Item = TypeVar("Item")
-# lanes and the number of items that may wait behind them -> the items, the lanes taking turns
+# (lanes, number of items that may wait) -> the items, from each lane in turn
 ReadAhead = Callable[[Sequence[Generator[Item, None, None]], int], Generator[Item, None, None]]
 
 
 def by_threads(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -> Generator[Item, None, None]:
-    """A thread for each lane. Closing the iterator stops them and closes the lanes."""
+    """Read ahead with a thread for each lane. Closing the iterator stops the threads and closes the lanes."""
     with ExitStack() as stack:
         depth = -(-num_waiting // max(1, len(lanes)))
         running = [iter(stack.enter_context(Ahead(lane, depth))) for lane in lanes]
@@ -32,13 +32,13 @@ def by_threads(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
 
 
 def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -> Generator[Item, None, None]:
-    """tf.data's `interleave` and `prefetch`, decoding in its threads. The only tf.data code of the scan path."""
+    """Read ahead with tf.data's `interleave` and `prefetch`, in its threads. The only tf.data code of a scan."""
     import tensorflow as tf  # slow to import
 
-    # tf.data passes on the tickets only: a frame that went through it would be copied, which halves the rate of HD video
+    # only tickets pass through tf.data: it would copy a frame, which halves the rate of HD video
     waiting: dict[int, Item] = {}
     tickets = count()
-    interrupted: list[Interrupted] = []  # TensorFlow would make errors of its own of them
+    interrupted: list[Interrupted] = []  # TensorFlow would replace them by errors of its own
 
     def tickets_of(lane: int) -> Iterator[int]:
         with closing(lanes[int(lane)]) as items:
@@ -60,7 +60,7 @@ def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
         deterministic=True,
     )
     options = tf.data.Options()
-    options.autotune.enabled = False  # it would lengthen the queues, and with them the memory
+    options.autotune.enabled = False  # autotuning would lengthen the queues and take memory
     for ticket in dataset.prefetch(num_waiting).with_options(options).as_numpy_iterator():
         yield waiting.pop(int(ticket))
         if interrupted:

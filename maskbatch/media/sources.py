@@ -1,4 +1,4 @@
-"""Finds the photos and videos of a run, always in the same order, and names them."""
+"""The photos and videos of a scan, found always in the same order, and their names."""
 
 import codecs
 import logging
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is to scan at the paths of a run, and what was passed by on the way."""
+    """The sources at the paths of a scan, and the entries that are not part of the scan."""
 
     sources: tuple[Source, ...]
     not_looked_at: NotLookedAt
@@ -31,10 +31,10 @@ def look_for(
 ) -> Found:
     """Find the photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
 
-    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and folders of systems,
-    unless `include_hidden`. A file reached twice counts once; at most `limit` sources are returned. A path that does not
-    exist is a source that fails. No decoder opens a file: nothing is stored yet that would say which file killed the
-    program. Raises UsageError when none of the paths exists, or one is `exclude`.
+    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and system folders,
+    unless `include_hidden`. A file reached twice counts once; at most `limit` sources are returned. A missing path becomes
+    a source that fails. No decoder opens a file: the store, which names the file that crashed a program, is not open yet.
+    Raises UsageError when none of the paths exists, or one is `exclude`.
     """
     _check_some_exist(paths)
     walk = Walk(exclude, include_hidden)
@@ -53,7 +53,7 @@ def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None 
 
 
 def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[Shard]:
-    """Group sources, in their order, to shards: up to `photos_per_shard` photos in a row, each video alone."""
+    """Group sources, in their order, into shards: up to `photos_per_shard` consecutive photos, or one video."""
     groups: list[list[Source]] = []
     for source in sources:
         fits = groups and source.kind == "image" and groups[-1][0].kind == "image"
@@ -65,10 +65,10 @@ def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[
 
 
 def read_list(file: Path) -> list[Path]:
-    """Return the paths in a list, relative to its folder; `-` is standard input and this folder.
+    """Return the paths in a list file, relative to its folder. `-` is standard input, relative to the current folder.
 
-    The list has a path a line, or NUL bytes between the paths (`find -print0`). Blanks are part of a path; empty lines are
-    ignored. Bytes that are not text are kept, as they are in names of files. Raises UsageError when it cannot be read.
+    The list has one path per line, or NUL bytes between the paths (`find -print0`). Blanks are part of a path; empty lines
+    are ignored. Bytes that are not text are kept, as in file names. Raises UsageError when the list cannot be read.
     """
     is_stdin = str(file) == "-"
     try:
@@ -81,8 +81,10 @@ def read_list(file: Path) -> list[Path]:
 
 
 def common_folder(paths: Sequence[Path]) -> Path | None:
-    """Return the folder that all paths lie in (a folder lies in itself); None where they have none: on Windows, when they
-    are on several drives or network shares."""
+    """Return the folder that contains all paths (a folder contains itself), or None when no folder does.
+
+    There is none on Windows when the paths are on several drives or network shares.
+    """
     folders = [absolute(path) if os.path.isdir(path) else absolute(path).parent for path in paths]
     try:
         return Path(os.path.commonpath(folders)) if folders else None
@@ -91,12 +93,12 @@ def common_folder(paths: Sequence[Path]) -> Path | None:
 
 
 def source_name(path: PurePath, root: PurePath | None) -> str:
-    """Return the name of the file at the absolute `path`: the POSIX path from `root`, a folder above it, down to it.
+    """Return the name of the source at the absolute `path`: its POSIX path relative to `root`, a folder above it.
 
     Without a `root` the name begins with the drive's letter, or with UNC, the server and the share.
     """
     if root is not None:
-        # and not relative_to(), which Python before 3.12 confuses with colons
+        # not relative_to(): in Python before 3.12, colons confuse it
         return "/".join(path.parts[len(root.parts) :])
     drive = [part.replace(":", "") for part in re.split(r"[\\/]", path.drive) if part not in ("", "?", ".")]
     is_share = path.drive.startswith("\\\\") and path.drive[2:4] not in ("?\\", ".\\")
@@ -104,7 +106,7 @@ def source_name(path: PurePath, root: PurePath | None) -> str:
 
 
 def _check_some_exist(paths: Sequence[Path]) -> None:
-    """Warn of paths that do not exist. Raises UsageError when it is all of them."""
+    """Warn of paths that do not exist. Raises UsageError when none exists."""
     missing = [str(path) for path in paths if _is_missing(path)]
     if not missing:
         return
@@ -119,13 +121,13 @@ def _is_missing(path: Path) -> bool:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return not os.path.islink(path)
-    except OSError:  # it may be there, but nobody tells us
+    except OSError:  # the file may exist, but the system does not tell
         return False
     return False
 
 
 def _names_in(data: bytes, folder: Path) -> list[str]:
-    """Return the names in a list of UTF-8, of the system's own bytes, or of UTF-16 with its mark, as PowerShell writes."""
+    """Return the names in a list of UTF-8, of the system's own bytes, or of UTF-16 with a BOM, as PowerShell writes."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
     else:
@@ -137,7 +139,7 @@ def _names_in(data: bytes, folder: Path) -> list[str]:
 
 
 def _without_cr(line: str, folder: Path) -> str:
-    """Return `line` without the carriage return of a list made on Windows; with it, if that is the name of a file."""
+    """Return `line` without the carriage return of a Windows list, or unchanged when a file has that name."""
     if not line.endswith("\r") or os.path.lexists(folder / line):
         return line
     return line[:-1]

@@ -1,4 +1,4 @@
-"""Walks folders: the files that a scan takes, in which order, and the entries that it does not look at."""
+"""The walk through folders: the files of a scan in order, and the entries that the scan leaves out."""
 
 import logging
 import os
@@ -16,20 +16,23 @@ from maskbatch.media.names import named
 _MARK, _MARK_AT = b"MBAT", 68  # the application id in the header of an SQLite file
 _log = logging.getLogger(__name__)
 
-# folders that systems keep for themselves, thumbnails and bins above all; those that begin with a dot are hidden
+# system folders, mostly of thumbnails and deleted files; names that begin with a dot count as hidden
 _SYSTEM_FOLDERS = frozenset({
     "@eadir", "#recycle", "#snapshot", "@recently-snapshot", "@recycle", "@synoresource", "@tmp", "$recycle.bin", "recycler",
     "system volume information", "lost+found", "__macosx",
 })  # fmt: skip
-# how much an extension can be; the end of "1. my last trip" is none
+# the form of an extension; the end of "1. my last trip" is none
 _SUFFIX = re.compile(r"\.\w{1,10}")
 _MOST_KINDS, _MOST_SHOWN, _MOST_FOLDERS = 50, 8, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class NotLookedAt:
-    """Entries of the folders that a scan passed by: how many are hidden, how many folders of systems (by name), how many
-    files of kinds that are neither photo nor video (by extension, the most frequent 50), and what could not be read."""
+    """Entries that a scan left out.
+
+    The numbers of hidden entries, of system folders (by name), and of files that are neither photo nor video (by
+    extension, the 50 most frequent), and the paths that could not be read.
+    """
 
     hidden: int = 0
     system_folders: Mapping[str, int] = field(default_factory=dict)
@@ -37,7 +40,7 @@ class NotLookedAt:
     unreadable: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
-        """Return a line for each way to be passed by; none where nothing was."""
+        """Return a line of text for each reason to leave entries out, if any were."""
         lines = []
         if kinds := [f"{number} {suffix}" for suffix, number in self.unknown_kinds.items()]:
             more = sum(list(self.unknown_kinds.values())[_MOST_SHOWN:])
@@ -51,9 +54,9 @@ class NotLookedAt:
 
 
 class Walk:
-    """One walk over all paths of a run; remembers what it has been to, and what it passed by.
+    """A walk over all paths of a scan, which remembers the files it has seen and the entries it left out.
 
-    `exclude` (the output folder) and older output folders are left out; so are hidden entries and folders of systems,
+    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and system folders,
     unless `include_hidden`.
     """
 
@@ -67,7 +70,7 @@ class Walk:
         self._unreadable: list[str] = []
 
     def not_looked_at(self) -> NotLookedAt:
-        """Return what was passed by so far."""
+        """Return the entries left out so far."""
         kinds = sorted(self._unknown_kinds.items(), key=lambda item: (-item[1], item[0]))
         unreadable = tuple(self._unreadable[:_MOST_FOLDERS])
         return NotLookedAt(
@@ -77,10 +80,11 @@ class Walk:
     def start(self, path: Path) -> Iterator[tuple[Path, Kind]]:
         """Yield (path, kind) of the files at a path that the user gave: a folder, or a file of any name.
 
-        A path that does not exist, or cannot be read, is a file too: its row says so. Raises UsageError for `exclude`.
+        A path that is missing or cannot be read is yielded as a file; its row will have the reason. Raises UsageError for
+        `exclude`.
         """
         path = absolute(path)
-        # and not resolve(), which raises for a link to itself
+        # not resolve(), which raises for a link to itself
         real = os.path.realpath(path)
         mode = _mode(path)
         if mode is not None and stat.S_ISDIR(mode):
@@ -90,7 +94,7 @@ class Walk:
             for item in self._below(path, real):
                 is_empty = False
                 yield item
-            if is_empty:  # as is the place of a drive that is not there
+            if is_empty:  # such as the mount point of a missing drive
                 _log.warning("%s: no photo or video in it", path)
         elif mode is not None and not stat.S_ISREG(mode):
             _log.warning("%s is neither a file nor a folder; skipped", path)
@@ -98,7 +102,7 @@ class Walk:
             yield path, kind_by_name(path) or kind_by_content(path)
 
     def _below(self, folder: Path, real: str) -> Iterator[tuple[Path, Kind]]:
-        """Yield the files of a folder, which is the `real` one, and of all below, however deep."""
+        """Yield the files of a folder and of all folders below. `real` is the folder's path without links."""
         entries = [self._entries(folder, real)]
         while entries:
             if (found := next(entries[-1], None)) is None:
@@ -117,8 +121,10 @@ class Walk:
                 yield path, kind
 
     def _entries(self, folder: Path, real: str) -> Iterator[tuple[Path, str]]:
-        """Yield the entries of a folder in natural order, each as it is called and as it really is; none of a folder that is
-        not to be looked at."""
+        """Yield the entries of a folder in natural order, each as (path, path without links).
+
+        Yields nothing for a folder that is left out or was seen before.
+        """
         if not self._is_new(real) or real == self._exclude:
             return
         if _is_output(folder):
@@ -135,7 +141,7 @@ class Walk:
             if name.startswith(".") and not self._include_hidden:
                 self._hidden += 1
             else:
-                # the look at each part of a path takes its time; a folder of Windows may be a junction
+                # realpath looks at each part of a path, which is slow; on Windows any folder may be a junction
                 is_itself = not is_link and os.name != "nt"
                 yield folder / name, os.path.join(real, name) if is_itself else os.path.realpath(folder / name)
 
@@ -146,7 +152,7 @@ class Walk:
         return True
 
     def _pass_by(self, path: Path, mode: int | None) -> None:
-        """Count a file that is neither photo nor video; one of which the system tells nothing may be a folder."""
+        """Count a file that is neither photo nor video, or an entry that cannot be read, which may be a folder."""
         if mode is None and not os.path.islink(path):
             _log.warning("cannot read %s; skipped", path)
             self._unreadable.append(str(path))
@@ -154,21 +160,21 @@ class Walk:
         self._unknown_kinds[path.suffix.lower() if _SUFFIX.fullmatch(path.suffix) else "without extension"] += 1
 
     def _is_new(self, real: str) -> bool:
-        """Return whether what is really at `real` is reached for the first time; this also ends loops of links."""
+        """Return True when `real` is seen for the first time. This also ends loops of links."""
         is_new = real not in self._seen
         self._seen.add(real)
         return is_new
 
 
 def absolute(path: Path) -> Path:
-    """Return `path` from the root on, without ".."; links, which are the user's own names, stay."""
+    """Return `path` as an absolute path without "..". Links stay, since users chose their names."""
     path = Path(os.path.abspath(path))
-    # POSIX keeps two slashes in front, and takes them for one
+    # POSIX keeps two leading slashes, which mean the same as one
     return Path("/", *path.parts[1:]) if path.root == "//" else path
 
 
 def _mode(path: Path) -> int | None:
-    """Return the type bits of a path, None where there is nothing, or where the system does not say."""
+    """Return the type bits of a path, or None when it is missing or cannot be read."""
     try:
         return path.stat().st_mode
     except OSError:
@@ -189,7 +195,7 @@ def _is_output(folder: Path) -> bool:
 
 
 def _natural_key(entry: tuple[str, bool]) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort the names of entries: numbers by value, letters without case; the name itself decides between equals."""
+    """Return a sort key for an entry: numbers by value, letters without case, then the name itself."""
     name = entry[0]
     parts = re.findall(r"\d+|\D+", name)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], name

@@ -1,32 +1,35 @@
-"""The user's cache folder: converted and compiled networks, and the files that libraries would put into the user's home."""
+"""The user's cache folder: converted and compiled networks, and files that libraries would else put into the user's home."""
 
 import atexit
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 # all networks together; README says so
 _MOST_BYTES = 300_000_000
-# another process may still be writing a file or folder that is no older
-_IN_THE_MAKING_S = 3600.0
-# a folder with this file in it is whole
+# another process may still be writing an unfinished file or folder that is younger
+_UNFINISHED_S = 3600.0
+# a folder with this file in it is complete
 WHOLE = "whole"
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
-    """Return `MASKBATCH_CACHE`, or the platform's cache folder of the user. A user without a home gets a temporary one."""
+    """Return `MASKBATCH_CACHE` or the user's cache folder on this platform; without a home, a temporary folder."""
     if chosen := os.environ.get("MASKBATCH_CACHE"):
         return Path(chosen)
     try:
         folder = user_cache_path("maskbatch")
     except RuntimeError:  # platformdirs 4.4 and later
         return _temporary_folder()
-    # earlier ones return "~/.cache", which would become a folder named "~" in the current one
+    # earlier versions return "~/.cache", which would become a folder named "~" in the current folder
     return folder if folder.is_absolute() else _temporary_folder()
 
 
@@ -43,7 +46,7 @@ def networks_folder() -> Path:
 
 
 def keep_libraries_out_of_home() -> None:
-    """Give Keras and matplotlib folders in the cache, unless the user has some of theirs. Call before they are imported."""
+    """Move the folders of Keras and matplotlib to the cache, unless the user has them. Call before importing both."""
     home = Path(os.path.expanduser("~"))
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     for name, own in (("KERAS_HOME", home / ".keras"), ("MPLCONFIGDIR", config / "matplotlib")):
@@ -51,25 +54,73 @@ def keep_libraries_out_of_home() -> None:
             os.environ.setdefault(name, str(cache_folder() / own.name.lstrip(".")))
 
 
-def used(entry: Path) -> None:
-    """Note that a file or folder of the cache was used just now, so that others give way first."""
+def read_file(path: Path) -> bytes | None:
+    """Return the content that `keep_file` wrote, or None when the file is missing or its checksum does not match.
+
+    OpenVINO would load changed weights without noticing.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, kept = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return kept if digest == hashlib.sha256(kept).digest() else None
+
+
+def keep_file(content: bytes, path: Path) -> None:
+    """Write `content` with its checksum, so that a killed process leaves no half file, then make room. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # one name for all processes: content that two of them write at once fails its checksum, and a kill leaves one file
+    partial = path.with_suffix(".part")
+    try:
+        partial.write_bytes(hashlib.sha256(content).digest() + content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    make_room(path)
+
+
+def keep_folder(save: Callable[[Path], None], folder: Path) -> None:
+    """Fill a temporary folder with `save`, rename it to `folder`, then make room. Raises OSError, and what `save` raises.
+
+    A process that is killed meanwhile, or one that keeps the same folder at the same time, leaves no half folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        save(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        partial.rename(folder)
+    except OSError:  # another process was first; its copy is as good
+        shutil.rmtree(partial, ignore_errors=True)
+    make_room(folder)
+
+
+def mark_used(entry: Path) -> None:
+    """Set the modification time of a file or folder to now, so that `make_room` removes others first."""
     try:
         os.utime(entry)
-    except OSError:  # it belongs to another user, or has gone
+    except OSError:  # another user owns it, or another process has removed it
         return
 
 
 def make_room(kept: Path) -> None:
-    """Remove networks until 300 MB are left, the longest unused first, but never `kept`. Other processes may do the same
-    at the same time. Errors are ignored: the cache works as well when it is too large."""
+    """Remove networks until 300 MB are left, the longest unused first, but never `kept`.
+
+    Other processes may do the same at the same time. Errors are ignored: a cache that is too large works as well.
+    """
     entries = sorted((_last_use(entry), entry) for entry in kept.parent.iterdir() if entry != kept)
     num_bytes = _num_bytes(kept)
     for last_use, entry in reversed(entries):
-        is_in_the_making = not _is_whole(entry)
-        if is_in_the_making and time.time() - last_use < _IN_THE_MAKING_S:
+        is_unfinished = not _is_whole(entry)
+        if is_unfinished and time.time() - last_use < _UNFINISHED_S:
             continue
         num_bytes += _num_bytes(entry)
-        if is_in_the_making or num_bytes > _MOST_BYTES:
+        if is_unfinished or num_bytes > _MOST_BYTES:
             _remove(entry)
 
 
@@ -94,7 +145,7 @@ def _num_bytes(entry: Path) -> int:
 def _remove(entry: Path) -> None:
     try:
         if entry.is_dir():
-            (entry / WHOLE).unlink(missing_ok=True)  # first: nobody takes the rest for a network
+            (entry / WHOLE).unlink(missing_ok=True)  # first: no process takes the remaining files for a network
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)

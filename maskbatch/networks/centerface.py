@@ -1,4 +1,4 @@
-"""CenterFace written out in Keras: the face detector's network.
+"""CenterFace in Keras: the face detector's network.
 
 Anchor-free: a MobileNetV2 backbone (Sandler et al. 2018), a top-down pyramid of three 2x2 transposed convolutions that
 ends at stride 4, and four 1x1 heads. Source: Xu et al. 2019, "CenterFace: Joint Face Detection and Alignment Using Face
@@ -8,23 +8,22 @@ as Point" (arXiv:1911.03599), github.com/Star-Clouds/CenterFace, MIT.
 from pathlib import Path
 
 from maskbatch.errors import WeightsError
-from maskbatch.networks.converted import Network
-from maskbatch.networks.weights import find, find_int8
+from maskbatch.networks.weights import Network, find, find_int8
 
 STRIDE = 4
 _NECK = 24
 # (expansion, channels, repeats, stride) of each group of inverted residual blocks
 _BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-# the groups whose output the pyramid takes up: strides 4, 8, 16, 32
+# the groups whose output goes into the pyramid: strides 4, 8, 16, 32
 _TAPS = (1, 2, 4, 6)
 
 
 def build_network():
-    """The network, untrained: RGB (B, H, W, 3) 0-255, H and W multiples of 32 -> four maps at stride 4.
+    """Build the untrained network: RGB (B, H, W, 3) 0-255, H and W multiples of 32 -> four maps at stride 4.
 
-    heatmap (B, H/4, W/4, 1) in 0-1, scale (…, 2) as log of height, width over the stride, offset (…, 2) y, x in cells,
-    landmarks (…, 10) as y, x of five points in box sizes from the box's top left corner. Batch norms are folded in, as
-    in the ONNX file the weights come from, but for the pyramid's.
+    The maps are heatmap (B, H/4, W/4, 1) in 0-1; scale (…, 2) as log of height, width over the stride; offset (…, 2)
+    y, x in cells; landmarks (…, 10) as y, x of five points in box sizes from the box's top left corner. Batch norms are
+    folded in as in the ONNX file that the weights come from, except those of the pyramid.
     """
     import keras
     from keras import layers
@@ -57,7 +56,7 @@ def _conv(x, filters: int, kernel: int, stride: int = 1, name: str = ""):
 
 
 def _inverted_residual(x, block: tuple[int, int, int], name: str):
-    """MobileNetV2's block (expansion, channels, stride), with a shortcut where the shapes allow one."""
+    """Apply MobileNetV2's block (expansion, channels, stride), with a shortcut where the shapes allow one."""
     from keras import layers
 
     expansion, channels, stride = block
@@ -69,21 +68,23 @@ def _inverted_residual(x, block: tuple[int, int, int], name: str):
 
 
 def _padded(x, stride: int):
-    """`x` ready for a convolution, and the padding to ask of it. PyTorch pads both sides by one; where the stride is 2,
-    Keras's "same" would pad only right and bottom."""
+    """Return `x` ready for a convolution, and the convolution's padding argument.
+
+    PyTorch pads both sides by one. At stride 2, Keras's "same" would pad only right and bottom.
+    """
     from keras import layers
 
     return (layers.ZeroPadding2D(1)(x), "valid") if stride == 2 else (x, "same")
 
 
 def shipped_network() -> Network:
-    """The network with shipped weights, to be opened by `runtime`. Raises WeightsError when they are missing or damaged."""
+    """Return the network with shipped weights. Raises WeightsError when they are missing or damaged."""
     path = find("centerface")
     return Network("centerface", path, lambda: load_network(path), find_int8(path))
 
 
 def load_network(path: Path):
-    """The network with the weights in a file. Raises WeightsError when they are not its own."""
+    """Return the Keras model with the weights of a file. Raises WeightsError when the file is not for CenterFace."""
     network = build_network()
     try:
         network.load_weights(path)

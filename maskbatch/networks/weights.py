@@ -1,6 +1,7 @@
-"""The weight files that ship in `models/`: where they lie, what they must hash to, what they take and give."""
+"""The weight files that ship in `models/`, with their checksums, and the networks that load them."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -9,9 +10,26 @@ from maskbatch.errors import WeightsError
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """A network that `open_network` can run.
+
+    `role` says what it is for, `path` is its weight file. `load` returns it as a Keras model; it is called only when
+    needed, and checks that the file fits. `int8`, where there is one, is a zip archive of the same network as an
+    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`).
+    """
+
+    role: str
+    path: Path
+    load: Callable[[], object]
+    int8: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
-    """A named weight file. `labels` are what its outputs tell apart; `int8_sha256` is the checksum of the same network with
-    8-bit weights, in a file of its own beside it, "" where there is none."""
+    """A named weight file with the labels of its outputs.
+
+    `int8_sha256` is the checksum of the same network with 8-bit weights, a separate file beside it, or "" without one.
+    """
 
     name: str
     file: str
@@ -22,7 +40,7 @@ class Weights:
 
     @property
     def int8_file(self) -> str:
-        """Where the 8-bit weights lie."""
+        """The name of the file with 8-bit weights."""
         return f"{self.name}.int8.zip"
 
 
@@ -50,7 +68,7 @@ SHIPPED = {
 
 
 def folder() -> Path:
-    """The folder the shipped weights lie in: the installed package data, or `models/` of a checkout."""
+    """Return the folder of the shipped weights: the installed package data, or `models/` of a checkout."""
     try:
         return Path(str(resources.files("maskbatch.models")))
     except ModuleNotFoundError:  # run from a checkout that was not installed
@@ -58,12 +76,15 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """The path of shipped weights, checked against their checksum. Raises WeightsError when missing or damaged."""
+    """Return the path of shipped weights after a check of their checksum. Raises WeightsError when missing or damaged."""
     return _checked(SHIPPED[name].file, SHIPPED[name].sha256)
 
 
 def find_int8(path: Path) -> Path | None:
-    """The 8-bit weights of the shipped weights at `path`, checked likewise; None for others. Raises WeightsError."""
+    """Return the 8-bit weights of the shipped weights at `path`, checked likewise, or None for other weights.
+
+    Raises WeightsError.
+    """
     for weights in SHIPPED.values():
         if weights.int8_sha256 and path == folder() / weights.file:
             return _checked(weights.int8_file, weights.int8_sha256)
@@ -80,7 +101,7 @@ def _checked(file: str, checksum: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as 64 hexadecimal digits. Raises WeightsError when it cannot be read."""
+    """Return the file's SHA-256 as 64 hexadecimal digits. Raises WeightsError when it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
@@ -89,7 +110,7 @@ def sha256(path: Path) -> str:
 
 
 def _digest(file) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
+    """Do as `hashlib.file_digest`, which Python 3.10 lacks."""
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

@@ -10,26 +10,28 @@ from maskbatch.types import wears_mask
 
 FILES_COLUMNS = (
     "source", "kind", "status", "error", "width", "height", "fps", "duration_s", "frames_decoded", "frames_analysed",
-    "faces", "with_mask", "without_mask", "compliance_rate", "notes",
+    "faces", "people", "with_mask", "without_mask", "compliance_rate", "notes",
 )  # fmt: skip
 _FILES = """
     SELECT id, name AS source, kind, state, coalesce(error, '') AS error, width, height, fps, duration_s,
-           decoded AS frames_decoded, analysed AS frames_analysed, notes
+           decoded AS frames_decoded, analysed AS frames_analysed, notes,
+           (SELECT count(*) FROM face WHERE source_id = source.id) AS faces
     FROM source WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
 """
 _TRACKS = """
     SELECT source_id, frames, p_sum_e4 FROM track JOIN source ON source.id = source_id WHERE source.position IS NOT NULL
 """
+# the inner query names the columns that a condition may use
 _FACES = """
-    SELECT faces.* FROM (
-        SELECT *, CASE WHEN p_mask IS NULL THEN '' WHEN p_mask >= ? THEN 'with_mask' ELSE 'without_mask' END AS label
-        FROM faces) AS faces
-    WHERE {} ORDER BY (SELECT position FROM source AS input WHERE input.name = faces.source), frame, face
+    SELECT source, frame, time_s, face, track_id, x_min, y_min, x_max, y_max, score, p_mask, label
+    FROM (SELECT *, CASE WHEN p_mask IS NULL THEN '' WHEN p_mask >= ? THEN 'with_mask' ELSE 'without_mask' END AS label
+          FROM faces)
+    WHERE {} ORDER BY position, frame, face
 """
 _FILE_TYPES = {
     "source": "str", "kind": "str", "status": "str", "error": "str", "width": "Int64", "height": "Int64", "fps": "float64",
-    "duration_s": "float64", "frames_decoded": "int64", "frames_analysed": "int64", "faces": "int64", "with_mask": "int64",
-    "without_mask": "int64", "compliance_rate": "float64", "notes": "str",
+    "duration_s": "float64", "frames_decoded": "int64", "frames_analysed": "int64", "faces": "int64", "people": "int64",
+    "with_mask": "int64", "without_mask": "int64", "compliance_rate": "float64", "notes": "str",
 }  # fmt: skip
 _FACE_TYPES = {
     "source": "str", "frame": "int64", "time_s": "float64", "face": "int64", "track_id": "int64", "x_min": "float64",
@@ -50,8 +52,8 @@ def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame
     is_masked = wears_mask(people["p_sum_e4"] / people["frames"] / 10000.0, settings.threshold)
     for name, chosen in (("with_mask", people[is_masked]), ("without_mask", people[~is_masked])):
         files[name] = files["id"].map(chosen["source_id"].value_counts()).fillna(0).astype("int64")
-    files["faces"] = files["with_mask"] + files["without_mask"]
-    files["compliance_rate"] = (files["with_mask"] / files["faces"]).round(4)
+    files["people"] = files["with_mask"] + files["without_mask"]
+    files["compliance_rate"] = (files["with_mask"] / files["people"]).round(4)
     so_far = "interrupted: only the first " + files["frames_decoded"].astype(str) + " frames so far"
     files["error"] = files["error"].where(files["state"] != "part", so_far)
     broken = np.where(files["frames_decoded"] == 0, "failed", "partial")
@@ -63,6 +65,26 @@ def read_faces(connection: Connection, threshold: float, where: str | None = Non
     """Give a row for each face in each analysed frame, in the order of the files; `where` is a condition in SQL over the
     columns, such as "p_mask < 0.6". Raises sqlite3.OperationalError for a condition that is none."""
     return pd.read_sql_query(_FACES.format(where or "1"), connection, params=[threshold]).astype(_FACE_TYPES)
+
+
+def by_folder(files: pd.DataFrame) -> pd.DataFrame:
+    """Add up `files` by the first folder in their names: a row for each, then one for all files, "total".
+
+    Columns: folder (str), files, failed, partial, with_mask, without_mask (int64), compliance_rate (float64, NaN where
+    nobody was seen).
+    """
+    has_folder = files["source"].str.contains("/", regex=False)
+    top = files["source"].str.split("/", n=1).str[0].where(has_folder, ".")
+    counts = pd.DataFrame({
+        "folder": top, "files": 1, "failed": files["status"] == "failed", "partial": files["status"] == "partial",
+        "with_mask": files["with_mask"], "without_mask": files["without_mask"],
+    })  # fmt: skip
+    folders = counts.groupby("folder", sort=False, as_index=False).sum()
+    total = counts.drop(columns="folder").sum().to_frame().T.assign(folder="total")
+    rows = pd.concat([folders, total], ignore_index=True)
+    rows = rows.astype({name: "int64" for name in counts.columns if name != "folder"})
+    people = rows["with_mask"] + rows["without_mask"]
+    return rows.assign(compliance_rate=(rows["with_mask"] / people).round(4))[[*counts.columns, "compliance_rate"]]
 
 
 def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:

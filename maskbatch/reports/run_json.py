@@ -1,4 +1,7 @@
-"""`run.json`: what an auditor needs to know to get these numbers again, over all sessions of a scan."""
+"""`run.json`: what an auditor needs to know to get these numbers again, over all sessions of a scan.
+
+docs/tables.md explains each key.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +12,18 @@ from maskbatch.media.write import partial_file
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import Store
 from maskbatch.store.read import Session, sessions
+from maskbatch.store.write import now
+
+# in this order; facts that a newer scan adds come behind them
+_FACTS = (
+    "maskbatch", "python", "platform", "packages", "device", "precision", "weights", "settings", "inputs", "not_looked_at",
+    "files", "files_done_before", "files_changed", "files_vanished",
+)  # fmt: skip
+# facts that may differ between the sessions of one scan
+_SESSION_FACTS = (
+    "maskbatch", "python", "platform", "packages", "device", "inputs", "files", "files_done_before", "files_changed",
+    "files_vanished",
+)  # fmt: skip
 
 
 def write_run_json(
@@ -16,31 +31,42 @@ def write_run_json(
 ) -> None:
     """Write `run.json` from the sessions in the store; `report` and `summary` are those of the reports beside it.
 
-    `finished` is null while a scan is at work, and after it was interrupted. Raises OSError.
+    Without them, those of the present `run.json` stay: the tables of an earlier session are still there. `finished` is null
+    while a scan is at work, and after it was interrupted. Raises OSError.
     """
     with store.transaction() as connection:
         found = sessions(connection)
     last = found[-1]
+    before = _before(out) if report is None else {}
     values = {
+        **{name: last.facts.get(name) for name in _FACTS},
         **last.facts,
-        "report": None if report is None else asdict(report),
+        "report": before.get("report") if report is None else {**asdict(report), "written": now()},
+        "summary": before.get("summary") if summary is None else summary,
         "started": found[0].started,
         "finished": last.ended if last.how == "finished" else None,
         "seconds": last.seconds,
-        "sessions": [_as_json(session) for session in found],
-        "summary": summary,
         "num_warnings": last.num_warnings,
         "warnings": last.warnings,
+        "sessions": [_as_json(session) for session in found],
     }
     with partial_file(out / "run.json") as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _before(out: Path) -> Mapping[str, object]:
+    """Give what the present `run.json` says, nothing where it cannot be read."""
+    try:
+        values = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def _as_json(session: Session) -> dict[str, object]:
-    names = ("files_done_before", "files_changed", "files_vanished", "maskbatch")
     return {
-        "started": session.started, "finished": session.ended, "ended": session.how, "seconds": session.seconds,
+        "started": session.started, "ended": session.ended, "how": session.how, "seconds": session.seconds,
         "frames": session.frames, "host": session.host, "pid": session.pid,
-        **{name: session.facts.get(name) for name in names},
+        **{name: session.facts.get(name) for name in _SESSION_FACTS},
         "stages_s": session.stages, "num_warnings": session.num_warnings, "warnings": session.warnings,
     }  # fmt: skip

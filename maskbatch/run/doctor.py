@@ -8,9 +8,10 @@ from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.errors import MaskbatchError
-from maskbatch.networks import runtime, weights
+from maskbatch.networks import weights
 from maskbatch.networks.cache import cache_folder
-from maskbatch.networks.versions import installed
+from maskbatch.networks.device import choose_device
+from maskbatch.run.versions import installed
 from maskbatch.settings import RuntimeSettings
 
 _PACKAGES = ("tensorflow", "keras", "openvino", "cv2", "av", "numpy", "pandas")
@@ -54,7 +55,7 @@ def _versions() -> Finding:
 
 def _device() -> Finding:
     try:
-        device = runtime.choose_device(RuntimeSettings())
+        device = choose_device(RuntimeSettings())
     except MaskbatchError as error:
         return Finding("device", False, str(error))
     return Finding("device", True, device.description)

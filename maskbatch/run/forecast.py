@@ -1,10 +1,12 @@
-"""What a scan would do, in words, without doing it."""
+"""Say in words what a scan would do, without doing it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from maskbatch.media.video.probe import probe
+from maskbatch.run.estimate import trial_estimate
 from maskbatch.run.identity import deciding_settings
 from maskbatch.run.progress import counted, num_analysed
 from maskbatch.run.space import bytes_free, bytes_needed, too_little_space
@@ -13,6 +15,9 @@ from maskbatch.store.database import STORE, is_store, open_store
 from maskbatch.store.read import sessions
 from maskbatch.store.resume import Plan, check_identity, make_plan, plan_afresh
 from maskbatch.types import Source
+
+_NIGHT_S = 8 * 3600
+_SPARSE_FPS = 2
 
 
 def dry_plan(
@@ -32,12 +37,14 @@ def dry_plan(
 
 
 def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
-    """Lines about what is to be scanned and what is done, about time (by the rate of the sessions before) and disk."""
+    """Give lines about what is to be scanned and what is done, about time and disk.
+
+    Time is estimated by the rate of the sessions before, or by a trial of some seconds.
+    """
     videos = [source for source in plan.pending if source.kind == "video"]
     what = [counted(len(plan.pending) - len(videos), "photo")]
     if videos:
-        length = _length(sum(source.duration_s or 0 for source in videos) / 60)
-        what.append(f"{counted(len(videos), 'video')} of {length}")
+        what.append(f"{counted(len(videos), 'video')} of {_length(sum(source.duration_s or 0 for source in videos))}")
     frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
     lines = [
         f"{counted(len(plan.sources), 'file')}, {plan.num_done} of them done, {len(plan.again)} to be done again",
@@ -45,12 +52,33 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
     ]
     if plan.vanished:
         lines.append(f"of the last session, {counted(len(plan.vanished), 'file')} no longer among the inputs")
-    rate = _frames_per_second(plan.out)
-    time_needed = f"about {_length(frames / rate / 60)} at {rate:.1f} frames/s, as before" if rate else "unknown"
+    seconds, how = _seconds_needed(plan, settings, frames)
+    time_needed = "unknown" if seconds is None else f"about {_length(seconds)}{how}"
     needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
     lines.append(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
-    warning = too_little_space(plan.pending, settings.output, plan.out)
-    return [*lines, f"warning: {warning}"] if warning else lines
+    warnings = [too_little_space(plan.pending, settings.output, plan.out), too_little_time(seconds, videos, settings)]
+    return [*lines, *(f"warning: {warning}" for warning in warnings if warning)]
+
+
+def too_little_time(seconds: float | None, videos: Sequence[Source], settings: ScanSettings) -> str | None:
+    """Warn of a scan that takes longer than a night, with the option that helps."""
+    if seconds is None or seconds <= _NIGHT_S:
+        return None
+    words = f"this takes about {_length(seconds)}, longer than a night of {_NIGHT_S // 3600} hours"
+    if videos and (settings.sampling.sample_fps or math.inf) > _SPARSE_FPS and settings.sampling.every == 1:
+        return (
+            f"{words}: --sample-fps {_SPARSE_FPS} analyses {_SPARSE_FPS} frames per second of video and is much faster"
+        )
+    return f"{words}; the scan can be stopped with Ctrl-C and continued at any time"
+
+
+def _seconds_needed(plan: Plan, settings: ScanSettings, frames: int) -> tuple[float | None, str]:
+    """Estimate the time of what is pending; say how the estimate was made."""
+    if not plan.pending:
+        return 0.0, ""
+    if rate := _frames_per_second(plan.out):
+        return frames / rate, f" at {rate:.1f} frames/s, as before"
+    return trial_estimate(plan.pending, settings), " by a trial of a few seconds"
 
 
 def _frames_per_second(out: Path) -> float | None:
@@ -63,8 +91,8 @@ def _frames_per_second(out: Path) -> float | None:
     return sum(session.frames for session in ended) / seconds if seconds else None
 
 
-def _length(minutes: float) -> str:
-    """A time in words that are as exact as they need to be."""
-    if minutes < 1:
-        return counted(round(minutes * 60), "second")
-    return counted(round(minutes), "minute") if minutes < 100 else f"{minutes / 60:.1f} hours"
+def _length(seconds: float) -> str:
+    """Give a time in words that are as exact as they need to be."""
+    if seconds < 60:
+        return counted(round(seconds), "second")
+    return counted(round(seconds / 60), "minute") if seconds < 6000 else f"{seconds / 3600:.1f} hours"

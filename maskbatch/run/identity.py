@@ -1,4 +1,4 @@
-"""What decides the results of a scan, and what a record of it says."""
+"""Settings and facts of a scan: those that decide its results, and those that a record of it keeps."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,25 @@ from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.media.sources import common_folder
-from maskbatch.networks.versions import installed
 from maskbatch.run.stages import Networks
+from maskbatch.run.versions import installed
 from maskbatch.settings import ScanSettings
 from maskbatch.store.resume import Plan
 
-_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
+_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "PIL", "pillow_heif", "numpy")
 
 
 def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
     """Give those settings, and of the paths the user gave, that decide the rows and media of a scan."""
     values = _plain(settings)
-    del values["classifier"]["model"]  # its checksum says it better
+    del values["classifier"]  # the checksum says more than the model's name; reports follow any threshold
     # "hwaccel" stays: damaged videos are patched up, and JPEG pictures computed, otherwise by each device
     del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
+    root = common_folder(inputs)
     return {
         "maskbatch": __version__,
-        "input folder": str(common_folder(inputs)) if inputs else None,
-        **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
+        "input folder": None if root is None else str(root),
+        **{name: values[name] for name in ("sampling", "detector", "tracker", "output")},
     }
 
 

@@ -26,6 +26,7 @@ from maskbatch.run.quarantine import set_aside
 from maskbatch.run.shard import HANG, probed, run_shard
 from maskbatch.run.stages import open_networks
 from maskbatch.run.stop import Stop
+from maskbatch.run.threshold import follow_threshold
 from maskbatch.settings import ReportSettings, ScanSettings
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
@@ -124,6 +125,7 @@ class Driver:
             session = _Session(number, store, lock, stop, on_result)
             write_run_json(store, plan.out)
             plan = begin(store, plan)
+            follow_threshold(store, self.settings)
         except OSError as error:
             raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
         try:

@@ -10,12 +10,12 @@ from maskbatch.store.database import open_store
 from maskbatch.store.read import last_session
 
 
-def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:
+def report_again(out: Path, threshold: float | None) -> tuple[Summary, float, bool]:
     """Write the reports of the scan in `out` again, at its own threshold or another one, which `run.json` then names.
 
     Beside a scan at work they show what it has stored so far. Should the scan end meanwhile, they are written once more, so
-    that the last ones are whole. Returns the summary and whether the scan had finished. Raises UsageError when `out` holds
-    no scan, OSError when it cannot be written.
+    that the last ones are whole. Returns the summary, the threshold, and true if the scan had finished. Raises UsageError
+    when `out` holds no scan, OSError when it cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
@@ -35,4 +35,4 @@ def report_again(out: Path, threshold: float | None) -> tuple[Summary, bool]:
             with store.transaction() as connection:
                 now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
-                return summary, last.how == "finished"
+                return summary, settings.threshold, last.how == "finished"

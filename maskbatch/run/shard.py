@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
-from maskbatch.errors import DecodeError, Interrupted, PassingError
+from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import open_source
-from maskbatch.media.guard.limits import LimitedReader, limited
+from maskbatch.media.guard.limits import TimeLimitedReader, with_time_limit
 from maskbatch.media.loader import load
 from maskbatch.media.names import written_names
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
-from maskbatch.networks.runtime import Device
+from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead
 from maskbatch.run.stages import IsOver, never, open_networks
 from maskbatch.run.timings import TimedReader, Timings
@@ -75,9 +75,9 @@ def _analysed(
     networks, timed = open_networks(settings), timings.timed
     by_id = {source.id: source for source in sources}
 
-    def opener(source: Source, sampling: SamplingSettings) -> LimitedReader:
+    def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         reader = open_source(source, sampling, settings.output.segment_s, at.reader)
-        return LimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
+        return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
     tracker = Tracker(settings.tracker)
     if at.tracks:
@@ -121,10 +121,10 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
 def _joined(at: Checkpoint, settings: ScanSettings, sinks: Sinks) -> SegmentResult:
     """Join the annotated copy of a video whose frames are all read."""
 
-    def guard(reader: SoundReader) -> LimitedReader:
+    def guard(reader: SoundReader) -> TimeLimitedReader:
         if at.silenced:
             raise DecodeError(at.silenced)
-        return LimitedReader(reader, _limit_s(settings))
+        return TimeLimitedReader(reader, _limit_s(settings))
 
     ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
     has_copy = sinks.join(at.source, ended.pieces, guard)
@@ -147,8 +147,8 @@ def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver
     if source.kind == "image":
         return source
     try:
-        return limited(partial(probe, source, upright), limit_s, is_over)
-    except PassingError:  # its decoder never returns; nor will its reader
+        return with_time_limit(partial(probe, source, upright), limit_s, is_over)
+    except TransientError:  # its decoder never returns; nor will its reader
         return source
 
 
@@ -191,7 +191,7 @@ def _whole(ended: Ended, at: Checkpoint) -> Ended:
 
 def _is_away(ended: Ended, at: Checkpoint) -> bool:
     """Tell if a video in work could not be opened now: what was done of it is kept, and continued when it is back."""
-    return at.num_segments > 0 and ended.may_pass and ended.frames_analysed == 0
+    return at.num_segments > 0 and ended.is_transient and ended.frames_analysed == 0
 
 
 def _num_at_once(settings: ScanSettings, device: Device) -> int:

@@ -11,7 +11,9 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import UsageError
-from maskbatch.networks import centerface, runtime, weights
+from maskbatch.networks import centerface, weights
+from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
 from maskbatch.types import Faces
@@ -36,7 +38,7 @@ class Networks:
 
     detector: Callable[[IsOver], Detect]
     classifier: Callable[[IsOver], Classify]
-    device: runtime.Device
+    device: Device
     precision: dict[str, str]
     weights: dict[str, dict[str, str]]
 
@@ -49,12 +51,10 @@ def open_networks(settings: ScanSettings) -> Networks:
 
 @functools.lru_cache(maxsize=1)
 def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Networks:
-    chosen = runtime.choose_device(wanted)
+    chosen = choose_device(wanted)
     networks = {"detector": centerface.shipped_network(), "classifier": classifier_network(classifier_path(model))}
-    precision = {
-        network.role: runtime.choose_precision(network, chosen, wanted.precision) for network in networks.values()
-    }
-    detect, classify = (runtime.open_network(network, chosen, precision[network.role]) for network in networks.values())
+    precision = {network.role: choose_precision(network, chosen, wanted.precision) for network in networks.values()}
+    detect, classify = (open_network(network, chosen, precision[network.role]) for network in networks.values())
     used = {name: _used(network, precision[network.role]) for name, network in networks.items()}
     return Networks(
         lambda is_over: Detector(partial(detect, is_over=is_over), detector),
@@ -75,6 +75,6 @@ def classifier_path(model: str) -> Path:
     return Path(model)
 
 
-def _used(network: runtime.Network, precision: str) -> dict[str, str]:
+def _used(network: Network, precision: str) -> dict[str, str]:
     path = network.int8 if precision == "int8" else network.path
     return {"file": path.name, "sha256": weights.sha256(path)}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once to stop when what is analysed is written, twice to stop now."""
+"""Ctrl-C and SIGTERM: the first one stops a scan when its analysed frames are stored, the second one at once."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _EXIT_INTERRUPTED = 130
 
 
 class Stop:
-    """Whether the run shall stop; `now` once it was asked for a second time."""
+    """The wish that a scan stops. `now` is true once it was asked for a second time."""
 
     def __init__(self) -> None:
         self.num_asked = 0
@@ -27,9 +27,12 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """A `Stop` that the signals set, with a word to the user; the second one raises KeyboardInterrupt as well. When the
-    block is not left some seconds later (a decoder may hang), or at a third signal, the process ends, with exit code 130:
-    as after a kill, what is finished is whole. Outside of the main thread, which alone gets signals, it is never set."""
+    """Give a `Stop` that the signals set, with a word to the user. The second signal also raises KeyboardInterrupt.
+
+    When the block is not left some seconds later (a decoder may hang), or at a third signal, the process ends with exit
+    code 130. As after a kill, finished files are whole. Outside of the main thread, which alone gets signals, no signal
+    sets the `Stop`.
+    """
     stop = Stop()
     last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
     last_resort.daemon = True
@@ -41,7 +44,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
         if stop.now:
             last_resort.start()
             raise KeyboardInterrupt
-        say("stopping; what is finished is kept. Once more to stop at once")
+        say("stopping; finished work is kept. Press Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

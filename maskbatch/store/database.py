@@ -109,7 +109,8 @@ def _connect(path: Path, reader: bool) -> sqlite3.Connection:
     """Connect without Python's own transactions. A reader needs to write beside the file (the index of the WAL), and tries
     again without where the folder is read-only."""
     if not reader:
-        return sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+        # absolute, so that a folder like "file:x" is not taken for an address
+        return sqlite3.connect(path.absolute(), timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
     uri = path.absolute().as_uri()
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_WAIT_S, isolation_level=None)
     try:
@@ -123,7 +124,10 @@ def _connect(path: Path, reader: bool) -> sqlite3.Connection:
 def _make(path: Path) -> None:
     """Make an empty store: whole or not at all, so that its header always says what it is."""
     schema = resources.files("maskbatch.store").joinpath("schema.sql").read_text(encoding="utf-8")
-    with partial_file(path) as partial, closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+    with (
+        partial_file(path.absolute()) as partial,
+        closing(sqlite3.connect(partial, isolation_level=None)) as connection,
+    ):
         connection.executescript(schema)
 
 

@@ -138,7 +138,7 @@ def _stem(name: str) -> str | None:
 
 def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
     parents = set()
-    for name, path in _files(folder):
+    for name, path in files_below(folder):
         if is_meant(name):
             Path(path).unlink(missing_ok=True)
             parents.add(os.path.dirname(path))
@@ -148,7 +148,7 @@ def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
             parent = os.path.dirname(parent)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str]]:
+def files_below(folder: Path) -> Iterator[tuple[str, str]]:
     """Give all files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
 
     def fail(error: OSError) -> None:

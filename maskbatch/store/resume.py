@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,17 @@ from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
 
 _NOTHING = NotLookedAt()
+# rows that are as they should be are not written again
+_SOURCE = """
+    INSERT INTO source (name, position, path, kind) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
+    SET position = excluded.position, path = excluded.path, kind = excluded.kind
+    WHERE (position, path, kind) IS NOT (excluded.position, excluded.path, excluded.kind)
+"""
+_MEDIA = """
+    INSERT INTO media VALUES (?, ?, ?, ?, 'planned') ON CONFLICT (kind, folded_name) DO UPDATE
+    SET name = excluded.name, source_id = excluded.source_id, state = excluded.state
+    WHERE (name, source_id, state) IS NOT (excluded.name, excluded.source_id, excluded.state)
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -148,24 +159,22 @@ def begin(store: Store, plan: Plan) -> Plan:
     they come back, unless another source needs their names. Raises OSError.
     """
     _tell(plan)
+    names = [name_text(source.name) for source in plan.sources]
+    rows = zip(names, range(len(names)), (name_text(str(source.path)) for source in plan.sources),
+               (source.kind for source in plan.sources), strict=True)  # fmt: skip
     with store.transaction() as connection:
         known = known_sources(connection)
-        connection.execute("UPDATE source SET position = NULL WHERE position IS NOT NULL")
-        for position, source in enumerate(plan.sources):
-            connection.execute(
-                "INSERT INTO source (name, position, path, kind) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET position = excluded.position, path = excluded.path, kind = excluded.kind",
-                [name_text(source.name), position, name_text(str(source.path)), source.kind],
-            )
+        gone = [(known[name].id,) for name in known.keys() - set(names)]
+        connection.executemany("UPDATE source SET position = NULL WHERE id = ? AND position IS NOT NULL", gone)
+        connection.executemany(_SOURCE, rows)
         ids = dict(connection.execute("SELECT name, id FROM source"))
-    plan = replace(
-        plan,
-        sources=tuple(replace(source, id=ids[name_text(source.name)]) for source in plan.sources),
-        pending=tuple(replace(source, id=ids[name_text(source.name)]) for source in plan.pending),
-    )
+    sources = tuple(replace(source, id=ids[name]) for source, name in zip(plan.sources, names, strict=True))
+    pending = {source.name for source in plan.pending}
+    plan = replace(plan, sources=sources, pending=tuple(source for source in sources if source.name in pending))
     forget(store, [ids[name] for name in {*plan.again, *_taken_over(plan, known)}])
+    parts = {one.id for one in known.values() if one.state == "part"}
     for source in plan.pending:
-        if name_text(source.name) in known and known[name_text(source.name)].state == "part":
+        if source.id in parts:
             usable_checkpoint(store, source)
     _claim_names(store, plan)
     return plan
@@ -179,17 +188,18 @@ def _claim_names(store: Store, plan: Plan) -> None:
     claimed = {(kind, name) for kind, name, source_id in media if source_id in kept}
     remove_segments(plan.out, kept)
     remove_media(plan.out, {(kind, name) for kind, name, _ in media} - claimed)
+    planned = {(row[0], row[1]): row for source in plan.pending if source.id not in kept for row in _media_rows(source)}
+    unused = [(kind, name) for kind, name, source_id in media if source_id not in kept and (kind, name) not in planned]
     with store.transaction() as connection:
-        connection.executemany("DELETE FROM media WHERE kind = ? AND folded_name = ?",
-                               [(kind, name) for kind, name, source_id in media if source_id not in kept])  # fmt: skip
-        for source in plan.pending:
-            if source.id not in kept:
-                copy, own = written_names(source)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO media VALUES (?, ?, ?, ?, 'planned')",
-                    [("annotated", name_text(folded(copy)), name_text(copy), source.id),
-                     ("crops", name_text(folded(crop_stem(own))), name_text(own), source.id)],
-                )  # fmt: skip
+        connection.executemany("DELETE FROM media WHERE kind = ? AND folded_name = ?", unused)
+        connection.executemany(_MEDIA, planned.values())
+
+
+def _media_rows(source: Source) -> Iterator[tuple[str, str, str, int]]:
+    """Give the rows of `media` for a source, without their state."""
+    copy, own = written_names(source)
+    yield "annotated", name_text(folded(copy)), name_text(copy), source.id
+    yield "crops", name_text(folded(crop_stem(own))), name_text(own), source.id
 
 
 def _tell(plan: Plan) -> None:
@@ -208,14 +218,18 @@ def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
     """Give the sources that vanished, and had names for their media that a pending source has now, or that are folders now,
     or lie in what is a file now. They are scanned again when they are back."""
     here = {name_text(source.name) for source in plan.sources}
+    gone = {name: one for name, one in known.items() if name not in here}
+    if not gone:
+        return set()
     taken = {name_text(folded(name)) for source in plan.pending for name in written_names(source)}
     folders = _folders(taken)
+    in_use = taken | folders
 
     def is_in_the_way(names: tuple[str, str] | None) -> bool:
         own = {folded(name) for name in names or ()}
-        return not (own.isdisjoint(taken | folders) and _folders(own).isdisjoint(taken))
+        return not (own.isdisjoint(in_use) and _folders(own).isdisjoint(taken))
 
-    return {name for name, one in known.items() if name not in here and is_in_the_way(one.names)}
+    return {name for name, one in gone.items() if is_in_the_way(one.names)}
 
 
 def _folders(names: Iterable[str]) -> set[str]:

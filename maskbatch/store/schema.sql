@@ -93,13 +93,15 @@ CREATE TABLE media (
 ) WITHOUT ROWID;
 CREATE INDEX media_source ON media(source_id);
 
+-- The faces of the inputs of the last session, with plain numbers.
 CREATE VIEW faces AS
     SELECT source.name AS source, frame, time_e4 / 10000.0 AS time_s, face, track_id, x_min_e1 / 10.0 AS x_min,
            y_min_e1 / 10.0 AS y_min, x_max_e1 / 10.0 AS x_max, y_max_e1 / 10.0 AS y_max, score_e4 / 10000.0 AS score,
-           p_mask_e4 / 10000.0 AS p_mask
+           p_mask_e4 / 10000.0 AS p_mask, source.position AS position
     FROM face JOIN source ON source.id = face.source_id WHERE source.position IS NOT NULL;
 
+-- Their tracks. Reports count a track as a person only when it was seen for 0.2 s or longer.
 CREATE VIEW tracks AS
     SELECT source.name AS source, track_id, frames, first_e4 / 10000.0 AS first_s, last_e4 / 10000.0 AS last_s,
-           p_sum_e4 / 10000.0 / frames AS p_mask
+           round(p_sum_e4 / 10000.0 / frames, 4) AS p_mask, source.position AS position
     FROM track JOIN source ON source.id = track.source_id WHERE source.position IS NOT NULL;

@@ -1,11 +1,10 @@
 """Compare the settings of a scan with those of the earlier sessions in its folder."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-_INPUTS, _THRESHOLD = "input folder", "classifier.threshold"
+_INPUTS = "input folder"
 OTHER_INPUTS = (
     "give each set of inputs an output folder of its own with --out, or replace that scan with --if-exists overwrite"
 )
@@ -21,13 +20,6 @@ def refusal(was: Mapping[str, object], now: Mapping[str, object], out: Path) -> 
     if differing.keys() == {_INPUTS}:
         before, after = differing[_INPUTS]
         return f"{out} holds a scan of other inputs (in {before}; now in {after}): {OTHER_INPUTS}"
-    if differing.keys() == {_THRESHOLD}:
-        before, after = differing[_THRESHOLD]
-        return (
-            f"{out} holds a scan with --threshold {before}. For reports with {after}, without a new scan: maskbatch report "
-            f"{shlex.quote(str(out))} --threshold {after}. For media with {after}, choose another folder with --out, or "
-            "replace the scan with --if-exists overwrite"
-        )
     lines = "\n".join(f"  {name}: {before} -> {after}" for name, (before, after) in differing.items())
     return lines and f"{out} holds a scan with other settings:\n{lines}\n{_WHAT_TO_DO}"
 

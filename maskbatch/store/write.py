@@ -126,7 +126,7 @@ def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
     error = None if ended.error is None else one_line(ended.error)
     connection.execute(
         _ENDED,
-        [error, ended.may_pass, one_line("; ".join(ended.notes)), fps, source.duration_s, *size,
+        [error, ended.is_transient, one_line("; ".join(ended.notes)), fps, source.duration_s, *size,
          ended.frames_decoded, ended.frames_analysed, source.id],
     )  # fmt: skip
     connection.execute(_CLOSED, [source.id])

@@ -1,26 +1,134 @@
-"""The finished epochs of a training run: `state/rows.json`, what the run was to do, and `history.csv`."""
+"""The one loop of training epochs: train, check, keep, and continue after a kill.
+
+A run's folder holds `history.csv` and `state/`: `plan.json` says what the run does, `rows.json` lists the finished epochs,
+and `epoch0/`, `epoch1/` and so on are checkpoints.
+"""
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.media.write.files import partial_file
-from maskbatch.trainer.evaluate.outputs import plain, write_json
+from maskbatch.trainer.json_files import plain, write_json
+
+# epoch, finished steps, steps of an epoch, loss
+Progress = Callable[[int, int, int, float], None]
 
 _ROWS, _PLAN = "rows.json", "plan.json"
+MODEL = "model.keras"
+
+
+def no_progress(epoch: int, step: int, steps: int, loss: float) -> None:
+    """Ignore the progress of training."""
+
+
+class Course:
+    """Base of the classifier's and the detector's training: the parts in which their epochs differ.
+
+    `steps` batches make an epoch; everything random follows `seed`; `columns` are those of `history.csv`; `validation` are
+    the batches that each epoch is measured on, if any.
+    """
+
+    columns: Sequence[str] = ("epoch", "learning_rate", "loss", "seconds")
+    validation = None
+
+    def __init__(self, steps: int, seed: int) -> None:
+        self.steps, self.seed = steps, seed
+
+    def start(self):
+        """Return the model that the first epoch trains."""
+        raise NotImplementedError
+
+    def batches(self, epoch: int):
+        """Return the tf.data.Dataset of one epoch."""
+        raise NotImplementedError
+
+    def is_over(self, rows: Sequence[dict]) -> bool:
+        """Return True when no epoch follows the finished ones."""
+        raise NotImplementedError
+
+    def resume(self, folder: Path):
+        """Return the model of an epoch's folder, its optimizer's state included; take up what `save` kept beside it."""
+        import keras
+
+        return keras.models.load_model(folder / MODEL, safe_mode=True)
+
+    def begin_epoch(self, model, epoch: int) -> None:
+        """Prepare the model for an epoch."""
+
+    def end_step(self, model) -> None:
+        """Act after each batch."""
+
+    def weights(self, model) -> list[np.ndarray]:
+        """Return the weights that must be finite for an epoch to be kept."""
+        return model.get_weights()
+
+    def save(self, folder: Path) -> None:
+        """Keep in an epoch's folder what the model's own file does not hold."""
+
+    def kept_epochs(self, rows: Sequence[dict]) -> set[int]:
+        """Return the epochs whose checkpoints are still needed: by default the last one."""
+        return {rows[-1]["epoch"]}
+
+
+def run_epochs(course: Course, out: Path, resume: bool, progress: Progress) -> tuple[object, list[dict]]:
+    """Train a course to its end; every finished epoch leaves a checkpoint and a row in `history.csv`.
+
+    Returns:
+        The model as the last epoch left it, and a row for each epoch.
+
+    Raises:
+        UsageError: `resume` is set and no epoch is finished.
+        MaskbatchError: The training diverged. The checkpoint of the last good epoch is kept.
+    """
+    import keras
+
+    keras.utils.set_random_seed(course.seed)
+    rows = read_rows(out) if resume else []
+    model = course.resume(epoch_folder(out, rows[-1]["epoch"])) if rows else course.start()
+    while not course.is_over(rows):
+        epoch = len(rows)
+        course.begin_epoch(model, epoch)
+        row = _train_epoch(course, model, epoch, progress)
+        check_finite(row, course.weights(model), rows)
+        rows.append(row)
+        _keep(course, model, rows, out)
+    return model, rows
+
+
+def load_epoch(out: Path, epoch: int):
+    """Return the model as an epoch left it, not compiled."""
+    import keras
+
+    return keras.models.load_model(epoch_folder(out, epoch) / MODEL, compile=False, safe_mode=True)
+
+
+def warm_cosine(peak: float, steps: int, warmup: int):
+    """Return a learning rate that rises to `peak` in `warmup` of the steps, and then falls to zero along a cosine."""
+    import keras
+
+    warmup = max(1, warmup)
+    return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
 
 
 def state_folder(out: Path) -> Path:
-    """Return the folder in which a run keeps what resuming it needs."""
+    """Return the folder in which a run keeps its checkpoints."""
     return out / "state"
 
 
+def epoch_folder(out: Path, epoch: int) -> Path:
+    """Return the folder of an epoch's checkpoint."""
+    return state_folder(out) / f"epoch{epoch}"
+
+
 def check_begun(out: Path, resume: bool) -> None:
-    """Raise UsageError when there is a run to resume and nobody wants to, or the other way round."""
+    """Raise UsageError when `resume` does not agree with what the folder holds."""
     begun = (state_folder(out) / _ROWS).is_file()
     if begun and not resume:
         raise UsageError(f"{out} holds an unfinished run: add --resume, or choose another --out")
@@ -29,7 +137,7 @@ def check_begun(out: Path, resume: bool) -> None:
 
 
 def check_plan(plan: dict, out: Path, resume: bool) -> None:
-    """Keep what the run is about to do, or compare it with what the run to be resumed did. Raises UsageError."""
+    """Keep the plan of a new run, or compare it with the plan of the run to be resumed. Raises UsageError."""
     kept = state_folder(out) / _PLAN
     if resume and kept.is_file():
         other = json.loads(kept.read_text(encoding="utf-8"))
@@ -47,25 +155,54 @@ def read_rows(out: Path) -> list[dict]:
 
 
 def check_finite(row: dict, weights: Iterable[np.ndarray], rows: Sequence[dict]) -> None:
-    """Raise MaskbatchError when an epoch ended in numbers that are none; `rows` are those of the epochs before it.
+    """Raise MaskbatchError when a figure of an epoch or a weight is not finite; `rows` are the earlier epochs.
 
-    To be called before anything of the epoch is kept, so that the last good one stays.
+    The check comes before anything of the epoch is kept, so that the last good checkpoint stays.
     """
     wrong = [name for name, value in row.items() if not np.isfinite(value)]
     if not wrong and all(np.isfinite(weight).all() for weight in weights):
         return
-    kept = f"epoch {rows[-1]['epoch'] + 1} is kept, and --resume goes on after it" if rows else "nothing is kept"
+    kept = f"epoch {rows[-1]['epoch'] + 1} is kept, and --resume continues after it" if rows else "nothing is kept"
     raise MaskbatchError(
         f"the training diverged in epoch {row['epoch'] + 1}: {', '.join(wrong) or 'a weight'} is not a finite number; "
-        f"{kept}. If that happens again, look for wrong boxes, or begin anew with larger batches or a lower learning rate"
+        f"{kept}. If the training diverges again, look for wrong boxes, or start again with larger batches or a lower "
+        "learning rate"
     )
 
 
-def write_rows(rows: Sequence[dict], columns: Sequence[str], out: Path) -> None:
-    """Write the list of finished epochs, which makes the last one count, and `history.csv` with some of its columns."""
+def _train_epoch(course: Course, model, epoch: int, progress: Progress) -> dict:
+    """Train for one epoch, and return its row."""
+    import keras
+
+    start = time.monotonic()
+
+    def after_step(step: int, logs: dict) -> None:
+        course.end_step(model)
+        progress(epoch, step + 1, course.steps, logs["loss"])
+
+    history = model.fit(
+        course.batches(epoch),
+        validation_data=course.validation,
+        verbose=0,
+        shuffle=False,
+        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=after_step), keras.callbacks.TerminateOnNaN()],
+    ).history
+    figures = {name: values[-1] for name, values in history.items()}
+    rate = float(model.optimizer.learning_rate)
+    return {"epoch": epoch, "learning_rate": rate, **figures, "seconds": round(time.monotonic() - start, 1)}
+
+
+def _keep(course: Course, model, rows: Sequence[dict], out: Path) -> None:
+    """Write the checkpoint of the last epoch, then the list of epochs, so that a kill in between repeats the epoch."""
+    folder = epoch_folder(out, rows[-1]["epoch"])
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL)
+    course.save(folder)
     with partial_file(state_folder(out) / _ROWS) as partial:
         partial.write_text(json.dumps(rows, allow_nan=False), encoding="utf-8")
     with partial_file(out / "history.csv") as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer = csv.DictWriter(file, course.columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+    for epoch in {row["epoch"] for row in rows} - course.kept_epochs(rows):
+        shutil.rmtree(epoch_folder(out, epoch), ignore_errors=True)

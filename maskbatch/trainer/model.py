@@ -5,14 +5,13 @@ from pathlib import Path
 
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import WeightsError
-from maskbatch.networks.converted import Network
-from maskbatch.networks.weights import find_int8
+from maskbatch.networks.weights import Network, find_int8
 from maskbatch.trainer.model_file import check_model_file
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A `keras.applications` network: its name there, and whether it normalises 0-255 pixels itself."""
+    """A network of `keras.applications`: its name there; `normalises` if it takes pixels of 0-255."""
 
     application: str
     normalises: bool
@@ -27,14 +26,19 @@ BACKBONES = {
 
 
 def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imagenet", unit_scale: bool = False):
-    """The classifier: RGB (N, 224, 224, 3) 0-255 -> p_mask (N, 1) in 0-1.
+    """Build the classifier: RGB (N, 224, 224, 3) 0-255 -> p_mask (N, 1) in 0-1.
 
     Backbone -> GlobalAveragePooling2D -> Dense 128 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. Normalisation is part of the
     graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep ImageNet's
-    statistics, which small, imbalanced batches would spoil. `base_weights`: "imagenet" (Keras downloads them), the path
-    of a weights file of that very backbone, or None for random ones.
-    `unit_scale` divides pixels by 255 and no more, where the backbone does not normalise them itself.
-    Raises WeightsError when the weights cannot be had or do not fit.
+    statistics, which small, imbalanced batches would spoil.
+
+    Args:
+        backbone: A key of `BACKBONES`.
+        base_weights: "imagenet" (downloaded by Keras), a weights file of this backbone, or None for random weights.
+        unit_scale: Divide pixels by 255 instead of scaling them to -1 to 1; without effect on a backbone that normalises.
+
+    Raises:
+        WeightsError: The weights cannot be had or do not fit.
     """
     import keras
     from keras import layers
@@ -52,14 +56,14 @@ def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imag
 
 
 def backbone_of(model):
-    """The backbone inside a model that `build_model` made (the layer that is itself a model)."""
+    """Return the backbone inside a model of `build_model` (the layer that is itself a model)."""
     import keras
 
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
 def unfreeze(model, first_layer: int | None) -> None:
-    """Makes the backbone's layers from index `first_layer` on trainable; None freezes them all. The head always trains."""
+    """Make the backbone's layers from index `first_layer` on trainable; None freezes them all. The head always trains."""
     base = backbone_of(model)
     base.trainable = first_layer is not None
     for layer in base.layers[:first_layer]:
@@ -67,22 +71,22 @@ def unfreeze(model, first_layer: int | None) -> None:
 
 
 def classifier_network(path: Path) -> Network:
-    """The classifier at `path`, to be opened by `runtime`; a shipped one with its 8-bit weights."""
+    """Return the classifier at `path` for `open_network`, with 8-bit weights where they are shipped."""
     return Network("mask", path, lambda: load_model(path), find_int8(path))
 
 
 def load_model(path: Path):
-    """A saved classifier (`.keras`), in Keras's safe mode, which runs no code from the file.
+    """Load a saved classifier (`.keras`) in Keras's safe mode, which runs no code from the file.
 
-    Raises WeightsError when it is no Keras model, holds more than layers for pictures, or takes or gives other shapes
-    than a classifier here must.
+    Raises WeightsError when the file is no Keras model, holds layers that are not for pictures, or does not have the shapes
+    of a classifier.
     """
     check_model_file(path)
     import keras
 
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for files that are not its own
+    except Exception as error:  # Keras raises many types for foreign files
         reason = str(error).strip().split("\n")[0][:200]
         raise WeightsError(f"{path} is not a model that Keras can load safely: {reason}") from error
     wanted, given = (None, CROP_PX, CROP_PX, 3), model.input_shape
@@ -103,7 +107,7 @@ def _build_base(backbone: Backbone, base_weights: str | None):
     if base_weights is None or base_weights == "imagenet":
         try:
             return build(input_shape=shape, include_top=False, weights=base_weights, **options)
-        except Exception as error:  # urllib's and Keras's own, depending on what is in the way
+        except Exception as error:  # of urllib or Keras, depending on the cause
             raise WeightsError(
                 f"cannot download the ImageNet weights of {backbone.application} ({error}). Either run once with a "
                 "network connection (Keras keeps them in ~/.keras), or give a weights file with --base-weights FILE"

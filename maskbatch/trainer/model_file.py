@@ -1,8 +1,8 @@
-"""Looks into a `.keras` file before Keras does: what it is made of, without running any of it.
+"""Check the content of a `.keras` file before Keras loads it, without running any of it.
 
-Keras's safe mode refuses code in the file, but versions of it have had holes: old formats that it does not hold for, and
-configurations that name functions of any Python module, or layers that read other files. So only layers of pictures
-are taken, and only from Keras itself.
+Keras's safe mode refuses code in the file, but versions of it have had holes: old formats that it did not cover,
+configurations that name functions of any Python module, and layers that read other files. So only layers for pictures
+are accepted, and only from Keras itself.
 """
 
 import json
@@ -21,19 +21,19 @@ _LAYER_NAMES = (
     "SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D"
 )
 _LAYERS = frozenset(_LAYER_NAMES.split())
-# what else a configuration names: how weights began and are kept, how numbers are kept, and the model itself
+# other names in a configuration: initial values and limits of weights, types of numbers, and the model itself
 _MODULES = frozenset({"keras.initializers", "keras.regularizers", "keras.constraints", "keras.dtype_policies"})
 _MODELS = frozenset(f"keras{module}" for module in ("", ".models", ".src.models.functional", ".src.models.sequential"))
 _ARITHMETIC = frozenset({"keras.src.ops.numpy"})  # x + y and x * y between layers
 
 
 def check_model_file(path: Path) -> None:
-    """Raises WeightsError when `path` is no `.keras` archive, claims to be huge, or holds anything but picture layers."""
+    """Raise WeightsError when `path` is no `.keras` archive, is huge when unpacked, or holds other layers."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {item.filename: item.file_size for item in archive.infolist()}
             if sizes.get("config.json", 0) > _MOST_CONFIG_BYTES or sum(sizes.values()) > _MOST_BYTES:
-                raise WeightsError(f"{path} is not taken: unpacked it is larger than a mask classifier can be")
+                raise WeightsError(f"{path} is refused: unpacked, the file is larger than any mask classifier")
             config = json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a .keras model: give one that maskbatch train made ({error})") from error
@@ -43,14 +43,14 @@ def check_model_file(path: Path) -> None:
         if not _is_taken(part):
             name = ".".join(str(part[key]) for key in ("module", "class_name") if part.get(key))
             raise WeightsError(
-                f"{path} is not taken: it holds {name}, and only Keras's own layers for pictures are loaded from a file, "
-                "because others can run code or read files"
+                f"{path} is refused: it holds {name}. Only Keras's own layers for pictures are loaded from a file, because "
+                "other layers can run code or read files"
             )
 
 
 def _is_taken(part: dict) -> bool:
     module, name = part.get("module"), part.get("class_name")
-    if name == "__keras_tensor__":  # which output feeds which layer
+    if name == "__keras_tensor__":  # a connection between layers
         return module is None
     if name in ("Functional", "Sequential"):
         return module in _MODELS
@@ -60,7 +60,7 @@ def _is_taken(part: dict) -> bool:
 
 
 def _parts(config: object) -> Iterator[dict]:
-    """Every object with a class in it, however deep; not by recursion, which a hostile file could exhaust."""
+    """Give every object with a class, at any depth; without recursion, which a hostile file could exhaust."""
     waiting = [config]
     while waiting:
         item = waiting.pop()

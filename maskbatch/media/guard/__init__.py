@@ -1,1 +1,1 @@
-"""Limits around decoders: time, and processes of their own for suspects."""
+"""Protection against decoders that hang or crash: time limits, and a separate process for suspect files."""

@@ -1,4 +1,4 @@
-"""Reads with a limit of time that holds for decoders which never return, too."""
+"""Time limits for decoders, including those that never return."""
 
 import queue
 import threading
@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
-from maskbatch.errors import Interrupted, PassingError
+from maskbatch.errors import Interrupted, TransientError
 from maskbatch.media.decode import Reader
 from maskbatch.types import Decoded
 
 Result = TypeVar("Result")
 _END = object()
 _LOOK_S = 0.2
-# for a decoder to come back after the run was stopped; then it is left behind
+# time for a decoder to return after the scan was stopped; then its thread is abandoned
 _LEAVE_S = 0.6
 
 
-def limited(call: Callable[[], Result], limit_s: float, is_over: Callable[[], bool] = lambda: False) -> Result:
-    """What `call` returns or raises. Raises PassingError, the call left behind in its thread, when that takes too long, and
-    Interrupted, once `is_over()` says so."""
+def with_time_limit(call: Callable[[], Result], limit_s: float, is_over: Callable[[], bool] = lambda: False) -> Result:
+    """Run `call` in a thread; return or raise its outcome.
+
+    Raises TransientError when the call takes longer than `limit_s`, and Interrupted once `is_over()` returns true. The
+    call is then abandoned in its thread.
+    """
     worker = _Worker.get()
     worker.calls.put(call)
     ends_at = time.monotonic() + limit_s
@@ -31,8 +34,8 @@ def limited(call: Callable[[], Result], limit_s: float, is_over: Callable[[], bo
         except queue.Empty:
             if time.monotonic() < ends_at and not is_over():
                 continue
-        worker.calls.put(None)  # for the case that it comes back after all
-        raise Interrupted("stopped") if is_over() else PassingError(_given_up(limit_s))
+        worker.calls.put(None)  # ends the thread if the call returns after all
+        raise Interrupted("stopped") if is_over() else TransientError(_given_up(limit_s))
     _Worker.idle.append(worker)
     if error is not None:
         raise error
@@ -43,12 +46,12 @@ def _given_up(limit_s: float) -> str:
     return f"given up: its decoder has not returned for {limit_s:g} s"
 
 
-class LimitedReader:
-    """The frames of another reader, which does its work in a thread of its own, when it is asked to.
+class TimeLimitedReader:
+    """A reader that runs another reader in a thread, with a time limit. Nothing is read ahead.
 
-    When it makes no progress for `limit_s` seconds the thread is left behind, and PassingError raised; a call that never
-    returns cannot be ended by other means without ending the process. Once `is_over()` says so no frame is read any more,
-    the one at work is waited for no longer than a moment, and Interrupted is raised. Nothing is read ahead.
+    Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds: only the
+    end of the process could end a call that never returns. Raises Interrupted once `is_over()` returns true, at the
+    latest a moment after it, even during a frame.
     """
 
     def __init__(self, reader: Reader, limit_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
@@ -71,7 +74,7 @@ class LimitedReader:
     def pieces(self) -> tuple[tuple[int, int], ...]:
         return self._reader.pieces
 
-    def __enter__(self) -> "LimitedReader":
+    def __enter__(self) -> "TimeLimitedReader":
         self._check_stop()
         self._worker = _Worker.get()
         try:
@@ -87,8 +90,8 @@ class LimitedReader:
         if self._worker is not None:
             try:
                 self._ask(lambda: self._reader.__exit__(kind, error, trace))
-            except (PassingError, Interrupted):
-                if kind is not GeneratorExit:  # which must not be replaced
+            except (TransientError, Interrupted):
+                if kind is not GeneratorExit:  # a GeneratorExit must not be replaced
                     raise
             finally:
                 self._release()
@@ -104,10 +107,10 @@ class LimitedReader:
             raise Interrupted("stopped")
 
     def _ask(self, call: Callable) -> object:
-        """What `call` returns or raises in the thread. Raises PassingError when that takes too long, and Interrupted."""
+        """Run `call` in the thread; return or raise its outcome. Raises TransientError after the limit, and Interrupted."""
         self._worker.calls.put(call)
         leave_s = _LEAVE_S
-        # counted in short waits, so that time for which the whole process was stopped does not count
+        # counted in short waits, so that time during which the whole process was suspended does not count
         wait_s, waited_s, progress = min(_LOOK_S, self._limit_s), 0.0, self._reader.progress
         while waited_s < self._limit_s:
             try:
@@ -124,10 +127,10 @@ class LimitedReader:
                 raise error
             return answer
         self._leave()
-        raise PassingError(_given_up(self._limit_s))
+        raise TransientError(_given_up(self._limit_s))
 
     def _leave(self) -> None:
-        """Lets the thread be; for the case that it comes back after all, it is told to close the file."""
+        """Abandon the thread; if its call returns after all, the thread closes the file and ends."""
         self._worker.calls.put(lambda: self._reader.__exit__(None, None, None))
         self._worker.calls.put(None)
         self._worker = None
@@ -139,10 +142,9 @@ class LimitedReader:
 
 
 class _Worker:
-    """A thread that does what it is told, and is kept for the next reader; a new one for each photo would cost more than
-    reading some of them."""
+    """A thread that runs calls, kept for the next reader: a new thread for each photo would cost more than some photos."""
 
-    idle: ClassVar[list["_Worker"]] = []  # taken and given back in one step each, by any thread
+    idle: ClassVar[list["_Worker"]] = []  # any thread takes and returns a worker in one atomic step
 
     def __init__(self) -> None:
         self.calls: queue.SimpleQueue[Callable | None] = queue.SimpleQueue()
@@ -151,7 +153,7 @@ class _Worker:
 
     @classmethod
     def get(cls) -> "_Worker":
-        """An idle one, or a new one."""
+        """Return an idle worker, or a new one."""
         try:
             return cls.idle.pop()
         except IndexError:
@@ -161,7 +163,7 @@ class _Worker:
         while (call := self.calls.get()) is not None:
             try:
                 answer = call(), None
-            except BaseException as error:  # whatever it is, it belongs to the caller
+            except BaseException as error:  # any error belongs to the caller
                 answer = None, error
             self.answers.put(answer)
             call = answer = None  # an idle thread keeps no frame alive

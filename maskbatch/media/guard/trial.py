@@ -1,6 +1,6 @@
-"""Decodes sources in a process of its own, to see whether that kills the process.
+"""Trial decoding of suspect sources in a separate process, to see whether they crash it.
 
-A program, too: python -m maskbatch.media.guard.trial, with a request in JSON on standard input.
+The process runs this module: python -m maskbatch.media.guard.trial, with a request in JSON on standard input.
 """
 
 import json
@@ -20,6 +20,7 @@ import av
 
 from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
+from maskbatch.media.photo.reader import MAX_PIXELS
 from maskbatch.media.sound.reader import CannotCopy, SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write.sound import AudioTrack, unguarded
@@ -29,18 +30,20 @@ from maskbatch.types import ReaderState, Source
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
 _LOOK_S, _LEAVE_S = 0.2, 5.0
-# signals that a decoder brings upon its process; the last is what it gets for taking all memory
+# signals that end a process whose decoder crashes; the last one ends a process that takes all memory
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, getattr(signal, "SIGBUS", 7), 9)
 _UNKNOWN = "unknown"
 _LEAST_MEMORY = 4 << 30
-# exit codes of Windows from here on are what signals are elsewhere
+# exit codes of Windows from this one on mean what signals mean elsewhere
 _WINDOWS_CRASH = 0xC0000000
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A source that may kill whoever reads it: its sound, or its picture, a video from `start` on in segments of `segment_s`
-    seconds."""
+    """A source that may crash the process that reads its sound or its pictures.
+
+    A video is read from `start` on, in segments of `segment_s` seconds.
+    """
 
     source: Source
     segment_s: float = math.inf
@@ -51,11 +54,11 @@ class Suspect:
 def crash_reasons(
     suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool] = lambda: False
 ) -> dict[str, str]:
-    """Say why sources must not be decoded in this process, by their names; others, even damaged ones, are left out.
+    """Return the reason why a source must not be decoded in this process, by source name.
 
-    All are tried in one process, and when that dies, each half in one of its own, and so on. A video is decoded from its
-    start over two of its cuts, further than any reading ahead; sound is tried as a whole. Raises Interrupted once `is_over`
-    says so.
+    Harmless sources are left out, even damaged ones. One process tries all suspects; when it dies, a process for each half
+    tries again, and so on. A video is decoded from its start past two segment boundaries, further than any reader reads
+    ahead; sound is decoded completely. Raises Interrupted once `is_over` returns true.
     """
     verdict = _verdict(suspects, sampling, is_over) if suspects else None
     if verdict is None:
@@ -68,8 +71,11 @@ def crash_reasons(
 
 
 def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool]) -> str | None:
-    """How a process that decodes the suspects died. Photos must not take too long either; a video may (_UNKNOWN),
-    and a process that others ended says nothing."""
+    """Return how a process that decodes the suspects died, or None when it did not.
+
+    A trial of photos that takes too long counts as a crash. Returns _UNKNOWN for a video that takes too long, and for a
+    process that someone else ended.
+    """
     request = {"sampling": asdict(sampling), "suspects": [_plain(suspect) for suspect in suspects]}
     is_photos = all(suspect.source.kind == "image" for suspect in suspects)
     limit_s = _PHOTO_S if is_photos else _VIDEO_S
@@ -87,14 +93,15 @@ def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: C
 
 
 def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> int:
-    """How a process ended that was given the request. Raises TimeoutError and Interrupted, the process then killed."""
-    with tempfile.TemporaryFile() as given:  # of any length, and nobody has to write while it reads
+    """Return the exit code of a process that serves the request. Kills it and raises TimeoutError or Interrupted."""
+    with tempfile.TemporaryFile() as given:  # a file takes any length at once, a pipe would need a writer
         given.write(request)
         given.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-m", "maskbatch.media.guard.trial"], stdin=given, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,  # the user's Ctrl-C is not for it
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # nor on Windows
+            stderr=subprocess.DEVNULL, env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS)},
+            start_new_session=True,  # the user's Ctrl-C must not reach it
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )  # fmt: skip
     ends_at = time.monotonic() + limit_s
     try:
@@ -106,7 +113,7 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
         raise TimeoutError
     finally:
         process.kill()
-        with suppress(subprocess.TimeoutExpired):  # what waits for a dead network drive cannot be killed
+        with suppress(subprocess.TimeoutExpired):  # a process that waits for a dead network drive cannot be killed
             process.wait(_LEAVE_S)
 
 
@@ -119,7 +126,7 @@ def _plain(suspect: Suspect) -> dict:
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
-    """Reads as far as `crash_reasons` says; what is wrong with the file, as long as it can be said, does not matter."""
+    """Decode as far as `crash_reasons` describes; errors that Python can report do not matter here."""
     source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
     try:
         if suspect["is_sound"]:
@@ -145,7 +152,7 @@ def _read(source: Source, suspect: dict, sampling: SamplingSettings) -> None:
 
 
 def _join_sound(path: Path) -> None:
-    """Reads and encodes the sound as `joiner` does, for no file."""
+    """Read and encode the sound as for an annotated copy, but write no file."""
     for may_copy in (True, False):
         reader = SoundReader(path, (), may_copy)
         with suppress(CannotCopy, av.error.FFmpegError), ExitStack() as stack:
@@ -154,7 +161,7 @@ def _join_sound(path: Path) -> None:
 
 
 def _limit_memory() -> None:
-    """Half of the machine's memory, where the system can be told."""
+    """Limit this process to half of the machine's memory, on systems with such limits."""
     if sys.platform == "linux":
         import resource
 
@@ -164,7 +171,7 @@ def _limit_memory() -> None:
 
 
 def main() -> None:
-    """Tries what standard input asks for."""
+    """Try the suspects of the request on standard input."""
     _limit_memory()
     request = json.load(sys.stdin)
     for suspect in request["suspects"]:

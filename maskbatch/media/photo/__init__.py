@@ -1,1 +1,1 @@
-"""Photos: one picture as a person sees it, and what the file says about it."""
+"""Photo files: one picture as a person sees it, its colours, its EXIF data, and notes on the rest of the file."""

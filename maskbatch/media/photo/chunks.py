@@ -1,4 +1,4 @@
-"""Walks the parts that photo files are made of: segments, chunks and boxes. A walk ends at the first part that is cut."""
+"""The parts of photo files: segments, chunks and boxes. Each iterator ends at the first part that is cut."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,12 +10,12 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 START_OF_SCAN = 0xDA
 APP1, APP2 = 0xE1, 0xE2
 
-# honest files have fewer parts; a hostile one must not keep the walk busy for minutes
+# normal files have fewer parts; a hostile file must not keep a scan busy for minutes
 _MOST_PARTS = 1 << 18
 
 
 class Part(NamedTuple):
-    """A part's name, and where its content starts and ends in the file."""
+    """A part's name, and the start and end of its content in the file."""
 
     name: bytes
     start: int
@@ -23,12 +23,12 @@ class Part(NamedTuple):
 
 
 def is_webp(data: bytes) -> bool:
-    """Return whether the file is a WebP; RIFF holds sound and video too."""
+    """Return True for a WebP file; other RIFF files hold sound or video."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
 def is_heif(data: bytes) -> bool:
-    """Return whether the file is of the HEIF family: AVIF or HEIC."""
+    """Return True for a file of the HEIF family: AVIF or HEIC."""
     return data[4:8] == b"ftyp"
 
 
@@ -38,7 +38,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def jpeg_contents(data: bytes, marker: int, magic: bytes) -> Iterator[Part]:
-    """Yield the segments with this marker whose content begins with `magic`; `start` lies behind it."""
+    """Yield the segments with this marker whose content begins with `magic`; `start` is the offset after it."""
     for found, offset in jpeg_segments(data):
         start, end = offset + 2 + len(magic), offset + int.from_bytes(data[offset : offset + 2], "big")
         if found == marker and data[offset + 2 : start] == magic and start <= end <= len(data):
@@ -56,7 +56,7 @@ def webp_chunks(data: bytes) -> Iterator[Part]:
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Part]:
-    """Yield the boxes (ISO base media, JPEG 2000) that lie side by side between `start` and `end`."""
+    """Yield the boxes (ISO base media, JPEG 2000) between `start` and `end`, but not the boxes inside them."""
     return islice(_boxes(data, start, len(data) if end is None else min(end, len(data))), _MOST_PARTS)
 
 
@@ -76,7 +76,10 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _chunks(data: bytes, at: int, is_png: bool) -> Iterator[Part]:
-    """PNG: length, name, content, checksum. WebP: name, length, content, padded to an even length."""
+    """Yield the chunks from `at` on.
+
+    PNG: length, name, content, checksum. WebP: name, length, content, padded to an even length.
+    """
     while at + 8 <= len(data):
         first, second = data[at : at + 4], data[at + 4 : at + 8]
         name, length = (second, int.from_bytes(first, "big")) if is_png else (first, int.from_bytes(second, "little"))
@@ -90,7 +93,7 @@ def _chunks(data: bytes, at: int, is_png: bool) -> Iterator[Part]:
 def _boxes(data: bytes, at: int, end: int) -> Iterator[Part]:
     while at + 8 <= end:
         length, name, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
-        if length == 1:  # the length stands behind the name, in 64 bits
+        if length == 1:  # the length follows the name, in 64 bits
             length, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
         next_at = end if length == 0 else at + length
         if not start <= next_at <= end:

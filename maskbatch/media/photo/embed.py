@@ -1,4 +1,4 @@
-"""Puts EXIF data into encoded photos."""
+"""Insertion of EXIF data into encoded photos."""
 
 import struct
 import zlib
@@ -15,7 +15,7 @@ _WEBP_ALPHA, _WEBP_EXIF = 0x10, 0x08
 def with_exif(encoded: bytes, exif: bytes) -> bytes:
     """Return the photo `encoded`, as OpenCV wrote it, with `exif` from `recording_exif`.
 
-    JPEG, PNG, WebP and TIFF take it; photos of all other kinds are returned as they are.
+    Supports JPEG, PNG, WebP and TIFF; photos of other kinds are returned unchanged.
     """
     if not exif:
         return encoded
@@ -33,14 +33,14 @@ def with_exif(encoded: bytes, exif: bytes) -> bytes:
 
 
 def _jpeg_with(jpeg: bytes, exif: bytes) -> bytes:
-    """JFIF's segment stays the first."""
+    """Insert the EXIF segment after JFIF's segment, which must stay the first."""
     at = 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == b"\xff\xe0" else 2
     content = b"Exif\0\0" + exif
     return jpeg[:at] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + jpeg[at:]
 
 
 def _webp_with(webp: bytes, exif: bytes) -> bytes:
-    """EXIF data needs the extended header, before all other chunks."""
+    """Insert the EXIF chunk, and the extended header that it needs before all other chunks."""
     if webp[12:16] == b"VP8X":
         chunks = bytearray(webp[12:])
         chunks[8] |= _WEBP_EXIF
@@ -55,7 +55,7 @@ def _webp_with(webp: bytes, exif: bytes) -> bytes:
 
 
 def _tiff_with(tiff: bytes, exif: bytes) -> bytes:
-    """A new first directory, with the old one's entries and more, lies at the end of the file."""
+    """Append a new first directory with the entries of the old one and of `exif`."""
     old = struct.unpack_from("<I", tiff, 4)[0]
     num_old = struct.unpack_from("<H", tiff, old)[0]
     old_entries = [tiff[at : at + 12] for at in range(old + 2, old + 2 + 12 * num_old, 12)]

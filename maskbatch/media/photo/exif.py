@@ -1,4 +1,4 @@
-"""Finds EXIF data in photos of every kind, and takes from it the recording: when, and with which camera."""
+"""EXIF data of photos of every kind, reduced to the recording: time and camera."""
 
 import struct
 from collections.abc import Iterable
@@ -8,19 +8,19 @@ from maskbatch.media.photo.heif import Heif
 from maskbatch.media.photo.tiff import Tiff
 
 _EXIF_DIRECTORY, _EXIF_VERSION = 0x8769, 0x9000
-# make, model, date and time; in the EXIF directory: when it was taken and digitized, offsets from UTC, parts of a second
+# make, model, date and time; in the EXIF directory: time of recording and of digitizing, UTC offsets, fractions of a second
 _KEPT = (0x010F, 0x0110, 0x0132)
 _KEPT_EXIF = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
 _TEXT, _LONG, _UNDEFINED = 2, 4, 7
 _MOST_TEXT_BYTES = 255
-# what damaged data makes the parsers raise
+# errors that the parsers raise for damaged data
 BROKEN = (ValueError, IndexError, OverflowError, struct.error)
 
 Texts = list[tuple[int, bytes]]
 
 
 def find_exif(data: bytes) -> bytes:
-    """Return the TIFF structure that holds a photo's EXIF data, b"" when there is none. `data`: the bytes of a file.
+    """Return the TIFF structure of the EXIF data in a photo's bytes `data`, or b"" when there is none.
 
     Raises one of `BROKEN` when boxes are damaged.
     """
@@ -37,14 +37,14 @@ def find_exif(data: bytes) -> bytes:
     else:
         return b""
     part = next(parts, None)
-    # some programs write JPEG's prefix into WebP and PNG too
+    # some programs write JPEG's prefix into WebP and PNG files too
     return b"" if part is None else data[part.start : part.end].removeprefix(b"Exif\0\0")
 
 
 def recording_exif(data: bytes) -> bytes:
-    """Return EXIF data with the recording time and the camera of a photo's own, and nothing else; b"" when it has neither.
+    """Return new EXIF data with only the recording time and the camera from a photo's bytes `data`, or b"" without both.
 
-    `data` holds the bytes of a file. Never raises: EXIF data that is damaged counts as missing.
+    Never raises: damaged EXIF data counts as missing.
     """
     try:
         texts, exif_texts = recording(Tiff(find_exif(data)))
@@ -58,7 +58,7 @@ def recording_exif(data: bytes) -> bytes:
 
 
 def recording(tiff: Tiff) -> tuple[Texts, Texts]:
-    """Return (tag, text) of what is kept of a photo's first directory, and of its EXIF directory.
+    """Return (tag, text) of the kept entries of a photo's first directory, and of its EXIF directory.
 
     Raises one of `BROKEN` when the first directory is damaged.
     """
@@ -73,7 +73,7 @@ def recording(tiff: Tiff) -> tuple[Texts, Texts]:
 
 
 def layout(texts: Texts, exif_texts: Texts, start: int) -> tuple[list[bytes], bytes]:
-    """Return the entries of a first directory, and the bytes that they refer to, which shall lie at offset `start`."""
+    """Return the entries of a first directory, and the bytes that they refer to, to be placed at offset `start`."""
     rest = b""
 
     def entry(tag: int, text: bytes) -> bytes:
@@ -93,13 +93,13 @@ def layout(texts: Texts, exif_texts: Texts, start: int) -> tuple[list[bytes], by
 
 
 def directory(entries: Iterable[bytes]) -> bytes:
-    """Return a little-endian TIFF directory of these entries, the last of its chain."""
+    """Return a little-endian TIFF directory of these entries, the last in its chain."""
     in_order = sorted(entries, key=lambda entry: struct.unpack_from("<H", entry))
     return struct.pack("<H", len(in_order)) + b"".join(in_order) + bytes(4)
 
 
 def _text(value: bytes) -> bytes:
-    """The text of a value; b"" when it is no text, or a long one."""
+    """Return the text of a value, or b"" when it is no text or too long."""
     text = value.split(b"\0")[0].strip()
     is_text = len(text) <= _MOST_TEXT_BYTES and all(byte >= 0x20 and byte != 0x7F for byte in text)
     return text if is_text else b""

@@ -1,11 +1,11 @@
-"""What the first bytes of a photo say: its size before any pixel is decoded, and whether a JPEG has its end."""
+"""Headers of photos: the size before any pixel is decoded, and checks for truncated files."""
 
 import struct
 from collections.abc import Callable
 
 from maskbatch.media.photo.chunks import START_OF_SCAN, jpeg_segments
 
-# SOF0..SOF15 carry the size; C4, C8 and CC in between are tables
+# SOF0..SOF15 hold the size; C4, C8 and CC in between are tables
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 # tags of TIFF, and the type of a 16-bit number
@@ -14,11 +14,11 @@ _BOXES_WITHIN = 1 << 16
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels as stored (before EXIF rotation), or None when the header is of another kind or cut.
+    """Return (width, height) in pixels as stored, before EXIF rotation, or None when the header is unknown or cut.
 
-    Knows JPEG, PNG, BMP, GIF, WebP, TIFF, JPEG 2000, AVIF and HEIC; for all other kinds the decoder's own limit has to do.
+    Knows JPEG, PNG, BMP, GIF, WebP, TIFF, JPEG 2000, AVIF and HEIC. The decoder's own limit must do for other kinds.
     """
-    start = data[4:12] if data[4:8] == b"ftyp" else data  # the length of that box comes first
+    start = data[4:12] if data[4:8] == b"ftyp" else data  # the length of the box comes first
     read_size = next((read for magic, read in _SIZE_READERS.items() if start.startswith(magic)), None)
     try:
         return None if read_size is None else read_size(data)
@@ -27,9 +27,9 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 
 
 def jpeg_is_whole(data: bytes) -> bool:
-    """Whether the coded image of a JPEG reaches its end marker.
+    """Return True when the coded image of a JPEG reaches its end marker.
 
-    Segments are walked up to the first scan, because an EXIF thumbnail is a JPEG of its own with its own end marker.
+    Segments are walked up to the first scan, because an EXIF thumbnail is a JPEG with its own end marker.
     """
     scan = next((offset for marker, offset in jpeg_segments(data) if marker == START_OF_SCAN), None)
     # inside coded data every 0xFF is followed by 0x00 or a restart marker, so the end marker cannot occur by chance
@@ -37,7 +37,7 @@ def jpeg_is_whole(data: bytes) -> bool:
 
 
 def png_is_cut(data: bytes) -> bool:
-    """Whether a chunk of a PNG claims more bytes than the file has. OpenCV 5 would take memory for them, up to 4 GiB."""
+    """Return True when a chunk of a PNG claims more bytes than the file has. OpenCV 5 would allocate up to 4 GiB."""
     at, end, unpack = 8, len(data) - 8, struct.Struct(">I4s").unpack_from
     while at <= end:  # a plain loop: large photos have thousands of chunks
         length, name = unpack(data, at)
@@ -48,12 +48,12 @@ def png_is_cut(data: bytes) -> bool:
 
 
 def gif_is_whole(end: bytes) -> bool:
-    """Whether the last bytes of a GIF hold its end mark (some programs fill up with zeros behind it)."""
+    """Return True when the last bytes of a GIF contain its end marker. Some programs write zeros after it."""
     return end.rstrip(b"\0").endswith(b";")
 
 
 def jpeg_has_scan(data: bytes) -> bool:
-    """Whether the file is a JPEG that was cut no earlier than in its coded image."""
+    """Return True for a JPEG that is complete, or cut within its coded image but not before it."""
     return any(marker == START_OF_SCAN for marker, _ in jpeg_segments(data))
 
 
@@ -66,7 +66,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    kind = data[8:16].removeprefix(b"WEBP")  # RIFF holds WAV and AVI too
+    kind = data[8:16].removeprefix(b"WEBP")  # WAV and AVI are RIFF files too
     if kind == b"VP8X":
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
     if kind == b"VP8L":
@@ -80,11 +80,11 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def _bmp_size(data: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # a negative height only means that rows run from top to bottom
+    return abs(width), abs(height)  # a negative height means that rows run from top to bottom
 
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Of the first picture; of one of its tiles, where those claim to be larger than the picture."""
+    """Return the size of the first picture, or of a tile when tiles claim to be larger than the picture."""
     order = "<" if data[:2] == b"II" else ">"
     first = struct.unpack_from(order + "I", data, 4)[0]
     values = dict.fromkeys((_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT), 0)
@@ -98,7 +98,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _box_size(name: bytes) -> Callable[[bytes], tuple[int, int] | None]:
-    """A reader of the largest size that a box of this name gives: AVIF's width first, JPEG 2000's height first."""
+    """Return a reader of the largest size in boxes of this name. JPEG 2000 has the height first, AVIF the width."""
 
     def read_size(data: bytes) -> tuple[int, int] | None:
         head, sizes, at = data[:_BOXES_WITHIN], [], -1

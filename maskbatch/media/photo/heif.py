@@ -1,4 +1,4 @@
-"""Reads what AVIF and HEIC files say of their pictures: turns, crop, colours, EXIF, and how many there are."""
+"""The metadata of AVIF and HEIC files: rotation, crop, colours, EXIF data, and the number of pictures."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from maskbatch.media.photo.chunks import Part, boxes
 
-# items that are pictures; "tmap" (an HDR rendering of the primary picture) is none of its own
+# items that are pictures; "tmap" is an HDR rendering of the primary picture and does not count
 _PICTURES = frozenset((b"av01", b"hvc1", b"avc1", b"vvc1", b"jpeg", b"j2k1", b"unci", b"grid", b"iovl", b"iden"))
 _HIDDEN = 1
 _MOST_EXIF_BYTES = 1 << 22
@@ -15,7 +15,7 @@ _SAMPLE_SIZES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
 
 
 class Item(NamedTuple):
-    """One item of the file: its type, and whether it is only a part of others."""
+    """An item of the file: its type, and whether it is hidden because it is a part of others."""
 
     kind: bytes
     is_hidden: bool
@@ -24,7 +24,7 @@ class Item(NamedTuple):
 class Heif:
     """The boxes of an AVIF or HEIC file that describe its pictures.
 
-    Reading raises ValueError, IndexError or struct.error when they are damaged.
+    Methods raise ValueError, IndexError or struct.error when boxes are damaged.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -67,15 +67,15 @@ class Heif:
         return content[4 + int.from_bytes(content[:4], "big") :]
 
     def num_further_pictures(self) -> int:
-        """Return the number of pictures beside the primary one that are neither parts of others nor derived."""
-        aside = {self.primary}
+        """Return the number of pictures without the primary one, parts of other pictures, and derived pictures."""
+        not_counted = {self.primary}
         for kind in (b"thmb", b"auxl"):
-            aside.update(item for item, _ in self.references(kind))
+            not_counted.update(item for item, _ in self.references(kind))
         for _, parts in self.references(b"dimg"):
-            aside.update(self.items.keys() & parts)
+            not_counted.update(self.items.keys() & parts)
         return sum(
             1 for number, item in self.items.items()
-            if item.kind in _PICTURES and not item.is_hidden and number not in aside
+            if item.kind in _PICTURES and not item.is_hidden and number not in not_counted
         )  # fmt: skip
 
     def _primary(self) -> int:
@@ -95,7 +95,7 @@ class Heif:
                 yield number, Item(kind, bool(flags & _HIDDEN))
 
     def _associations(self, ipma: Part, item: int) -> Iterator[int]:
-        """The numbers, from 1, of an item's properties."""
+        """Yield the numbers of an item's properties, from 1."""
         version, is_wide = self._data[ipma.start], self._data[ipma.start + 3] & 1
         at = ipma.start + 8
         while at < ipma.end:
@@ -103,11 +103,13 @@ class Heif:
             at += 3 if version == 0 else 5
             if number == item:
                 found = struct.unpack_from(f">{count}{'H' if is_wide else 'B'}", self._data, at)
-                yield from (index & (0x7FFF if is_wide else 0x7F) for index in found)  # above: "essential"
+                yield from (
+                    index & (0x7FFF if is_wide else 0x7F) for index in found
+                )  # the highest bit means "essential"
             at += count * (2 if is_wide else 1)
 
     def _content(self, item: int) -> bytes:
-        """The bytes of an item, up to 4 MiB of them."""
+        """Return the bytes of an item, up to 4 MiB."""
         iloc = self._meta.get(b"iloc")
         if iloc is None:
             return b""
@@ -134,30 +136,30 @@ class Heif:
     def _joined(self, parts: Iterable[tuple[int, int]]) -> bytes:
         content = b""
         for at, size in parts:
-            # a length of 0 means all that follows
+            # a length of 0 means all bytes that follow
             content += self._data[at : at + min(size or len(self._data), _MOST_EXIF_BYTES - len(content))]
         return content
 
 
 class _Numbers:
-    """Takes big-endian numbers of any size from bytes, one after the other.
+    """A sequential reader of big-endian numbers of any size from bytes.
 
-    Raises ValueError at their end, and after a million: numbers of no bytes never reach an end.
+    Raises ValueError at the end of the bytes, and after a million numbers: numbers of no bytes never reach an end.
     """
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at, self._num_left = data, at, _MOST_NUMBERS
 
     def take(self, num_bytes: int) -> int:
-        """Return the next number; 0 when it has no bytes."""
+        """Return the next number of `num_bytes` bytes; it is 0 when `num_bytes` is 0."""
         start, self._at, self._num_left = self._at, self._at + num_bytes, self._num_left - 1
         if self._at > len(self._data) or not self._num_left:
-            raise ValueError("cut, or without end")
+            raise ValueError("cut, or too many numbers")
         return int.from_bytes(self._data[start : self._at], "big")
 
 
 def num_sequence_frames(data: bytes) -> int:
-    """Return the number of frames of an image sequence's longest track (animated AVIF), 0 for a still picture."""
+    """Return the number of frames of the longest track of an image sequence (animated AVIF), or 0 for a still picture."""
     found = [Part(b"", 0, len(data))]
     for name in _SAMPLE_SIZES:
         found = [box for part in found for box in boxes(data, part.start, part.end) if box.name == name]

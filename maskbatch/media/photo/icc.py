@@ -1,4 +1,4 @@
-"""Makes ICC colour profiles for colours that are only named."""
+"""ICC colour profiles made for colour spaces that a file only names."""
 
 import struct
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _D65 = (0.3127, 0.329)
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _CURVE_POINTS = 4096
-# of the cone model that moves a white point (Bradford)
+# matrix of the cone model that adapts a white point (Bradford)
 _CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
 def profile_by_numbers(primaries: int, transfer: int) -> bytes:
-    """Return a profile for colours that are given by the numbers of ITU-T H.273; b"" for sRGB and its like.
+    """Return a profile for colours given by the numbers of ITU-T H.273, or b"" for sRGB and spaces like it.
 
-    HDR (PQ and HLG) is tone-mapped by its profile, as in videos.
+    The profile tone-maps HDR (PQ and HLG) as `media/colours.py` does for videos.
     """
     if transfer in (PQ, HLG):
         curve = hdr_light(transfer, _values())
@@ -39,8 +39,8 @@ def profile_by_numbers(primaries: int, transfer: int) -> bytes:
 def make_profile(primaries: Sequence[float], curve: np.ndarray, white: Sequence[float] = _D65) -> bytes:
     """Return an ICC profile (version 2) of an RGB space.
 
-    `primaries`: x and y of red, green and blue; `curve`: (N,) light from 0 to 1 for values from 0 to the highest.
-    Raises ValueError when the primaries are no triangle.
+    `primaries` are x and y of red, green and blue. `curve` (N,) is the light, 0 to 1, for values from 0 to the highest.
+    Raises ValueError when the primaries do not form a triangle.
     """
     colours = np.array([_xyz(*primaries[at : at + 2]) for at in (0, 2, 4)]).T
     try:
@@ -48,9 +48,9 @@ def make_profile(primaries: Sequence[float], curve: np.ndarray, white: Sequence[
         own, wanted = _CONES @ _xyz(*white), _CONES @ _D50
         to_xyz = np.linalg.inv(_CONES) @ np.diag(wanted / own) @ _CONES @ to_xyz
     except np.linalg.LinAlgError as error:
-        raise ValueError("these primaries are no triangle") from error
+        raise ValueError("these primaries do not form a triangle") from error
     if not np.isfinite(to_xyz).all() or np.abs(to_xyz).max() > 100:
-        raise ValueError("these primaries are none of a picture")
+        raise ValueError("no picture has these primaries")
     points = np.round(np.clip(curve, 0, 1) * 65535).astype(">u2").tobytes()
     curve_tag = b"curv" + bytes(4) + struct.pack(">I", len(points) // 2) + points
     columns = {b"wtpt": _D50, b"rXYZ": to_xyz[:, 0], b"gXYZ": to_xyz[:, 1], b"bXYZ": to_xyz[:, 2]}
@@ -78,11 +78,11 @@ def _values() -> np.ndarray:
 
 
 def gamma_curve(gamma: float) -> np.ndarray:
-    """Return light for values from 0 to the highest: a power."""
+    """Return the light for values from 0 to the highest, as a power function."""
     return _values() ** gamma
 
 
 def srgb_curve() -> np.ndarray:
-    """Return light for values from 0 to the highest, as sRGB and Display P3 have it."""
+    """Return the light for values from 0 to the highest, as in sRGB and Display P3."""
     values = _values()
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)

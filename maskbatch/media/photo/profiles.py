@@ -1,4 +1,4 @@
-"""Finds the colour profile of photos of every kind."""
+"""Colour profiles of photos of every kind."""
 
 import struct
 import zlib
@@ -27,9 +27,9 @@ _PROFILE_TAG, _EXIF_DIRECTORY, _INTEROP_DIRECTORY = 34675, 0x8769, 0xA005
 
 
 def profile_of(data: bytes) -> bytes:
-    """Return the ICC profile of the photo in `data` (the bytes of a file), or one made for the colours that it names.
+    """Return the ICC profile of the photo in `data`, the bytes of a file, or one made for the colours that it names.
 
-    b"" when it has none, and when it is sRGB by name. Never raises: a damaged profile counts as missing.
+    Returns b"" for a photo without a profile, or in sRGB by name. Never raises: a damaged profile counts as missing.
     """
     try:
         return _profile_of(data)
@@ -55,14 +55,14 @@ def _profile_of(data: bytes) -> bytes:
 
 
 def _of_jpeg(data: bytes) -> bytes:
-    """A profile of more than 64 KiB comes in numbered pieces."""
+    """Return the ICC profile of a JPEG, joined from its numbered pieces of at most 64 KiB."""
     pieces = {data[part.start]: data[part.start + 2 : part.end] for part in jpeg_contents(data, APP2, b"ICC_PROFILE\0")
               if part.end >= part.start + 2}  # fmt: skip
     return b"".join(pieces[number] for number in sorted(pieces))
 
 
 def _adobe_rgb_by_exif(data: bytes) -> bytes:
-    """Cameras that are set to Adobe RGB say so in EXIF alone ("R03")."""
+    """Return Adobe RGB's profile when the EXIF data says "R03", which is all that such cameras write."""
     tiff = Tiff(find_exif(data))
     fields = tiff.fields(tiff.first())
     for tag in (_EXIF_DIRECTORY, _INTEROP_DIRECTORY):
@@ -71,7 +71,7 @@ def _adobe_rgb_by_exif(data: bytes) -> bytes:
 
 
 def _of_png(data: bytes) -> bytes:
-    """The order is that of the format's rules: cICP, iCCP, sRGB, gAMA with cHRM."""
+    """Return the profile of a PNG in the order of the PNG standard: cICP, iCCP, sRGB, gAMA with cHRM."""
     found = {}
     for chunk in png_chunks(data):
         if chunk.name in (b"IDAT", b"IEND"):
@@ -81,13 +81,13 @@ def _of_png(data: bytes) -> bytes:
     if b"cICP" in found:
         return profile_by_numbers(*found[b"cICP"][:2])
     if b"iCCP" in found:
-        # name, 0, method, and then the profile, deflated
+        # the chunk has a name, 0, the method, and the deflated profile
         packed = found[b"iCCP"].partition(b"\0")[2][1:]
         return zlib.decompressobj().decompress(packed, MOST_PROFILE_BYTES + 1)
     if b"sRGB" in found or b"gAMA" not in found:
         return b""
     gamma = 100_000 / max(1, struct.unpack(">I", found[b"gAMA"])[0])
-    if not 0.5 < gamma < 4:  # no camera or screen has such a curve
+    if not 0.5 < gamma < 4:  # no camera or screen has such a gamma
         return b""
     if b"cHRM" not in found:
         return b"" if abs(gamma - 2.2) < 0.1 else make_profile(SRGB, gamma_curve(gamma))
@@ -98,7 +98,7 @@ def _of_png(data: bytes) -> bytes:
 
 def _of_heif(data: bytes) -> bytes:
     heif = Heif(data)
-    # a picture of tiles may leave its colours to them
+    # a picture of tiles may have its colours in the tiles only
     tiles = [part for item, parts in heif.references(b"dimg") if item == heif.primary for part in parts[:1]]
     for item in (heif.primary, *tiles):
         colours = [body for name, body in heif.properties(item) if name == b"colr"]
@@ -113,13 +113,13 @@ def _of_heif(data: bytes) -> bytes:
 def _of_jp2(data: bytes) -> bytes:
     for header in boxes(data):
         for box in boxes(data, header.start, header.end) if header.name == b"jp2h" else ():
-            if box.name == b"colr" and data[box.start] in (2, 3):  # a profile, and not a number
+            if box.name == b"colr" and data[box.start] in (2, 3):  # a profile rather than a number
                 return data[box.start + 3 : box.end]
     return b""
 
 
 def _of_bmp(data: bytes) -> bytes:
-    if int.from_bytes(data[14:18], "little") < 124 or data[70:74] != b"DEBM":  # "MBED", backwards
+    if int.from_bytes(data[14:18], "little") < 124 or data[70:74] != b"DEBM":  # "MBED" backwards: embedded
         return b""
     offset, size = struct.unpack_from("<II", data, 126)
     return data[14 + offset : 14 + offset + size]

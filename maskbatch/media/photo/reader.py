@@ -1,4 +1,4 @@
-"""Photos: bytes in, one upright sRGB image out, by OpenCV (HEIC by pillow-heif where it is installed)."""
+"""The reader of photos: one upright sRGB image, decoded by OpenCV, or by pillow-heif for HEIC where it is installed."""
 
 import io
 import stat
@@ -10,17 +10,17 @@ import av
 import cv2
 import numpy as np
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.chunks import JPEG, PNG, TIFF, is_heif, is_webp
-from maskbatch.media.photo.further import notes_of
 from maskbatch.media.photo.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
+from maskbatch.media.photo.notes import notes_of
 from maskbatch.media.photo.pillow import PILLOW_ERRORS, open_with_pillow
 from maskbatch.media.photo.profiles import profile_of
 from maskbatch.media.photo.srgb import decode_cmyk, to_srgb
 from maskbatch.media.photo.view import View, view_of
 from maskbatch.types import Decoded
 
-MAX_PIXELS = 250_000_000  # as in maskbatch/__init__.py
+MAX_PIXELS = 250_000_000  # as in cli/standard_streams.py
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -29,9 +29,9 @@ _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
 
 class PhotoReader:
-    """Iterates the one frame of a photo as `Decoded`.
+    """A reader that yields the one frame of a photo as `Decoded`.
 
-    Raises DecodeError when there is no image, and after the image when the file is cut in its middle.
+    Iterating raises DecodeError when there is no image, and after the image when the file is cut within it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,26 +46,25 @@ class PhotoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing stays open: the file is read in one go."""
+        """Do nothing: the file is read at once and never stays open."""
 
     def __iter__(self) -> Iterator[Decoded]:
         data = read_bytes(self._path)
         self.notes = notes_of(data)
         is_cut_jpeg = data.startswith(JPEG) and jpeg_has_scan(data) and not jpeg_is_whole(data)
-        # OpenCV gives up on a JPEG without its end marker; with one it gives what was there, the rest grey
+        # OpenCV rejects a JPEG without an end marker; with one it decodes the existing part and leaves the rest grey
         image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)
         self.frames_decoded = 1
         yield Decoded(0, 0.0, image)
         if is_cut_jpeg or (data[:4] == b"GIF8" and not gif_is_whole(data[-64:])):
-            raise DecodeError("truncated: the file ends before its image does, the rest is blank")
+            raise DecodeError("truncated: the file ends before its image, the rest is blank")
 
 
 def decode_photo(data: bytes) -> np.ndarray:
-    """The photo in `data` (the bytes of a file) as (H, W, 3) uint8 sRGB, as a person sees it: upright, cropped as the file
-    says.
+    """Decode the photo in `data`, the bytes of a file, to (H, W, 3) uint8 sRGB: upright, and cropped as the file says.
 
-    16-bit values are scaled, float values 0..1 (or 0..brightest, if that is above 1) become 0..255, alpha is dropped.
-    Raises DecodeError with the reason.
+    16-bit values are scaled. Float values from 0 to 1, or to the brightest value when it is above 1, become 0 to 255. Alpha
+    is dropped. Raises DecodeError with the reason.
     """
     if not data:
         raise DecodeError("file is empty")
@@ -75,7 +74,7 @@ def decode_photo(data: bytes) -> np.ndarray:
     profile = profile_of(data)
     image = decode_cmyk(data, profile)
     if image is not None:
-        # Pillow turns a TIFF itself, as OpenCV does
+        # Pillow turns a TIFF upright, as OpenCV does
         return view_of(data).seen(image)
     image, view = _decode_stored(data)
     check_pixels(image.shape[1::-1])
@@ -83,7 +82,7 @@ def decode_photo(data: bytes) -> np.ndarray:
 
 
 def _decode_stored(data: bytes) -> tuple[np.ndarray, View]:
-    """The photo as its decoder gives it, in the colours of its profile, and what is left to do to see it upright."""
+    """Return the decoded photo in the colours of its profile, and the view that makes it upright."""
     if is_heif(data) and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8 : int.from_bytes(data[:4], "big")]:
         return _decode_heic(data), View()
     try:
@@ -102,30 +101,30 @@ def _decode_stored(data: bytes) -> tuple[np.ndarray, View]:
 
 
 def check_pixels(size: tuple[int, int] | None) -> None:
-    """Raises DecodeError when (width, height) is more than this program decodes; None (unknown) passes."""
+    """Raise DecodeError when (width, height) has more pixels than `MAX_PIXELS`. None, an unknown size, passes."""
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         megapixels = size[0] * size[1] / 1e6
         raise DecodeError(f"too large: {size[0]} x {size[1]} is {megapixels:.0f} megapixels, the limit is 250")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a photo's file. Raises DecodeError with the reason: pipes and files over 1 GiB are refused."""
+    """Return the bytes of a photo's file. Raises DecodeError with the reason, also for pipes and files over 1 GiB."""
     try:
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would keep us waiting
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe could block forever
             raise DecodeError("cannot be read: not a regular file")
         if found.st_size > MAX_FILE_BYTES:
             raise DecodeError("too large: a photo file over 1 GiB")
-        return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
+        return path.read_bytes()  # not cv2.imread, which cannot open every non-ASCII path on Windows
     except OSError as error:
-        raise PassingError.of(error) from error
+        raise TransientError.from_os_error(error) from error
 
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
-    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None. The pixels are as stored, but for TIFF, which is turned upright."""
+    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None. The image is as stored; only a TIFF is turned upright."""
     if bytes(encoded[:4]) in TIFF:
         return _imdecode_tiff(encoded)
-    # the versions of OpenCV differ in the formats that they turn: none is to be turned twice
+    # versions of OpenCV differ in the formats that they turn, and no image must be turned twice
     if _READ_RGB is not None:
         return cv2.imdecode(encoded, _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -133,7 +132,7 @@ def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
 
 
 def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:
-    """As above, for TIFF, whose float values OpenCV either refuses or brightens when it is asked for 8 bits."""
+    """Decode a TIFF likewise. OpenCV cannot convert float values to 8 bits: it rejects or brightens them."""
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None
@@ -146,7 +145,7 @@ def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:
 
 
 def _decode_gif(data: bytes) -> np.ndarray | None:
-    """The first frame of a GIF: OpenCV before 4.11 does not know GIF, and no version takes one that is cut."""
+    """Return the first frame of a GIF. OpenCV before 4.11 lacks GIF, and no version decodes one that is cut."""
     try:
         with av.open(io.BytesIO(data)) as container:
             return next(container.decode(video=0)).to_ndarray(format="rgb24")
@@ -155,7 +154,7 @@ def _decode_gif(data: bytes) -> np.ndarray | None:
 
 
 def _decode_by_pillow(data: bytes) -> np.ndarray | None:
-    """The first frame of an animated WebP, or an AVIF: OpenCV before 4.11 knows neither."""
+    """Return the first frame of an animated WebP, or an AVIF. OpenCV before 4.11 lacks both."""
     try:
         with open_with_pillow(data, "WEBP", "AVIF") as photo:
             return np.array(photo.convert("RGB"))
@@ -164,11 +163,11 @@ def _decode_by_pillow(data: bytes) -> np.ndarray | None:
 
 
 def _decode_heic(data: bytes) -> np.ndarray:
-    # PyAV opens HEIC too, but gives single tiles of a phone's photo, and does not turn it upright
+    # PyAV opens HEIC too, but returns single tiles of a phone's photo, not turned upright
     try:
         from pillow_heif import open_heif  # an optional package
     except ImportError as error:
-        raise PassingError("HEIC photos need one more package: pip install pillow-heif") from error
+        raise TransientError("HEIC photos need one more package: pip install pillow-heif") from error
     try:
         heif = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
         check_pixels(heif.size)

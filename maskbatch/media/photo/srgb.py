@@ -1,4 +1,4 @@
-"""Converts photos to sRGB, the colours of screens and of the networks' training pictures, by LittleCMS (in Pillow)."""
+"""Conversion of photos to sRGB, the colours of the networks' training pictures, with LittleCMS (in Pillow)."""
 
 import functools
 import io
@@ -12,19 +12,19 @@ from maskbatch.media.photo.pillow import PILLOW_ERRORS, open_with_pillow
 from maskbatch.media.photo.profiles import MOST_PROFILE_BYTES
 
 _STRIPE_PIXELS = 1 << 18
-# a profile that moves no colour by more than this is sRGB by another name
+# a profile that changes no colour by more than this is sRGB under another name
 _MOST_LEVELS = 3
-# Pillow's name for the pixels of a profile, by the profile's own
+# Pillow's names of pixel formats, by the names in profiles
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
-# relative colorimetric, with black points matched, as browsers do; no cache: transforms are used by many threads
+# relative colorimetric with black point compensation, as in browsers; no cache: many threads use the transforms
 _INTENT = 1
 _FLAGS = 0x2000 | 0x0040
 
 
 def to_srgb(image: np.ndarray, profile: bytes) -> np.ndarray:
-    """Return `image` (H, W, 3) uint8, of the colours of the ICC `profile`, in sRGB: the same array, changed in place.
+    """Convert `image` (H, W, 3) uint8 from the colours of the ICC `profile` to sRGB, in place, and return it.
 
-    A profile that is damaged, of another kind of pixels or no different from sRGB changes nothing.
+    A profile that is damaged, for another pixel format, or equal to sRGB changes nothing.
     """
     mode = _MODES.get(profile[16:20])
     if mode not in ("RGB", "L") or not image.size:
@@ -39,9 +39,9 @@ def to_srgb(image: np.ndarray, profile: bytes) -> np.ndarray:
 
 
 def decode_cmyk(data: bytes, profile: bytes) -> np.ndarray | None:
-    """Return the JPEG or TIFF in `data` as (H, W, 3) uint8 sRGB when it has a profile of print colours, else None.
+    """Decode the JPEG or TIFF in `data` to (H, W, 3) uint8 sRGB when it has a CMYK profile, else return None.
 
-    OpenCV converts such photos itself, without their profile.
+    OpenCV would convert such photos without their profile.
     """
     if profile[16:20] != b"CMYK" or not (data.startswith(JPEG) or data[:4] in TIFF):
         return None
@@ -57,13 +57,13 @@ def decode_cmyk(data: bytes, profile: bytes) -> np.ndarray | None:
             for rows in _stripes(image.shape):
                 image[rows] = np.asarray(transform.apply(photo.crop((0, rows.start, photo.width, rows.stop))))
             return image
-    except PILLOW_ERRORS:  # OpenCV may do better, or name the reason
+    except PILLOW_ERRORS:  # OpenCV may decode it, or tell the reason
         return None
 
 
 @functools.lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What converts pixels of this mode to sRGB; None when nothing is to be done, or can be."""
+    """Return a transform from this mode to sRGB, or None when none is needed or the profile cannot be used."""
     if len(profile) > MOST_PROFILE_BYTES:
         return None
     try:
@@ -83,12 +83,12 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def _converted(pixels: np.ndarray, transform: ImageCms.ImageCmsTransform) -> np.ndarray:
-    """(H, W, 3) uint8: `pixels`, (H, W, 3) or (H, W) uint8, in sRGB."""
+    """Return `pixels`, (H, W, 3) or (H, W) uint8, as (H, W, 3) uint8 sRGB."""
     return np.asarray(transform.apply(Image.fromarray(pixels)))
 
 
 def _probe(mode: str) -> np.ndarray:
-    """Pixels all over the space: a grid of 729 colours, or all greys."""
+    """Return test pixels across the colour space: a grid of 729 colours, or all greys."""
     if mode == "L":
         return np.arange(256, dtype=np.uint8)[None]
     levels = np.linspace(0, 255, 9).astype(np.uint8)
@@ -104,6 +104,6 @@ def _is_grey(image: np.ndarray) -> bool:
 
 
 def _stripes(shape: tuple[int, ...]) -> list[slice]:
-    """Rows that are converted together: few enough for the processor's cache, and for memory."""
+    """Return groups of rows to convert together, small enough for the processor's cache."""
     step = max(1, _STRIPE_PIXELS // shape[1])
     return [slice(top, min(top + step, shape[0])) for top in range(0, shape[0], step)]

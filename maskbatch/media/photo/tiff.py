@@ -1,4 +1,4 @@
-"""Reads the directories of TIFF structures: TIFF files, and the EXIF data inside photos of other kinds."""
+"""The directories of TIFF structures: of TIFF files, and of the EXIF data in photos of other kinds."""
 
 import struct
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from maskbatch.media.photo.chunks import TIFF
 
-# bytes of one value by type: byte, text, short, long, rational, signed byte, undefined, ...
+# bytes per value by type: byte, text, short, long, rational, signed byte, undefined, ...
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MOST_VALUE_BYTES = 1 << 22
@@ -18,7 +18,7 @@ _MOST_PAGES = 10_000
 
 
 class Field(NamedTuple):
-    """One entry of a directory: its type, and where its value lies."""
+    """An entry of a directory: its type, and the place of its value."""
 
     kind: int
     start: int
@@ -28,7 +28,7 @@ class Field(NamedTuple):
 class Tiff:
     """A TIFF structure of any byte order, classic or BigTIFF.
 
-    Reading raises ValueError or struct.error when it is damaged.
+    Methods raise ValueError or struct.error when it is damaged.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -37,7 +37,7 @@ class Tiff:
         self.data = data
         self.order = "<" if data[:1] == b"I" else ">"
         self._is_big = 43 in data[2:4]
-        # how the number of entries, an offset or number of values, and an entry are written
+        # struct formats of the number of entries, of an offset or a number of values, and of an entry
         self._count, self._offset, self._entry_bytes = ("Q", "Q", 20) if self._is_big else ("H", "I", 12)
 
     def first(self) -> int:
@@ -63,7 +63,7 @@ class Tiff:
         return self._unpack(_NUMBERS[field.kind], field.start)
 
     def value(self, fields: dict[int, Field], tag: int) -> bytes:
-        """Return the bytes of an entry's value, b"" when it is missing or larger than 4 MiB."""
+        """Return the bytes of an entry's value, or b"" when it is missing or larger than 4 MiB."""
         field = fields.get(tag)
         if field is None or field.num_bytes > _MOST_VALUE_BYTES:
             return b""
@@ -74,20 +74,20 @@ class Tiff:
         num_bytes = self._unpack(self._offset, at + 4) * _TYPE_BYTES.get(kind, 1)
         size = struct.calcsize(self._offset)
         start = at + 4 + size
-        # a value that does not fit into the entry lies elsewhere
+        # the entry has the offset of a value that does not fit into it
         return tag, Field(kind, start if num_bytes <= size else self._unpack(self._offset, start), num_bytes)
 
     def _unpack(self, kind: str, at: int) -> int:
-        # a far offset of a BigTIFF raises OverflowError otherwise
+        # a far offset of a BigTIFF would raise OverflowError
         if at > len(self.data):
             raise ValueError("an offset leads out of the file")
         return struct.unpack_from(self.order + kind, self.data, at)[0]
 
 
 def num_pages(data: bytes) -> int:
-    """Return the number of pages of a TIFF file: of its pictures that are neither thumbnails nor masks.
+    """Return the number of pages of a TIFF file: pictures that are neither thumbnails nor masks.
 
-    Directories that lead in a circle, or out of the file, end the count.
+    The count ends at a directory that leads in a circle or out of the file.
     """
     return sum(1 for _ in _pages(Tiff(data)))
 
@@ -98,7 +98,7 @@ def _pages(tiff: Tiff) -> Iterator[int]:
         at = tiff.first()
         while at and at not in seen and len(seen) < _MOST_PAGES:
             seen.add(at)
-            # this tag is the lowest in use, and tags are sorted: it stands among the first
+            # tags are sorted, and this one is the lowest in use: it is among the first
             kind = tiff.number(tiff.fields(at, most=16), _SUBFILE_TYPE) or 0
             following = tiff.next(at)
             if not kind & _NOT_A_PAGE:

@@ -1,4 +1,4 @@
-"""Tells how a stored photo is cropped, turned and mirrored before it is shown."""
+"""The view of a photo: how its stored picture is cropped, turned and mirrored before it is shown."""
 
 import struct
 from fractions import Fraction
@@ -13,23 +13,23 @@ from maskbatch.media.photo.heif import Heif
 from maskbatch.media.photo.tiff import Tiff
 
 _ORIENTATION = 274
-# by the number that EXIF gives it
+# orientations by their numbers in EXIF
 _BY_NUMBER = {
     1: Orientation(), 2: Orientation(False, True), 3: Orientation(False, True, True), 4: Orientation(False, False, True),
     5: Orientation(True), 6: Orientation(True, True), 7: Orientation(True, True, True), 8: Orientation(True, False, True),
 }  # fmt: skip
-# EXIF's numbers for 0 to 3 quarter turns to the left, then for the same with left and right swapped afterwards
+# EXIF's numbers for 0 to 3 quarter turns to the left, then for the same turns followed by a swap of left and right
 _TURNED, _TURNED_AND_MIRRORED = (1, 8, 3, 6), (2, 7, 4, 5)
 
 
 class View(NamedTuple):
-    """The part of the stored picture that is shown, (left, top, right, bottom) in pixels or None for all; and its turn."""
+    """The shown part of a stored picture, (left, top, right, bottom) in pixels or None for all, and its orientation."""
 
     orientation: Orientation = Orientation()
     crop: tuple[int, int, int, int] | None = None
 
     def seen(self, image: np.ndarray) -> np.ndarray:
-        """Return the stored `image` (H, W, 3) as it is shown. A crop that leads out of the picture is left undone."""
+        """Return the stored `image` (H, W, 3) as it is shown. A crop that exceeds the picture is ignored."""
         if self.crop is not None:
             left, top, right, bottom = self.crop
             if 0 <= left < right <= image.shape[1] and 0 <= top < bottom <= image.shape[0]:
@@ -38,10 +38,10 @@ class View(NamedTuple):
 
 
 def view_of(data: bytes) -> View:
-    """Return the view of the photo in `data`, the bytes of a file, as far as its decoder leaves it to do.
+    """Return the view that is still to be applied to the decoded photo of `data`, the bytes of a file.
 
-    EXIF data turns JPEG, PNG and WebP, boxes turn and crop AVIF, as the rules of the formats say. TIFF and HEIC are turned
-    by their decoders. Never raises: a damaged orientation counts as upright.
+    EXIF data turns JPEG, PNG and WebP; boxes turn and crop AVIF, as the formats define. The decoders of TIFF and HEIC turn
+    the picture themselves. Never raises: a damaged orientation counts as upright.
     """
     try:
         if is_heif(data):
@@ -55,17 +55,18 @@ def view_of(data: bytes) -> View:
 
 
 def _of_heif(heif: Heif) -> View:
-    """The order is that of the format's rules: clean aperture, turn, mirror."""
+    """Return the view by the boxes of a HEIF file, applied in the standard's order: clean aperture, turn, mirror."""
     found = dict(heif.properties(heif.primary))
     turns, mirror = found.get(b"irot", b"\0")[0], found.get(b"imir")
     number = _TURNED[turns & 3]
-    if mirror is not None:  # 1 swaps left and right; 0 swaps top and bottom, which is the same after half a turn
+    # mirror 1 swaps left and right; 0 swaps top and bottom, which equals half a turn and then a swap of left and right
+    if mirror is not None:
         number = _TURNED_AND_MIRRORED[turns + (0 if mirror[0] & 1 else 2) & 3]
     return View(_BY_NUMBER[number], _clean_aperture(found.get(b"ispe", b""), found.get(b"clap", b"")))
 
 
 def _clean_aperture(size: bytes, aperture: bytes) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom) of the part that is shown; its size and the place of its centre are fractions."""
+    """Return (left, top, right, bottom) of the shown part, from its size and its centre, which are fractions."""
     if not size or not aperture:
         return None
     width, height = struct.unpack_from(">II", size, 4)

@@ -1,1 +1,1 @@
-"""The sound of a video, on the corrected times of its picture."""
+"""The sound of a video, moved to the corrected times of its pictures."""

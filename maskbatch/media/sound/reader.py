@@ -1,4 +1,4 @@
-"""Reads the sound of a video: packets as they are where browsers play them in an MP4, else decoded."""
+"""The reader of a video's sound: packets that browsers play in an MP4 unchanged, other sound decoded."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -8,37 +8,38 @@ from types import TracebackType
 import av
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.containers import open_container, reason_of
 from maskbatch.media.sound.clock import SoundClock
 from maskbatch.media.sound.samples import Samples
 from maskbatch.media.video.clock import Piece
 from maskbatch.media.video.streams import start_s, video_stream
 
-# some players (Chrome) take no notice of gaps and overlaps between packets; they must not make more than that altogether
+# some players (Chrome) ignore gaps and overlaps between packets; their sum must not exceed this
 _MOST_GAPS_S = Fraction(1, 10)
 # time stamps are rounded, to 1 ms in many containers
 _ROUNDING_S = Fraction(5, 1000)
-# given to another thread at a time
+# packets or frames in a chunk
 _NUM_IN_CHUNK = 64
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _AAC_PROFILES = ("LC", "HE-AAC", "HE-AACv2")
-# MP4 has another number for MP3 of lower rates, which Firefox does not know
+# MP4 has another number for MP3 of lower rates, which Firefox does not support
 _MOST_LOW_MP3_RATE = 24000
-# MP4's header has no room for rates above 65535
+# MP4's header has no space for rates above 65535
 _MOST_FLAC_RATE = 48000
 
 
 class CannotCopy(Exception):
-    """The packets of this sound do not make a track of an MP4 that plays: it is to be decoded and encoded again."""
+    """The packets would not play as a track of an MP4: the sound must be decoded and encoded again."""
 
 
 class SoundReader:
-    """Iterates the sound of the video at `path` in chunks: packets for `stream`, the input's, when `is_copied`; else decoded
-    frames of the sample rate `rate` and the channel layout `layout`. Their times are those of the annotated video.
+    """A reader that yields the sound of the video at `path` in chunks, at the times of the annotated video.
 
-    `pieces` are those of the picture's clock. A file without sound has no chunks. Entering and iterating raise DecodeError;
-    what was given before stays valid. Without `may_copy`, all is decoded; with it, iterating may raise CannotCopy.
+    A chunk has packets of the input's `stream` when `is_copied`, else decoded frames of the sample rate `rate` and the
+    channel layout `layout`. `pieces` are those of the picture's clock. A file without sound has no chunks. Entering and
+    iterating raise DecodeError; earlier chunks stay valid. With `may_copy`, iterating may raise CannotCopy; without it, all
+    sound is decoded.
     """
 
     def __init__(self, path: Path, pieces: Sequence[tuple[int, int]], may_copy: bool) -> None:
@@ -111,7 +112,7 @@ class SoundReader:
         yield from samples.rest()
 
     def _packets(self) -> Iterator[tuple[av.Packet, Fraction, Fraction]]:
-        """The packets of sound, moved to their times in the annotated video; their times and durations in seconds."""
+        """Yield the packets of sound, moved to their times in the annotated video, with time and duration in seconds."""
         picture = video_stream(self._container)
         start = round(start_s(self._container, picture) / picture.time_base)
         clock = SoundClock(self._pieces or [Piece(start, -start)], picture.time_base)
@@ -120,7 +121,7 @@ class SoundReader:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
-                raise PassingError("stalled: no sound") from error
+                raise TransientError("stalled: no sound") from error
             except av.error.FFmpegError as error:
                 raise DecodeError(reason_of(error)) from error
             self.progress += 1
@@ -128,7 +129,7 @@ class SoundReader:
                 return
             if packet.stream.index == picture.index:
                 clock.see_picture(packet)
-            elif packet.size:  # not the empty one at the end
+            elif packet.size:  # the empty packet at the end is left out
                 stamp = packet.dts if packet.pts is None else packet.pts
                 duration_s = (packet.duration or 0) * packet.time_base
                 time_s = clock.time_s(None if stamp is None else stamp * packet.time_base, duration_s)
@@ -137,7 +138,7 @@ class SoundReader:
 
 
 def plays_in_browsers(codec: av.AudioCodecContext) -> bool:
-    """Whether Chrome and Firefox both play such sound in an MP4."""
+    """Return True when Chrome and Firefox both play such sound in an MP4."""
     name = codec.codec.canonical_name
     if name == "aac":
         return codec.profile in _AAC_PROFILES
@@ -147,7 +148,7 @@ def plays_in_browsers(codec: av.AudioCodecContext) -> bool:
 
 
 def _decode(codec: av.AudioCodecContext, packet: av.Packet | None) -> list[av.AudioFrame]:
-    """The frames of a packet; none of a damaged one, for which there will be silence."""
+    """Return the frames of a packet, or none for a damaged one, which becomes silence."""
     try:
         return codec.decode(packet)
     except (av.error.FFmpegError, EOFError):
@@ -155,10 +156,10 @@ def _decode(codec: av.AudioCodecContext, packet: av.Packet | None) -> list[av.Au
 
 
 def _form_of(codec: str, packet: av.Packet, before: bytes | None) -> bytes:
-    """All that must be the same in each packet of a track, as far as the packets say; `before` is that of the last one."""
-    # PyAV before 16 does not tell where a stream's parameters change
+    """Return the properties that must be equal in all packets of a track; `before` are those of the last packet."""
+    # PyAV before 16 does not show where a stream's parameters change
     if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):
-        return bytes(packet)  # like no other
+        return bytes(packet)  # unequal to any other
     head = bytes(memoryview(packet)[:4])
     if (
         codec == "aac" and len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0

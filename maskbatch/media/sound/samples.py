@@ -1,4 +1,4 @@
-"""Puts decoded sound on a line of samples without gaps."""
+"""Decoded sound as continuous samples without gaps."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -6,31 +6,33 @@ from fractions import Fraction
 import av
 import numpy as np
 
-# what AAC encodes at once
+# samples that AAC encodes at once
 NUM_IN_FRAME = 1024
-# time stamps are rounded, to 1 ms in many containers; what is off by more is moved to its place
+# many containers round time stamps to 1 ms; sound that is off by more is moved to its time
 _SLACK_S = Fraction(1, 25)
-# of a longer pause, only the ends are given
+# in seconds; only the ends of a longer pause are written
 _LONG_PAUSE_S = 10
-# at each end, so that what is encoded in between does not depend on what is around it
+# samples of silence kept at each end, so that the encoded sound on either side does not depend on the pause
 _NUM_AT_END = 4 * NUM_IN_FRAME
 
 
 class Samples:
-    """Takes decoded frames of any format, gives frames of 1024 samples ("fltp", `rate` a second, `layout`), the first at 0
-    seconds. Each sample stands where the time stamps say: overlaps are cut, and gaps become silence. Where that lasts long,
-    whole frames are missing in its middle."""
+    """A converter of decoded frames of any format to frames of 1024 samples ("fltp", `rate` per second, `layout`) from 0 s.
+
+    Samples are placed by their time stamps: overlaps are cut, and gaps become silence. In the middle of a long silence,
+    whole frames are left out.
+    """
 
     def __init__(self, rate: int, layout: str) -> None:
         self._rate, self._layout = rate, layout
         self._resampler: av.AudioResampler | None = None
         self._form: tuple[str, str, int] | None = None
-        self._next_s = Fraction(0)  # where the next frame goes if it has no time stamp
+        self._next_s = Fraction(0)  # time of the next frame if it has no time stamp
         self._waiting = np.zeros((1 if layout == "mono" else 2, 0), np.float32)
         self._num_given = self._num_dropped = 0
 
     def placed(self, frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-        """What is whole once these frames are added. Raises FFmpegError or ValueError for a format that is unknown."""
+        """Add frames and yield the completed ones. Raises FFmpegError or ValueError for an unknown format."""
         for frame in frames:
             start_s = self._next_s if frame.pts is None else frame.pts * frame.time_base
             form = frame.format.name, frame.layout.name, frame.sample_rate
@@ -39,24 +41,24 @@ class Samples:
                 yield from self._moved(start_s if abs(start_s - self._next_s) > _SLACK_S else self._next_s)
                 self._form, self._resampler = form, av.AudioResampler("fltp", self._layout, self._rate)
             self._next_s += Fraction(frame.samples, frame.sample_rate)
-            frame.pts = None  # PyAV's resampler takes it for a number of samples
+            frame.pts = None  # PyAV's resampler would take it for a number of samples
             for part in self._resampler.resample(frame):
                 yield from self._added(part.to_ndarray())
 
     def rest(self) -> Iterator[av.AudioFrame]:
-        """What is left at the end; the last frame may be shorter."""
+        """Yield the remaining frames at the end; the last one may be shorter."""
         yield from self._flushed()
         if self._waiting.shape[1]:
             yield self._frame(self._waiting)
 
     def _flushed(self) -> Iterator[av.AudioFrame]:
-        """What the resampler still holds, before another one takes its place."""
+        """Yield the frames that the resampler still holds, before it is replaced."""
         resampler, self._resampler = self._resampler, None
         for part in resampler.resample(None) if resampler is not None else ():
             yield from self._added(part.to_ndarray())
 
     def _moved(self, start_s: Fraction) -> Iterator[av.AudioFrame]:
-        """Go to `start_s`: silence until there, or the samples dropped that come where others are already."""
+        """Move to `start_s`: yield silence up to it, or drop the next samples when others are there already."""
         self._next_s = start_s
         missing = round(start_s * self._rate) - self._num_given - self._waiting.shape[1]
         self._num_dropped = max(0, -missing)
@@ -74,7 +76,7 @@ class Samples:
     def _added(self, samples: np.ndarray) -> Iterator[av.AudioFrame]:
         num_dropped = min(self._num_dropped, samples.shape[1])
         self._num_dropped -= num_dropped
-        # damaged sound decodes to anything; the encoder refuses what is no number
+        # damaged sound may decode to NaN, which the encoder rejects
         samples = np.clip(np.nan_to_num(samples[:, num_dropped:]), -1, 1)
         self._waiting = np.concatenate([self._waiting, samples], axis=1)
         while self._waiting.shape[1] >= NUM_IN_FRAME:

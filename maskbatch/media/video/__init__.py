@@ -1,1 +1,1 @@
-"""Videos: frames with exact times, and where reading can be continued."""
+"""Video files: frames with exact times, sampling, segments, and the state from which reading continues."""

@@ -1,4 +1,4 @@
-"""Exact times of video frames, and which of them are analysed. Fractions only, so that 23.976 fps stays exact."""
+"""Exact times of video frames, and their sampling. Fractions only, so that 23.976 fps stays exact."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -8,30 +8,30 @@ from typing import NamedTuple
 from maskbatch.settings import SamplingSettings
 
 DEFAULT_FPS = Fraction(25)
-# frames further apart than this are not so: their times are damaged (a camera that waits for movement may wait long)
+# a longer gap between frames means damaged time stamps; a camera that waits for movement may wait long
 MOST_GAP_S = Fraction(24 * 3600)
-# a damaged stamp is over that soon; what lasts longer is another recording, joined to the first
+# a damaged stretch of time stamps ends within this time; a longer one is another recording, joined to the first
 _DAMAGE_S = Fraction(1)
-# a file with more pieces has no clock to speak of; memory stays bounded
+# limits the memory for a file whose time stamps are useless
 _MOST_PIECES = 1000
 
 
 class Piece(NamedTuple):
-    """From the frame with the time stamp `pts` on, in the order of the file, `offset` is added to all stamps; in ticks."""
+    """A correction of time stamps: `offset` is added to all stamps from the frame with the stamp `pts` on; in ticks."""
 
     pts: int
     offset: int
 
 
 class FrameClock:
-    """Turns the time stamps of one video's frames, in order, into strictly rising seconds from its start.
+    """The times of one video's frames, in order, as strictly rising seconds from the video's start.
 
-    `pieces` say how, for the sound that has stamps of the same clock: the first counts from the start, and another one
-    begins at each frame that does not continue the stamps before it.
+    `pieces` are the corrections, which the sound's stamps of the same clock need too. The first piece begins at the start,
+    and another one at each frame whose stamp does not continue those before.
     """
 
     def __init__(self, start_s: Fraction, time_base: Fraction, fps: Fraction) -> None:
-        """`start_s` is where the video starts, in its own time; `time_base` the seconds of one tick of a time stamp."""
+        """Start at `start_s`, the video's first time in seconds. `time_base` is the length of a tick in seconds."""
         self.num_jumps = 0
         self._time_base = time_base
         self._step_s = 1 / fps
@@ -41,34 +41,34 @@ class FrameClock:
         self._first = self.pieces = (Piece(start, -start),)
 
     def state(self) -> tuple[str | None, str, tuple[Piece, ...]]:
-        """The last time given, the one expected next (seconds as exact text), the pieces: what `restore` takes."""
+        """Return the arguments of `restore`: the last time, the expected next time (seconds as exact text), the pieces."""
         return None if self._last_s is None else str(self._last_s), str(self._next_s), self.pieces
 
     def restore(self, last_s: str | None, next_s: str, pieces: Iterable[tuple[int, int]] = ()) -> None:
-        """Stand where another clock of the same video stood; without pieces, at its start."""
+        """Take the state of another clock of the same video. Without pieces, the state is that of the start."""
         self._last_s, self._next_s = None if last_s is None else Fraction(last_s), Fraction(next_s)
         self.pieces = tuple(Piece(*piece) for piece in pieces) or self._first
 
     def is_stamp(self, pts: int | None, time_s: Fraction) -> bool:
-        """Whether `time_s` is just what the time stamp says, and no stamp until then was given another offset."""
+        """Return True when `time_s` equals the uncorrected time stamp, and so did all times before."""
         return pts is not None and len(self.pieces) == 1 and self._stamped_s(pts, self.pieces[0]) == time_s
 
     def time_s(self, pts: int | None, duration: int | None) -> Fraction:
-        """Seconds of the frame with time stamp `pts` (or none) and `duration`, both in ticks.
+        """Return the seconds of the frame with time stamp `pts` (or None) and `duration`, both in ticks.
 
         A stamp a frame or more before the last one, or more than a day after it, begins a new piece, in which this frame
-        follows the last one. Jumps ahead are counted in `num_jumps`.
+        follows the last one. `num_jumps` counts jumps ahead.
         """
         time_s = self._next_s if pts is None else self._piece_s(pts)
         if self._last_s is not None and time_s <= self._last_s:
-            time_s = self._last_s + self._time_base  # a stamp that repeats is moved on by a tick
+            time_s = self._last_s + self._time_base  # a repeated stamp is moved by one tick
         self._last_s = time_s
         duration_s = (duration or 0) * self._time_base
         self._next_s = time_s + (duration_s if 0 < duration_s <= MOST_GAP_S else self._step_s)
         return time_s
 
     def _piece_s(self, pts: int) -> Fraction:
-        """The time of a stamp by the piece it belongs to, which may begin with it."""
+        """Return the time of a stamp by its piece, which may begin with it."""
         *before, piece = self.pieces
         offsets = [piece.offset]
         if before and self._next_s - self._stamped_s(piece.pts, piece) <= _DAMAGE_S:
@@ -78,7 +78,7 @@ class FrameClock:
             self.num_jumps += self._stamped_s(pts, piece) - (self._last_s or 0) > MOST_GAP_S
         offset = min(fitting, default=round(self._next_s / self._time_base) - pts)
         if offset != piece.offset:
-            # the last of too many is replaced
+            # the last of too many pieces is replaced
             earlier = () if self._last_s is None else self.pieces[: _MOST_PIECES - 1]
             self.pieces = (*earlier, Piece(pts, offset))
         return (pts + offset) * self._time_base
@@ -87,32 +87,32 @@ class FrameClock:
         return (pts + piece.offset) * self._time_base
 
     def _fits(self, time_s: Fraction) -> bool:
-        """Whether a frame at `time_s` continues those before it."""
+        """Return True when a frame at `time_s` continues those before it."""
         if self._last_s is None:
             return 0 <= time_s <= MOST_GAP_S
         return -self._step_s < time_s - self._last_s <= MOST_GAP_S
 
 
 class Sampler:
-    """Chooses frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds.
+    """The choice of frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds.
 
-    `num_due`, the multiples passed so far, is all its state.
+    Its only state is `num_due`, the number of multiples passed so far.
     """
 
     def __init__(self, sampling: SamplingSettings, time_base: Fraction) -> None:
         self._every = sampling.every
         self._sample_fps = None if sampling.sample_fps is None else Fraction(str(sampling.sample_fps))
-        # some containers round times to 1 ms; a frame that is early by less than a tick is not early
+        # some containers round times to 1 ms, so a frame may be early by less than a tick
         self._slack_s = min(time_base, Fraction(1, 1000))
         self.num_due = 0
 
     @property
     def wants_all(self) -> bool:
-        """Whether no frame is passed over, whatever its time."""
+        """True when all frames are chosen."""
         return self._sample_fps is None and self._every == 1
 
     def wants(self, index: int, time_s: Fraction) -> bool:
-        """Whether the frame number `index` at `time_s` is analysed; to be asked for every frame, in order."""
+        """Return True when the frame number `index` at `time_s` is analysed. Call it once for every frame, in order."""
         if self._sample_fps is None:
             return index % self._every == 0
         multiple = floor((time_s + self._slack_s) * self._sample_fps)

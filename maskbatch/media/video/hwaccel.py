@@ -1,4 +1,4 @@
-"""Hardware decoders of videos: which of them this FFmpeg knows and this machine has."""
+"""Hardware decoders of videos that this FFmpeg supports and this machine has."""
 
 import logging
 from functools import cache
@@ -8,14 +8,14 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from maskbatch.errors import UsageError
 
-# PyAV before it loses a frame's turn, colours and duration on the way back from the device
+# older versions of PyAV lose a frame's rotation, colours and duration on the way from the device
 _LEAST_PYAV = 18
 
 _log = logging.getLogger(__name__)
 
 
 def check_hwaccel(name: str) -> str:
-    """`name`, when it is none, auto or a kind of device that this FFmpeg was built with. Raises UsageError."""
+    """Return `name` when it is none, auto or a kind of device in this FFmpeg's build. Raises UsageError for other names."""
     names = ("none", "auto", *hwdevices_available())
     if name not in names:
         raise UsageError(f"--hwaccel takes {', '.join(names[:-1])} or {names[-1]} here, not {name!r}")
@@ -26,8 +26,10 @@ def check_hwaccel(name: str) -> str:
 
 @cache
 def open_hwaccel(name: str) -> HWAccel | None:
-    """What a container is to be opened with for `name`, a kind of device or auto (the first that works); None, and a warning
-    the first time, when it cannot be opened."""
+    """Return the hardware decoder for `name`, a kind of device or auto (the first that works).
+
+    Returns None, with a warning the first time, when it cannot be opened.
+    """
     if name == "none":
         return None
     names = hwdevices_available() if name == "auto" else [name]
@@ -42,12 +44,12 @@ def open_hwaccel(name: str) -> HWAccel | None:
 
 @cache
 def note_software(name: str, codec: str) -> None:
-    """A warning, the first time, that the device does not decode videos of this codec."""
+    """Warn, the first time, that the device does not decode videos of this codec."""
     _log.warning("--hwaccel %s: videos in %s are decoded in software, the device has no decoder for them", name, codec)
 
 
 def _why_not(name: str) -> str | None:
-    """Why a kind of device cannot be opened; None when it can. It opens for a codec only; what decodes any does H.264."""
+    """Return the reason why a kind of device cannot be opened for H.264, which every device decodes, or None when it can."""
     try:
         HWAccel(name).create(av.codec.Codec("h264", "r"))
     except (av.error.FFmpegError, NotImplementedError, RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a video's container claims about it, as far as it can be believed."""
+"""The plausible claims of a video's container: frame rate, duration, size, number of frames."""
 
 from dataclasses import replace
 from math import isfinite
@@ -20,11 +20,10 @@ _CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
 
 
 def probe(source: Source, upright: bool = True) -> Source:
-    """The video with what its container claims now, None for all of it where that cannot be read (never raises); a photo
-    as it is.
+    """Return the video with the current claims of its container, or a photo unchanged. Never raises.
 
-    For the size of the picture as a person sees it, one frame is decoded. Without `upright` nothing is decoded, and the
-    size is as coded.
+    All claims are None when the container cannot be read. One frame is decoded for the upright size of the picture.
+    Without `upright` nothing is decoded, and the size is as coded.
     """
     if source.kind == "image":
         return source
@@ -35,9 +34,9 @@ def probe(source: Source, upright: bool = True) -> Source:
             duration_s = _duration_s(container, stream)
             num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
             if num_frames and num_frames > source.path.stat().st_size:
-                num_frames = None  # a frame has a byte or more
+                num_frames = None  # every frame has at least one byte
             width, height = stream.codec_context.width, stream.codec_context.height
-            if upright:  # a display matrix comes with a frame only
+            if upright:  # only a frame has a display matrix
                 viewer, frame = Viewer(container, stream), next(container.decode(stream))
                 viewer.notice(frame)
                 width, height = viewer.size_of(frame)
@@ -45,19 +44,19 @@ def probe(source: Source, upright: bool = True) -> Source:
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
                 duration_s=duration_s, recorded=recorded(container, stream),
             )  # fmt: skip
-    except Exception:  # whatever is wrong with the file is reported when it is decoded
+    except Exception:  # decoding the file will report the error
         return replace(source, **dict.fromkeys(_CLAIMS), recorded=())
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
-    """The video's length in seconds: its own where known, but no longer than the whole (edit lists cut the end)."""
+    """Return the video stream's length in seconds, but at most the container's: edit lists cut the end."""
     own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
     whole = container.duration / av.time_base if container.duration else None
     return min((seconds for seconds in (own, whole) if seconds and 0 < seconds < _MOST_DURATION_S), default=None)
 
 
 def _tagged_duration_s(stream: av.VideoStream) -> float | None:
-    """Matroska notes the length of a stream as a tag, "00:00:02.002000000"."""
+    """Return the length in Matroska's tag of a stream, such as "00:00:02.002000000"."""
     parts = stream.metadata.get("DURATION", "").split(":")
     try:
         seconds = float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])

@@ -1,4 +1,4 @@
-"""Videos by PyAV: frames with exact times, as a person sees them."""
+"""The reader of videos, by PyAV: frames with exact times, as a person sees them."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.containers import open_container, reason_of, stalled
 from maskbatch.media.photo.headers import gif_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
@@ -25,22 +25,22 @@ from maskbatch.media.video.viewer import Viewer
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, ReaderState
 
-# containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
+# containers whose header states the duration; for others FFmpeg estimates it from the bit rate or the existing part
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
-# decoded before the place to go on at, for streams whose keyframes are none (open groups, intra refresh)
+# decoded before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
 
 _log = logging.getLogger(__name__)
 
 
 class VideoReader:
-    """Iterates the sampled frames as `Decoded`, images as a person sees them (see `Viewer`), all of one size.
+    """A reader that yields the sampled frames as `Decoded`, with upright images, all of one size (see `Viewer`).
 
-    `index` counts all frames, also those not sampled, as does `frames_decoded`; which of these need no decoding, see
-    `Skipping`. `timestamp_s` rises strictly.
-    Reading begins at `start`, where that is given; each segment of `segment_s` seconds begins with a frame that has a `cut`.
-    Raises DecodeError when nothing can be decoded, and after the last frame when the file is damaged, ends early, or
-    gives no frame for too long.
+    `index` and `frames_decoded` count all frames, including those that are not sampled; `Skipping` tells which of these
+    need no decoding. `timestamp_s` rises strictly. Reading begins at `start`, if given. Each segment of `segment_s` seconds
+    begins with a frame that has a `cut`.
+    Iterating raises DecodeError when no frame can be decoded. After the last frame it raises DecodeError when the file is
+    damaged, ends early, or gives no frame for too long.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VideoReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was not looked at, or not as it is."""
+        """Notes on streams that were not looked at, and on frames that were scaled."""
         if self._fitted_from is None:
             return self._further
         width, height = self._size
@@ -75,8 +75,8 @@ class VideoReader:
             self._further = further_streams(self._container)
             if hwaccel is not None and not self._stream.codec_context.is_hwaccel:
                 note_software(self._sampling.hwaccel, self._stream.codec_context.name)
-            # in one thread: what threads make of a damaged video, and notice of the damage, differs from time to time; and
-            # the cores have enough to do (at 1080p, one decodes ten times as fast as two analyse, in less CPU time)
+            # one thread: with several, the frames and errors of a damaged video would vary. The cores are busy anyway: at
+            # 1080p, one core decodes ten times as fast as two analyse, in less CPU time
             self._stream.thread_type = "NONE"
             self._viewer = Viewer(self._container, self._stream, self._size)
         except BaseException:
@@ -91,7 +91,7 @@ class VideoReader:
             self._container.close()
 
     def __iter__(self) -> Iterator[Decoded]:
-        # a frame that another pass over the file has given is not given again
+        # a frame that was yielded before another pass over the file is not yielded again
         self._first = 0 if self._start is None else self._start.index
         try:
             yield from self._sampled(may_skip=not self._sampling.decode_all)
@@ -101,7 +101,7 @@ class VideoReader:
         self._check_whole()
 
     def _sampled(self, may_skip: bool) -> Iterator[Decoded]:
-        """The sampled frames from the number `_first` on. Raises Misjudged, when it may skip frames."""
+        """Yield the sampled frames from the number `_first` on. Raises Misjudged, but only with `may_skip`."""
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
@@ -111,7 +111,7 @@ class VideoReader:
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             self.pieces = clock.pieces
-            # only a wanted frame is worth the conversion to RGB
+            # only sampled frames are converted to RGB
             if not sampler.wants(index, time_s) or index < self._first:
                 continue
             image = self._image(frame, index)
@@ -125,11 +125,11 @@ class VideoReader:
             self._first = index + 1
             yield Decoded(index, float(time_s), image, cut)
         if clock.num_jumps:
-            _log.warning("%s: the time stamps jump ahead by more than a day, %d times; the times from there on are guessed",
+            _log.warning("%s: the time stamps jump ahead by more than a day, %d times; later times are estimates",
                          self._path, clock.num_jumps)  # fmt: skip
 
     def _image(self, frame: av.VideoFrame, index: int) -> np.ndarray:
-        """Return the picture of the frame number `index`, and take note of its size."""
+        """Return the picture of the frame number `index`, and record its size."""
         image = self._viewer.rgb(frame)
         self._size = self._viewer.size
         if self._viewer.is_fitted and self._fitted_from is None:
@@ -139,9 +139,9 @@ class VideoReader:
     def _from_start(
         self, clock: FrameClock, sampler: Sampler, may_skip: bool
     ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
-        """The frames from the segments' start on, `clock` and `sampler` set to it; all frames where it is not found."""
+        """Return the frames from `start` on, with `clock` and `sampler` set to it, or all frames when it is not found."""
         start = self._start
-        # frames left out are counted in one way, lost ones in another: a number counted so is not gone on from otherwise
+        # a skipped frame is counted even if the decoder would lose it: a reader that decodes all cannot use such a count
         if start is not None and start.is_findable and (may_skip or not start.is_skipping):
             clock.restore(start.last_s, start.next_s, start.pieces)
             sampler.num_due = start.num_due
@@ -158,7 +158,7 @@ class VideoReader:
         return self._frames(skipping), skipping
 
     def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
-        """The frames from `start` on; None, and the file opened anew, when it is not where its time stamp says."""
+        """Return the frames from `start` on, or None, with the file reopened, when its frame is not at its time stamp."""
         early = start.pts - round(_WARM_UP_S / self._stream.time_base)
         try:
             self._container.seek(early, stream=self._stream)
@@ -179,38 +179,38 @@ class VideoReader:
         self.__enter__()
 
     def _frames(self, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped]:
-        """All decodable frames, but those left out; what could not be decoded is noted in `_damage`. Raises Misjudged."""
+        """Yield all decodable frames, and a `Skipped` for each skipped one. Errors go to `_damage`. Raises Misjudged."""
         since = time.monotonic()
         for packet, is_decoded in skipping.chosen(self._packets()):
             frames = []
             try:
-                # no packet is left: ask the decoder for the frames it still holds
+                # None, after the last packet, makes the decoder return the frames it still holds
                 frames = self._stream.codec_context.decode(packet) if is_decoded else []
             except EOFError:
-                pass  # it was asked before, by the empty packet that ends a stream
+                pass  # an empty packet at the end of the stream has done so before
             except av.error.FFmpegError as error:
                 skipping.check()
                 self._damage.append(reason_of(error))
             for frame in frames:
                 self._viewer.notice(frame)
-            # the decoder fills in what is missing
+            # the decoder fills in missing parts
             self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
             yield from skipping.in_place(frames)
             if frames or not is_decoded:
                 since = time.monotonic()
             elif time.monotonic() - since > self._sampling.stall_s:
-                raise PassingError(stalled(self._sampling.stall_s))
+                raise TransientError(stalled(self._sampling.stall_s))
         skipping.check()
 
     def _packets(self) -> Iterator[av.Packet | None]:
-        """The stream's packets, and None behind the last one."""
-        # all streams, because the end of the longest one is what the container's duration is measured by
+        """Yield the stream's packets, then None."""
+        # all streams are read, because the container's duration is that of the longest one
         packets = self._container.demux()
         while True:
             try:
                 packet = next(packets, None)
             except av.error.ExitError as error:
-                raise PassingError(stalled(self._sampling.stall_s)) from error
+                raise TransientError(stalled(self._sampling.stall_s)) from error
             except av.error.FFmpegError as error:
                 self._damage.append(reason_of(error))
                 packet = None
@@ -234,7 +234,7 @@ class VideoReader:
         expected = self._frames_missing() + self.frames_decoded
         if expected > self._path.stat().st_size:
             raise DecodeError(
-                f"damaged: {self.frames_decoded} frames, and a header that claims {expected}, more than bytes"
+                f"damaged: {self.frames_decoded} frames, but the header claims {expected}, more than the file has bytes"
             )
         if expected > self.frames_decoded:
             raise DecodeError(f"ends early: {self.frames_decoded} of about {expected} frames")
@@ -242,15 +242,15 @@ class VideoReader:
             raise DecodeError("truncated: the GIF has no end")
         if self._damage:
             raise DecodeError(
-                f"damaged: {len(self._damage)} packets could not be decoded, or not whole ({self._damage[0]})"
+                f"damaged: {len(self._damage)} packets could not be decoded, or only in part ({self._damage[0]})"
             )
 
     def _frames_missing(self) -> int:
-        """How many frames fewer there are than the header promised, 0 when it is not clearly so."""
+        """Return the number of frames that the header claims but the file lacks, or 0 when this is uncertain."""
         container, fps = self._container, frame_rate(self._container, self._stream)
         missing_s = Fraction(0)
         if container.duration and container.format.name.startswith(_DECLARES_DURATION):
-            # most containers count the duration from their first time stamp, some from 0: take the milder reading
+            # most containers count the duration from their first time stamp, some from 0: assume the milder case
             missing_s = Fraction(container.duration, av.time_base) - self._read_until_s
         elif container.format.name == "avi":
             missing_s = (self._stream.frames - self.frames_decoded) / fps

@@ -1,17 +1,17 @@
-"""When, and with which camera, a video was recorded, as its container says; never where."""
+"""A video's tags for the time and the camera of its recording, but never for the place."""
 
 from datetime import datetime
 
 import av
 from av.container import InputContainer
 
-# names are those of FFmpeg, which knows most containers' own names for a time and a camera by these
+# FFmpeg's names, to which it maps most containers' own names
 _TIMES = ("creation_time", "date", "date_recorded", "com.apple.quicktime.creationdate")
 _MAKE, _MODEL = "com.apple.quicktime.make", "com.apple.quicktime.model"
 _CAMERAS = (_MAKE, _MODEL, "com.android.manufacturer", "com.android.model")
-# QuickTime's names are those that other programs look for in an MP4
+# other programs look for QuickTime's names in an MP4
 _RENAMED = {"make": _MAKE, "model": _MODEL}
-# longer ones are no time and no camera
+# a longer text is neither a time nor a camera
 _MOST_LETTERS = 200
 
 # (name, value) of each tag
@@ -19,7 +19,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 def recorded(container: InputContainer, stream: av.VideoStream) -> Tags:
-    """Return the tags of the recording time and the camera, the container's before those of its video stream."""
+    """Return the tags of the recording time and the camera; the container's tags win over those of its video stream."""
     found: dict[str, str] = {}
     for tags in (container.metadata, stream.metadata):
         lowered = {name.lower(): value for name, value in tags.items()}

@@ -1,4 +1,4 @@
-"""Cuts a video into segments while it is read, and knows how to go on reading at each cut."""
+"""The division of a video into segments while it is read."""
 
 import math
 import zlib
@@ -6,17 +6,17 @@ from fractions import Fraction
 
 import numpy as np
 
-# H.264 wants neighbouring keyframes to be told apart, which ours are not: a segment needs some frames behind its first
+# consecutive keyframes of H.264 need different ids, but all of maskbatch's have the same: a segment needs further frames
 _MIN_FRAMES = 30
 
 
 def crc_of(image: np.ndarray) -> int:
-    """The CRC-32 of an image (H, W, 3) uint8."""
+    """Return the CRC-32 of an image (H, W, 3) uint8."""
     return zlib.crc32(np.ascontiguousarray(image))
 
 
 class Segments:
-    """The segments of one video: `length_s` seconds and 30 analysed frames each, or more."""
+    """The segments of one video, each at least `length_s` seconds and 30 analysed frames long."""
 
     def __init__(self, length_s: float = math.inf) -> None:
         self._length_s = length_s
@@ -24,7 +24,7 @@ class Segments:
         self._num_frames = 0
 
     def is_cut(self, time_s: Fraction) -> bool:
-        """Whether the next analysed frame, at `time_s`, begins a new segment; to be asked for each, in order."""
+        """Return True when the next analysed frame, at `time_s`, begins a new segment. Call it once for each, in order."""
         if self._begin_s is None:
             self._begin_s = time_s
         is_cut = time_s - self._begin_s >= self._length_s and self._num_frames >= _MIN_FRAMES

@@ -1,4 +1,4 @@
-"""Which stream of a container is its video, where that starts, how many frames a second it has."""
+"""The main video stream of a container, its start time and its frame rate."""
 
 from fractions import Fraction
 
@@ -11,15 +11,14 @@ from maskbatch.media.photo.reader import MAX_PIXELS, check_pixels
 from maskbatch.media.video.clock import DEFAULT_FPS
 
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
-# what lies outside is no rate of frames, but damage
+# a frame rate outside these limits is damage
 _LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
 
 
 def video_stream(container: InputContainer) -> av.VideoStream:
-    """Return the main video stream; a cover picture is none.
+    """Return the main video stream, which is never a cover picture.
 
-    Raises:
-        DecodeError: There is none, no decoder for it, or its frames are too large.
+    Raises DecodeError when there is none, when no decoder supports it, or when its frames are too large.
     """
     found = _moving(container)
     if not found:
@@ -30,26 +29,26 @@ def video_stream(container: InputContainer) -> av.VideoStream:
     if stream.codec_context is None:
         raise DecodeError("the video's codec is not supported")
     check_pixels((stream.codec_context.width, stream.codec_context.height))
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame further on may be larger
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a later frame may be larger
     return stream
 
 
 def further_streams(container: InputContainer) -> tuple[str, ...]:
-    """Return remarks about the video streams and sound tracks of which a scan takes only the main one."""
+    """Return notes on further video streams and sound tracks, since a scan uses one of each."""
     kinds = (("video stream", len(_moving(container))), ("sound track", len(container.streams.audio)))
     return tuple(f"{kind}: 1 of {number} used" for kind, number in kinds if number > 1)
 
 
 def _moving(container: InputContainer) -> list[av.VideoStream]:
-    """Return the video streams that are no pictures to go with sound (covers, thumbnails of chapters)."""
+    """Return the video streams without still pictures that go with sound (covers, thumbnails of chapters)."""
     return [stream for stream in container.streams.video if not stream.disposition & _STILLS]
 
 
 def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
-    """The time stamp, in seconds, at which playing starts; video and audio are both counted from here.
+    """Return the time stamp in seconds at which playback starts, from which video and audio are counted.
 
-    That is the container's start, so that a video that comes in after its audio does so in the output too. But audio
-    often starts a fraction of a frame early (its codec's padding); then the first video frame is the start.
+    It is the container's start, so that a video that starts after its audio does so in the output too. But audio often
+    starts a fraction of a frame early because of its codec's padding; then the first video frame is the start.
     """
     first = Fraction(stream.start_time) * stream.time_base if stream.start_time is not None else None
     whole = Fraction(container.start_time, av.time_base) if container.start_time is not None else None
@@ -59,7 +58,7 @@ def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
 
 
 def frame_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
-    """Frames per second, exact; a raw stream has no times to average over, so its codec's word counts."""
+    """Return the exact frames per second. A raw stream has no time stamps, so its codec's rate counts."""
     is_timed = container.duration is not None or stream.duration is not None
     rates = (stream.average_rate, stream.guessed_rate) if is_timed else (stream.guessed_rate, stream.average_rate)
     return next((Fraction(rate) for rate in rates if rate and _LEAST_FPS <= rate <= _MOST_FPS), DEFAULT_FPS)

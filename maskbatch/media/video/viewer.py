@@ -1,4 +1,4 @@
-"""Decoded frames become pictures as a person sees them."""
+"""Conversion of decoded frames to pictures as a person sees them."""
 
 from fractions import Fraction
 
@@ -12,20 +12,20 @@ from maskbatch.media.colours import grading_of, matrix_of
 from maskbatch.media.orientation import Orientation, orientation_of
 from maskbatch.media.photo.reader import MAX_PIXELS
 
-# containers that say nothing about the shape of a pixel: a broadcast may switch from 4:3 to 16:9 at any frame
+# containers without a pixel aspect ratio: a broadcast may switch from 4:3 to 16:9 at any frame
 _SHAPELESS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
-# a pixel's width by its height; what is nearer to a square is not worth a blur, what is longer is damage
+# limits of a pixel's width divided by its height: nearer to 1 is not worth a blur, further from 1 is damage
 _LEAST_ASPECT, _MOST_ASPECT = Fraction(101, 100), Fraction(4)
 
 Size = tuple[int, int]
 
 
 class Viewer:
-    """Makes pictures of a stream's frames: RGB for an SDR screen, upright, not mirrored, with square pixels.
+    """A converter of a stream's frames to pictures: RGB for an SDR screen, upright, not mirrored, with square pixels.
 
-    The first picture sets the `size` (width, height) of all. A later one of another size is fitted into it, with black
-    bars where its shape is another; `is_fitted` tells that of the last picture. Each frame is to be shown to `notice`, in
-    order, also those of which no picture is wanted.
+    The first picture sets the `size` (width, height) of all. A later one of another size is scaled to fit, with black bars
+    where its shape differs; `is_fitted` tells whether the last picture was. Call `notice` for each frame, in order, also
+    for frames that need no picture.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, size: Size | None = None) -> None:
@@ -33,16 +33,16 @@ class Viewer:
         self.is_fitted = False
         self._orientation = Orientation()
         self._codec = stream.codec_context
-        # PyAV has a frame's own shape nowhere; its codec's is that of the last frame decoded, a frame or two later at most
+        # PyAV lacks a frame's aspect ratio; its codec has that of the last decoded frame, at most a frame or two later
         self._aspect = None if container.format.name in _SHAPELESS else stream.sample_aspect_ratio
-        self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
+        self._reformatter = VideoReformatter()  # kept: a new one costs more than converting an HD frame
 
     def notice(self, frame: av.VideoFrame) -> None:
-        """Remember how the frame is to be shown: a codec says so now and then only, and it holds from there on."""
+        """Remember the frame's orientation, which a codec states now and then and which holds from there on."""
         self._orientation = orientation_of(frame) or self._orientation
 
     def size_of(self, frame: av.VideoFrame) -> Size:
-        """Return the (width, height) in pixels of the frame as a person sees it."""
+        """Return the (width, height) in pixels of the frame's picture."""
         aspect = self._aspect or self._codec.sample_aspect_ratio
         return self._orientation.size(_square((frame.width, frame.height), aspect))
 
@@ -59,8 +59,8 @@ class Viewer:
         """Return the stored picture as RGB, scaled to `size` in the same step."""
         grading = grading_of(frame, self._codec)
         matrix = matrix_of(frame, self._codec)
-        # PyAV before 17 takes limited BT.601, whatever the video is tagged with, unless it is told of a difference to the
-        # (meaningless) matrix of RGB; of RGB itself there must be none
+        # PyAV before 17 assumes limited BT.601, whatever the video's tags, unless source and target matrix differ; the
+        # target's is meaningless for RGB, and an RGB source must have no difference
         other = Colorspace.ITU709 if matrix == Colorspace.ITU601 else Colorspace.ITU601
         is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         picture = self._reformatter.reformat(
@@ -72,7 +72,7 @@ class Viewer:
 
 
 def _square(size: Size, aspect: Fraction | None) -> Size:
-    """Return the size with square pixels: one side grows, so that no detail is lost."""
+    """Return the size with square pixels. One side grows, so that no detail is lost."""
     width, height = size
     if not aspect or not _LEAST_ASPECT <= max(aspect, 1 / aspect) <= _MOST_ASPECT:
         return size
@@ -81,14 +81,14 @@ def _square(size: Size, aspect: Fraction | None) -> Size:
 
 
 def _within(size: Size, limits: Size) -> Size:
-    """Return the largest size of the same shape that fits."""
+    """Return the largest size of the same shape within `limits`."""
     scale = min(Fraction(limit, side) for limit, side in zip(limits, size, strict=True))
     width, height = (min(limit, max(1, round(side * scale))) for limit, side in zip(limits, size, strict=True))
     return width, height
 
 
 def _on_black(image: np.ndarray, size: Size) -> np.ndarray:
-    """Return the image in the middle of a black one of `size`."""
+    """Return the image centred on a black one of `size`."""
     missing_x, missing_y = size[0] - image.shape[1], size[1] - image.shape[0]
     left, top = missing_x // 2, missing_y // 2
     return cv2.copyMakeBorder(image, top, missing_y - top, left, missing_x - left, cv2.BORDER_CONSTANT, value=(0, 0, 0))

@@ -1,1 +1,1 @@
-"""Training the mask classifier."""
+"""Training of the mask classifier: `train.train` runs a recipe of `recipes`, calibrates the result and writes its card."""

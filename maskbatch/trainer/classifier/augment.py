@@ -1,7 +1,7 @@
-"""What recorded material does to a face, done to training faces. Functions over arrays; every random choice is `rng`'s.
+"""Change training faces as recording does. Functions over arrays; every random choice comes from `rng`.
 
-Each step takes and returns an image (H, W, 3) uint8 RGB; those that move pixels also take and return the face's box
-xyxy (4,) float32. The crop itself is cut afterwards by `classifier.cut_crop`, as in a scan.
+Each step takes and returns an image (H, W, 3) uint8 RGB. Steps that move pixels also take and return the face's box xyxy
+(4,) float32. The crop itself is cut afterwards by `cut_crop`, as in a scan.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarr
 
 
 def recorded(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Far, blurred, compressed, badly lit, turned and partly hidden faces, in boxes as a detector would draw them."""
+    """Make the face far, blurred, compressed, badly lit, turned or partly hidden, and its box as inexact as a detector's."""
     image, xyxy = flip(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20 if rng.random() < 0.8 else 45)
     image = light(image, rng)
@@ -36,14 +36,14 @@ def recorded(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> t
 
 
 def reference(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation, zoom and horizontal flip: what the reference system trains with."""
+    """Rotate, zoom and flip, as the reference system does."""
     image, xyxy = flip(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20)
     return image, _scaled(xyxy, np.full(2, rng.uniform(0.85, 1.15)))
 
 
 def flip(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right swapped, half of the time."""
+    """Swap left and right, half of the time."""
     if rng.random() < 0.5:
         return image, xyxy
     width = image.shape[1]
@@ -53,7 +53,7 @@ def flip(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple
 def turn(
     image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator, max_degrees: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turned about the middle of the face, whose box stays where it is."""
+    """Turn the image about the middle of the face, whose box stays in place."""
     centre = tuple(float(c) for c in (xyxy[:2] + xyxy[2:]) / 2)
     matrix = cv2.getRotationMatrix2D(centre, rng.uniform(-max_degrees, max_degrees), 1.0)
     size = image.shape[1::-1]
@@ -61,7 +61,7 @@ def turn(
 
 
 def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gain, contrast, gamma, white balance and saturation; now and then grey, as from a night camera."""
+    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, as from a night camera."""
     values = image.astype(np.float32) / 255
     values = np.power(values, np.exp(rng.normal(0, 0.3)), dtype=np.float32)
     values = (values - 0.5) * np.exp(rng.normal(0, 0.2)) + 0.5 + rng.normal(0, 0.08)
@@ -72,10 +72,10 @@ def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def occlude(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A part of the face hidden behind a flat or textured ellipse, as by a hand, a shoulder or a pole."""
+    """Hide a part of the face behind a flat or textured ellipse, like a hand, a shoulder or a pole."""
     image = image.copy()
     size = np.maximum(xyxy[2:] - xyxy[:2], 2)
-    # from outside the face inwards, so that most of what tells a mask stays in sight
+    # from outside the face inwards, so that most of a mask stays in sight
     angle = rng.uniform(0, 2 * np.pi)
     middle = (xyxy[:2] + xyxy[2:]) / 2 + size * 0.6 * np.array([np.cos(angle), np.sin(angle)])
     axes = tuple(int(a) for a in np.maximum(size * rng.uniform(0.1, 0.4, 2), 1))
@@ -90,7 +90,7 @@ def occlude(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np
 
 
 def shrink(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A face of 9 to 150 px, small ones as likely as large ones; faces smaller than drawn stay as they are."""
+    """Shrink the face to 9 to 150 px, small sizes as likely as large ones; a face is never enlarged."""
     face_px = float((xyxy[2:] - xyxy[:2]).max())
     scale = np.exp(rng.uniform(np.log(9), np.log(150))) / max(face_px, 1)
     if scale >= 1:
@@ -102,7 +102,7 @@ def shrink(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def blur(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Out of focus, or moved while the shutter was open; up to an eighth of the face."""
+    """Blur by defocus or motion, up to an eighth of the face."""
     reach = float((xyxy[2:] - xyxy[:2]).max()) * rng.uniform(0.01, 0.125)
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), max(reach / 2, 0.3))
@@ -115,13 +115,13 @@ def blur(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sensor noise with a standard deviation of up to 15 grey levels."""
+    """Add sensor noise with a standard deviation of up to 15 grey levels."""
     grain = rng.normal(0, rng.uniform(1, 15), image.shape)
     return np.clip(image + grain, 0, 255).astype(np.uint8)
 
 
 def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """JPEG at quality 20 to 95, on a random 8-pixel grid as if cut from a larger frame."""
+    """Compress as JPEG at quality 20 to 95, on a random 8-pixel grid as if cut from a larger frame."""
     top, left = rng.integers(0, 8, 2)
     framed = cv2.copyMakeBorder(image, int(top), 0, int(left), 0, cv2.BORDER_REPLICATE)
     _, jpeg = cv2.imencode(".jpg", framed, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 96))])
@@ -129,9 +129,9 @@ def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """H.264 at a constant rate factor of 20 to 40, as one frame of a video: halved colour, blocks and their smoothing."""
+    """Compress as one frame of H.264 at a constant rate factor of 20 to 40, with halved colour and smoothed blocks."""
     height, width = image.shape[:2]
-    # the format wants even sides
+    # yuv420p needs even sides
     even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuv420p"
@@ -145,7 +145,7 @@ def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The box shifted by some 5 % and scaled by some 10 %: a detector's box is never the annotator's."""
+    """Shift the box by about 5 % and scale it by about 10 %, because a detector's box differs from an annotator's."""
     size = xyxy[2:] - xyxy[:2]
     shift = np.clip(rng.normal(0, 0.05, 2), -0.15, 0.15) * size
     factor = np.exp(np.clip(rng.normal(0, 0.1) + rng.normal(0, 0.05, 2), -0.3, 0.3))
@@ -153,6 +153,6 @@ def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _scaled(xyxy: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """The box scaled about its middle by (x, y) factors."""
+    """Scale the box about its middle by (x, y) factors."""
     centre, half = (xyxy[:2] + xyxy[2:]) / 2, (xyxy[2:] - xyxy[:2]) / 2 * factor
     return np.concatenate([centre - half, centre + half]).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Calibration: makes p_mask mean what it says, by rescaling the last layer of a trained model.
+"""Calibrate p_mask, so that it is the share of masks among faces that get it.
 
-Temperature scaling (Guo et al. 2017) divides the logit by one number; Platt scaling (Platt 1999) also shifts it. Both
-are folded into the last Dense layer, so a calibrated model is an ordinary model.
+Temperature scaling (Guo et al. 2017) divides the logit by a number; Platt scaling (Platt 1999) also shifts it. Both are
+folded into the last Dense layer, so a calibrated model is an ordinary model.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,18 @@ from maskbatch.trainer.data.batches import evaluation_batches
 from maskbatch.trainer.data.samples import Samples
 from maskbatch.trainer.evaluate.figures import calibration_error
 
-# by how much the held-out log loss must fall for the second number to be worth having
+# the relative gain of held-out log loss that justifies a shift
 _MIN_GAIN = 0.01
-# beyond these a model is perfect or useless on the few faces it was fitted on, and nothing was learnt about it
+# a scale beyond these comes from a model that is perfect or useless on the few faces it was fitted on
 _SCALE_LIMITS = (0.05, 20.0)
-_MAX_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The calibrated logit is logit / `temperature` + `shift` (0 for method temperature), fitted on `faces` faces.
+    """A calibration, fitted on `faces` faces: the new logit is logit / `temperature` + `shift`.
 
-    `error_*` is the expected calibration error, `loss_*` the log loss: before, after, and after with each half of the
-    faces judged by what was fitted on the other half (groups whole).
+    `error_*` is the expected calibration error, `loss_*` the log loss. The figures are those before, after, and held out:
+    each half of the groups judged by the calibration that was fitted on the other half.
     """
 
     method: str
@@ -41,16 +40,20 @@ class Calibration:
 
 
 def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Calibration]:
-    """The model of `build_model`, its last layer changed in place, and what was found on `samples`.
+    """Change the last layer of a model of `build_model` in place, so that it is calibrated on samples.
 
-    `method`: temperature, platt, or auto: Platt where its held-out log loss is at least 1 % lower. `samples` must not be
-    those the model was trained on, and should look like what a scan meets. Raises MaskbatchError for a model whose logits
-    are not finite.
+    Args:
+        model: The trained model.
+        samples: Faces that the model was not trained on and that resemble the input of a scan.
+        method: "temperature", "platt", or "auto": Platt scaling where its held-out log loss is at least 1 % lower.
+
+    Raises:
+        MaskbatchError: The model's logits are not finite.
     """
     logit = predict_logits(model, samples)
     if not np.isfinite(logit).all():
         raise MaskbatchError(
-            "the trained model gives numbers that are not finite: it cannot be calibrated, and is not kept"
+            "the trained model gives numbers that are not finite: it can be neither calibrated nor kept"
         )
     found = fit_calibration(logit, samples.label, samples.group, method)
     layer = model.get_layer("p_mask")
@@ -60,13 +63,13 @@ def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Ca
 
 
 def predict_logits(model, samples: Samples) -> np.ndarray:
-    """Logits (N,) float64 of the samples: what goes into the last sigmoid, exact where p_mask would be rounded to 1."""
+    """Return the input (N,) float64 of the last sigmoid, which is exact where p_mask is rounded to 1."""
     import keras
 
     layer = model.get_layer("p_mask")
     activation, layer.activation = layer.activation, keras.activations.linear
     try:
-        # a model of its own, for the old one may have been compiled with the sigmoid
+        # the given model may have been compiled with the sigmoid
         bare = keras.Model(model.inputs, model.outputs)
         return bare.predict(evaluation_batches(samples), verbose=0)[:, 0].astype(np.float64)
     finally:
@@ -74,7 +77,7 @@ def predict_logits(model, samples: Samples) -> np.ndarray:
 
 
 def fit_calibration(logit: np.ndarray, label: np.ndarray, group: np.ndarray, method: str = "auto") -> Calibration:
-    """The calibration for logits (N,) of labels (N,) in {0, 1}; `group` (N,) says which faces are not independent."""
+    """Return the calibration for logits (N,) of labels (N,) in {0, 1}; faces of one `group` (N,) are not independent."""
     held_out = {name: _held_out(logit, label, group, name == "platt") for name in ("temperature", "platt")}
     losses = {name: log_loss(changed, label) for name, changed in held_out.items()}
     if method == "auto":
@@ -96,35 +99,29 @@ def fit_calibration(logit: np.ndarray, label: np.ndarray, group: np.ndarray, met
 
 
 def fit_scale(logit: np.ndarray, label: np.ndarray, with_shift: bool) -> tuple[float, float]:
-    """(scale, shift) of least log loss for sigmoid(scale * logit + shift), by Newton's method with halved steps.
+    """Return (scale, shift) of least log loss for sigmoid(scale * logit + shift).
 
-    Labels are drawn a little towards the middle (Platt 1999), so that separable classes have a finite answer.
+    Labels are moved a little towards the middle (Platt 1999), so that separable classes have a finite answer: each face
+    counts for both classes, with weights that add up to 1.
     """
+    from sklearn.linear_model import LogisticRegression
+
     counts = np.bincount(label, minlength=2)
     target = np.where(label == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
-    columns = np.stack([logit, np.ones_like(logit)])[: 1 + with_shift]
-    weights = np.array([1.0, 0.0])[: 1 + with_shift]
-    for _ in range(_MAX_STEPS):
-        p = _sigmoid(weights @ columns)
-        gradient = columns @ (p - target)
-        hessian = (columns * (p * (1 - p))) @ columns.T + 1e-9 * np.eye(len(weights))
-        step, before = np.linalg.solve(hessian, gradient), log_loss(weights @ columns, target)
-        while log_loss((weights - step) @ columns, target) > before and np.abs(step).max() > 1e-9:
-            step /= 2
-        weights = weights - step
-        if np.abs(step).max() < 1e-7:
-            break
-    scale = float(np.clip(weights[0], *_SCALE_LIMITS))
-    return scale, float(weights[1]) if with_shift else 0.0
+    # an infinite C is no regularisation
+    model = LogisticRegression(C=np.inf, fit_intercept=with_shift, tol=1e-8, max_iter=1000)
+    both = np.repeat([0, 1], len(label))
+    model.fit(np.tile(logit, 2)[:, None], both, sample_weight=np.concatenate([1 - target, target]))
+    return float(np.clip(model.coef_[0, 0], *_SCALE_LIMITS)), float(model.intercept_[0]) if with_shift else 0.0
 
 
 def log_loss(logit: np.ndarray, label: np.ndarray) -> float:
-    """Mean cross-entropy of logits (N,) and labels or target probabilities (N,), in nats."""
+    """Return the mean cross-entropy of logits (N,) and labels (N,), in nats, also where p_mask is rounded to 0 or 1."""
     return float(np.mean(np.logaddexp(0, logit) - label * logit)) if len(logit) else float("nan")
 
 
 def _held_out(logit: np.ndarray, label: np.ndarray, group: np.ndarray, with_shift: bool) -> np.ndarray:
-    """Logits (N,), each changed by what was fitted on the half of the groups that it is not in."""
+    """Return the logits (N,), each changed by the calibration that was fitted on the other half of the groups."""
     names, number = np.unique(group, return_inverse=True)
     second = np.random.default_rng(0).permutation(len(names))[number] % 2 == 1
     changed = np.array(logit)

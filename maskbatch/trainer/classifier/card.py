@@ -1,15 +1,16 @@
-"""The model card of a trained classifier, made from its report, so that it says nothing the report does not know."""
+"""The model card of a trained classifier, made from its report alone."""
 
 _TEMPLATE = """# Mask classifier {name}
 
-Tells whether a face wears a mask: RGB crops of 224 x 224 px, as `maskbatch scan` cuts them, to `p_mask`, the probability
-of a mask. Backbone {backbone}; normalisation is part of the model. SHA-256 `{model_sha256}`.
+The model takes RGB crops of 224 x 224 px, as `maskbatch scan` cuts them, and gives `p_mask`, the probability of a mask.
+Backbone {backbone}; normalisation is part of the model. SHA-256 `{model_sha256}`.
 
 ## Intended use and limits
 
-Statistics over many people in recorded pictures, and sorting pictures for a person to look at. Not for decisions about
-one person, not for identification. Masks worn under the nose were not a class in training: they get whichever label they
-resemble. Expect more errors on faces under 16 px, in profile, in blur, and behind hands and scarves.
+The model serves statistics over many people in recorded pictures, and sorting pictures for a person to look at. It must
+not be used for decisions about one person or for identification. Masks worn under the nose were not a class in training:
+they get the label that they resemble. Expect more errors on faces under 16 px, in profile, in blur, and behind hands and
+scarves.
 
 ## Data
 
@@ -34,13 +35,13 @@ Operating point: balanced accuracy on the validation split is highest, {best}, a
 
 ## Failures
 
-To be written by whoever looked at them, picture by picture.
+To be written after a look at them, picture by picture.
 """
 _COLUMNS = ("on", "face px", "faces", "balanced accuracy", "95 %", "F1 without / with", "ROC area", "ECE")
 
 
 def model_card(report: dict) -> str:
-    """Markdown, from the content of report.json."""
+    """Return Markdown for the content of report.json."""
     recipe, point = report["recipe"], report["operating_point"]
     return _TEMPLATE.format(
         name=f"{recipe['name']}, {report['backbone']}",
@@ -92,12 +93,10 @@ def _recipe(report: dict) -> str:
         rate = f"{phase['learning_rate']:g}{', cosine' if phase['cosine'] else ''}"
         first = phase["first_layer"]
         lines.append(f"| {i} | {phase['epochs']} | {rate} | {'head' if first is None else f'layers from {first} on'} |")
-    covers = report["recipe"]["covers"]
     lines += [
         "",
         f"{len(report['epochs'])} epochs ran, the model is that of epoch {report['chosen_epoch'] + 1}. Augmentation "
-        f"`{report['recipe']['augment']}`; {covers['mask']:.0%} of bare faces got a drawn mask, {covers['other']:.0%} a "
-        f"hand, scarf, mug or beard.",
+        f"`{report['recipe']['augment']}`.",
     ]
     return "\n".join(lines)
 
@@ -122,7 +121,7 @@ def _calibration(found: dict) -> str:
         f"{found['method']} scaling fitted on {found['faces']} validation faces, folded into the last layer "
         f"(temperature {_number(found['temperature'])}, shift {_number(found['shift'])}): ECE "
         f"{_number(found['error_before'])} before, {_number(found['error_after'])} after, "
-        f"{_number(found['error_held_out'])} where each half is judged by what was fitted on the other."
+        f"{_number(found['error_held_out'])} where each half is judged by the fit on the other half."
     )
 
 

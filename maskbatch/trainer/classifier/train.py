@@ -1,4 +1,4 @@
-"""`maskbatch train` as a function: datasets in; a calibrated model, its figures, plots and card out."""
+"""`maskbatch train` as a function: datasets in, a calibrated model with its figures, plots and card out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.errors import DatasetError, UsageError
+from maskbatch.errors import DatasetError
 from maskbatch.networks import weights
 from maskbatch.settings import ClassifierSettings
-from maskbatch.trainer.checks import check_folder, check_packages
+from maskbatch.trainer.checks import check_folder, check_out, check_packages
 from maskbatch.trainer.classifier.calibrate import calibrate
-from maskbatch.trainer.classifier.fit import FitSettings, chosen_epoch, fit
+from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, chosen_epoch, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Recipe
 from maskbatch.trainer.data.batches import Balance
+from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.groups import Grouping
 from maskbatch.trainer.data.labels import LABELS
 from maskbatch.trainer.data.reading import fingerprint
 from maskbatch.trainer.data.samples import Samples, load_samples
-from maskbatch.trainer.epochs import check_begun, check_plan, state_folder
+from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_folder
 from maskbatch.trainer.evaluate.measure import (
     DatasetSettings,
     face_cache,
@@ -28,10 +29,11 @@ from maskbatch.trainer.evaluate.measure import (
     shipped_detector,
 )
 from maskbatch.trainer.evaluate.operating_point import choose_for_faces
-from maskbatch.trainer.evaluate.outputs import versions, write_training
+from maskbatch.trainer.evaluate.outputs import write_training
+from maskbatch.trainer.json_files import versions
 from maskbatch.trainer.model import build_model
 
-# fewer faces of a class in annotated scenes than this, and all validation faces are the guide
+# with fewer faces of a class in annotated scenes, all validation faces are the guide
 _MIN_GUIDE_FACES = 50
 _NEEDED = ("train", "val")
 _MODEL = "model.keras"
@@ -39,7 +41,7 @@ _MODEL = "model.keras"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What is trained, and on what. `balance`, `patience` None: what the recipe says."""
+    """The dataset, the recipe and the network; None in `balance` and `patience` keeps the recipe's own."""
 
     dataset: DatasetSettings
     recipe: str = "best"
@@ -51,22 +53,28 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who wants to know: `say(message)`, and `progress(epoch, step, steps, loss)` after each batch."""
+    """Receivers of news: `say(message)`, and `progress` after each batch."""
 
     say: Callable[[str], None] = lambda message: None
-    progress: Callable[[int, int, int, float], None] = lambda epoch, step, steps, loss: None
+    progress: Progress = no_progress
 
 
 def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | None = None) -> dict:
-    """Trains and calibrates a classifier into `fitting.out`: `model.keras`, `history.csv`, `report.json`,
-    `model_card.md` and plots. Returns the report.
+    """Train and calibrate a classifier into `fitting.out`, and return the report.
 
-    `model.keras` appears last, so that a run killed at any point can be resumed. Raises UsageError when the folder holds
-    a model or an unfinished run already, or the run to resume was another one; DatasetError when a class or a split is
-    empty; WeightsError when the backbone's weights cannot be had; MaskbatchError when the training diverges.
+    The folder then holds `model.keras`, `history.csv`, `report.json`, `model_card.md` and plots. `model.keras` appears
+    last, so that a run killed at any point can be resumed.
+
+    Raises:
+        UsageError: The folder holds a model or an unfinished run, or the run to resume was another one.
+        DatasetError: A class or a split is empty.
+        WeightsError: The backbone's weights cannot be had.
+        MaskbatchError: The training diverged.
     """
     listener, recipe, dataset = listener or Listener(), _recipe(settings), settings.dataset
-    _check_places(fitting.out, dataset.cache, fitting.resume)
+    check_packages()
+    check_out(fitting.out, _MODEL, fitting.resume)
+    check_folder(dataset.cache, "--cache")
     pictures, groups = load_pictures(dataset)
     listener.say(f"{len(pictures)} pictures; {groups}")
     for split in _NEEDED:
@@ -74,38 +82,45 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     report = _plan(settings, fitting, recipe) | {"dataset": _dataset(settings, fingerprint(pictures), groups)}
     check_plan(report, fitting.out, fitting.resume)
     untrained = None if fitting.resume else _untrained(settings, recipe, fitting.seed)
-    samples = load_samples(pictures, shipped_detector(), face_cache(dataset.cache or fitting.out / "cache"))
-    by_split = {split: samples.take(samples.split == split) for split in (*_NEEDED, "test")}
-    for split in _NEEDED:  # some pictures could not be read, maybe
-        _check_classes(split, by_split[split].label)
+    by_split = _samples_by_split(pictures, dataset.cache or fitting.out / "cache")
     report["dataset"]["faces"] = {split: _counts(samples) for split, samples in by_split.items()}
     guide = guide_samples(by_split["val"])
-    model, epochs = fit(lambda: untrained, by_split["train"], guide, recipe, fitting, listener.progress)
+    samples = FitSamples(by_split["train"], guide)
+    model, epochs = fit(lambda: untrained, samples, recipe, fitting, listener.progress)
     report |= {"versions": versions(), "epochs": epochs, "chosen_epoch": chosen_epoch(epochs, recipe)}
     _finish(model, guide, by_split["val"], report, fitting.out)
     return report
 
 
-def _check_places(out: Path, cache: Path | None, resume: bool) -> None:
-    """Raise UsageError when there is a model already, no run to go on with, or a folder that cannot be written."""
-    check_packages()
-    if (out / _MODEL).exists():
-        raise UsageError(f"{out / _MODEL} exists: choose another --out, or remove it first")
-    check_folder(out, "--out")
-    check_folder(cache, "--cache")
-    check_begun(out, resume)
+def guide_samples(val: Samples) -> Samples:
+    """Return the validation faces that epochs are compared on and the calibration is fitted on.
+
+    They are the faces of annotated scenes, which resemble the input of a scan, where both classes have enough of them;
+    otherwise they are all faces.
+    """
+    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_GUIDE_FACES
+    return val.take(val.annotated) if enough else val
 
 
 def _untrained(settings: TrainSettings, recipe: Recipe, seed: int):
-    """Return the network as training begins with it; built early, for weights that cannot be had are then told at once."""
+    """Return the untrained network; it is built early, so that missing weights show before the pictures are read."""
     import keras
 
     keras.utils.set_random_seed(seed)
     return build_model(settings.backbone, settings.base_weights, recipe.unit_scale)
 
 
+def _samples_by_split(pictures: Sequence[Picture], cache: Path) -> dict[str, Samples]:
+    """Return the faces of each split. Raises DatasetError when unreadable pictures leave a split without a class."""
+    samples = load_samples(pictures, shipped_detector(), face_cache(cache))
+    by_split = {split: samples.take(samples.split == split) for split in (*_NEEDED, "test")}
+    for split in _NEEDED:
+        _check_classes(split, by_split[split].label)
+    return by_split
+
+
 def _finish(model, guide: Samples, val: Samples, report: dict, out: Path) -> None:
-    """Calibrates on `guide`, measures on `val` and writes everything; `report` gets what was found."""
+    """Calibrate on `guide`, measure on `val`, add the figures to `report`, and write everything."""
     model, calibration = calibrate(model, guide)
     whole = state_folder(out) / "calibrated.keras"
     model.save(whole)
@@ -119,13 +134,6 @@ def _finish(model, guide: Samples, val: Samples, report: dict, out: Path) -> Non
     }
     write_training(report, val.label, p_mask, out)
     whole.replace(out / _MODEL)
-
-
-def guide_samples(val: Samples) -> Samples:
-    """The validation faces that epochs are compared on and calibration is fitted on: those of annotated scenes, which are
-    what a scan meets, where there are enough of both classes; else all."""
-    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_GUIDE_FACES
-    return val.take(val.annotated) if enough else val
 
 
 def _recipe(settings: TrainSettings) -> Recipe:
@@ -143,7 +151,7 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict:
-    """The part of the report that is known before training, and must be the same when a run is resumed."""
+    """Return the part of the report that is known before training and must be the same when a run is resumed."""
     return {
         "recipe": recipe.as_dict(),
         "backbone": settings.backbone,

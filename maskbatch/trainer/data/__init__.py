@@ -1,1 +1,1 @@
-"""Data sets: labelled pictures as crops and scenes."""
+"""Datasets: `dataset` reads labelled pictures, `reading` their pixels; `samples` are cut faces, `scenes` whole pictures."""

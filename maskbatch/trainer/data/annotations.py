@@ -13,10 +13,10 @@ from maskbatch.errors import DatasetError
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The faces of one picture, as they stand in `file`.
+    """The faces of one picture, as `file` gives them.
 
-    `picture` is the picture's name there, maybe with folders before it, "" where the file gives none; `xyxy` (K, 4)
-    float32 pixels; `names` (K,) the dataset's own labels.
+    `picture` is the picture's name in the file, maybe with folders before it; "" where the file gives none. `xyxy` (K, 4)
+    is in float32 pixels; `names` (K,) are the dataset's own labels.
     """
 
     file: Path
@@ -39,9 +39,9 @@ def read_voc(path: Path) -> Annotation:
 
 
 def read_coco(path: Path) -> list[Annotation]:
-    """Return the annotation of each picture that a COCO file of instances lists.
+    """Return the annotation of each picture that a COCO file of instances lists; an empty list for other JSON.
 
-    Regions marked `iscrowd` are left out. Empty for JSON that is something else. Raises DatasetError.
+    Regions marked `iscrowd` are left out. Raises DatasetError.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

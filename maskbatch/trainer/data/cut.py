@@ -1,4 +1,4 @@
-"""Cuts every labelled face out of its picture, with the boxes that a scan may give it."""
+"""Cut every labelled face out of its picture, with the boxes that a scan may give it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,29 @@ from maskbatch.analyse.classifier import CROP_PX, MARGIN
 from maskbatch.errors import DatasetError
 from maskbatch.geometry import boxes
 from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.data.jpeg import encode_jpeg
 from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces
 
 # around the face in a kept region: the crop's own margin, and room for jitter, turning and shifting
 _REGION_MARGIN = 0.75
-# a kept face is never larger than it can get in a crop, so nothing is lost by shrinking it
+# a crop never shows a larger face, so shrinking to this size loses nothing
 _FACE_PX = round(CROP_PX / (1 + 2 * MARGIN)) + 10
 _MATCH_IOU = 0.4
-# the longest shape a picture of a class folder may have and still be taken for a face crop where no face is found
+# a picture of a class folder in which no face is found is a face crop unless one side is this much longer
 _MAX_CROP_ASPECT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class CutFaces:
-    """N faces; see `Samples` for all fields but `position` (N,) int64: of the face's picture among those given."""
+    """N labelled faces.
+
+    `region`: N JPEG files as bytes, each a face with its surroundings. `xyxy` (N, 2, 4) float32: the face's box in the
+    region, as annotated and as detected, twice the same where only one is known. `landmarks` (N, 5, 2) float32: those of
+    the detected face in the region, NaN where none was detected. `label` (N,) int64. `size_px` (N,) float32: the face's
+    size in its picture. `detected` (N,) bool. `annotated` (N,) bool: True for a face of a scene with boxes, False for a
+    face of a class folder. `position` (N,) int64: the index of the face's picture among the given ones.
+    """
 
     region: tuple[bytes, ...]
     xyxy: np.ndarray
@@ -37,7 +45,7 @@ class CutFaces:
 
 
 def cut_faces(pictures: Sequence[Picture], detect: Callable[[list[np.ndarray]], Faces]) -> CutFaces:
-    """Return the labelled faces of `pictures`, found with `detect`.
+    """Return the labelled faces of `pictures`; `detect` adds the detector's boxes.
 
     Pictures that cannot be read are left out with a warning. Raises DatasetError when nothing is left.
     """
@@ -55,7 +63,7 @@ def cut_faces(pictures: Sequence[Picture], detect: Callable[[list[np.ndarray]], 
 
 
 def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterable[tuple]:
-    """Return all but the position of each labelled face; `faces` are the detector's, in this picture."""
+    """Give all fields of each labelled face except `position`; `faces` are the detector's in this picture."""
     annotated = _whole_picture(image, faces.xyxy) if picture.xyxy is None else picture.xyxy
     for xyxy, label in zip(annotated, picture.label, strict=False):
         if label < 0 or boxes.area(xyxy) <= 0:
@@ -69,8 +77,10 @@ def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterabl
 
 
 def _whole_picture(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Box (1, 4) of the one face of a class folder's picture: the largest found, or the picture itself where it is a face
-    crop; else (0, 4)."""
+    """Return the box (1, 4) of the one face of a class folder's picture, or (0, 4).
+
+    The box is the largest one found. Where none is found and the picture is a face crop, the box is made from its size.
+    """
     if len(found):
         return found[[boxes.area(found).argmax()]]
     height, width = image.shape[:2]
@@ -82,8 +92,10 @@ def _whole_picture(image: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _match(xyxy: np.ndarray, found: np.ndarray) -> int | None:
-    """Which of the detector's boxes (M, 4) an annotated face is: the best overlap, or the largest box inside it (where
-    boxes go around the whole head)."""
+    """Return the index of the detector's box (M, 4) that shows an annotated face, if any.
+
+    The box with the best overlap is taken, or the largest one inside, for annotations that go around the whole head.
+    """
     if not len(found):
         return None
     overlap = boxes.iou(xyxy[None], found)[0]
@@ -96,7 +108,7 @@ def _match(xyxy: np.ndarray, found: np.ndarray) -> int | None:
 
 
 def _cut_region(image: np.ndarray, pair: np.ndarray, points: np.ndarray) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """The surroundings of both boxes (2, 4) as a JPEG, and the boxes and landmarks (5, 2) in its pixels."""
+    """Return the surroundings of both boxes (2, 4) as a JPEG, and the boxes and landmarks (5, 2) in its pixels."""
     around = np.concatenate([pair[:, :2].min(axis=0), pair[:, 2:].max(axis=0)])
     left, top, right, bottom = np.round(boxes.square(around, _REGION_MARGIN)).astype(int)
     height, width = image.shape[:2]
@@ -107,6 +119,5 @@ def _cut_region(image: np.ndarray, pair: np.ndarray, points: np.ndarray) -> tupl
     small = cv2.resize(region, size, interpolation=cv2.INTER_AREA) if scale < 1 else region
     factor = np.array([size[0] / region.shape[1], size[1] / region.shape[0]])
     moved = (pair - np.tile([left, top], 2)) * np.tile(factor, 2)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 97])
     moved_points = (points - (left, top)) * factor
-    return jpeg.tobytes(), moved.astype(np.float32), moved_points.astype(np.float32)
+    return encode_jpeg(small, quality=97), moved.astype(np.float32), moved_points.astype(np.float32)

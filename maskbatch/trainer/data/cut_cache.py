@@ -1,4 +1,4 @@
-"""Keeps cut faces between runs, by all that decides what they look like."""
+"""A cache of cut faces between runs, by everything that decides how they look."""
 
 import hashlib
 import logging
@@ -18,33 +18,33 @@ from maskbatch.trainer.data.reading import content_fingerprint
 
 log = logging.getLogger(__name__)
 
-# to be raised when faces are cut, or kept, in another way
+# raise the version when faces are cut or kept in another way
 _VERSION = 3
 _ARRAYS = tuple(field.name for field in fields(CutFaces) if field.name != "region")
 
 
 @dataclass(frozen=True, slots=True)
 class CutCache:
-    """`folder`: where faces are kept; `detector`: words that tell the detector that finds them from every other one.
+    """Cut faces in a folder, found by the detector that the words in `detector` identify.
 
-    Sources, groups and splits are not kept: they are the caller's, and may change without another look at the pictures.
+    Sources, groups and splits are not kept, because they may change while the faces stay the same.
     """
 
     folder: Path
     detector: str
 
     def identity(self, pictures: Sequence[Picture]) -> str:
-        """Return a SHA-256 over all that decides how the pictures' faces are cut."""
+        """Return a SHA-256 over everything that decides how the pictures' faces are cut."""
         parts = (_VERSION, __version__, cv2.__version__, self.detector, content_fingerprint(pictures))
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
     def load(self, identity: str) -> CutFaces | None:
-        """Return what is kept under an identity; None when there is nothing that can be read."""
+        """Return the faces that are kept under an identity; None when there is no readable file."""
         path = self._path(identity)
         try:
             with np.load(path, allow_pickle=False) as kept:
                 if str(kept["identity"]) != identity:
-                    raise ValueError("it was made from something else")
+                    raise ValueError("it was made from other pictures")
                 joined, ends = kept["joined"].tobytes(), np.cumsum(kept["lengths"])
                 starts = ends - kept["lengths"]
                 regions = tuple(joined[start:end] for start, end in zip(starts, ends, strict=True))
@@ -52,11 +52,11 @@ class CutCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            log.warning("%s is not used, and made anew: %s", path, error)
+            log.warning("%s is not used, and is written again: %s", path, error)
             return None
 
     def save(self, faces: CutFaces, identity: str) -> None:
-        """Keep the faces under an identity; warn where that fails, because the faces themselves are at hand."""
+        """Keep the faces under an identity; a failure is only a warning, because the faces are already in memory."""
         lengths = np.array([len(region) for region in faces.region])
         joined = np.frombuffer(b"".join(faces.region), np.uint8)
         arrays = {name: getattr(faces, name) for name in _ARRAYS}

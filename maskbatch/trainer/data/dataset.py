@@ -1,4 +1,4 @@
-"""Datasets on disk: class folders and annotated scenes -> `Picture`s with a split that cuts no group."""
+"""Read datasets on disk, class folders and annotated scenes, as `Picture`s with a split that cuts no group."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class Picture:
     """A picture with labels.
 
     An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, -1 for faces of neither class; a picture
-    from a class folder has `xyxy` None and `label` (1,). `source` names the collection it comes from (balanced in
-    training), `group` what must not be cut by a split, `split` is train, val, test or "" where nothing says.
+    from a class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split
+    may cut a `group`. `split` is train, val, test or "" where it is not given.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Labelled:
-    """A picture with its labels as they stand in the dataset; `xyxy` as in `Picture`."""
+    """A picture with the dataset's own labels; `xyxy` as in `Picture`."""
 
     path: Path
     xyxy: np.ndarray | None
@@ -50,8 +50,11 @@ def read_datasets(
     """Return all pictures of the datasets at `roots`, ordered by path.
 
     `splits_file`: a CSV with columns `path` (relative to its own folder), `split`, and if present `cluster` (the group)
-    and `set` (the source). `rules`: the meaning of labels that are not ours. Raises DatasetError when a folder is no
-    dataset or an annotation is malformed or ambiguous, UsageError when a label is unknown or the splits file does not fit.
+    and `set` (the source). `rules`: the meaning of labels that are not ours.
+
+    Raises:
+        DatasetError: A folder is no dataset, or an annotation is malformed or ambiguous.
+        UsageError: A label is unknown, or the splits file does not fit.
     """
     rules = rules or LabelRules()
     found = [(root, part) for root in roots for part in _read_dataset(root, rules)]
@@ -66,13 +69,13 @@ def read_datasets(
 
 
 def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) -> list[Picture]:
-    """The pictures with every empty split filled in: whole groups drawn for `val`, the rest `train`; each source and class
-    has its share. A group of which some pictures have a split already goes there.
+    """Return the pictures with every empty split filled in.
 
-    The same seed and pictures give the same split.
+    Whole groups are drawn for `val`, with a share of each source and class; the rest is `train`. A group in which a
+    picture has a split already goes to that split. The same seed and pictures give the same split.
     """
     given = {picture.group: picture.split for picture in pictures if picture.split}
-    kinds = {}  # of each group: its source and its labels, of which both splits should have their share
+    kinds = {}  # {group: (source, labels)}; both splits get a share of each kind
     for picture in pictures:
         source, labels = kinds.get(picture.group, (picture.source, frozenset()))
         kinds[picture.group] = source, labels | set(picture.label.tolist())
@@ -87,7 +90,7 @@ def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) 
 
 
 def _read_dataset(root: Path, rules: LabelRules) -> list[tuple[_Labelled, str]]:
-    """Return the labelled pictures of one dataset, each with its split, "" where nothing says."""
+    """Return the labelled pictures of one dataset, each with its split, "" where none is given."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder: give a folder of class folders or of annotated scenes")
     parts = [(root / name, split) for name, split in _SPLITS.items() if (root / name).is_dir()] or [(root, "")]
@@ -102,7 +105,7 @@ def _read_dataset(root: Path, rules: LabelRules) -> list[tuple[_Labelled, str]]:
 
 
 def _read_part(folder: Path, rules: LabelRules) -> list[_Labelled]:
-    """Return class folders where one is named by a label, else scenes, else class folders with labels to be asked about."""
+    """Return class folders where one has a known label, else scenes, else class folders with unknown labels."""
     by_class = _class_folders(folder)
     if any(rules.class_of(name) is not None for name in by_class):
         return [one for found in by_class.values() for one in found]
@@ -111,7 +114,7 @@ def _read_part(folder: Path, rules: LabelRules) -> list[_Labelled]:
 
 
 def _class_folders(folder: Path) -> dict[str, list[_Labelled]]:
-    """Return {name of a subfolder: its pictures}; empty and hidden folders, and those of systems, are left out."""
+    """Return {name of a subfolder: its pictures}, without empty, hidden and system folders."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._@")
     found = {name: [_Labelled(path, None, (name,)) for path in _picture_files(folder / name)] for name in names}
     return {name: pictures for name, pictures in found.items() if pictures}
@@ -132,7 +135,7 @@ def _picture_files(folder: Path) -> list[Path]:
 
 
 def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> Picture:
-    """Return the picture with our labels; boxes of ignored labels are gone."""
+    """Return the picture with our labels, without the boxes of ignored labels."""
     classes = [rules.class_of(name) for name in labelled.names]
     kept = np.array([label is not None for label in classes], bool)
     label = np.array([label for label in classes if label is not None], np.int64)
@@ -141,7 +144,7 @@ def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> 
 
 
 def _check_once(pictures: Sequence[Picture]) -> None:
-    """Raise UsageError when two of the datasets hold one picture: it could be in both splits."""
+    """Raise UsageError when two datasets hold the same picture, which could then be in both splits."""
     for path, count in Counter(picture.path.resolve() for picture in pictures).items():
         if count > 1:
             raise UsageError(f"{path} is read {count} times: give each dataset once, and none inside another")

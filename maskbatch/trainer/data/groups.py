@@ -1,4 +1,4 @@
-"""Groups that no split may cut: near-duplicates found by perceptual hash, or what a file says belongs together."""
+"""Groups of pictures that no split may cut: near-duplicates by perceptual hash, or groups from a file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,18 +15,21 @@ from maskbatch.trainer.data.tables import read_table
 
 _HASH_PX, _LOW_PX = 32, 8
 _NUM_BITS = _LOW_PX**2 - 1
-# bits that may differ; the thumbnails' correlation then tells near-duplicates from pictures that are merely alike
+# bits that may differ; the thumbnails' correlation then separates near-duplicates from pictures that are only similar
 _MAX_DISTANCE, _MIN_CORRELATION = 8, 0.9
 _THUMB_PX = 16
-# grey levels; flatter pictures have no detail that could be compared
+# grey levels; flatter pictures have no detail to compare
 _MIN_CONTRAST = 2.0
 _ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How pictures were grouped: `by` what; `groups` of two or more pictures, `pictures` in those groups; `cut`: groups
-    that the given splits cut nevertheless."""
+    """A description of groups.
+
+    `by` names the method. `groups` counts groups of two or more pictures, `pictures` the pictures in them, and `cut` the
+    groups that the given splits cut nevertheless.
+    """
 
     by: str
     groups: int
@@ -39,21 +42,23 @@ class Grouping:
 
 
 def group_by_file(pictures: Sequence[Picture], groups_file: Path) -> list[Picture]:
-    """The pictures with groups from a CSV of `path` (relative to its own folder) and `group`; pictures that are not in
-    it stay alone. Raises UsageError when it lacks a column or names none of the pictures."""
+    """Return the pictures with groups from a CSV of `path` (relative to the CSV's own folder) and `group`.
+
+    Pictures that are not in the file stay alone. Raises UsageError when it lacks a column or names none of the pictures.
+    """
     rows = read_table(groups_file, ["group"])
     groups = [rows.get(picture.path.resolve(), {}).get("group") for picture in pictures]
     if not any(groups):
-        raise UsageError(f"{groups_file} names no picture of the dataset: paths count from its own folder")
+        raise UsageError(f"{groups_file} names no picture of the dataset: its paths are relative to its own folder")
     return [
         replace(picture, group=group) if group else picture for picture, group in zip(pictures, groups, strict=True)
     ]
 
 
 def group_near_duplicates(pictures: Sequence[Picture]) -> list[Picture]:
-    """The pictures with near-duplicates, and near-mirror images, in one group (named after its first picture)."""
+    """Return the pictures with near-duplicates, mirrored ones too, in one group, named after its first picture."""
     leader = near_duplicates([picture.path for picture in pictures])
-    # pictures that are in one group already stay together
+    # pictures that share a group already stay together
     firsts = {}
     for i, picture in enumerate(pictures):
         _join(leader, i, firsts.setdefault(picture.group, i))
@@ -61,7 +66,7 @@ def group_near_duplicates(pictures: Sequence[Picture]) -> list[Picture]:
 
 
 def describe_groups(pictures: Sequence[Picture], by: str) -> Grouping:
-    """Counts of groups with more than one picture."""
+    """Return the counts of groups with more than one picture."""
     sizes = Counter(picture.group for picture in pictures)
     splits = defaultdict(set)
     for picture in pictures:
@@ -71,7 +76,7 @@ def describe_groups(pictures: Sequence[Picture], by: str) -> Grouping:
 
 
 def near_duplicates(paths: Sequence[Path]) -> np.ndarray:
-    """(N,) int64: for each picture the position of another that it is a near-duplicate of, or its own."""
+    """Return (N,) int64: for each picture the position of its first near-duplicate, or its own."""
     with ThreadPoolExecutor() as pool:
         greys = list(pool.map(_read_grey, paths))
     seen = np.array([i for i, grey in enumerate(greys) if grey is not None], np.int64)
@@ -86,9 +91,9 @@ def near_duplicates(paths: Sequence[Path]) -> np.ndarray:
 
 
 def _read_grey(path: Path) -> np.ndarray | None:
-    """The picture as (32, 32) float32 grey; None where it cannot be read or is flat."""
+    """Return the picture as (32, 32) float32 grey; None where it cannot be read or is flat."""
     content = np.fromfile(path, np.uint8)
-    # JPEG decodes several times faster at a fraction of its size
+    # a JPEG decodes several times faster at a fraction of its size
     how = cv2.IMREAD_REDUCED_GRAYSCALE_4 if len(content) > 200_000 else cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(content, how) if len(content) else None
     if image is None:
@@ -98,11 +103,11 @@ def _read_grey(path: Path) -> np.ndarray | None:
 
 
 def _alike(one: np.ndarray, other: np.ndarray):
-    """Pairs (i, j) of near-duplicates between two lists of grey pictures (N, 32, 32) float32."""
+    """Give the pairs (i, j) of near-duplicates between two lists of grey pictures (N, 32, 32) float32."""
     hash_one, hash_other = _hash(one), _hash(other)
     thumb_one, thumb_other = _thumb(one), _thumb(other)
     for start in range(0, len(one), _ROWS):
-        # of two vectors of -1 and 1 the product is the number of equal bits less the number of different ones
+        # the product of two vectors of -1 and 1 is the number of equal bits minus the number of different bits
         equal = hash_one[start : start + _ROWS] @ hash_other.T
         rows, columns = np.nonzero(equal >= _NUM_BITS - 2 * _MAX_DISTANCE)
         rows, columns = rows[columns > rows + start] + start, columns[columns > rows + start]
@@ -111,16 +116,16 @@ def _alike(one: np.ndarray, other: np.ndarray):
 
 
 def _hash(grey: np.ndarray) -> np.ndarray:
-    """The 63-bit perceptual hash (Zauner 2010) of pictures (N, 32, 32), as (N, 63) float32 of -1 and 1.
+    """Return the 63-bit perceptual hash (Zauner 2010) of pictures (N, 32, 32), as (N, 63) float32 of -1 and 1.
 
-    The signs of the lowest frequencies of the cosine transform, but for the mean, about their median.
+    The bits are the signs of the lowest frequencies of the cosine transform, without the mean, about their median.
     """
     low = np.stack([cv2.dct(np.ascontiguousarray(one))[:_LOW_PX, :_LOW_PX].ravel()[1:] for one in grey])
     return np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.float32)
 
 
 def _thumb(grey: np.ndarray) -> np.ndarray:
-    """Thumbnails (N, 256) float32 of mean 0 and length 1."""
+    """Return thumbnails (N, 256) float32 of mean 0 and length 1."""
     side = _HASH_PX // _THUMB_PX
     small = grey.reshape(len(grey), _THUMB_PX, side, _THUMB_PX, side).mean((2, 4)).reshape(len(grey), -1)
     small = small - small.mean(axis=1, keepdims=True)

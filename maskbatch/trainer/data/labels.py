@@ -1,4 +1,4 @@
-"""The labels of faces, and the user's word on datasets that call them otherwise."""
+"""The labels of faces, and the user's rules for datasets with other labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from maskbatch.errors import UsageError
 
 LABELS = ("without_mask", "with_mask")  # the index is the class: 1 = with_mask, as in p_mask
-WORN_INCORRECTLY = -1  # neither class, and too few to be a third
+WORN_INCORRECTLY = -1  # neither class; there are too few such faces for a third one
 _CLASSES = {**{name: label for label, name in enumerate(LABELS)}, "mask_worn_incorrectly": WORN_INCORRECTLY}
-# a misspelling in a data set that many have copied
+# a misspelling in a dataset that was copied often
 _KNOWN = {**_CLASSES, "mask_weared_incorrect": WORN_INCORRECTLY}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
-    """`renamed`: pairs of a dataset's label and one of ours; `ignored`: a dataset's labels that are left out, as if nobody
-    had drawn their boxes. Raises UsageError when the rules contradict each other or name no label of ours."""
+    """Rules for the labels of datasets.
+
+    `renamed`: pairs of a dataset's label and one of ours. `ignored`: labels whose boxes are left out. Raises UsageError
+    when the rules contradict each other or name no label of ours.
+    """
 
     renamed: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
@@ -31,7 +34,7 @@ class LabelRules:
                 raise UsageError(f"--labels and --ignore-label give the label {old!r} more than one meaning")
 
     def knows(self, name: str) -> bool:
-        """Return True for a label that has a meaning here, or is ignored."""
+        """Return True for a label that has a class or is ignored."""
         return name in self.ignored or self.class_of(name) is not None
 
     def class_of(self, name: str) -> int | None:
@@ -46,7 +49,7 @@ def parse_rules(renamed: Sequence[str], ignored: Sequence[str]) -> LabelRules:
     for text in renamed:
         if "=" not in text:
             raise UsageError(f"--labels takes OLD=NEW, such as --labels Mask=with_mask, not {text!r}")
-    pairs = [text.rpartition("=")[::2] for text in renamed]  # ours have no equals sign
+    pairs = [text.rpartition("=")[::2] for text in renamed]  # our labels have no equals sign
     return LabelRules(tuple((old.strip(), new.strip()) for old, new in pairs), tuple(name.strip() for name in ignored))
 
 

@@ -1,4 +1,4 @@
-"""Finds the picture that an annotation belongs to: by the name it states, by its own name, and by the folder."""
+"""Find the picture of an annotation: by the picture's name in it, by its file's name, and by its folder."""
 
 import logging
 import unicodedata
@@ -11,7 +11,7 @@ from maskbatch.trainer.data.annotations import Annotation
 
 _log = logging.getLogger(__name__)
 
-# folders that part pictures from annotations, and say nothing of which belongs to which
+# folders that separate pictures from annotations; they do not help to pair them
 _DIVIDERS = ("images", "jpegimages", "annotations")
 
 
@@ -29,7 +29,7 @@ def pair(annotations: Iterable[Annotation], pictures: Sequence[Path], top: Path)
             both = (
                 f"{other} and {annotation.file} both annotate" if other != annotation.file else f"{other} lists twice"
             )
-            raise DatasetError(f"{both} the picture {path}: one annotation for each picture, please")
+            raise DatasetError(f"{both} the picture {path}: each picture may have one annotation")
         paired[path] = annotation
         if index.lies_elsewhere(annotation, path):
             elsewhere.append((annotation, path))
@@ -65,7 +65,7 @@ class _Index:
         if not fitting:
             stated = f"names {annotation.picture!r}, which" if annotation.picture else "belongs to a picture that"
             raise DatasetError(f"{annotation.file} {stated} is not in {self._top}: there is no picture of that name")
-        # nobody can tell whether the stated name is out of date or the annotation is misnamed
+        # the stated name may be out of date, or the annotation may be misnamed
         contradicts = bool(named and own) and fitting == named and named[0] not in own
         narrowed = [named[0], own[0]] if contradicts else self._narrowed(annotation, fitting)
         if len(narrowed) > 1:
@@ -76,7 +76,7 @@ class _Index:
         return narrowed[0]
 
     def _narrowed(self, annotation: Annotation, fitting: list[Path]) -> list[Path]:
-        """Return those in the folder that the annotation states, or lies in, where there are any; else all."""
+        """Return the pictures in the folder that the annotation states, or lies in; all where there is none."""
         stated = _parts(annotation)
         if len(stated) > 1:
             shared = [_num_shared(stated, path.relative_to(self._top).parts) for path in fitting]
@@ -85,12 +85,12 @@ class _Index:
         return [path for path in fitting if _place(path.relative_to(self._top).parts) == home] or fitting
 
     def lies_elsewhere(self, annotation: Annotation, path: Path) -> bool:
-        """Return True when the picture is in a folder of another name than the annotation states, or lies in."""
+        """Return True when the picture's folder has another name than the folder of the annotation."""
         home, place = self._home(annotation), _place(path.relative_to(self._top).parts)
         return bool(home and place) and home[-1] != place[-1]
 
     def _home(self, annotation: Annotation) -> tuple[str, ...]:
-        """Return the folders that the annotation states for its picture, else those that it lies in."""
+        """Return the folders that the annotation states for its picture, else the folders that hold the annotation."""
         return _place(_parts(annotation)) or _place(annotation.file.relative_to(self._top).parts)
 
 
@@ -104,7 +104,7 @@ def _key(name: str) -> str:
 
 
 def _place(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders of a relative path, without those that part pictures from annotations."""
+    """Return the folders of a relative path, without those that separate pictures from annotations."""
     return tuple(part for part in parts[:-1] if part.lower() not in _DIVIDERS)
 
 

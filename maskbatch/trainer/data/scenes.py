@@ -1,4 +1,4 @@
-"""The whole chain on annotated scenes, detector included: average precision, and what a scan's labels are worth."""
+"""Figures of the whole chain on annotated scenes: average precision, and precision and recall of a scan's labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,14 +12,19 @@ from maskbatch.trainer.data.labels import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces, wears_mask
 
-# annotators draw larger boxes than detectors: at 0.5 a box that is right is often counted wrong
+# annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
 END_TO_END_IOU = 0.4
+# the detector's threshold for a precision-recall curve; a scan reports from its own threshold on
+CURVE_SCORE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture's truth and what was found: `xyxy` (K, 4) and `label` (K,), -1 for faces of neither class, which
-    count neither way; `found` (N, 4), `score` (N,), `p_mask` (N,)."""
+    """The truth and the findings of one picture.
+
+    The truth is `xyxy` (K, 4) and `label` (K,), which is -1 for faces of neither class: they count neither way. The
+    findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
+    """
 
     xyxy: np.ndarray
     label: np.ndarray
@@ -30,9 +35,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class SceneFigures:
-    """`ap*`: all-point average precision of faces and of each class (without_mask first) at IoU 0.5 and 0.4; the rest at
-    the scan's thresholds and IoU 0.4: per class precision, recall, F1; false faces per picture; recall of faces by size
-    in pixels; mean absolute error of a picture's compliance rate, and the error of the rate over all pictures."""
+    """Figures of the whole chain; tuples hold one figure for each class, without_mask first.
+
+    `ap*` is the all-point average precision of faces or of a class at IoU 0.5 and 0.4. The other figures are at the scan's
+    thresholds and IoU 0.4. `false_faces` counts them per picture. `rate_error` is the mean absolute error of a picture's
+    share of masks, `total_rate_error` that of the share over all pictures.
+    """
 
     pictures: int
     faces: int
@@ -50,7 +58,7 @@ class SceneFigures:
     total_rate_error: float
 
     def as_dict(self) -> dict:
-        """For JSON."""
+        """Return the figures for JSON."""
         return asdict(self)
 
 
@@ -59,7 +67,7 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Truth and findings of each readable scene; `detect` should have a low threshold, so that precision can be seen."""
+    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold."""
     scenes = [picture for picture in pictures if picture.xyxy is not None]
     for batch in read_batches(scenes):
         images = [image for _, image in batch]
@@ -70,7 +78,7 @@ def analyse_scenes(
 
 
 def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> SceneFigures:
-    """Figures over all scenes at the given thresholds of score and p_mask."""
+    """Return the figures over all scenes at the given thresholds of score and p_mask."""
     faces = [_with_label(scene, None) for scene in scenes]
     classes = [[_with_label(scene, label) for scene in scenes] for label in range(len(LABELS))]
     precision, recall, f1 = _class_figures(scenes, det_threshold, threshold)
@@ -94,14 +102,13 @@ def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: floa
 
 
 def macro_f1(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> float:
-    """The mean of both classes' F1 at the given thresholds; NaN where a class has neither a box nor a finding."""
+    """Return the mean of both classes' F1 at the given thresholds; NaN for a class with neither box nor finding."""
     return float(_class_figures(scenes, det_threshold, threshold)[2].mean())
 
 
 @dataclass(frozen=True, slots=True)
 class WornIncorrectly:
-    """What becomes of the faces of neither class: how many there are, how many a scan finds at its thresholds and IoU
-    0.4, and how many of those it calls with_mask."""
+    """Counts of faces whose mask is worn incorrectly: all, those found at IoU 0.4, and those of them called with_mask."""
 
     faces: int
     found: int
@@ -109,7 +116,7 @@ class WornIncorrectly:
 
 
 def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: float) -> WornIncorrectly:
-    """Counts over all scenes at the given thresholds."""
+    """Return the counts over all scenes at the given thresholds."""
     faces = found = with_mask = 0
     for scene in scenes:
         shown = scene.score >= det_threshold
@@ -124,7 +131,7 @@ def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: f
 
 @dataclass(frozen=True, slots=True)
 class _OneClass:
-    """A scene seen for one class: boxes that count, boxes to ignore, findings in order of falling score."""
+    """A scene for one class: boxes that count, boxes to ignore, findings in order of falling score."""
 
     wanted: np.ndarray
     ignored: np.ndarray
@@ -133,7 +140,7 @@ class _OneClass:
 
 
 def _with_label(scene: Scene, label: int | None) -> _OneClass:
-    """The scene for one class, findings scored by face score times class probability; None: all faces as one class."""
+    """Return the scene for one class, findings scored by face score times class probability; None: all faces at once."""
     if label is None:
         wanted, score = np.ones(len(scene.label), bool), scene.score
     else:
@@ -144,15 +151,17 @@ def _with_label(scene: Scene, label: int | None) -> _OneClass:
 
 
 def _over(scene: Scene, det_threshold: float, threshold: float, label: int) -> _OneClass:
-    """The scene for one class, with what a scan would report of it."""
+    """Return the scene for one class, with the findings that a scan would report."""
     shown = (scene.score >= det_threshold) & ((scene.p_mask >= threshold) == bool(label))
     reported = Scene(scene.xyxy, scene.label, scene.found[shown], scene.score[shown], scene.p_mask[shown])
     return _with_label(reported, label)
 
 
 def match(one: _OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each finding (N,) hits a box of its own, best score first; and whether it counts at all: not if it hits
-    none but overlaps an ignored one."""
+    """Return two masks (N,) of findings: those that hit a box of their own, best score first, and those that count.
+
+    A finding that hits no box but overlaps an ignored one does not count.
+    """
     hit = _boxes_hit(one, min_iou) >= 0
     if not len(one.ignored):
         return hit, np.ones_like(hit)
@@ -160,7 +169,7 @@ def match(one: _OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boxes_hit(one: _OneClass, min_iou: float) -> np.ndarray:
-    """Which box each finding (N,) hits: the one it overlaps most of those that no finding before it hit; -1 for none."""
+    """Return the box that each finding (N,) hits: the free box that it overlaps most, best score first; -1 for none."""
     box = np.full(len(one.found), -1, np.int64)
     overlap, free = boxes.iou(one.found, one.wanted), np.ones(len(one.wanted), bool)
     for i in range(len(one.found)):
@@ -172,7 +181,7 @@ def _boxes_hit(one: _OneClass, min_iou: float) -> np.ndarray:
 
 
 def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
-    """Area under the precision-recall curve made monotonic (all points, as in Pascal VOC 2010); NaN without a box."""
+    """Return the area under the monotonic precision-recall curve (all points, as in Pascal VOC 2010); NaN without box."""
     results, scores, num_wanted = [np.empty(0, bool)], [np.empty(0)], 0
     for one in scenes:
         hit, counts = match(one, min_iou)
@@ -190,7 +199,7 @@ def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
 def _class_figures(
     scenes: Sequence[Scene], det_threshold: float, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of each class (2,) at the given thresholds."""
+    """Return precision, recall and F1 of each class (2,) at the given thresholds."""
     shown = [[_over(scene, det_threshold, threshold, label) for scene in scenes] for label in range(len(LABELS))]
     counts = np.array([_counts(matched) for matched in shown])
     with np.errstate(invalid="ignore"):
@@ -199,14 +208,14 @@ def _class_figures(
 
 
 def _counts(scenes: Sequence[_OneClass]) -> tuple[int, int, int]:
-    """Hits, findings that count, boxes."""
+    """Return the numbers of hits, of findings that count, and of boxes."""
     matched = [match(one, END_TO_END_IOU) for one in scenes]
     hits = sum(int(hit.sum()) for hit, _ in matched)
     return hits, sum(int(counts.sum()) for _, counts in matched), sum(len(one.wanted) for one in scenes)
 
 
 def _false_faces(scenes: Sequence[Scene], det_threshold: float) -> float:
-    """Findings per picture that are no annotated face of any kind."""
+    """Return the mean number per picture of findings that are no annotated face of any kind."""
     missed = [
         (boxes.iou(scene.found[scene.score >= det_threshold], scene.xyxy).max(axis=1, initial=0) < END_TO_END_IOU).sum()
         for scene in scenes
@@ -215,7 +224,7 @@ def _false_faces(scenes: Sequence[Scene], det_threshold: float) -> float:
 
 
 def _recall_by_size(scenes: Sequence[Scene], det_threshold: float) -> dict[str, float]:
-    """Share of annotated faces found, by the size of the annotated box."""
+    """Return the share of annotated faces that are found, by the size of the annotated box."""
     sizes = np.concatenate([boxes.size_px(scene.xyxy) for scene in scenes] or [np.empty(0)])
     found = [
         boxes.iou(scene.xyxy, scene.found[scene.score >= det_threshold]).max(axis=1, initial=0) >= END_TO_END_IOU
@@ -231,13 +240,13 @@ def _recall_by_size(scenes: Sequence[Scene], det_threshold: float) -> dict[str, 
 
 
 def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, int, int, int]:
-    """True masked and all faces, reported masked and all faces."""
+    """Return the numbers of true masked faces, true faces, reported masked faces and reported faces."""
     p_mask = scene.p_mask[scene.score >= det_threshold]
     known = scene.label[scene.label >= 0]
     return int(known.sum()), len(known), int((p_mask >= threshold).sum()), len(p_mask)
 
 
 def _rate_error(rates: np.ndarray) -> float:
-    """Mean absolute difference of true and reported compliance rate, over rows where both exist."""
+    """Return the mean absolute difference of the true and the reported share of masks, over rows that have both."""
     both = rates[(rates[:, 1] > 0) & (rates[:, 3] > 0)]
     return float(np.abs(both[:, 0] / both[:, 1] - both[:, 2] / both[:, 3]).mean()) if len(both) else float("nan")

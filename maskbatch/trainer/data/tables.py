@@ -1,4 +1,4 @@
-"""CSV files of the user that say something about the pictures of a dataset."""
+"""Read the user's CSV files about the pictures of a dataset."""
 
 import csv
 from collections.abc import Collection, Sequence
@@ -8,12 +8,12 @@ from maskbatch.errors import UsageError
 
 
 def read_table(file: Path, columns: Sequence[str]) -> dict[Path, dict[str, str]]:
-    """Return {resolved path of the picture: row} of a CSV whose `path` counts from the file's own folder.
+    """Return {resolved path of the picture: row} of a CSV whose `path` is relative to the file's own folder.
 
-    Raises UsageError when it is no CSV in UTF-8, lacks one of `columns`, or says two things of one picture.
+    Raises UsageError when the file is no CSV in UTF-8, lacks one of `columns`, or contradicts itself about a picture.
     """
     try:
-        with open(file, newline="", encoding="utf-8-sig") as opened:  # Excel puts a mark before the first column
+        with open(file, newline="", encoding="utf-8-sig") as opened:  # Excel writes a byte order mark
             reader = csv.DictReader(opened)
             rows = list(reader)
             names = reader.fieldnames or []
@@ -34,6 +34,6 @@ def check_all_named(file: Path, missing: Collection[Path], num_pictures: int) ->
     """Raise UsageError when pictures are missing from the file."""
     if missing:
         raise UsageError(
-            f"{file} says nothing of {len(missing)} of the dataset's {num_pictures} pictures, such as "
-            f"{next(iter(missing))}: paths in it count from its own folder"
+            f"{file} has no row for {len(missing)} of the dataset's {num_pictures} pictures, such as "
+            f"{next(iter(missing))}: its paths are relative to its own folder"
         )

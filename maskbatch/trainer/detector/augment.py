@@ -1,6 +1,6 @@
-"""Training views of scenes: square windows at a scale that keeps small faces in training, flipped, recoloured, degraded.
+"""Cut training views from scenes: square windows with small and large faces, flipped, recoloured and degraded.
 
-Functions over arrays; every random choice is `rng`'s. A view is an image (S, S, 3) uint8 RGB and its `SceneFaces`.
+Functions over arrays; every random choice comes from `rng`. A view is an image (S, S, 3) uint8 RGB and its `SceneFaces`.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 
-# a scene as a scan sees it, times a factor from this range
+# a view has the scale of a scan times a factor from this range
 _SCALE = (0.45, 1.6)
-# or scaled so that one of its faces has a size from this range, small ones as likely as large ones
+# or a scale at which one face has a size from this range, small sizes as likely as large ones
 _FACE_PX = (8.0, 64.0)
 _MAX_ENLARGED = 1.6
 _MOSAIC_SHARE = 0.3
-# a picture covers at least this share of its view's side: black teaches nothing, and small faces come in mosaics
+# a picture covers at least this share of its view's side, because black teaches nothing; mosaics have small faces too
 _MIN_COVERED = 0.6
-# smaller faces cannot be told from nothing: not learnt, not unlearnt
+# smaller faces are left out of the loss, because they look like anything
 _MIN_FACE_PX = 5.0
 _MIN_VISIBLE = 0.5
-# left and right eye, nose, left and right mouth corner, as mirrored
+# indices of left and right eye, nose, left and right mouth corner in a mirrored face
 _MIRRORED = [1, 0, 2, 4, 3]
-# blur reaches as far as on a face of this size: up to 3 px
+# blur is as strong as for a face of this size: up to 3 px
 _BLURRED_AS = np.array([0, 0, 24, 24], np.float32)
 
 
 def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, rng: np.random.Generator) -> View:
-    """A view of the scene at `position`; now and then a mosaic of it and three others (Bochkovskiy et al. 2020)."""
+    """Return a view of the scene at `position`, sometimes a mosaic with three others (Bochkovskiy et al. 2020)."""
     if rng.random() < _MOSAIC_SHARE:
         others = rng.integers(0, len(scenes), 3)
         parts = [window(scenes[i], side_px // 2, rng) for i in (position, *others)]
@@ -46,7 +46,7 @@ def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, 
 
 
 def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View:
-    """A square cut from the scene at a random scale, mostly with a face in it; black beyond the picture's edge."""
+    """Cut a square from the scene at a random scale, mostly with a face in it; black beyond the picture's edge."""
     image, faces = scene.image(), scene.faces
     chosen = int(rng.integers(len(faces))) if len(faces) else None
     scale = max(_scale(image, faces, chosen, rng), _MIN_COVERED * side_px / max(image.shape[:2]))
@@ -56,16 +56,16 @@ def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View
         corner = centre - reach * rng.uniform(0.1, 0.9, 2)
     else:
         corner = rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - reach)
-    # no more black than needed: a scan has it on two sides at most
+    # no more black than needed: a scan has black on two sides at most
     room = np.array(image.shape[1::-1]) - reach
     corner = np.clip(corner, np.minimum(0, room), np.maximum(0, room))
     return cut(image, faces, (float(corner[0]), float(corner[1]), scale), side_px)
 
 
 def cut(image: np.ndarray, faces: SceneFaces, where: tuple[float, float, float], side_px: int) -> View:
-    """The square of `side_px` that begins at (x, y) of the image, scaled by the third number of `where`.
+    """Cut the square of `side_px` that begins at (x, y) of the image, scaled by the third number of `where`.
 
-    Faces outside are dropped; those cut off or too small become places to leave out.
+    Faces outside are dropped; faces that are cut off or too small become places to leave out.
     """
     height, width = image.shape[:2]
     scale, reach = where[2], side_px / where[2]
@@ -84,7 +84,7 @@ def cut(image: np.ndarray, faces: SceneFaces, where: tuple[float, float, float],
 
 
 def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View:
-    """Left and right swapped, half of the time: the landmarks' names too."""
+    """Swap left and right, of the landmarks too, half of the time."""
     if rng.random() < 0.5:
         return image, faces
     width = image.shape[1]
@@ -97,7 +97,7 @@ def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light and colour, blur, noise and JPEG, milder than for the classifier: a face must stay one."""
+    """Change light and colour, blur, add noise and compress, milder than for the classifier: faces must stay visible."""
     if rng.random() < 0.6:
         image = augment.light(image, rng)
     if rng.random() < 0.15:
@@ -120,7 +120,7 @@ def _scale(image: np.ndarray, faces: SceneFaces, chosen: int | None, rng: np.ran
 
 
 def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
-    """The faces in a view; 0 as score where half or more of the face is cut off, or where it is too small."""
+    """Return the faces in a view; the score is 0 for a face that is cut off by half or more, or too small."""
     inside = boxes.clip(faces.xyxy, side_px, side_px)
     shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
     whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
@@ -130,7 +130,7 @@ def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
 
 
 def _tiled(parts: Sequence[View], side_px: int) -> View:
-    """Four views (side_px, side_px) as the quarters of one; places to leave out end where their quarter ends."""
+    """Return four views (side_px, side_px) as the quarters of one; places to leave out end at their quarter's edge."""
     rows = [np.concatenate([image for image, _ in parts[i : i + 2]], axis=1) for i in (0, 2)]
     moved = []
     for i, (_, faces) in enumerate(parts):

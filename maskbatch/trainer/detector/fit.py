@@ -1,7 +1,6 @@
-"""Fine-tuning of the detector: epochs of training views, a running average of the weights, and the way back."""
+"""Fine-tune the detector on views of scenes, with a running average of its weights."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,21 +8,26 @@ import numpy as np
 
 from maskbatch.networks import centerface
 from maskbatch.networks.centerface import load_network
+from maskbatch.trainer.data.batches import TensorSpec, in_turn, tensor_batches
 from maskbatch.trainer.detector.augment import training_view
 from maskbatch.trainer.detector.loss import detection_loss, raw_maps
 from maskbatch.trainer.detector.samples import DetectorScene
 from maskbatch.trainer.detector.targets import CHANNELS, target_maps
-from maskbatch.trainer.epochs import check_finite, read_rows, state_folder, write_rows
+from maskbatch.trainer.epochs import MODEL, Course, Progress, no_progress, run_epochs, warm_cosine
 
-_HISTORY = ("epoch", "learning_rate", "loss", "seconds")
+_AVERAGE = "average.weights.h5"
 _WARMUP_SHARE = 0.05
 _MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorFitSettings:
-    """`side_px`: of the square views, a multiple of 32; `steps` batches make an epoch, None: each scene once;
-    `averaged_steps`: how many of the last steps the average of the weights spans."""
+    """Settings of one fine-tuning.
+
+    `steps` batches make an epoch; None: each scene once. `side_px` is the side of the square views, a multiple of 32.
+    `averaged_steps` is the number of last steps that the average of the weights spans. `resume` continues after the last
+    finished epoch.
+    """
 
     out: Path
     epochs: int = 12
@@ -40,140 +44,106 @@ def fit_detector(
     original: Path,
     scenes: Sequence[DetectorScene],
     settings: DetectorFitSettings,
-    progress: Callable[[int, int, int, float], None] = lambda *_: None,
+    progress: Progress = no_progress,
 ):
-    """Trains on from the weights at `original`; returns the network with the running average of its weights.
+    """Fine-tune the weights at `original`, and leave a checkpoint after each epoch (see `run_epochs`).
 
-    The average over the last steps is flatter and steadier than the weights of any one (Polyak & Juditsky 1992). Every
-    finished epoch leaves the model, its optimizer's state and the average in `out/state/`, and a row in
-    `out/history.csv`. Raises UsageError when there is nothing to resume, MaskbatchError when the training diverges: the
-    last good epoch then stays.
+    Returns:
+        The network with the running average of its weights, which is steadier than the weights of any one step
+        (Polyak & Juditsky 1992).
+
+    Raises:
+        UsageError: There is nothing to resume.
+        MaskbatchError: The training diverged. The last good checkpoint is kept.
     """
-    import keras
-
-    keras.utils.set_random_seed(settings.seed)
-    steps = settings.steps or max(1, len(scenes) // settings.batch_size)
-    if settings.resume:
-        rows, model, average = _resume(settings.out)
-    else:
-        network = load_network(original)
-        rows, model, average = [], raw_maps(network), network.get_weights()
-        _compile(model, settings, steps)
-    averaging = _Averaging(model, average, settings.averaged_steps)
-    for epoch in range(len(rows), settings.epochs):
-        batches = training_views(scenes, settings, steps, epoch)
-        row = _train_epoch(model, batches, (epoch, steps), averaging, progress)
-        check_finite(row, [*model.get_weights(), *averaging.average], rows)
-        rows.append(row)
-        _keep(model, with_weights(averaging.average), rows, settings.out)
-    return with_weights(averaging.average)
+    course = _FineTuning(original, scenes, settings)
+    run_epochs(course, settings.out, settings.resume, progress)
+    return with_weights(course.average)
 
 
 def with_weights(weights: Sequence[np.ndarray]):
-    """CenterFace with these weights, in the order of `get_weights`."""
+    """Return CenterFace with these weights, in the order of `get_weights`."""
     network = centerface.build_network()
     network.set_weights(weights)
     return network
 
 
 def interpolated(original, tuned, alpha: float):
-    """A network with (1 - alpha) of the original's weights and alpha of the tuned one's.
+    """Return a network with (1 - alpha) of the original's weights and alpha of the tuned network's.
 
-    Fine-tuning stays in one basin, so the way between keeps what the original knew and most of what was learnt (WiSE-FT,
-    Wortsman et al. 2022, arXiv:2109.01903).
+    Fine-tuning stays in one basin of the loss. A network between the two therefore keeps what the original knew and most
+    of what was learnt (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
     """
     pairs = zip(original.get_weights(), tuned.get_weights(), strict=True)
     return with_weights([first + np.float32(alpha) * (second - first) for first, second in pairs])
 
 
 def training_views(scenes: Sequence[DetectorScene], settings: DetectorFitSettings, steps: int, epoch: int):
-    """One epoch: a tf.data.Dataset of views (B, S, S, 3) uint8 and target maps (B, S/4, S/4, 19) float32.
+    """Return one epoch: a tf.data.Dataset of views (B, S, S, 3) uint8 and target maps (B, S/4, S/4, 19) float32.
 
-    What is drawn and how it is changed depends on (seed, epoch, position) only, not on how many threads do it.
+    The views depend on (seed, epoch, position) only, not on the number of threads.
     """
-    import tensorflow as tf
+    side_px = settings.side_px
+    drawn = in_turn(len(scenes), steps * settings.batch_size, np.random.default_rng((settings.seed, epoch)))
 
-    rng, side_px = np.random.default_rng((settings.seed, epoch)), settings.side_px
-    num_views = steps * settings.batch_size
-    rounds = -(-num_views // len(scenes))
-    drawn = np.concatenate([rng.permutation(len(scenes)) for _ in range(rounds)])[:num_views]
-
-    def draw(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def view(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         own = np.random.default_rng((settings.seed, epoch, int(position)))
         image, faces = training_view(scenes, int(drawn[position]), side_px, own)
         return image, target_maps(faces, side_px)
 
-    def element(position):
-        image, target = tf.numpy_function(draw, [position], (tf.uint8, tf.float32))
-        cells = side_px // centerface.STRIDE
-        return tf.ensure_shape(image, (side_px, side_px, 3)), tf.ensure_shape(target, (cells, cells, CHANNELS))
-
-    positions = tf.data.Dataset.range(num_views)
-    views = positions.map(element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return views.batch(settings.batch_size, drop_remainder=True).prefetch(2)
+    cells = side_px // centerface.STRIDE
+    parts = (TensorSpec("uint8", (side_px, side_px, 3)), TensorSpec("float32", (cells, cells, CHANNELS)))
+    return tensor_batches(view, len(drawn), parts, settings.batch_size)
 
 
-class _Averaging:
-    """A running mean of the model's weights over about `span` steps; shorter at the beginning."""
+class _FineTuning(Course):
+    """The detector's training: one learning-rate curve over all epochs, and an average of the weights."""
 
-    def __init__(self, model, average: Sequence[np.ndarray], span: int) -> None:
-        self._model, self._span = model, span
-        self.average = [np.array(weight) for weight in average]
+    def __init__(self, original: Path, scenes: Sequence[DetectorScene], settings: DetectorFitSettings) -> None:
+        super().__init__(settings.steps or max(1, len(scenes) // settings.batch_size), settings.seed)
+        self._original, self._scenes, self._settings = original, scenes, settings
+        self.average: list[np.ndarray] = []
 
-    def step(self) -> None:
-        done = int(self._model.optimizer.iterations)
-        share = 1 / min(self._span, 1 + done)
-        for mean, weight in zip(self.average, self._model.get_weights(), strict=True):
+    def start(self):
+        """Return the original network with its maps in one tensor, compiled."""
+        import keras
+
+        network = load_network(self._original)
+        self.average = network.get_weights()
+        model = raw_maps(network)
+        total = self._settings.epochs * self.steps
+        rate = warm_cosine(self._settings.learning_rate, total, round(total * _WARMUP_SHARE))
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MAX_GRADIENT_NORM)
+        # XLA takes half a minute to compile this network on a CPU, for every run
+        model.compile(optimizer, loss=detection_loss, jit_compile=False)
+        return model
+
+    def resume(self, folder: Path):
+        """Return the model of an epoch's folder, and take up the average of its weights."""
+        import keras
+
+        self.average = load_network(folder / _AVERAGE).get_weights()
+        known = {"detection_loss": detection_loss}
+        return keras.models.load_model(folder / MODEL, custom_objects=known, safe_mode=True)
+
+    def batches(self, epoch: int):
+        """Return the tf.data.Dataset of one epoch."""
+        return training_views(self._scenes, self._settings, self.steps, epoch)
+
+    def is_over(self, rows: Sequence[dict]) -> bool:
+        """Return True after the last epoch."""
+        return len(rows) >= self._settings.epochs
+
+    def end_step(self, model) -> None:
+        """Add the weights to the average, which spans fewer steps at the beginning."""
+        share = 1 / min(self._settings.averaged_steps, 1 + int(model.optimizer.iterations))
+        for mean, weight in zip(self.average, model.get_weights(), strict=True):
             mean += share * (weight - mean)
 
+    def weights(self, model) -> list[np.ndarray]:
+        """Return the model's weights and their average."""
+        return [*model.get_weights(), *self.average]
 
-def _compile(model, settings: DetectorFitSettings, steps: int) -> None:
-    import keras
-
-    total = settings.epochs * steps
-    warmup = max(1, round(total * _WARMUP_SHARE))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
-    )
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MAX_GRADIENT_NORM)
-    # XLA takes half a minute to compile this network on a CPU, for every run
-    model.compile(optimizer, loss=detection_loss, jit_compile=False)
-
-
-def _train_epoch(model, batches, position: tuple[int, int], averaging: _Averaging, progress) -> dict:
-    """`position`: the epoch's number and its steps."""
-    import keras
-
-    start, (epoch, steps) = time.monotonic(), position
-
-    def after_step(step: int, logs: dict) -> None:
-        averaging.step()
-        progress(epoch, step + 1, steps, logs["loss"])
-
-    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=after_step), keras.callbacks.TerminateOnNaN()]
-    history = model.fit(batches, verbose=0, shuffle=False, callbacks=callbacks).history
-    rate = float(model.optimizer.learning_rate)
-    seconds = round(time.monotonic() - start, 1)
-    return {"epoch": epoch, "learning_rate": rate, "loss": history["loss"][-1], "seconds": seconds}
-
-
-def _keep(model, average, rows: list[dict], out: Path) -> None:
-    """Keeps the epoch; the list of epochs is written last, so that a kill in between repeats the epoch."""
-    state, epoch = state_folder(out), rows[-1]["epoch"]
-    state.mkdir(parents=True, exist_ok=True)
-    model.save(state / f"epoch{epoch}.keras")
-    average.save_weights(state / f"average{epoch}.weights.h5")
-    write_rows(rows, _HISTORY, out)
-    for earlier in range(epoch):
-        (state / f"epoch{earlier}.keras").unlink(missing_ok=True)
-        (state / f"average{earlier}.weights.h5").unlink(missing_ok=True)
-
-
-def _resume(out: Path):
-    """The finished epochs' rows, the model as the last of them left it, optimizer included, and the average's weights."""
-    import keras
-
-    rows, state = read_rows(out), state_folder(out)
-    epoch, known = rows[-1]["epoch"], {"detection_loss": detection_loss}
-    model = keras.models.load_model(state / f"epoch{epoch}.keras", custom_objects=known, safe_mode=True)
-    return rows, model, load_network(state / f"average{epoch}.weights.h5").get_weights()
+    def save(self, folder: Path) -> None:
+        """Keep the average of the weights."""
+        with_weights(self.average).save_weights(folder / _AVERAGE)

@@ -2,7 +2,7 @@
 
 from maskbatch.trainer.detector import targets
 
-# of CornerNet and CenterNet: how little easy cells count, and how little cells near a centre do
+# exponents of CornerNet and CenterNet, which reduce the weight of easy cells and of cells near a centre
 _ALPHA, _BETA = 2.0, 4.0
 # smooth L1 is quadratic up to this error, in log size, cells and box sizes
 _SMOOTH = 0.1
@@ -10,10 +10,10 @@ _BOX_SHARE, _LANDMARK_SHARE = 1.0, 0.25
 
 
 def raw_maps(network):
-    """CenterFace with its maps in one tensor (B, h, w, 15): the heatmap's logit, scale, offset, landmarks.
+    """Return CenterFace with its maps in one tensor (B, h, w, 15): the heatmap's logit, scale, offset, landmarks.
 
-    It shares the network's weights; its batch norms are frozen: a few small batches say less about a camera's pictures
-    than the statistics the network came with.
+    The model shares the network's weights. Batch norms are frozen, because their statistics are better than those of a few
+    small batches.
     """
     import keras
 
@@ -25,15 +25,15 @@ def raw_maps(network):
 
 
 def detection_loss(target, raw):
-    """Loss of a batch, a scalar: targets (B, h, w, 19) of `target_maps`, and what `raw_maps` gives for them."""
+    """Return the loss of a batch, a scalar, for targets (B, h, w, 19) of `target_maps` and the output of `raw_maps`."""
     return heatmap_loss(target, raw[..., 0]) + _geometry_loss(target, raw)
 
 
 def heatmap_loss(target, logit):
-    """Penalty-reduced focal loss per annotated face (CornerNet, Law & Deng 2018), plus distillation.
+    """Return the penalty-reduced focal loss per annotated face (CornerNet, Law & Deng 2018), plus distillation.
 
-    The cells where only the original network saw a face learn its score by the quality focal loss (Li et al. 2020,
-    arXiv:2006.04388): no loss where they agree, so nothing is forgotten and nothing made up.
+    Cells in which only the original network saw a face learn its score by the quality focal loss (Li et al. 2020,
+    arXiv:2006.04388), which is zero where both networks agree.
     """
     import tensorflow as tf
 
@@ -50,10 +50,10 @@ def heatmap_loss(target, logit):
 
 
 def _geometry_loss(target, raw):
-    """Smooth L1 of size, offset and landmarks, and 1 - IoU, per cell of the 3 x 3 around each centre.
+    """Return smooth L1 of size, offset and landmarks, and 1 - IoU, per cell of the 3 x 3 around each centre.
 
-    Sizes are logarithms, and the offset counts in box sizes as the landmarks do: two cells off is nothing on a face of
-    fifty cells, and beside a face of three.
+    Sizes are logarithms; offsets and landmarks are in box sizes, because two cells matter for a face of three cells and
+    not for a face of fifty.
     """
     import tensorflow as tf
 
@@ -70,9 +70,9 @@ def _geometry_loss(target, raw):
 
 
 def _iou(size, offset, raw):
-    """IoU (B, h, w) of the box each cell should give and the one it gives; both are relative to the same cell.
+    """Return the IoU (B, h, w) of each cell's target box and its own box; both are relative to the same cell.
 
-    What an evaluation counts, at 0.5 or 0.4, which smooth L1 alone does not steer for.
+    An evaluation counts boxes by their IoU, which smooth L1 alone does not optimise.
     """
     import tensorflow as tf
 
@@ -86,7 +86,7 @@ def _iou(size, offset, raw):
 
 
 def _smooth_l1(error):
-    """|error|, rounded off below `_SMOOTH` so that it can come to rest."""
+    """Return |error|, but quadratic below `_SMOOTH`, so that small errors can settle."""
     import tensorflow as tf
 
     size = tf.abs(error)

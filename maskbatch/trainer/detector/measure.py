@@ -1,4 +1,4 @@
-"""What a detector finds on annotated scenes, by source and face size; how much of a fine-tuning to take."""
+"""Figures of a detector on annotated scenes, by source and face size, and the share of a fine-tuning to keep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,27 +6,33 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.networks import runtime
 from maskbatch.networks.centerface import load_network
+from maskbatch.networks.device import Infer, choose_device, open_network
+from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import Picture
-from maskbatch.trainer.data.scenes import analyse_scenes, scene_figures
+from maskbatch.trainer.data.scenes import CURVE_SCORE, analyse_scenes, scene_figures
 from maskbatch.trainer.detector.fit import interpolated
 from maskbatch.types import Faces
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-# findings down to this score make the precision-recall curve; a scan reports from its own threshold on
-_LOW = 0.05
 _FIGURES = ("pictures", "faces", "ap50", "ap40", "recall_by_size", "false_faces")
-# no source may lose more than this share of one of its faces: less is findings that changed their order
+# no source may lose more than this share of one face; smaller changes come from findings in another order
 _TOLERANCE = 0.5
 
 
+def open_detector(weights: Path) -> Infer:
+    """Return CenterFace with the weights in a file, ready to run."""
+    network = Network("centerface", weights, lambda: load_network(weights))
+    return open_network(network, choose_device(RuntimeSettings()))
+
+
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:
-    """{source: figures} of CenterFace with the weights in a file, at a scan's size and threshold; IoU 0.4 but for AP50."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(runtime.Network("centerface", weights, lambda: load_network(weights)), device)
-    detect = Detector(run, DetectorSettings(threshold=_LOW))
+    """Return {source: figures} of CenterFace with the weights in a file, at a scan's size and threshold.
+
+    The figures are at IoU 0.4, except AP50.
+    """
+    detect = Detector(open_detector(weights), DetectorSettings(threshold=CURVE_SCORE))
     result = {}
     for source in sorted({picture.source for picture in pictures if picture.xyxy is not None}):
         own = [picture for picture in pictures if picture.source == source]
@@ -38,7 +44,7 @@ def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, di
 def figures_by_alpha(
     original: Path, tuned: Path, pictures: Sequence[Picture], alphas: Sequence[float] = ALPHAS
 ) -> dict[float, dict[str, dict]]:
-    """{alpha: {source: figures}} on the way from the original to the tuned weights; the files are left beside `tuned`."""
+    """Return {alpha: {source: figures}} between the original and the tuned weights; leave the files beside `tuned`."""
     result = {}
     for alpha in alphas:
         path = interpolated_file(tuned, alpha)
@@ -48,13 +54,15 @@ def figures_by_alpha(
 
 
 def interpolated_file(tuned: Path, alpha: float) -> Path:
-    """Where `figures_by_alpha` leaves the weights of one alpha."""
+    """Return the path at which `figures_by_alpha` leaves the weights of one alpha."""
     return tuned.with_name(f"alpha_{alpha:.2f}.weights.h5")
 
 
 def choose_alpha(figures: dict[float, dict[str, dict]], sources: Sequence[str]) -> float:
-    """The alpha with the best mean of AP50 and AP40 over `sources`, of those where none of them loses against alpha 0 (half
-    a face is no loss)."""
+    """Return the alpha with the best mean of AP50 and AP40 over `sources`.
+
+    An alpha at which a source loses more than half a face against alpha 0 is never chosen.
+    """
 
     def gains(alpha: float) -> np.ndarray:
         return np.array([[figures[alpha][s][ap] - figures[0.0][s][ap] for ap in ("ap50", "ap40")] for s in sources])
@@ -65,5 +73,5 @@ def choose_alpha(figures: dict[float, dict[str, dict]], sources: Sequence[str]) 
 
 
 def _unclassified(images: Sequence[np.ndarray], faces: Faces) -> Faces:
-    """Stands for the classifier, which has no part in finding faces."""
+    """Stand in for the classifier, which has no part in finding faces."""
     return faces.with_p_mask(np.full(len(faces), 0.5, np.float32))

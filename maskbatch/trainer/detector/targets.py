@@ -1,7 +1,7 @@
-"""Faces of a view -> the maps CenterFace should give for it, and where which loss applies. numpy only.
+"""Turn the faces of a view into target maps for CenterFace and weights of its losses. numpy only.
 
-Heatmap targets as in CornerNet (Law & Deng 2018, arXiv:1808.01244) and CenterNet (Zhou et al. 2019, arXiv:1904.07850):
-a Gaussian around each face's peak, as wide as a box may be off and still overlap well.
+Heatmap targets are those of CornerNet (Law & Deng 2018, arXiv:1808.01244) and CenterNet (Zhou et al. 2019,
+arXiv:1904.07850): a Gaussian around each face's peak, as wide as a box may be off and still overlap well.
 """
 
 import numpy as np
@@ -21,12 +21,12 @@ _NEAR = (-1, 0, 1)
 
 
 def target_maps(faces: SceneFaces, side_px: int) -> np.ndarray:
-    """(S/4, S/4, 19) float32 for the faces of a view of S x S pixels.
+    """Return target maps (S/4, S/4, 19) float32 for the faces of a view of S x S pixels.
 
-    HEAT is 1 at the peak of an annotated face and falls off around it; HEAT_WEIGHT is 0 where that loss is left out:
-    in boxes that only the original network found (there SOFT is its score, at the centre) and in those with score 0.
-    SIZE is log(size / stride), OFFSET the centre's distance from the middle of the cell, both y, x; LANDMARKS y, x in box
-    sizes from the top left corner. They hold where BOX_WEIGHT and LANDMARK_WEIGHT are 1: the 3 x 3 cells of a peak.
+    HEAT is 1 at the peak of an annotated face and falls off around it. HEAT_WEIGHT is 0 where that loss is left out: in
+    boxes with score 0, and in boxes that only the original network found, where SOFT is its score at the centre. SIZE is
+    log(size / stride), OFFSET the centre's distance from the middle of the cell, both y, x; LANDMARKS are y, x in box sizes
+    from the top left corner. They hold where BOX_WEIGHT and LANDMARK_WEIGHT are 1: in the 3 x 3 cells of a peak.
     """
     cells = side_px // STRIDE
     target = np.zeros((cells, cells, CHANNELS), np.float32)
@@ -35,18 +35,18 @@ def target_maps(faces: SceneFaces, side_px: int) -> np.ndarray:
         left, top, right, bottom = _cells_of(xyxy, cells)
         target[top:bottom, left:right, HEAT_WEIGHT] = 0
     learnt = np.flatnonzero(faces.score > 0)
-    # small faces last: where two centres are neighbours, the smaller one has fewer cells to be seen by
+    # small faces last: where two centres are neighbours, the smaller face has fewer cells to be found by
     for i in learnt[np.argsort(-boxes.area(faces.xyxy[learnt]), kind="stable")]:
         _put(target, faces.take(np.array([i])))
     return target
 
 
 def gaussian_radius(width: float, height: float) -> float:
-    """The radius in cells of the Gaussian of a box of this size, by the formula that CenterNet's code has.
+    """Return the radius in cells of the Gaussian of a box of this size, by the formula of CenterNet's code.
 
-    It is 2.8 times what its paper derives (the root is divided by 2 where it should be by 2a), and it is what CenterFace
-    was trained with: on our training scenes its heatmap falls to half as far from a peak as this says. With the narrower
-    bell of the paper fine-tuning would first teach it to doubt every large face.
+    The radius is 2.8 times that of the paper, which divides the root by 2a and not by 2. CenterFace was trained with the
+    larger one: on our training scenes its heatmap falls off from a peak as this formula says. With the narrower bell of
+    the paper, fine-tuning would first teach the network to doubt every large face.
     """
     total, product = width + height, width * height
     root = np.sqrt((2 * _MIN_OVERLAP * total) ** 2 + 16 * _MIN_OVERLAP * (1 - _MIN_OVERLAP) * product)
@@ -54,7 +54,7 @@ def gaussian_radius(width: float, height: float) -> float:
 
 
 def _put(target: np.ndarray, face: SceneFaces) -> None:
-    """One face, its peak inside the view, into the maps (in place)."""
+    """Put one face, whose peak is inside the view, into the maps, in place."""
     (xyxy,), (landmarks,), (score,), cells = face.xyxy, face.landmarks, face.score, len(target)
     size = np.maximum(xyxy[2:] - xyxy[:2], 1e-3)
     centre = (xyxy[:2] + xyxy[2:]) / 2 / STRIDE
@@ -74,7 +74,7 @@ def _put(target: np.ndarray, face: SceneFaces) -> None:
 
 
 def _put_heat(target: np.ndarray, centre: tuple[int, int], size: np.ndarray) -> None:
-    """The Gaussian of an annotated face; `centre` (x, y) and `size` (width, height) in cells."""
+    """Put the Gaussian of an annotated face into the maps; `centre` (x, y) and `size` (width, height) are in cells."""
     radius = int(gaussian_radius(*size))
     steps = np.arange(-radius, radius + 1)
     bell = np.exp(-(steps[:, None] ** 2 + steps[None] ** 2) / (2 * ((2 * radius + 1) / 6) ** 2)).astype(np.float32)
@@ -87,7 +87,7 @@ def _put_heat(target: np.ndarray, centre: tuple[int, int], size: np.ndarray) -> 
 
 
 def _cells_of(xyxy: np.ndarray, cells: int) -> tuple[int, int, int, int]:
-    """left, top, right, bottom: the cells a box touches, at least one of those it should have inside the view."""
+    """Return left, top, right and bottom of the cells that a box touches inside the view."""
     low = np.clip(np.floor(xyxy[:2] / STRIDE), 0, cells).astype(int)
     high = np.clip(np.ceil(xyxy[2:] / STRIDE), 0, cells).astype(int)
     return (*low, *high)

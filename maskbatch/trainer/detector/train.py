@@ -1,37 +1,41 @@
-"""`maskbatch train-detector` as a function: annotated scenes in; fine-tuned weights and figures before and after out."""
+"""`maskbatch train-detector` as a function: scenes in, fine-tuned weights and figures before and after out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.errors import DatasetError, UsageError
-from maskbatch.networks import centerface, runtime, weights
-from maskbatch.settings import DetectorSettings, RuntimeSettings
-from maskbatch.trainer.checks import check_folder
+from maskbatch.errors import DatasetError
+from maskbatch.networks import weights
+from maskbatch.networks.device import Infer
+from maskbatch.settings import DetectorSettings
+from maskbatch.trainer.checks import check_out
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.reading import fingerprint
 from maskbatch.trainer.detector.fit import DetectorFitSettings, fit_detector
-from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file
+from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file, open_detector
 from maskbatch.trainer.detector.samples import DetectorScene, load_scenes
-from maskbatch.trainer.epochs import check_begun, check_plan, state_folder
+from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_folder
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
-from maskbatch.trainer.evaluate.outputs import versions, write_json
+from maskbatch.trainer.json_files import versions, write_json
 
-# the original network looks at each scene at a scan's size, and closer, so that small faces nobody boxed are known too
+# the original network looks at each scene at a scan's size and at a larger one, to find small faces without a box
 _LOOKS_PX = (640, 960)
-# down to this score a finding may be a face, and is not learnt to be none
+# a finding of at least this score may be a face, and is never a negative
 _UNSURE = 0.2
 _WEIGHTS = "centerface.weights.h5"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainSettings:
-    """`ignore_boxes_of`: sources whose boxes do not go around the face; `distil`: sources where the original network is to
-    be kept as it is, so that it forgets nothing; on both its own findings are learnt, and figures of the first say
-    nothing. `original`: the weights to begin with, None for the shipped ones. `alpha`: how much of the fine-tuning to
-    take, 0 to 1, None for what is best on the validation split without loss to any source."""
+    """The dataset, and how far its boxes and the original network are trusted.
+
+    `ignore_boxes_of`: sources whose boxes do not go around the face. `distil`: sources on which the network must stay as
+    it is, so that it forgets nothing. On both, the original network's own findings are learnt, and figures of the first
+    mean nothing. `original`: the weights to begin with; None takes the shipped ones. `alpha`: the share of the
+    fine-tuning to keep, 0 to 1; None takes what is best on the validation split without loss to any source.
+    """
 
     dataset: DatasetSettings
     ignore_boxes_of: tuple[str, ...] = ()
@@ -41,36 +45,31 @@ class DetectorTrainSettings:
 
 
 def train_detector(
-    settings: DetectorTrainSettings,
-    fitting: DetectorFitSettings,
-    progress: Callable[[int, int, int, float], None] = lambda *_: None,
+    settings: DetectorTrainSettings, fitting: DetectorFitSettings, progress: Progress = no_progress
 ) -> dict:
-    """Fine-tunes CenterFace into `fitting.out`: `centerface.weights.h5`, `history.csv`, `report.json`. Returns the report.
+    """Fine-tune CenterFace into `fitting.out`, and return the report.
 
-    Where nothing better is found, the weights are the original's (alpha 0). `centerface.weights.h5` appears last. Raises
-    UsageError when the folder holds weights already, there is nothing to resume, or the run to resume was another one;
-    DatasetError when a split has no scene; MaskbatchError when the training diverges.
+    The folder then holds `history.csv`, `report.json` and, written last, `centerface.weights.h5`. Where nothing better is
+    found, these are the original's weights (alpha 0).
+
+    Raises:
+        UsageError: The folder holds weights or an unfinished run, or the run to resume was another one.
+        DatasetError: A split has no scene.
+        MaskbatchError: The training diverged.
     """
-    start, target = time.monotonic(), fitting.out / _WEIGHTS
-    if target.exists():
-        raise UsageError(f"{target} exists: choose another --out, or remove it first")
-    check_folder(fitting.out, "--out")
-    check_begun(fitting.out, fitting.resume)
+    start, out = time.monotonic(), fitting.out
+    check_out(out, _WEIGHTS, fitting.resume)
     original = settings.original or weights.find("centerface")
-    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
-    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
+    run = open_detector(original)
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
-    dataset = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
-    plan = _plan(settings, fitting) | {"dataset": dataset, "original_sha256": weights.sha256(original)}
-    check_plan(plan, fitting.out, fitting.resume)
-    scenes = _load(parts["train"], run, settings)
-    tuned = state_folder(fitting.out) / "tuned.weights.h5"
-    fit_detector(original, scenes, fitting, progress).save_weights(tuned)
-    alphas = ALPHAS if settings.alpha is None else sorted({0.0, settings.alpha})
-    figures = figures_by_alpha(original, tuned, parts["val"], alphas)
-    trusted = [source for source in figures[0.0] if source not in settings.ignore_boxes_of]
-    alpha = choose_alpha(figures, trusted) if settings.alpha is None else settings.alpha
+    plan = _plan(settings, fitting) | {"original_sha256": weights.sha256(original)}
+    plan["dataset"] = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
+    check_plan(plan, out, fitting.resume)
+    tuned = state_folder(out) / "tuned.weights.h5"
+    fit_detector(original, _load(parts["train"], run, settings), fitting, progress).save_weights(tuned)
+    figures = figures_by_alpha(original, tuned, parts["val"], _alphas(settings))
+    alpha = _alpha(settings, figures)
     chosen = interpolated_file(tuned, alpha)
     report = {
         "versions": versions(),
@@ -82,13 +81,25 @@ def train_detector(
         "figures_by_alpha": figures,
         "seconds": round(time.monotonic() - start, 1),
     }
-    write_json(report, fitting.out / "report.json")
-    chosen.replace(target)
+    write_json(report, out / "report.json")
+    chosen.replace(out / _WEIGHTS)
     return report
 
 
+def _alphas(settings: DetectorTrainSettings) -> Sequence[float]:
+    """Return the shares of the fine-tuning to measure; 0, the original, is always among them."""
+    return ALPHAS if settings.alpha is None else sorted({0.0, settings.alpha})
+
+
+def _alpha(settings: DetectorTrainSettings, figures: dict[float, dict[str, dict]]) -> float:
+    """Return the share of the fine-tuning to keep, chosen by the figures where the settings name none."""
+    if settings.alpha is not None:
+        return settings.alpha
+    return choose_alpha(figures, [source for source in figures[0.0] if source not in settings.ignore_boxes_of])
+
+
 def _plan(settings: DetectorTrainSettings, fitting: DetectorFitSettings) -> dict:
-    """The part of the report that must be the same when a run is resumed."""
+    """Return the part of the report that must be the same when a run is resumed."""
     numbers = {name: value for name, value in asdict(fitting).items() if name not in ("out", "resume")}
     return {"settings": numbers | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil}}
 
@@ -100,7 +111,7 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], run: runtime.Run, settings: DetectorTrainSettings) -> list[DetectorScene]:
-    """The training scenes, looked through by the original network."""
+def _load(pictures: list[Picture], run: Infer, settings: DetectorTrainSettings) -> list[DetectorScene]:
+    """Return the training scenes with the findings of the original network."""
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
     return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})

@@ -1,10 +1,10 @@
-"""How good is a classifier? Figures by face size with intervals; labels, predictions and paths always travel together."""
+"""Figures of a classifier by face size, with intervals. Labels, predictions and groups stay together."""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from maskbatch.networks.runtime import Run
+from maskbatch.networks.device import Infer
 from maskbatch.trainer.data.samples import Samples
 
 SIZE_BINS_PX = ((0, 16), (16, 32), (32, 64), (64, np.inf))
@@ -22,8 +22,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """N faces and what a classifier says of them: `label` (N,) in {0, 1}, `p_mask` (N,), and `group` (N,), which faces of
-    one picture, or of near-duplicates, share."""
+    """N faces with a classifier's answers: `label` (N,) in {0, 1}, `p_mask` (N,), and `group` (N,).
+
+    Faces of one picture, or of near-duplicates, share a group.
+    """
 
     label: np.ndarray
     p_mask: np.ndarray
@@ -36,8 +38,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class FaceFigures:
-    """Figures of a classifier on labelled faces in `groups` pictures (near-duplicates are one); `confusion` (2, 2) counts
-    [label][predicted], without_mask first."""
+    """Figures of a classifier on labelled faces in `groups` pictures, near-duplicates counted as one picture.
+
+    `confusion` (2, 2) counts [label][predicted]; in pairs, without_mask comes first.
+    """
 
     faces: int
     groups: int
@@ -53,12 +57,12 @@ class FaceFigures:
     confusion: tuple[tuple[int, int], tuple[int, int]]
 
     def as_dict(self) -> dict:
-        """For JSON."""
+        """Return the figures for JSON."""
         return asdict(self)
 
 
-def predict(run: Run, samples: Samples, batch_size: int = 64) -> np.ndarray:
-    """p_mask (N,) float32 of every sample, in the order of the samples."""
+def predict(run: Infer, samples: Samples, batch_size: int = 64) -> np.ndarray:
+    """Return p_mask (N,) float32 of every sample, in order."""
     parts = [
         run(np.stack([samples.crop(i) for i in range(start, min(start + batch_size, len(samples)))]))[0].reshape(-1)
         for start in range(0, len(samples), batch_size)
@@ -69,7 +73,7 @@ def predict(run: Run, samples: Samples, batch_size: int = 64) -> np.ndarray:
 def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:
     """Return the figures of faces at a threshold of p_mask. Needs scikit-learn (see `check_packages`).
 
-    Figures that need a class which is not there are NaN.
+    Figures that need a missing class are NaN.
     """
     from sklearn import metrics
 
@@ -99,7 +103,7 @@ def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:
 
 
 def figures_by_size(judged: Judged, size_px: np.ndarray, threshold: float = 0.5) -> dict[str, FaceFigures]:
-    """{"all": FaceFigures, "0-16": ..., "16-32": ..., "32-64": ..., "64-": ..., "16-": ..., "32-": ...}; `size_px` (N,)."""
+    """Return {"all" or a range of sizes in px, such as "0-16" or "16-": figures}; `size_px` is (N,)."""
     ranges = {"all": (0, np.inf), "16-": (16, np.inf), "32-": (32, np.inf)}
     ranges |= {f"{low}-{'' if high == np.inf else high}": (low, high) for low, high in SIZE_BINS_PX}
     inside = {name: (size_px >= low) & (size_px < high) for name, (low, high) in ranges.items()}
@@ -115,7 +119,7 @@ def balanced_accuracy(label: np.ndarray, predicted: np.ndarray, group: np.ndarra
     """
     number = np.unique(group, return_inverse=True)[1].reshape(-1)
     num_groups = int(number.max(initial=-1)) + 1
-    # of each group: faces of either class, and how many of them are right
+    # columns: faces of either class, right faces of either class
     counts = np.stack([
         np.bincount(number, (label == value) & hit, num_groups)
         for hit in (np.ones(len(label), bool), predicted == label)
@@ -132,12 +136,15 @@ def balanced_accuracy(label: np.ndarray, predicted: np.ndarray, group: np.ndarra
 
 
 def _mean_recall(counts: np.ndarray) -> float:
-    """Return the mean recall of two classes from (4,): their faces, then those that are right; NaN without a class."""
+    """Return the mean recall of two classes from (4,): their faces, then their right faces; NaN without a class."""
     return float((counts[2:] / counts[:2]).mean()) if counts[:2].all() else float("nan")
 
 
 def calibration_error(label: np.ndarray, p_mask: np.ndarray, num_bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017): |share of masks - mean p_mask| over equal bins, weighted by count."""
+    """Return the expected calibration error (Guo et al. 2017).
+
+    It is the mean of |share of masks - mean p_mask| over equal bins, weighted by count; NaN without a face.
+    """
     if not len(label):
         return float("nan")
     slot = np.minimum((p_mask * num_bins).astype(int), num_bins - 1)

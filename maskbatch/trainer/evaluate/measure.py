@@ -10,7 +10,8 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
-from maskbatch.networks import centerface, runtime, weights
+from maskbatch.networks import centerface, weights
+from maskbatch.networks.device import Infer, choose_device, choose_precision, open_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder, check_packages
 from maskbatch.trainer.data.cut_cache import CutCache
@@ -18,21 +19,22 @@ from maskbatch.trainer.data.dataset import Picture, read_datasets, split_picture
 from maskbatch.trainer.data.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
 from maskbatch.trainer.data.labels import LabelRules
 from maskbatch.trainer.data.samples import Samples, load_samples
-from maskbatch.trainer.data.scenes import Scene, analyse_scenes, scene_figures, worn_incorrectly
+from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes, scene_figures, worn_incorrectly
 from maskbatch.trainer.evaluate.figures import Judged, figures_by_size, predict
 from maskbatch.trainer.evaluate.operating_point import Thresholds, choose_for_faces, choose_for_scenes
-from maskbatch.trainer.evaluate.outputs import versions, write_evaluation
+from maskbatch.trainer.evaluate.outputs import write_evaluation
+from maskbatch.trainer.json_files import versions
 from maskbatch.trainer.model import classifier_network
-
-# findings down to this score make the precision-recall curve; a scan reports from its own threshold on
-_LOW = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
-    """`roots`: dataset folders; `splits_file`: a CSV of path, split, cluster, set; `groups_file`: a CSV of path, group;
-    `cache`: where cut faces are kept; `labels`: the meaning of labels that are not ours. Where there is no file,
-    near-duplicates are the groups."""
+    """The folders of a dataset, and how its pictures are labelled, grouped and split.
+
+    `roots`: dataset folders. `splits_file`: a CSV of path, split, cluster, set. `groups_file`: a CSV of path, group; without
+    either file, near-duplicates are the groups. `cache`: the folder in which cut faces are kept. `labels`: the meaning of
+    labels that are not ours.
+    """
 
     roots: tuple[Path, ...]
     splits_file: Path | None = None
@@ -45,8 +47,11 @@ class DatasetSettings:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """`split`: the part of the dataset that is measured, None for all; `thresholds` at which; with `choose` those that
-    are best on this very dataset; `out`: where plots and JSON go; `precision`: see `RuntimeSettings`."""
+    """Settings of a measurement.
+
+    `split`: the part of the dataset to measure; None for all. `thresholds`: those of the figures; `choose` takes the best
+    ones for this dataset instead. `out`: the folder for plots and JSON. `precision`: see `RuntimeSettings`.
+    """
 
     split: str | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -56,7 +61,7 @@ class EvaluationSettings:
 
 
 def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
-    """The dataset's pictures, grouped and split, and what the groups are."""
+    """Return the dataset's pictures, grouped and split, and a description of the groups."""
     pictures, by = _with_given_groups(settings)
     if not by:
         pictures, by = group_near_duplicates(pictures), "perceptual hash"
@@ -65,7 +70,7 @@ def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
 
 
 def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
-    """Return the pictures with the groups that files give, and by which file; "" where there is none."""
+    """Return the pictures with the groups that a file gives, and a name for that file; "" without a file."""
     pictures = read_datasets(settings.roots, settings.splits_file, settings.labels)
     if settings.groups_file:
         return group_by_file(pictures, settings.groups_file), "the groups file"
@@ -73,35 +78,34 @@ def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
 
 
 def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: EvaluationSettings) -> dict:
-    """Figures of the classifier at `model` on a dataset, or on one split of it.
+    """Measure the classifier at `model` on a dataset, or on one split of it.
 
-    {"faces": what `face_report` gives, "scenes": {source or "all sources": figures of the whole chain},
-    "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}; "scenes" is empty where no picture has
-    boxes. Raises DatasetError when there is no face to measure on, UsageError when a label is unknown or nothing can be
-    written, MaskbatchError when a package is missing: all before the pictures are looked at.
+    Returns:
+        {"faces": the result of `face_report`, "scenes": {source or "all sources": figures of the whole chain},
+        "thresholds": those in use, "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}.
+        "scenes" is empty where no picture has boxes.
+
+    Raises:
+        DatasetError: There is no face to measure on.
+        UsageError: A label is unknown, or a folder cannot be written.
+        MaskbatchError: A package is missing. All errors but the first come before the pictures are read.
     """
     check_packages()
     check_folder(evaluation.out, "--out")
     check_folder(settings.cache, "--cache")
-    if evaluation.split is None:  # every picture is measured, so no split needs to be made
-        pictures, _ = _with_given_groups(settings)
-    else:
-        pictures = [picture for picture in load_pictures(settings)[0] if picture.split == evaluation.split]
-    if not pictures:
-        raise DatasetError(f"the dataset has no picture in the split {evaluation.split!r}")
+    pictures = _measured_pictures(settings, evaluation.split)
     run = _open(model, evaluation.precision)
     samples = load_samples(pictures, shipped_detector(), face_cache(settings.cache))
     p_mask = predict(run, samples)
-    scenes = _analyse(pictures, shipped_detector(_LOW, evaluation.precision), Classifier(run))
+    scenes = _analyse(pictures, shipped_detector(CURVE_SCORE, evaluation.precision), Classifier(run))
     of_faces = of_scenes = evaluation.thresholds
     report = {}
     if evaluation.choose:
-        report["operating_point"] = {"faces": asdict(choose_for_faces(samples.label, p_mask))}
-        of_faces = Thresholds(mask=report["operating_point"]["faces"]["mask"])
-        for source, found in scenes.items():  # the last is all of them, or the only one
-            chosen = choose_for_scenes(found)
-            report["operating_point"][f"scenes of {source}"] = asdict(chosen)
-            of_scenes = Thresholds(chosen.detector, chosen.mask)
+        points = report["operating_point"] = _operating_points(samples.label, p_mask, scenes)
+        of_faces = Thresholds(mask=points["faces"]["mask"])
+        if scenes:  # the last are all of them, or the only ones
+            last = points[f"scenes of {list(scenes)[-1]}"]
+            of_scenes = Thresholds(last["detector"], last["mask"])
     report["thresholds"] = {"faces": of_faces.mask, "scenes": asdict(of_scenes)}
     report["faces"] = face_report(samples, p_mask, of_faces.mask)
     report["scenes"] = {source: _scene_report(found, of_scenes) for source, found in scenes.items()}
@@ -111,12 +115,12 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
 
 
 def predict_file(model: Path, samples: Samples) -> np.ndarray:
-    """p_mask (N,) float32 of the samples by the classifier at `model`, run as in a scan."""
+    """Return p_mask (N,) float32 of the samples by the classifier at `model`, run as in a scan."""
     return predict(_open(model), samples)
 
 
 def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) -> dict:
-    """{"all sources" or "scenes" or a source: {face size: figures}} for p_mask (N,) of the samples."""
+    """Return {"all sources" or "scenes" or a source: {face size: figures}} for p_mask (N,) of the samples."""
     chosen = {"all sources": np.ones(len(samples), bool)}
     chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
     if samples.annotated.any():
@@ -130,18 +134,18 @@ def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) ->
 
 
 def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
-    """The shipped face detector, ready to run."""
-    device = runtime.choose_device(RuntimeSettings())
-    run = runtime.open_network(centerface.shipped_network(), device, precision)
+    """Return the shipped face detector, ready to run."""
+    device = choose_device(RuntimeSettings())
+    run = open_network(centerface.shipped_network(), device, precision)
     return Detector(run, DetectorSettings(threshold=threshold))
 
 
 def face_cache(folder: Path | None) -> CutCache | None:
-    """Return the cache in a folder for what `shipped_detector()` finds; None without a folder."""
+    """Return the cache in a folder for the findings of `shipped_detector()`; None without a folder."""
     if folder is None:
         return None
-    network, device = centerface.shipped_network(), runtime.choose_device(RuntimeSettings())
-    precision = runtime.choose_precision(network, device, "auto")
+    network, device = centerface.shipped_network(), choose_device(RuntimeSettings())
+    precision = choose_precision(network, device, "auto")
     identity = {
         "weights": weights.sha256(network.int8 if precision == "int8" else network.path),
         "settings": asdict(DetectorSettings()),
@@ -151,12 +155,29 @@ def face_cache(folder: Path | None) -> CutCache | None:
     return CutCache(folder, json.dumps(identity, sort_keys=True))
 
 
-def _open(model: Path, precision: str = "auto") -> runtime.Run:
-    return runtime.open_network(classifier_network(model), runtime.choose_device(RuntimeSettings()), precision)
+def _measured_pictures(settings: DatasetSettings, split: str | None) -> list[Picture]:
+    """Return the pictures of a split, or all. Raises DatasetError when there is none."""
+    if split is None:  # no split needs to be made
+        pictures, _ = _with_given_groups(settings)
+    else:
+        pictures = [picture for picture in load_pictures(settings)[0] if picture.split == split]
+    if not pictures:
+        raise DatasetError(f"the dataset has no picture in the split {split!r}")
+    return pictures
+
+
+def _operating_points(label: np.ndarray, p_mask: np.ndarray, scenes: dict[str, list[Scene]]) -> dict[str, dict]:
+    """Return the best thresholds for the faces, and for the scenes of each source."""
+    of_scenes = {f"scenes of {source}": asdict(choose_for_scenes(found)) for source, found in scenes.items()}
+    return {"faces": asdict(choose_for_faces(label, p_mask)), **of_scenes}
+
+
+def _open(model: Path, precision: str = "auto") -> Infer:
+    return open_network(classifier_network(model), choose_device(RuntimeSettings()), precision)
 
 
 def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> dict[str, list[Scene]]:
-    """The scenes of each source, and of all of them last where there are several."""
+    """Return the scenes of each source; with several sources, the scenes of all of them come last."""
     sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
     scenes = {
         source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))

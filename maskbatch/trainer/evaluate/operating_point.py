@@ -1,4 +1,4 @@
-"""Which thresholds? Chosen on a validation set; figures at chosen thresholds are a little too good on that very set."""
+"""Choose thresholds on a validation set. Figures at chosen thresholds are a little too good on that same set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SCENE_DETECTOR_GRID = np.round(np.arange(0.2, 0.81, 0.05), 2)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """An operating point: of the detector's score, and of p_mask."""
+    """Thresholds of the detector's score and of p_mask."""
 
     detector: float = DetectorSettings().threshold
     mask: float = ClassifierSettings().threshold
@@ -24,8 +24,10 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The threshold, or thresholds, at which `maximises` was highest on the given faces or scenes, and its `value` there;
-    `detector` is None where only the classifier was examined."""
+    """The thresholds at which the figure named in `maximises` was highest, and its `value` there.
+
+    `detector` is None where only the classifier was examined.
+    """
 
     maximises: str
     value: float
@@ -34,9 +36,9 @@ class OperatingPoint:
 
 
 def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
-    """The threshold of p_mask (N,) with the highest balanced accuracy for labels (N,); of equals the nearest to 0.5.
+    """Return the threshold of p_mask (N,) with the highest balanced accuracy; of equal ones the nearest to 0.5.
 
-    NaN in `value`, and the default threshold, where a class is missing.
+    Where a class is missing among the labels (N,), `value` is NaN and the threshold is the default.
     """
     if len(np.unique(label)) < 2:
         return OperatingPoint("balanced accuracy", float("nan"), ClassifierSettings().threshold)
@@ -48,10 +50,12 @@ def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
 
 
 def choose_for_scenes(scenes: Sequence[Scene]) -> OperatingPoint:
-    """The thresholds of score and p_mask with the highest macro-F1 of the whole chain; of equals the nearest to the
-    defaults. NaN in `value`, and the defaults, where a class is missing."""
+    """Return the thresholds with the highest macro-F1 of the whole chain; of equal ones the nearest to the defaults.
+
+    Where a class is missing, `value` is NaN and the thresholds are the defaults.
+    """
     default = Thresholds()
-    # the default first: the largest of equals is the first one
+    # the defaults come first, because the first of equal values is chosen
     pairs = [(default.detector, default.mask)]
     pairs += [(float(detector), float(mask)) for detector in _SCENE_DETECTOR_GRID for mask in _SCENE_MASK_GRID]
     pairs.sort(key=lambda pair: abs(pair[0] - default.detector) + abs(pair[1] - default.mask))

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of an evaluation. matplotlib and seaborn are imported late: scans do not need them."""
+"""Plots of a training run and of an evaluation. matplotlib and scikit-learn are imported late: a scan needs neither."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _NUM_BINS = 15
 
 
 def draw_curves(rows: Sequence[dict], path: Path) -> None:
-    """Loss and accuracy over the epochs; `rows` as in history.csv, with the keys of Keras."""
+    """Plot loss and accuracy over the epochs; `rows` are those of history.csv."""
     epochs = [row["epoch"] + 1 for row in rows]
     with _figure(path, (9, 3.5), 2) as axes:
         for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
@@ -23,20 +23,21 @@ def draw_curves(rows: Sequence[dict], path: Path) -> None:
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], path: Path) -> None:
-    """Counts (2, 2) of [label][predicted], without_mask first, coloured by the share of their row."""
-    import seaborn
+    """Plot counts (2, 2) of [label][predicted], without_mask first; the colour is the share of the row."""
+    from sklearn.metrics import ConfusionMatrixDisplay
 
     counts = np.array(confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    words = np.array([[f"{counts[i, j]}\n{share[i, j]:.1%}" for j in (0, 1)] for i in (0, 1)])
     with _figure(path, (5, 4), 1) as (axis,):
-        seaborn.heatmap(share, annot=words, fmt="", vmin=0, vmax=1, cmap="Blues", cbar=False, ax=axis,
-                        xticklabels=LABELS, yticklabels=LABELS)  # fmt: skip
+        shown = ConfusionMatrixDisplay(share, display_labels=LABELS)
+        shown.plot(ax=axis, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1})
+        for text, count, part in zip(shown.text_.flat, counts.flat, share.flat, strict=True):
+            text.set_text(f"{count}\n{part:.1%}")
         axis.set(xlabel="predicted", ylabel="label")
 
 
 def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
-    """Share of masks against p_mask in 15 equal bins, and how many faces are in each; labels and p_mask (N,)."""
+    """Plot the share of masks over p_mask in 15 equal bins, and the faces of each bin; labels and p_mask are (N,)."""
     slot = np.minimum((p_mask * _NUM_BINS).astype(int), _NUM_BINS - 1)
     count = np.bincount(slot, minlength=_NUM_BINS)
     seen = count > 0
@@ -54,7 +55,7 @@ def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float], columns: int) -> Iterator[Sequence]:
-    """Axes side by side, saved as a PNG when all is drawn."""
+    """Give axes side by side, and save them as a PNG at the end of the block."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=120, layout="constrained")

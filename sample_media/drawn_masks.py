@@ -1,6 +1,6 @@
 """Masks drawn onto bare faces: cloth in a face's own coordinates, warped by its five landmarks, lit by its light.
 
-Used as augmentation in training and to make the sample media. numpy and OpenCV only, 2 to 4 ms for a 200 px face.
+numpy and OpenCV only, 2 to 4 ms for a 200 px face.
 
 Face coordinates: x is -1 and 1 at the sides of the face and 0 on its midline through the nose, y is 0 at the eyes, 1 at
 the mouth and about 1.85 at the chin. A mask is painted once in these coordinates (a "cut" of straps, outline, folds and
@@ -10,9 +10,8 @@ texture), kept, and looked up for every face pixel.
 from functools import lru_cache
 
 import cv2
+import mask_cuts
 import numpy as np
-
-from maskbatch.trainer.drawn import mask_cuts
 
 STYLES = mask_cuts.STYLES
 

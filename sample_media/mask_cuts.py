@@ -1,4 +1,4 @@
-"""Masks painted flat, in face coordinates (see `synthetic`): outline, folds, seams, weave and ear loops of each style."""
+"""Masks painted flat, in face coordinates (see `drawn_masks`): outline, folds, seams, weave and ear loops of each style."""
 
 from collections.abc import Callable
 

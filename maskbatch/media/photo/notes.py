@@ -1,4 +1,4 @@
-"""Names what a photo file holds beside the one picture that is looked at."""
+"""Notes on the parts of a photo file that are not looked at: further pages, frames and pictures, embedded video clips."""
 
 import re
 import struct
@@ -23,10 +23,10 @@ from maskbatch.media.photo.heif import Heif, num_sequence_frames
 from maskbatch.media.photo.tiff import Tiff, num_pages
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-# Google's phones, as attribute or element
+# tags of Google's phones, as attribute or element
 _HAS_CLIP = re.compile(rb"\b(?:MotionPhoto|MicroVideo)(?:\s*=\s*[\"']|>)\s*1\b")
 _MP_ENTRIES = 0xB002
-# kinds of pictures in a JPEG of several: panorama, stereo, angles, primary; the others are previews and maps
+# kinds of pictures in a JPEG with several: panorama, stereo, angles, primary; other kinds are previews and maps
 _FULL_PICTURES = frozenset((0x020001, 0x020002, 0x020003, 0x030000))
 _JPEG_HEADER_BYTES = 1 << 16
 _MOST_GIF_BLOCKS = 1 << 20
@@ -35,7 +35,7 @@ _CLIP = "an embedded video clip not looked at"
 
 
 def notes_of(data: bytes) -> tuple[str, ...]:
-    """Return remarks on what of the photo in `data`, the bytes of a file, is not looked at. Never raises."""
+    """Return a note for each part of the photo in `data`, the bytes of a file, that is not looked at. Never raises."""
     try:
         return tuple(_notes_of(data))
     except BROKEN:
@@ -63,7 +63,7 @@ def _counted(number: int, noun: str) -> list[str]:
 
 
 def _num_png_frames(data: bytes) -> int:
-    """The frames beside the picture that is looked at, which may be the first of them or none of them."""
+    """Return the number of frames without the shown picture, which may be the first frame or none of them."""
     is_animated = is_first_frame = False
     num_frames = 0
     for chunk in png_chunks(data):
@@ -73,13 +73,13 @@ def _num_png_frames(data: bytes) -> int:
             num_frames += 1
         elif chunk.name == b"IDAT":
             is_first_frame |= num_frames == 1
-            if not is_animated:  # most have thousands of chunks of pixels
+            if not is_animated:  # stop here: most files have thousands of IDAT chunks
                 return 0
     return num_frames - is_first_frame
 
 
 def _num_gif_frames(data: bytes) -> int:
-    """The number of pictures in a GIF, as far as its blocks lead."""
+    """Return the number of pictures in a GIF, up to the first damaged block."""
 
     def behind_table(at: int, flags: int) -> int:
         return at + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
@@ -101,7 +101,7 @@ def _num_gif_frames(data: bytes) -> int:
 
 
 def _num_jpeg_pictures(data: bytes) -> int:
-    """The full pictures behind the first one (stereo cameras, panoramas)."""
+    """Return the number of full pictures after the first one (stereo cameras, panoramas)."""
     part = next(jpeg_contents(data, APP2, b"MPF\0"), None)
     if part is None:
         return 0
@@ -112,8 +112,10 @@ def _num_jpeg_pictures(data: bytes) -> int:
 
 
 def _is_full_picture(data: bytes, kind: int, at: int) -> bool:
-    """Whether the JPEG at an offset is a picture of its own. Where its kind is left open, its size and its XMP tell: phones
-    add maps of depth and brightness."""
+    """Return True when the JPEG at an offset is a full picture, and not a map of depth or brightness, as phones add.
+
+    Its size and its XMP data decide when its kind is undefined.
+    """
     start = data[at : at + _JPEG_HEADER_BYTES]
     if not start.startswith(JPEG):
         return False

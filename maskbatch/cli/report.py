@@ -1,0 +1,37 @@
+"""The command `report`."""
+
+from pathlib import Path
+
+import click
+
+from maskbatch.cli.options import FOLDER, Number
+from maskbatch.cli.scan import EXIT_SOME_FAILED
+from maskbatch.cli.standard_streams import quiet_libraries
+from maskbatch.cli.terminal import open_terminal
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.option("--threshold", type=Number(0, 1), metavar="P",
+              help="Minimum probability for a face to count as masked. Default: that of the scan.")  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
+def report(folder: Path, threshold: float | None, quiet: bool) -> None:
+    """Write the tables of a scan again, for example with another threshold; no file is analysed.
+
+    DIR is the output folder of the scan, which may be finished, interrupted or still at work.
+    """
+    with quiet_libraries(), open_terminal(quiet, None) as terminal:
+        from maskbatch import api
+        from maskbatch.run.job import Outcome
+        from maskbatch.run.report import report_again
+        from maskbatch.store.lock import at_work
+
+        summary, used, is_finished = report_again(folder, threshold)
+        outcome = Outcome(folder, summary, (), ())
+        terminal.results(outcome, api.open(folder, used).files())
+        if not is_finished:
+            session = at_work(folder)
+            why = f"the scan is still at work ({session})" if session else "the scan was interrupted"
+            terminal.warn(f"not all files are in these tables: {why}")
+    if not is_finished or summary.failed or summary.partial:
+        click.get_current_context().exit(EXIT_SOME_FAILED)

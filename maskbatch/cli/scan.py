@@ -1,0 +1,84 @@
+"""The commands that scan: `scan` and `video`."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, scan_options, video_options
+from maskbatch.cli.standard_streams import quiet_libraries
+from maskbatch.cli.terminal import open_terminal
+from maskbatch.errors import UsageError
+from maskbatch.settings import ScanOptions
+
+EXIT_SOME_FAILED = 3
+_SCAN_EXAMPLES = """
+maskbatch scan photos/                              results go to photos_maskbatch/
+maskbatch scan photos/ night.mp4 --out audit        folders and files, in any mix
+maskbatch scan clips/ --sample-fps 2 --save none    two frames per second, tables only
+maskbatch scan clips/ --dry-run                     estimates of time and disk space
+maskbatch scan photos/ --threshold 0.7              after a scan: the tables at 0.7
+"""
+_VIDEO_EXAMPLES = """
+maskbatch video door.mp4                 results go to door_maskbatch/ in the current folder
+maskbatch video /media/door.mp4 --out    results go to door_maskbatch/ beside the video
+"""
+
+
+@click.command(cls=GroupedCommand, epilog=_SCAN_EXAMPLES)
+@click.argument("paths", nargs=-1, type=PATH, metavar="PATH...")
+@scan_options
+def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **options: object) -> None:
+    """Scan photos and videos: folders (recursively) and files, in any mix.
+
+    Give the same command again to continue a scan that was stopped.
+    """
+    if not paths and not from_list:
+        raise UsageError("nothing to scan: name folders or files, or use --from-list")
+    from maskbatch.media.sources import read_list
+
+    listed = read_list(from_list) if from_list else []
+    _scan((*paths, *listed), out, options)
+
+
+@click.command(cls=GroupedCommand, epilog=_VIDEO_EXAMPLES)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@video_options
+def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
+    """Scan videos: writes annotated H.264 copies that keep the sound, and the tables.
+
+    `maskbatch scan` does the same for videos and photos in any mix.
+    """
+    _check_videos(files)
+    folder = None if out is None else Path(out)
+    if out == BESIDE:
+        folder = files[0].with_name(f"{files[0].stem}_maskbatch")
+    _scan(files, folder, options)
+
+
+def _check_videos(files: tuple[Path, ...]) -> None:
+    from maskbatch.media.kinds import kind_by_name
+
+    for path in files:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: use maskbatch scan {path}")
+        if path.is_file() and kind_by_name(path) == "image":
+            raise UsageError(f"{path} is a photo: use maskbatch scan {path}")
+
+
+def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
+    """Run or forecast the job of `scan` and `video`."""
+    own = {item.name: options[item.name] for item in fields(ScanOptions) if item.name in options}
+    with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
+        from maskbatch.run.job import Job, dry_run, run_job
+
+        job = Job(paths, out, ScanOptions(**own))
+        if options["dry_run"]:
+            terminal.dry_run(*dry_run(job, terminal))
+            return
+        outcome = run_job(job, terminal)
+        from maskbatch import api
+
+        terminal.results(outcome, api.open(outcome.out).files())
+    if outcome.summary.failed or outcome.summary.partial or outcome.unreadable:
+        click.get_current_context().exit(EXIT_SOME_FAILED)

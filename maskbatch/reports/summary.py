@@ -1,0 +1,65 @@
+"""Add up the files of a scan: as a whole, and for each folder with everything below it."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+_COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "without_mask")
+SUMMARY_COLUMNS = ("level", "folder", *_COUNTS, "compliance_rate")
+_TYPES = {"level": "int64", "folder": "str", **dict.fromkeys(_COUNTS, "int64"), "compliance_rate": "float64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A scan in numbers.
+
+    `faces` are the rows of faces.csv, `people` the persons in the files, `with_mask` and `without_mask` people at
+    `threshold`. `compliance_rate` is with_mask / people, to 4 decimals, None when nobody was seen. `failed` files gave no
+    frame, `partial` files broke later.
+    """
+
+    files: int = 0
+    faces: int = 0
+    people: int = 0
+    with_mask: int = 0
+    without_mask: int = 0
+    compliance_rate: float | None = None
+    failed: int = 0
+    partial: int = 0
+    threshold: float
+
+
+def summary_of(files: pd.DataFrame, threshold: float) -> Summary:
+    """Add up the files of a scan (see `frames.read_files`), which was reported at `threshold`."""
+    counts = {name: int(number) for name, number in _countable(files).sum().items()}
+    people = counts["people"]
+    rate = round(counts["with_mask"] / people, 4) if people else None
+    return Summary(**counts, compliance_rate=rate, threshold=threshold)
+
+
+def by_folder(files: pd.DataFrame) -> pd.DataFrame:
+    """Give a row for the scan and for each folder, with SUMMARY_COLUMNS; parents come before their subfolders.
+
+    Each row counts all files below its folder, at any depth. `level` is the depth of the folder: 0 is the scan (folder "."),
+    1 a folder beside the top files. Rows of one level have no file in common.
+    """
+    parents = files["source"].map(lambda name: name.rpartition("/")[0])
+    inside = _countable(files).groupby(parents).sum()
+    totals: dict[tuple[str, ...], np.ndarray] = defaultdict(lambda: np.zeros(len(_COUNTS), np.int64))
+    totals[()] += 0
+    for folder, counts in zip(inside.index, inside.to_numpy(), strict=True):
+        parts = tuple(folder.split("/")) if folder else ()
+        for level in range(len(parts) + 1):
+            totals[parts[:level]] += counts
+    rows = [[len(parts), "/".join(parts) or ".", *totals[parts]] for parts in sorted(totals)]
+    found = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS[:-1]))
+    rate = (found["with_mask"] / found["people"]).round(4)
+    return found.assign(compliance_rate=rate).astype(_TYPES)
+
+
+def _countable(files: pd.DataFrame) -> pd.DataFrame:
+    """Give the numbers of each file that can be added up."""
+    status = {name: (files["status"] == name).astype("int64") for name in ("failed", "partial")}
+    return files.assign(files=1, **status)[list(_COUNTS)]

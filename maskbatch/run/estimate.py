@@ -1,0 +1,66 @@
+"""Estimate the time of a scan by analysing a few of its frames with the real networks."""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+from maskbatch.analyse.pipeline import Stages, analyse
+from maskbatch.analyse.tracker import Tracker
+from maskbatch.media.decode import open_source
+from maskbatch.media.guard.limits import TimeLimitedReader
+from maskbatch.media.loader import load
+from maskbatch.run.progress import num_analysed
+from maskbatch.run.stages import never, open_networks
+from maskbatch.settings import LoaderSettings, SamplingSettings, ScanSettings
+from maskbatch.types import Source
+
+_TRIAL_S = 1.5  # for photos, and again for videos
+_NUM_PHOTOS = 64
+_LOADER = LoaderSettings(batch_size=4, num_parallel=2, prefetch=4)
+
+
+def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float | None:
+    """Give the seconds that analysing `sources` takes, None where no frame of them can be read.
+
+    Some photos from all parts of the list and the beginning of the longest video are tried, for 3 seconds at most together
+    with what the networks take to open. Raises DeviceError, UsageError and WeightsError.
+    """
+    photos = [source for source in sources if source.kind == "image"]
+    videos = sorted(
+        (source for source in sources if source.kind == "video"), key=lambda video: -(video.duration_s or 0)
+    )
+    seconds = 0.0
+    for chosen, all_of_kind in ((photos[:: max(1, len(photos) // _NUM_PHOTOS)], photos), (videos[:1], videos)):
+        if all_of_kind:
+            rate = _frames_per_s(chosen, settings)
+            if rate is None:
+                return None
+            seconds += sum(num_analysed(source, settings.sampling) for source in all_of_kind) / rate
+    return seconds
+
+
+def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | None:
+    """Analyse frames for a moment. The first batch, which warms up, counts only when there is no other."""
+    networks, tracker = open_networks(settings), Tracker(settings.tracker)
+    stages = Stages(networks.detector(never), networks.classifier(never), tracker, tracker.state)
+
+    def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
+        return TimeLimitedReader(open_source(source, sampling), _TRIAL_S)
+
+    begin = start = time.monotonic()
+    first = frames = 0
+    with (
+        closing(load(sources, settings.sampling, _LOADER, opener)) as loading,
+        closing(analyse(loading, stages)) as found,
+    ):
+        for batch in found:
+            if not first:
+                first, start = len(batch.frames), time.monotonic()
+                continue
+            frames += len(batch.frames)
+            if time.monotonic() - begin > _TRIAL_S:
+                break
+    now = time.monotonic()
+    if frames:
+        return frames / max(now - start, 1e-6)
+    return first / max(now - begin, 1e-6) if first else None

@@ -1,0 +1,111 @@
+"""A scan from paths and options to reports: what the command line and `maskbatch.scan` both call."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from maskbatch.errors import UsageError
+from maskbatch.media.names import named
+from maskbatch.media.sources import Found, look_for
+from maskbatch.reports.tables import Summary
+from maskbatch.run.forecast import dry_plan, forecast
+from maskbatch.run.local import Driver
+from maskbatch.run.log import collected_warnings
+from maskbatch.run.options import scan_settings
+from maskbatch.run.output import default_out
+from maskbatch.run.progress import Listener, counted
+from maskbatch.run.space import too_little_space
+from maskbatch.run.threshold import words_about_threshold
+from maskbatch.settings import ScanOptions, ScanSettings
+from maskbatch.store.folder import check_inputs, check_out, prepared
+
+# a path object has made one slash of two
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A scan as it is asked for. `out` None: a folder named after the inputs, in the current folder."""
+
+    paths: tuple[Path, ...]
+    out: Path | None = None
+    options: ScanOptions = field(default_factory=ScanOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A scan that ended. `remarks` are lines about entries that were not looked at; `unreadable` could not be read."""
+
+    out: Path
+    summary: Summary
+    remarks: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+class _Prepared(NamedTuple):
+    """What a job stands for: settings, output folder, files."""
+
+    settings: ScanSettings
+    out: Path
+    found: Found
+
+
+def run_job(job: Job, listener: Listener) -> Outcome:
+    """Scan, or continue a scan, and write the reports.
+
+    The networks are opened before the output folder is made: what cannot run fails before anything is written. Raises
+    UsageError, DeviceError and WeightsError before the first file is read; Interrupted when the listener's `Stop` was
+    asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
+    """
+    with collected_warnings() as warnings:
+        settings, out, found = _prepared(job, listener)
+        driver = Driver(settings, warnings)
+        with prepared(out, job.options.if_exists) as (store, lock):
+            plan = driver.plan(store, found.sources, job.paths, found.not_looked_at)
+            done = f", {plan.num_done} of them done already" if plan.num_done else ""
+            listener.say(f"{counted(len(plan.sources), 'file')}{done}, {driver.networks.device.description}")
+            for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out)):
+                if line:
+                    listener.say(line)
+            with listener.at_work(settings.sampling) as stop:
+                summary = driver.scan(plan, store, lock, stop, listener.add, listener.expect)
+    return Outcome(out, summary, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
+
+
+def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
+    """Give the files that a scan would read, and lines about them, about time and disk; change nothing in the output folder.
+
+    Raises UsageError as `run_job` does.
+    """
+    settings, out, found = _prepared(job, listener)
+    plan = dry_plan(settings, found.sources, job.paths, out, job.options.if_exists)
+    return [source.path for source in plan.pending], forecast(plan, settings)
+
+
+def _prepared(job: Job, listener: Listener) -> _Prepared:
+    """Check a job, and find its files. Raises UsageError."""
+    settings, options = scan_settings(job.options), job.options
+    _check_paths(job.paths)
+    out = default_out(job.paths) if job.out is None else job.out
+    settings = replace(settings, output=replace(settings.output, folder=out))
+    check_out(out, options.if_exists)
+    listener.say(f"looking for photos and videos; results go to {out}")
+    found = look_for(job.paths, out, options.limit, options.include_hidden)
+    for remark in found.not_looked_at.remarks():
+        listener.say(remark)
+    if not found.sources:
+        raise UsageError(f"no photo or video in {named([str(path) for path in job.paths])}")
+    check_inputs(out, (source.path for source in found.sources))
+    return _Prepared(settings, out, found)
+
+
+def _check_paths(paths: Sequence[Path]) -> None:
+    if not paths:
+        raise UsageError("no photo or video in the list")
+    addresses = [str(path) for path in paths if _ADDRESS.match(str(path)) and not os.path.lexists(path)]
+    if addresses:
+        shown = named([re.sub(":/+", "://", address, count=1) for address in addresses])
+        raise UsageError(f"maskbatch reads local files only, and no addresses: download {shown} first")

@@ -1,0 +1,87 @@
+"""Check the options of a scan, and turn them into the settings of its stages."""
+
+import math
+import re
+from dataclasses import Field, fields
+from numbers import Integral, Real
+
+from maskbatch.errors import UsageError
+from maskbatch.media.video.hwaccel import check_hwaccel
+from maskbatch.media.write.encoders import choose_encoder
+from maskbatch.settings import (
+    ClassifierSettings,
+    DetectorSettings,
+    Limits,
+    LoaderSettings,
+    OutputSettings,
+    RuntimeSettings,
+    SamplingSettings,
+    ScanOptions,
+    ScanSettings,
+)
+
+
+def scan_settings(options: ScanOptions) -> ScanSettings:
+    """Turn the options of a scan into settings. Raises UsageError for values that are wrong or exclude each other."""
+    for item in fields(ScanOptions):
+        if reason := _why_not(item, getattr(options, item.name)):
+            raise UsageError(f"--{item.name.replace('_', '-')} {reason}, not {getattr(options, item.name)!r}")
+    save = _save(options.save)
+    if options.det_size % 32:
+        raise UsageError(f"--det-size must be a multiple of 32, such as {round(options.det_size / 32) * 32}")
+    if options.every != 1 and options.sample_fps:
+        raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
+    if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
+        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
+    hwaccel = check_hwaccel(options.hwaccel)
+    sampling = (options.every, options.sample_fps, options.stall_limit, hwaccel, options.decode_all)
+    return ScanSettings(
+        loader=LoaderSettings(batch_size=options.batch_size),
+        sampling=SamplingSettings(*sampling),
+        runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
+        detector=DetectorSettings(size_px=options.det_size, threshold=options.det_threshold),
+        classifier=ClassifierSettings(options.model, options.threshold),
+        output=OutputSettings(
+            save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
+        ),
+        workers=options.workers,
+    )  # fmt: skip
+
+
+def _why_not(item: Field, value: object) -> str | None:
+    """Say what an option takes when `value` is not that."""
+    if value is None and item.default is None:
+        return None
+    if limits := item.metadata.get("limits"):
+        is_whole = "int" in str(item.type)
+        return None if _is_within(limits, value, is_whole) else f"takes a {'whole ' * is_whole}number{_range(limits)}"
+    if choices := item.metadata.get("choices"):
+        return None if value in choices else f"takes {', '.join(choices[:-1])} or {choices[-1]}"
+    if isinstance(value, type(item.default)):
+        return None
+    return "takes True or False" if isinstance(item.default, bool) else "takes a text"
+
+
+def _is_within(limits: Limits, value: object, is_whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Integral if is_whole else Real) or not math.isfinite(value):
+        return False
+    too_low = limits.least is not None and (value <= limits.least if limits.is_open else value < limits.least)
+    return not too_low and (limits.most is None or value <= limits.most)
+
+
+def _range(limits: Limits) -> str:
+    if limits.most is not None:
+        return f" from {limits.least} to {limits.most}"
+    return f" above {limits.least}" if limits.is_open else f" from {limits.least} on"
+
+
+def _save(words: str) -> frozenset[str]:
+    save = frozenset() if words == "none" else frozenset(words.split(","))
+    if not save <= {"annotated", "crops"}:
+        raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {words!r}")
+    return save
+
+
+def _encoder(codec: str, save: frozenset[str]) -> str:
+    """Give the encoder that works here; no encoder is tried when no video is written. Raises UsageError."""
+    return choose_encoder(codec) if "annotated" in save else OutputSettings().codec

@@ -1,1 +1,0 @@
-"""Masks and covers drawn onto bare faces."""

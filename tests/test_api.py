@@ -1,0 +1,144 @@
+"""maskbatch from Python: examples, options, errors, continuing, progress."""
+
+import doctest
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+import makers
+import pytest
+
+import maskbatch as mb
+from maskbatch import api
+from maskbatch.cli.main import main
+from maskbatch.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A current folder with a copy of the sample media."""
+    shutil.copytree(ROOT / "sample_media", tmp_path / "sample_media")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_import_is_fast_and_changes_no_environment():
+    """`import maskbatch` takes under 0.1 s, sets no environment variable, and loads none of the heavy libraries."""
+    code = (
+        "import os, sys, time; before = dict(os.environ); start = time.process_time(); import maskbatch as mb\n"
+        "took = time.process_time() - start\n"
+        "assert took < 0.1, took\n"
+        "assert dict(os.environ) == before and 'find' in dir(mb)\n"
+        "print([name for name in ('numpy', 'cv2', 'av', 'pandas', 'openvino', 'tensorflow') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_examples_of_the_page_and_of_the_docstrings_run(desk):
+    """Each Python block of docs/api.md runs in the order of the page; each example in api.py gives the result it shows."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert len(blocks) >= 4 and (desk / "audit/faces.csv").is_file() and names["stricter"].threshold == 0.7
+    mb.open("audit").report()
+    result = doctest.testmod(api)
+    assert result.failed == 0 and result.attempted > 15
+
+
+def test_python_and_the_command_line_have_the_same_options():
+    """Each field of ScanOptions is an option of `maskbatch scan` with the same default."""
+    given = main.commands["scan"].make_context("scan", ["photos"]).params
+    for item in fields(mb.ScanOptions):
+        assert given[item.name] == item.default, item.name
+
+
+def test_wrong_options_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    """An unknown option, a value out of its range, of another type or of no choice is a UsageError that names it."""
+    monkeypatch.chdir(tmp_path)
+    makers.write_photo(tmp_path / "a.png")
+    cases = {
+        "tresh": 0.5, "threshold": 1.5, "det_threshold": "0.5", "every": 0, "crf": 23.5, "sample_fps": float("nan"),
+        "if_exists": "replace", "decode_all": 1, "save": "everything", "det_size": 100, "device": "tpu", "limit": True,
+    }  # fmt: skip
+    for name, value in cases.items():
+        with pytest.raises(UsageError, match=name.replace("_", "[-_]")):
+            mb.scan("a.png", **{name: value})
+    with pytest.raises(UsageError, match="local files only"):
+        mb.scan("https://example.org/a.png")
+    with pytest.raises(UsageError, match="no photo or video"):
+        mb.scan([])
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_scan_continues_and_tells_its_progress(tmp_path):
+    """An exception of the caller ends the scan and is raised; the same call finishes it, and does nothing twice."""
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        makers.write_video(tmp_path / "in" / name, makers.numbered(5))
+    seen = []
+
+    def one_is_enough(progress):
+        seen.append(progress)
+        if progress.files_done == 1:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        mb.scan(tmp_path / "in", tmp_path / "out", one_is_enough, save="none")
+    assert (seen[-1].files_done, seen[-1].files, seen[-1].file) == (1, 2, "a.mp4")
+    again = []
+    results = mb.scan(tmp_path / "in", tmp_path / "out", again.append, save="none")
+    assert (again[-1].files_done, again[-1].files, again[-1].frames_done) == (1, 1, 5)
+    assert again[-1].frames_per_s > 0 and again[-1].eta_s == 0
+    assert results.files()["status"].tolist() == ["ok", "ok"] and results.summary.files == 2
+
+
+def test_a_scan_in_a_thread_leaves_logging_and_signals_alone(tmp_path):
+    """A thread may scan; afterwards the logger has no handler more, and no signal another handler."""
+    import signal
+
+    makers.write_photo(tmp_path / "a.png")
+    logger = logging.getLogger("maskbatch")
+    before = list(logger.handlers), logger.level, logger.propagate, signal.getsignal(signal.SIGINT)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(mb.scan(tmp_path / "a.png", tmp_path / "out", save="none")))
+    thread.start()
+    thread.join()
+    assert found[0].summary.files == 1
+    assert before == (list(logger.handlers), logger.level, logger.propagate, signal.getsignal(signal.SIGINT))
+
+
+def test_the_default_folder_is_named_after_the_input(tmp_path, monkeypatch):
+    """Two inputs never meet in one folder, and the same input finds its own folder again."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one/photos/a.png", "two/photos/b.png", "two/photos/c.png"):
+        makers.write_photo(tmp_path / name)
+    (tmp_path / "b_maskbatch").mkdir()
+    (tmp_path / "b_maskbatch/mine.txt").write_text("mine")
+    expected = [
+        ("one/photos", "photos_maskbatch"), ("two/photos", "photos_maskbatch_2"), ("one/photos", "photos_maskbatch"),
+        ("two/photos", "photos_maskbatch_2"), ("two/photos/b.png", "b_maskbatch_2"), ("one/photos/a.png", "a_maskbatch"),
+        (["two/photos/b.png", "two/photos/c.png"], "photos_maskbatch_3"), (".", f"{tmp_path.name}_maskbatch"),
+    ]  # fmt: skip
+    for paths, out in expected:
+        assert str(mb.scan(paths, save="none").folder) == out
+    assert (tmp_path / "b_maskbatch/mine.txt").read_text() == "mine"
+
+
+def test_a_condition_that_is_no_sql_is_a_usage_error(tmp_path):
+    """The message names the condition; a folder that holds no scan is a usage error, too."""
+    makers.write_photo(tmp_path / "a.png")
+    results = mb.scan(tmp_path / "a.png", tmp_path / "out", save="none")
+    with pytest.raises(UsageError, match="p_mask <"):
+        results.faces(where="p_mask <")
+    with pytest.raises(UsageError, match="not the output folder"):
+        mb.open(tmp_path)
