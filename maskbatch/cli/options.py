@@ -14,7 +14,7 @@ PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED = "What, where, when", "Speed", "Video", "Output", "Advanced"
-_GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
+GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
 _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
@@ -49,7 +49,7 @@ class GroupedCommand(click.Command):
     """A command whose help lists options in groups, and ends with examples: `epilog` as it stands."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list] = {name: [] for name in _GROUPS}
+        groups: dict[str, list] = {name: [] for name in GROUPS}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record:
