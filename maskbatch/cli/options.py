@@ -19,7 +19,7 @@ _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; nan lies in all of them, as no comparison says that it does not."""
+    """A finite number in a range, with a decimal point. Without this type, click would accept nan."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, str) and value.replace(",", "", 1).lstrip("-").isdecimal() and "," in value:
