@@ -1,4 +1,4 @@
-"""Writes the option tables into README.md from the commands themselves; with --check, fails where they differ.
+"""Write the option tables of README.md from the commands themselves; with --check, fail where they differ.
 
 python docs/make_options.py [--check]
 """
@@ -10,29 +10,33 @@ from pathlib import Path
 import click
 
 from maskbatch.cli.main import main
+from maskbatch.cli.options import GROUPS as SCAN_GROUPS
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -->"
-COMMANDS = ("scan", "video", "report", "train", "evaluate", "train-detector", "doctor")
+COMMANDS = ("scan", "video", "report", "doctor", "train", "train-detector", "evaluate")
+GROUPS = (*SCAN_GROUPS, "")
 
 
-def option_rows(command: click.Command) -> list[str]:
-    """A table row for each option of a command."""
+def option_rows(command: click.Command) -> list[tuple[str, str]]:
+    """Give a table row for each option of a command, with the group of the option."""
     context = click.Context(command, info_name=command.name)
-    records = [option.get_help_record(context) for option in command.params if isinstance(option, click.Option)]
-    return [
-        f"| `{names.replace('|', chr(92) + '|')}` | {text.replace('|', chr(92) + '|')} |" for names, text in records
-    ]
+    rows = []
+    for option in command.params:
+        if isinstance(option, click.Option):
+            names, text = (cell.replace("|", r"\|") for cell in option.get_help_record(context))
+            rows.append((getattr(option, "group", ""), f"| `{names}` | {text} |"))
+    return rows
 
 
 def missing() -> str:
-    """What `scan` has and `video` has not, in words."""
+    """Name the options that `scan` has and `video` has not."""
     names = [{item.opts[-1] for item in main.commands[name].params} for name in ("scan", "video")]
-    return " but " + " and ".join(f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--"))
+    return ", ".join(f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--"))
 
 
 def tables() -> str:
-    """All tables as Markdown; `video` has what `scan` has, so only its own options are listed."""
+    """Give all tables as Markdown. `video` has almost the options of `scan`, so only its own ones are listed."""
     parts, seen = [], set()
     for name in COMMANDS:
         command = main.commands[name]
@@ -43,14 +47,17 @@ def tables() -> str:
         parts.append(
             f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n"
         )
-        if rows:
-            more = f"All options of `scan`{missing()}, and:\n\n" if name == "video" else ""
-            parts.append(more + "| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+        if name == "video":
+            parts.append(f"All options of `scan` except {missing()}, and:\n")
+        for group in GROUPS:
+            if some := [row for own, row in rows if own == group]:
+                title = f"{group or 'option'} | meaning"
+                parts.append(f"| {title} |\n|---|---|\n" + "\n".join(some) + "\n")
     return "\n".join(parts)
 
 
 def renewed(text: str) -> str:
-    """The README with its tables made again."""
+    """Give the README with its tables made again."""
     pattern = re.compile(f"(?<={re.escape(MARKS[0])}\n).*(?={re.escape(MARKS[1])})", re.DOTALL)
     return pattern.sub(lambda _: f"\n{tables()}\n", text)
 

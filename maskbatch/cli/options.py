@@ -14,12 +14,12 @@ PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED = "What, where, when", "Speed", "Video", "Output", "Advanced"
-_GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
+GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
 _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; nan lies in all of them, as no comparison says that it does not."""
+    """A finite number in a range, with a decimal point. Without this type, click would accept nan."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, str) and value.replace(",", "", 1).lstrip("-").isdecimal() and "," in value:
@@ -49,7 +49,7 @@ class GroupedCommand(click.Command):
     """A command whose help lists options in groups, and ends with examples: `epilog` as it stands."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list] = {name: [] for name in _GROUPS}
+        groups: dict[str, list] = {name: [] for name in GROUPS}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record:

@@ -111,7 +111,12 @@ class Terminal(Listener):
             screen.print(_by_folder(files))
             self._print_broken(screen, broken, len(files))
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
-            for line in (*outcome.remarks, *_notes(files), f"reports in {outcome.out}{rate}", *_next_steps(outcome.out)):
+            for line in (
+                *outcome.remarks,
+                *_notes(files),
+                f"reports in {outcome.out}{rate}",
+                *_next_steps(outcome.out),
+            ):
                 screen.print(printable(line), soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], lines: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Checks what a scan needs on this machine, and says what to do about what is missing."""
+"""Check this machine for all that a scan needs, and say what to do about each problem."""
 
 import platform
 import shutil
@@ -21,7 +21,7 @@ _LEAST_CACHE_GB, _LEAST_OUT_GB = 0.5, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at; `message` says what was found and, when not `ok`, what to do."""
+    """The result of one check. `message` describes it and, when it is not `ok`, says what to do."""
 
     subject: str
     ok: bool
@@ -29,7 +29,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
+    """Check versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
     shipped = [_weights(name) for name in weights.SHIPPED]
     cache, here = cache_folder(), Path.cwd()
     folders = [
@@ -62,7 +62,7 @@ def _device() -> Finding:
 
 
 def _video() -> Finding:
-    """Writes a video, by the encoder a scan would choose, and reads it again."""
+    """Write a video with the encoder that a scan would choose, and read it again."""
     from maskbatch.media.write.encoders import choose_encoder, why_not
 
     encoder = choose_encoder("auto")
@@ -80,7 +80,7 @@ def _video() -> Finding:
 
 
 def _round_trip(path: Path, encoder: str) -> int:
-    """Encodes five frames and decodes them; how many came back. Raises OSError or DecodeError."""
+    """Encode five frames, decode them, and return how many came back. Raises OSError or DecodeError."""
     import numpy as np
 
     from maskbatch.media.decode import open_source
@@ -108,7 +108,7 @@ def _audio() -> Finding:
 
 
 def _folder(subject: str, folder: Path, least_gb: float, instead: str) -> Finding:
-    """Whether a file can be written there, and how much space is left; the folder is made where it is missing."""
+    """Check that a file can be written there and that space is left; make the folder if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -1,4 +1,4 @@
-"""What a run leaves in its log and in run.json about single files: a line for each, and the warnings."""
+"""Log a line for each file of a scan, and collect the warnings for run.json."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _MOST_WARNINGS = 200
 
 
 class FileLog:
-    """A debug line for each file of a shard when it is done: its size, frames, faces, and how long it took from the file
-    before to its end (files that end together share their time)."""
+    """Logs a debug line for each file of a shard when it is done: its size, frames, faces and seconds.
+
+    The seconds count from the end of the file before; files that end together share their time.
+    """
 
     def __init__(self) -> None:
         self._num_faces: Counter[int] = Counter()
         self._since = time.monotonic()
 
     def add(self, result: SegmentResult) -> None:
-        """Take note of a result that is stored."""
+        """Log the files that end with a stored result."""
         self._num_faces.update(row.source_id for row in result.faces)
         if not result.ended:
             return
@@ -42,7 +44,7 @@ class FileLog:
 
 
 class Warnings(logging.Handler):
-    """The warnings and errors that were logged: all of them counted, the first 200 kept."""
+    """Counts the warnings and errors that are logged, and keeps the first 200."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -57,7 +59,7 @@ class Warnings(logging.Handler):
 
 @contextmanager
 def collected_warnings() -> Iterator[Warnings]:
-    """What maskbatch warns of inside the block."""
+    """Collect the warnings of maskbatch inside the block."""
     warnings, logger = Warnings(), logging.getLogger("maskbatch")
     logger.addHandler(warnings)
     try:

@@ -1,4 +1,4 @@
-"""Memory of the process: gives back what nobody uses, and refuses to begin where there is too little by far."""
+"""Memory of the process: return unused memory to the system, and refuse to start with far too little."""
 
 import ctypes
 import functools
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from maskbatch.errors import DeviceError
 
-# a scan takes 2.4 GB of addresses on two cores; with half of that, libraries crash where they should raise
+# a scan takes 2.4 GB of addresses on two cores; with half of that, libraries crash instead of raising errors
 _LEAST_ADDRESSES = 2_000_000_000
 
 
@@ -25,10 +25,10 @@ def check_address_space() -> None:
 
 
 def trim() -> None:
-    """Returns freed memory that the C library keeps; nothing where that is not glibc.
+    """Return freed memory that glibc keeps to the system; do nothing with another C library.
 
-    glibc keeps, for each of many threads, what lies between blocks still in use: after thousands of photos, decoded,
-    analysed and encoded in a dozen threads, hundreds of megabytes. Takes milliseconds. See malloc_trim(3).
+    For each of many threads, glibc keeps the gaps between blocks in use. After thousands of photos in a dozen threads,
+    these are hundreds of megabytes. A call takes milliseconds. See malloc_trim(3).
     """
     _malloc_trim()(0)
 

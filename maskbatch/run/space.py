@@ -1,4 +1,4 @@
-"""How much disk a scan takes, roughly."""
+"""Estimate the disk space that a scan takes."""
 
 import shutil
 from collections.abc import Sequence
@@ -7,13 +7,16 @@ from pathlib import Path
 from maskbatch.settings import OutputSettings
 from maskbatch.types import Source
 
-# photos are written with little compression, videos with about as much as they came with
+# photos are written with little compression, videos with about that of the source
 _PHOTO_GROWTH, _VIDEO_GROWTH = 2.0, 1.0
 
 
 def bytes_needed(sources: Sequence[Source], output: OutputSettings) -> int:
-    """About how much the annotated copies of the sources take: photos twice their size, videos their own size, and the
-    largest video once more, while its parts are joined. Rows and crops are small beside them."""
+    """Estimate the size of the annotated copies in bytes.
+
+    Photos take twice their size, videos their own size, and the largest video once more while its parts are joined. Rows
+    and crops are small in comparison.
+    """
     if "annotated" not in output.save:
         return 0
     sizes = [(source.kind, _size(source.path)) for source in sources]
@@ -23,7 +26,7 @@ def bytes_needed(sources: Sequence[Source], output: OutputSettings) -> int:
 
 
 def bytes_free(folder: Path) -> int | None:
-    """What is free on the disk of a folder that may not exist yet; None where that cannot be told."""
+    """Return the free bytes on the disk of a folder that may not exist yet, None if the system does not tell."""
     for existing in (folder.absolute(), *folder.absolute().parents):
         if existing.is_dir():
             try:
@@ -34,7 +37,7 @@ def bytes_free(folder: Path) -> int | None:
 
 
 def too_little_space(sources: Sequence[Source], output: OutputSettings, out: Path) -> str | None:
-    """A warning, when what will be written may not fit on the disk of `out`."""
+    """Return a warning when the annotated copies may not fit on the disk of `out`, otherwise None."""
     needed, free = bytes_needed(sources, output), bytes_free(out)
     if free is None or needed <= free:
         return None

@@ -30,7 +30,7 @@ def never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Both networks, ready to run, and what a record of the scan says about them.
+    """Both networks, ready to run, and the facts that a record of the scan keeps of them.
 
     `detector` and `classifier` make the stages, which raise Interrupted within the image at work once `is_over()` says so.
     `precision` is what each network computes in, `weights` the file and sha256 of each.

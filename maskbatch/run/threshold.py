@@ -12,7 +12,7 @@ def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
         has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()
         before = [_threshold(session.facts) for session in sessions(connection)[-1:]]
     now = settings.classifier.threshold
-    if not has_results or before == [now]:
+    if not has_results or before[0] in (None, now):
         return None
     save = settings.output.save
     words = [f"threshold {now:g} in place of {before[0]:g}: the tables are written anew, and no file is analysed again"]
@@ -39,5 +39,5 @@ def follow_threshold(store: Store, settings: ScanSettings) -> None:
         sort_crops(store, settings.classifier.threshold)
 
 
-def _threshold(facts: dict) -> float:
-    return facts["settings"]["classifier"]["threshold"]
+def _threshold(facts: dict) -> float | None:
+    return facts.get("settings", {}).get("classifier", {}).get("threshold")

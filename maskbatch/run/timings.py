@@ -1,4 +1,4 @@
-"""How long each stage of a run was at work, for `run.json`."""
+"""Measure the time of each stage of a scan, for `run.json`."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from maskbatch.types import Decoded
 
 
 class Timings:
-    """Wall seconds by stage, over all threads: stages overlap, so that their sum may pass the run's."""
+    """Wall seconds by stage, over all threads. Stages overlap, so their sum may exceed the time of the scan."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -20,7 +20,7 @@ class Timings:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block belongs to that stage."""
+        """Count the time of the block for a stage."""
         start = time.monotonic()
         try:
             yield
@@ -29,7 +29,7 @@ class Timings:
                 self._seconds[name] += time.monotonic() - start
 
     def timed(self, name: str, function: Callable) -> Callable:
-        """`function`, each call of which belongs to that stage."""
+        """Return `function` with the time of each call counted for a stage."""
 
         def call(*arguments: object) -> object:
             with self.stage(name):
@@ -38,7 +38,7 @@ class Timings:
         return call
 
     def items(self, name: str, items: Iterable) -> Iterator:
-        """The same items; making each belongs to that stage."""
+        """Yield the same items, with the time that making them takes counted for a stage."""
         iterator, end = iter(items), object()
         while True:
             with self.stage(name):
@@ -55,7 +55,7 @@ class Timings:
 
 
 class TimedReader:
-    """A reader whose work is timed as the stage "decode"."""
+    """A reader with its time counted for the stage "decode"."""
 
     def __init__(self, reader: Reader, timings: Timings) -> None:
         self._reader, self._timings = reader, timings
