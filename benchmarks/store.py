@@ -3,19 +3,21 @@
     python benchmarks/store.py [--photos 100000] [--video-faces 1000000]
 
 The program stores photos with two faces each and one video in segments of a minute, then writes all tables. It prints
-seconds and the size of the store.
+seconds, CPU seconds, peak memory and the size of the store.
 """
 
 import argparse
+import resource
 import tempfile
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import STORE, open_store
-from maskbatch.store.resume import Plan, begin
+from maskbatch.store.resume import Plan, begin, make_plan
 from maskbatch.store.write import add_results, begin_session
 from maskbatch.types import Ended, FaceRow, SegmentResult, Source
 
@@ -50,11 +52,14 @@ def store_video(store, video, num_faces: int) -> None:
     add_results(store, [SegmentResult(ended=((video, ended),))])
 
 
-def timed(name: str, function, *arguments) -> None:
-    """Call a function, and print how long it took."""
-    start = time.perf_counter()
-    function(*arguments)
-    print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+def timed(name: str, function, *arguments):
+    """Call a function, print how long it took, and return its result. CPU time counts where other programs are at work."""
+    start, cpu = time.perf_counter(), time.process_time()
+    returned = function(*arguments)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{name}: {seconds:.1f} s, CPU {cpu:.1f} s, peak memory so far {peak_mb:.0f} MB", flush=True)
+    return returned
 
 
 def main() -> None:
@@ -69,11 +74,11 @@ def main() -> None:
         sources.append(Source(given.photos, Path("in/v.mp4"), "v.mp4", "video", fps=Fraction(25), duration_s=4000.0))
         begin_session(store, {}, {})
         plan = Plan(Path(folder), (), tuple(sources), tuple(sources))
-        start = time.perf_counter()
-        plan = begin(store, plan)
-        print(f"begin: {time.perf_counter() - start:.1f} s")
+        plan = timed("begin", begin, store, plan)
         timed(f"store {given.photos} photos", store_photos, store, plan.pending[:-1])
         timed(f"store {given.video_faces} faces of a video", store_video, store, plan.pending[-1], given.video_faces)
+        timed("plan, when all is done", make_plan, store, sources)
+        timed("begin, when all is done", begin, store, replace(plan, pending=()))
         timed("report", write_reports, store, ReportSettings())
         print(f"{(Path(folder) / STORE).stat().st_size / 1e6:.0f} MB")
 

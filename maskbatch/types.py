@@ -54,7 +54,8 @@ class Ended:
 
     `error` is None when the whole source was read, else the reason. `is_transient`: the reason is outside the file, and
     the next scan reads the file again. `notes` name parts of the file that were not analysed, such as further pages.
-    `pieces` are the corrections of the video's clock, which its sound needs too (see `FrameClock`).
+    `pieces` are the corrections of the video's clock, which its sound needs too (see `FrameClock`). `end_s` is the time in
+    seconds up to which the video was read.
     """
 
     source_id: int
@@ -66,6 +67,7 @@ class Ended:
     is_transient: bool = False
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
+    end_s: float | None = None
 
     @property
     def status(self) -> str:

@@ -69,7 +69,8 @@ def end(store: Store, sources: dict[str, Source], files: Sequence[File], faces: 
     ended = []
     for file in files:
         source = sources[file.name]
-        ended.append((source, Ended(source.id, file.decoded, file.analysed, 640, 480, file.error, notes=file.notes)))
+        size = (640, 480) if file.decoded else (None, None)
+        ended.append((source, Ended(source.id, file.decoded, file.analysed, *size, file.error, notes=file.notes)))
     add_results(store, [SegmentResult(rows, tuple(ended), num_frames=sum(file.analysed for file in files))])
 
 

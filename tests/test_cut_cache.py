@@ -63,7 +63,7 @@ def test_the_name_of_the_detector_holds_its_weights_and_settings(tmp_path, monke
     for name, value in (
         ("weights", SimpleNamespace(sha256=lambda path: "0" * 64)),
         ("DetectorSettings", lambda: DetectorSettings(threshold=0.4)),
-        ("runtime.choose_precision", lambda *_: "fp32"),
+        ("choose_precision", lambda *_: "fp32"),
         ("versions", lambda: {"openvino": "other", "tensorflow": "other"}),
     ):
         with monkeypatch.context() as patch:

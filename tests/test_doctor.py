@@ -11,8 +11,8 @@ from makers import write_photo
 from maskbatch.cli.main import main
 from maskbatch.errors import WeightsError
 from maskbatch.media.write import encoders
-from maskbatch.networks import versions, weights
-from maskbatch.run import doctor
+from maskbatch.networks import weights
+from maskbatch.run import doctor, versions
 
 OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 

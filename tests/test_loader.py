@@ -35,6 +35,7 @@ class _Noting:
     frames_decoded = progress = 1
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
+    end_s = None
 
     def __enter__(self):
         return self
@@ -107,7 +108,7 @@ def test_video_and_its_end(load, tmp_path):
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in batch.index] == list(range(0, 20, 2))
     assert [len(batch.ended) for batch in batches] == [0, 0, 1]
-    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, pieces=((0, 0),)),)
+    assert batches[-1].ended == (Ended(0, 20, 10, 96, 64, pieces=((0, 0),), end_s=0.8),)
 
 
 def test_broken_video_is_partial(load, tmp_path):
@@ -164,6 +165,7 @@ class _Endless:
     opened = closed = given = most_open = 0
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
+    end_s = None
     lock = threading.Lock()
 
     def __init__(self, num_frames: int) -> None:

@@ -62,6 +62,19 @@ def test_the_recipe_gives_the_same_types_whatever_was_found(tmp_path, files):
     }  # fmt: skip
 
 
+def test_what_is_unknown_is_an_empty_cell(tmp_path):
+    """The size of a file that could not be read, the frame rate and length of a photo, the rate where nobody was seen; whole
+    numbers beside them stay whole."""
+    found = tables(tmp_path / "out", EVERYTHING)["files.csv"]
+    rows = {row["source"]: row for row in csv.DictReader(found.open(encoding="utf-8", newline=""))}
+    unknown = {
+        name: {column for column, cell in row.items() if cell == ""} - {"error", "notes"} for name, row in rows.items()
+    }
+    assert unknown["a/broken.jpg"] == {"width", "height", "fps", "duration_s", "compliance_rate"}
+    assert unknown["2.jpg"] == {"fps", "duration_s"} and unknown["a/b/3.mp4"] == {"fps"}
+    assert (rows["2.jpg"]["width"], rows["a/1.mp4"]["fps"]) == ("640", "30.000")
+
+
 def test_the_api_gives_what_the_tables_say(tmp_path):
     """The same columns, types and values, whether read from the store or from the table."""
     found, read = tables(tmp_path / "out", EVERYTHING), recipe()

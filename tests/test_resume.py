@@ -1,5 +1,6 @@
 """Runs that stop and go on: what is done is kept, and the end is the same as without the stop."""
 
+import csv
 import errno
 import json
 import os
@@ -492,7 +493,8 @@ def test_a_run_that_dies_in_sound_leaves_its_name(tmp_path, fakes, monkeypatch):
 
 @pytest.mark.parametrize("num_batches", [1, 9])
 def test_joined_recordings_keep_their_sound_when_continued(tmp_path, fakes, num_batches):
-    """The pieces of the picture's clock are in the checkpoint: sound behind a joint is where a whole run has it."""
+    """The pieces of the picture's clock are in the checkpoint: sound behind a joint is where a whole run has it. The length
+    in files.csv is that of both recordings, which the container does not know."""
     (tmp_path / "in").mkdir()
     whole = makers.write_video(tmp_path / "1.ts", makers.moving(75), makers.Clip(audio="aac")).read_bytes()
     (tmp_path / "in/a.ts").write_bytes(whole + whole)
@@ -504,6 +506,8 @@ def test_joined_recordings_keep_their_sound_when_continued(tmp_path, fakes, num_
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     times = [time_s for time_s, _ in makers.packets_of(tmp_path / "out/annotated/a.ts.mp4", "audio")]
     assert float(max(times)) > 5.8
+    [row] = csv.DictReader((tmp_path / "out/files.csv").open())
+    assert float(row["duration_s"]) == pytest.approx(6, abs=0.1)
 
 
 def test_a_trial_that_others_end_says_nothing(monkeypatch):

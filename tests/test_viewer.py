@@ -171,8 +171,17 @@ def _pq(nits: float) -> float:
 
 
 def _hlg(nits: float) -> float:
-    """The signal that a screen of 1000 cd/m2 shows as `nits` (ITU-R BT.2100, for grey)."""
-    scene = (nits / 1000) ** (1 / 1.2)
+    """The signal that a screen of 1000 cd/m2 shows as a grey of `nits` (ITU-R BT.2100)."""
+    return _hlg_of_scene((nits / 1000) ** (1 / 1.2))
+
+
+def _hlg_colour(nits: np.ndarray) -> tuple[float, ...]:
+    """The signal (3,) that a screen of 1000 cd/m2 shows as `nits` (3,), by the inverse OOTF of ITU-R BT.2100."""
+    luminance = np.dot((0.2627, 0.6780, 0.0593), nits) / 1000
+    return tuple(_hlg_of_scene(value) for value in nits / 1000 * luminance ** (1 / 1.2 - 1))
+
+
+def _hlg_of_scene(scene: float) -> float:
     return (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
 
 
@@ -214,11 +223,11 @@ def test_wide_gamut_colours(tmp_path, transfer, primaries, is_tagged):
     """A colour that an ordinary screen can show comes out as that colour; HDR with no other tag is BT.2020."""
     colour = np.array((140, 60, 40))  # darker than what tone mapping changes
     light = np.array(_WIDER[primaries]) @ (colour / 255) ** 2.4
-    signal_of = {_PQ: lambda value: _pq(203 * value), _HLG: lambda value: _hlg(203 * value)}.get(
-        transfer, lambda value: value ** (1 / 2.4)
-    )
     matrix = 9 if primaries == _BT2020 else 1
-    signal = tuple(signal_of(value) for value in light)
+    if transfer == _HLG:
+        signal = _hlg_colour(203 * light)
+    else:
+        signal = tuple(_pq(203 * value) if transfer == _PQ else value ** (1 / 2.4) for value in light)
     colours = Colours(matrix, transfer, primaries) if is_tagged else Colours(transfer=transfer)
     path = write_patch(tmp_path / "x.mkv", _planes(signal, matrix, 10), "yuv444p10le", colours)
     assert np.abs(_colour(path) - colour).max() <= 5
@@ -238,7 +247,7 @@ def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
     upright = images[10]  # 64 x 96 in 64 rows: 43 columns in the middle
     assert _is_dark(upright[:, :25]) and _is_dark(upright[:, -25:])
     assert has_corners(upright[:, 27:69], tolerance=25)
-    assert notes == ("size changes at frame 5: fitted into 96 x 64 pixels",)
+    assert notes == ("size changes from frame 5 on: fitted into 96 x 64 pixels",)
 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
@@ -265,7 +274,7 @@ def test_a_size_that_changes_survives_going_on(tmp_path):
     for cut in cuts:
         with VideoReader(path, SamplingSettings(), 0.5, cut) as later:
             assert [(frame.index, frame.image.tobytes()) for frame in later] == expected[cut.index :]
-        assert later.notes == reader.notes == ("size changes at frame 35: fitted into 96 x 64 pixels",)
+        assert later.notes == reader.notes == ("size changes from frame 35 on: fitted into 96 x 64 pixels",)
 
 
 @pytest.mark.parametrize("is_cover_first", [False, True])

@@ -111,7 +111,7 @@ class Terminal(Listener):
             screen.print(_by_folder(files))
             self._print_broken(screen, broken, len(files))
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
-            for line in (*outcome.remarks, f"reports in {outcome.out}{rate}", *_next_steps(outcome.out)):
+            for line in (*outcome.remarks, *_notes(files), f"reports in {outcome.out}{rate}", *_next_steps(outcome.out)):
                 screen.print(printable(line), soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], lines: Sequence[str]) -> None:
@@ -159,9 +159,9 @@ def table(*columns: str, title: str | None = None):
 
 def _by_folder(files: pd.DataFrame):
     """Return a table with a row for each top folder, and one for all files."""
-    from maskbatch.reports.frames import by_folder
+    from maskbatch.reports.summary import by_top_folder
 
-    rows = by_folder(files)
+    rows = by_top_folder(files)
     shown = table("folder", "files", "failed", "partial", "people", "with", "without", "rate",
                   title="people with and without a mask")  # fmt: skip
     for column in shown.columns[1:]:
@@ -170,9 +170,8 @@ def _by_folder(files: pd.DataFrame):
     for position, row in enumerate(rows.itertuples()):
         if _MOST_FOLDERS <= position < last:
             continue
-        people = row.with_mask + row.without_mask
-        rate = f"{row.compliance_rate:.1%}" if people else ""
-        numbers = (row.files, row.failed, row.partial, people, row.with_mask, row.without_mask, rate)
+        rate = f"{row.compliance_rate:.1%}" if row.people else ""
+        numbers = (row.files, row.failed, row.partial, row.people, row.with_mask, row.without_mask, rate)
         style = "bold" if position == last else "red" if row.failed else None
         shown.add_row(printable(row.folder), *map(str, numbers), style=style)
         if position == _MOST_FOLDERS - 1 and last > _MOST_FOLDERS:
@@ -182,6 +181,15 @@ def _by_folder(files: pd.DataFrame):
 
 def _broken_words(num_broken: int, num_files: int) -> str:
     return f"{num_broken} of {counted(num_files, 'file')} failed, or could be read in part only"
+
+
+def _notes(files: pd.DataFrame) -> list[str]:
+    """Return a line that names the files of which a part was not looked at, such as further pages; none without any."""
+    from maskbatch.media.names import named
+
+    noted = files[files["notes"] != ""]
+    names = named([str(name) for name in noted["source"]])
+    return [f"not looked at in full: {names} (column notes of files.csv)"] if len(noted) else []
 
 
 def _next_steps(out: Path) -> list[str]:

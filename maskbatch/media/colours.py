@@ -17,6 +17,8 @@ _TO_BT709 = {
     _BT2020: ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)),
     _P3: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
 }
+_LUMINANCE = np.array([[0.2627, 0.6780, 0.0593]], np.float32)  # of BT.2020
+_HLG_GAMMA = 1.2  # of a screen of 1,000 cd/m2
 _HD_LINES = 720
 # gamma of an SDR screen (ITU-R BT.1886); cd/m2 of its white, of the brightest point of an HDR screen, and of white paper
 # in an HDR picture (ITU-R BT.2408)
@@ -28,20 +30,41 @@ class Grading(NamedTuple):
     """A conversion of 16-bit RGB to 8-bit BT.709.
 
     `to_light` (65536,) uint16 maps each channel to linear light, `gamut` (3, 3) mixes the channels, `to_code` (65536,)
-    uint8 encodes the light.
+    uint8 encodes the light. `scene` is not None where the signal tells the light of the scene: the screen's comes first.
     """
 
     to_light: np.ndarray
     gamut: np.ndarray
     to_code: np.ndarray
+    scene: "SceneLight | None" = None
 
     def apply(self, rgb: np.ndarray) -> np.ndarray:
         """Return (H, W, 3) uint8 of `rgb` (H, W, 3) uint16."""
         image = np.empty(rgb.shape, np.uint8)
         for row in range(0, len(rgb), _STRIP_ROWS):  # strips stay in the processor's cache
-            light = cv2.transform(self.to_light[rgb[row : row + _STRIP_ROWS]], self.gamut)
+            strip = rgb[row : row + _STRIP_ROWS]
+            if self.scene is not None:
+                strip = self.scene.on_screen(strip)
+            light = cv2.transform(self.to_light[strip], self.gamut)
             self.to_code.take(light, out=image[row : row + _STRIP_ROWS])
         return image
+
+
+class SceneLight(NamedTuple):
+    """The conversion of a hybrid log-gamma signal to the light of an HDR screen (the OOTF of ITU-R BT.2100).
+
+    All channels of a pixel get one gain, by its luminance: each by itself would make colours stronger than they are.
+    `to_scene` (65536,) uint16 maps each channel to the light of the scene, `gain` (65536,) float32 is by luminance.
+    """
+
+    to_scene: np.ndarray
+    gain: np.ndarray
+
+    def on_screen(self, rgb: np.ndarray) -> np.ndarray:
+        """Return (H, W, 3) uint16, 65535 for the screen's brightest light, of `rgb` (H, W, 3) uint16."""
+        scene = self.to_scene[rgb]
+        luminance = cv2.transform(scene, _LUMINANCE)
+        return cv2.multiply(scene, cv2.merge([self.gain[luminance]] * 3), dtype=cv2.CV_16U)
 
 
 def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
@@ -72,15 +95,26 @@ def _transfer(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
 @cache
 def _grading(transfer: int, primaries: int) -> Grading:
     signal = np.arange(1 << 16) / 65535
-    light = hdr_light(transfer, signal) if transfer in (PQ, HLG) else signal**_GAMMA
     gamut = np.array(_TO_BT709.get(primaries, np.eye(3)), np.float32)
     code = np.round(255 * signal ** (1 / _GAMMA)).astype(np.uint8)
-    return Grading(np.round(65535 * light).astype(np.uint16), gamut, code)
+    if transfer == HLG:
+        return Grading(_as_uint16(_tone_mapped(_HDR_PEAK * signal)), gamut, code, _scene_light(signal))
+    light = hdr_light(PQ, signal) if transfer == PQ else signal**_GAMMA
+    return Grading(_as_uint16(light), gamut, code)
+
+
+def _scene_light(signal: np.ndarray) -> SceneLight:
+    gain = np.maximum(signal, 1 / 65535) ** (_HLG_GAMMA - 1)
+    return SceneLight(_as_uint16(_hlg_to_scene(signal)), gain.astype(np.float32))
+
+
+def _as_uint16(light: np.ndarray) -> np.ndarray:
+    return np.round(65535 * light).astype(np.uint16)
 
 
 def hdr_light(transfer: int, signal: np.ndarray) -> np.ndarray:
-    """Return the light 0..1 of an SDR screen for a signal 0..1 of PQ or HLG."""
-    return _tone_mapped(_pq_to_nits(signal) if transfer == PQ else _hlg_to_nits(signal))
+    """Return the light 0..1 of an SDR screen for a signal 0..1 of PQ, or of a grey in HLG."""
+    return _tone_mapped(_pq_to_nits(signal) if transfer == PQ else _HDR_PEAK * _hlg_to_scene(signal) ** _HLG_GAMMA)
 
 
 def _pq_to_nits(signal: np.ndarray) -> np.ndarray:
@@ -95,10 +129,10 @@ def _nits_to_pq(nits: np.ndarray | float) -> np.ndarray:
     return ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** 78.84375
 
 
-def _hlg_to_nits(signal: np.ndarray) -> np.ndarray:
-    """Return an HDR screen's cd/m2 for a hybrid log-gamma signal 0..1 (ITU-R BT.2100), each channel by itself."""
+def _hlg_to_scene(signal: np.ndarray) -> np.ndarray:
+    """Return the light 0..1 of the scene for a hybrid log-gamma signal 0..1 (ITU-R BT.2100)."""
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    return _HDR_PEAK * np.minimum(scene, 1) ** 1.2
+    return np.minimum(scene, 1)
 
 
 def _tone_mapped(nits: np.ndarray) -> np.ndarray:

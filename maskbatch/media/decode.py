@@ -16,13 +16,15 @@ class Reader(Protocol):
 
     Entering and iterating raise DecodeError with a reason; frames yielded before stay valid. `progress` rises while the
     reader works, also between two frames that are far apart. `notes` name the parts of the file that were not analysed,
-    in a few words each, and are complete when the iteration ends. `pieces` are the corrections of a video's clock.
+    in a few words each, and are complete when the iteration ends. `pieces` are the corrections of a video's clock,
+    `end_s` is the time in seconds up to which it was read; None for a photo.
     """
 
     frames_decoded: int
     progress: int
     notes: tuple[str, ...]
     pieces: tuple[tuple[int, int], ...]
+    end_s: float | None
 
     def __enter__(self) -> "Reader": ...
 

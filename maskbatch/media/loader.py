@@ -26,12 +26,13 @@ _Element = tuple[int, Decoded | None, "_End | None"]
 
 
 class _End(NamedTuple):
-    """The end of reading a source: number of decoded frames, the error, and the reader's notes and pieces."""
+    """The end of reading a source: number of decoded frames, the error, and the reader's notes, pieces and end."""
 
     num_decoded: int
     error: DecodeError | None
     notes: tuple[str, ...]
     pieces: tuple[tuple[int, int], ...]
+    end_s: float | None
 
 
 def load(
@@ -77,7 +78,7 @@ def _lanes(
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """Yield all elements of one source, at least one. Decodes one frame ahead, to know the last frame."""
     previous = None
-    num_decoded, error, notes, pieces = 0, None, (), ()
+    num_decoded, error, notes, pieces, end_s = 0, None, (), (), None
     try:
         with opened(source) as reader:
             try:
@@ -86,14 +87,15 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                         yield position, previous, None
                     previous = frame
             finally:
-                num_decoded, notes, pieces = reader.frames_decoded, reader.notes, reader.pieces
+                num_decoded, notes = reader.frames_decoded, reader.notes
+                pieces, end_s = reader.pieces, reader.end_s
     except Interrupted:  # the scan was stopped: the source has not ended
         raise
     except DecodeError as reason:
         error = reason.with_traceback(None)  # a traceback would keep this stack frame, and its image, alive
     except Exception as unexpected:  # one file must never end a scan of thousands
         error = TransientError(f"{type(unexpected).__name__}: {unexpected}")
-    yield position, previous, _End(num_decoded, error, notes, pieces)
+    yield position, previous, _End(num_decoded, error, notes, pieces, end_s)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
@@ -160,7 +162,15 @@ class _Batch:
             is_transient = isinstance(end.error, TransientError)
             self._ended.append(
                 Ended(
-                    source_id, end.num_decoded, self._num_analysed, *size, reason, is_transient, end.notes, end.pieces
+                    source_id,
+                    end.num_decoded,
+                    self._num_analysed,
+                    *size,
+                    reason,
+                    is_transient,
+                    end.notes,
+                    end.pieces,
+                    end.end_s,
                 )
             )
             self._num_analysed, self._size = 0, None

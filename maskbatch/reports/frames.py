@@ -42,8 +42,8 @@ _FACE_TYPES = {
 def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame:
     """Give a row for each file that is done, or done in part, with FILES_COLUMNS.
 
-    One person is one track that is seen long enough, with the mean `p_mask` of its frames. `compliance_rate` is NaN where
-    nobody was seen, `fps` and `duration_s` where they are unknown.
+    A person is a track that is seen long enough, with the mean `p_mask` of its faces. `compliance_rate` is NaN where nobody
+    was seen, `fps` and `duration_s` are NaN where they are unknown.
     """
     files = pd.read_sql_query(_FILES, connection).astype({"fps": "float64", "duration_s": "float64"})
     tracks = pd.read_sql_query(_TRACKS, connection).astype("int64")
@@ -62,38 +62,21 @@ def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame
 
 
 def read_faces(connection: Connection, threshold: float, where: str | None = None) -> pd.DataFrame:
-    """Give a row for each face in each analysed frame, in the order of the files; `where` is a condition in SQL over the
-    columns, such as "p_mask < 0.6". Raises sqlite3.OperationalError for a condition that is none."""
+    """Give a row for each face in each analysed frame, in the order of the files.
+
+    `where` is a condition in SQL over the columns, such as "p_mask < 0.6". Raises pandas.errors.DatabaseError when SQLite
+    does not understand it.
+    """
     return pd.read_sql_query(_FACES.format(where or "1"), connection, params=[threshold]).astype(_FACE_TYPES)
 
 
-def by_folder(files: pd.DataFrame) -> pd.DataFrame:
-    """Add up `files` by the first folder in their names: a row for each, then one for all files, "total".
-
-    Columns: folder (str), files, failed, partial, with_mask, without_mask (int64), compliance_rate (float64, NaN where
-    nobody was seen).
-    """
-    has_folder = files["source"].str.contains("/", regex=False)
-    top = files["source"].str.split("/", n=1).str[0].where(has_folder, ".")
-    counts = pd.DataFrame({
-        "folder": top, "files": 1, "failed": files["status"] == "failed", "partial": files["status"] == "partial",
-        "with_mask": files["with_mask"], "without_mask": files["without_mask"],
-    })  # fmt: skip
-    folders = counts.groupby("folder", sort=False, as_index=False).sum()
-    total = counts.drop(columns="folder").sum().to_frame().T.assign(folder="total")
-    rows = pd.concat([folders, total], ignore_index=True)
-    rows = rows.astype({name: "int64" for name in counts.columns if name != "folder"})
-    people = rows["with_mask"] + rows["without_mask"]
-    return rows.assign(compliance_rate=(rows["with_mask"] / people).round(4))[[*counts.columns, "compliance_rate"]]
-
-
 def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
-    """Give in how many analysed frames a person must be seen to count, for each row of `files`.
+    """Give the number of analysed frames in which a person must be seen to count, for each row of `files`.
 
-    As many as are analysed in `min_track_s` seconds, rounded up: a flicker of one frame at 30 fps is nobody, while in
-    sparsely sampled video, and in photos, one frame is enough. A video shorter than that asks for all its frames.
-    Analysed frames per second are the frame rate times the share analysed, which is right for a video that broke as
-    well; without a frame rate, the frames analysed over the duration.
+    The number is that of the frames analysed in `min_track_s` seconds, rounded up. A flicker of one frame at 30 fps is
+    nobody, while in sparsely sampled video, and in photos, one frame is enough. A shorter video asks for all its frames.
+    Analysed frames per second are the frame rate times the share analysed, which is right also for a video that broke.
+    Without a frame rate, they are the frames analysed divided by the duration.
     """
     per_second = files["fps"] * files["frames_analysed"] / files["frames_decoded"]
     per_second = per_second.fillna(files["frames_analysed"] / files["duration_s"])

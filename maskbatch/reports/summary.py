@@ -54,9 +54,27 @@ def by_folder(files: pd.DataFrame) -> pd.DataFrame:
         for level in range(len(parts) + 1):
             totals[parts[:level]] += counts
     rows = [[len(parts), "/".join(parts) or ".", *totals[parts]] for parts in sorted(totals)]
-    found = pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS[:-1]))
-    rate = (found["with_mask"] / found["people"]).round(4)
-    return found.assign(compliance_rate=rate).astype(_TYPES)
+    return _with_rate(pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS[:-1])))
+
+
+def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
+    """Give a row for each folder directly in the input folder, then one for all files, folder "total".
+
+    Files that lie beside these folders have a row of their own, folder ".", so that the other rows add up to the last.
+    Columns are SUMMARY_COLUMNS without `level`.
+    """
+    tops = files["source"].map(lambda name: name.partition("/")[0] if "/" in name else ".")
+    counts = _countable(files)
+    total = counts.sum().to_frame().T.assign(folder="total")
+    rows = pd.concat([counts.groupby(tops.rename("folder")).sum().reset_index(), total], ignore_index=True)
+    return _with_rate(rows[["folder", *_COUNTS]])
+
+
+def _with_rate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the compliance rate, and make the types those of SUMMARY_COLUMNS."""
+    rate = (rows["with_mask"].astype("float64") / rows["people"].astype("float64")).round(4)
+    found = rows.assign(compliance_rate=rate)
+    return found.astype({name: _TYPES[name] for name in found.columns})
 
 
 def _countable(files: pd.DataFrame) -> pd.DataFrame:

@@ -37,13 +37,15 @@ _FACES = """
     FROM source CROSS JOIN face ON face.source_id = source.id
     WHERE source.position IS NOT NULL ORDER BY source.position, source.id, frame, face
 """
-# the wide forms are taken for the plain ones by spreadsheets of East Asia
+# spreadsheets of East Asia take the wide forms for the plain ones
 _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 def write_reports(store: Store, settings: ReportSettings) -> Summary:
-    """Write `faces.csv`, `files.csv` and `summary.csv` beside the store, of all sources that are done, and of the whole
-    segments of videos that are not. Raises OSError."""
+    """Write `faces.csv`, `files.csv` and `summary.csv` beside the store.
+
+    They have all sources that are done, and the whole segments of videos that are not. Raises OSError.
+    """
     out, bom = store.folder, settings.bom
     with ExitStack() as stack:
         faces_csv = stack.enter_context(_open_report(out / "faces.csv", FACES_COLUMNS, bom))
@@ -58,8 +60,11 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
 
 
 def escape(text: str) -> str:
-    """`text` for a cell that no spreadsheet takes for a formula: an apostrophe goes before a leading = + - @ (also wide
-    ones), tab, line break or apostrophe. To get the text back, take one leading apostrophe away."""
+    """Return `text` as a cell that no spreadsheet takes for a formula.
+
+    An apostrophe goes before a leading = + - @ (also the wide forms), tab, line break or apostrophe. To get the text back,
+    remove one leading apostrophe.
+    """
     return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 

@@ -76,6 +76,10 @@ class TimedReader:
     def pieces(self) -> tuple[tuple[int, int], ...]:
         return self._reader.pieces
 
+    @property
+    def end_s(self) -> float | None:
+        return self._reader.end_s
+
     def __enter__(self) -> "TimedReader":
         self._reader.__enter__()
         return self

@@ -31,6 +31,8 @@ _PART = """
 """
 # a decoder that was left behind may still take the process with it
 _CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
+# a container may round its length, and end before its last frame does
+_CLAIM_SLACK_S = 1.0
 _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
 _FORGOTTEN = "UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', decoded = 0, analysed = 0"
@@ -120,13 +122,22 @@ def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
     connection.execute("INSERT INTO segment VALUES (?, ?, ?)", [source.id, at.num_segments - 1, encoded(at)])
 
 
+def _duration_s(source: Source, ended: Ended) -> float | None:
+    """Give the length of a video: the claim of its container, unless more was read.
+
+    Recordings that were joined have a clock each, and the claim may be the length of the last one.
+    """
+    claim, end_s = source.duration_s, ended.end_s
+    return end_s if end_s is not None and (claim is None or end_s > claim + _CLAIM_SLACK_S) else claim
+
+
 def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
     fps = None if source.fps is None else float(source.fps)
     size = ended.width or source.width, ended.height or source.height
     error = None if ended.error is None else one_line(ended.error)
     connection.execute(
         _ENDED,
-        [error, ended.is_transient, one_line("; ".join(ended.notes)), fps, source.duration_s, *size,
+        [error, ended.is_transient, one_line("; ".join(ended.notes)), fps, _duration_s(source, ended), *size,
          ended.frames_decoded, ended.frames_analysed, source.id],
     )  # fmt: skip
     connection.execute(_CLOSED, [source.id])

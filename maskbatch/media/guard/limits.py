@@ -74,6 +74,10 @@ class TimeLimitedReader:
     def pieces(self) -> tuple[tuple[int, int], ...]:
         return self._reader.pieces
 
+    @property
+    def end_s(self) -> float | None:
+        return self._reader.end_s
+
     def __enter__(self) -> "TimeLimitedReader":
         self._check_stop()
         self._worker = _Worker.get()

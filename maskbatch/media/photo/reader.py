@@ -39,6 +39,7 @@ class PhotoReader:
         self.frames_decoded = self.progress = 0
         self.notes: tuple[str, ...] = ()
         self.pieces: tuple[tuple[int, int], ...] = ()
+        self.end_s: float | None = None
 
     def __enter__(self) -> "PhotoReader":
         return self

@@ -50,7 +50,7 @@ class SoundReader:
         self.is_copied = False
         self.frames_decoded = self.progress = 0
         self.notes: tuple[str, ...] = ()
-        self.pieces = tuple(pieces)
+        self.pieces, self.end_s = tuple(pieces), None
 
     def __enter__(self) -> "SoundReader":
         self._container = open_container(self._path)

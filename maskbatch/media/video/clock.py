@@ -44,6 +44,11 @@ class FrameClock:
         """Return the arguments of `restore`: the last time, the expected next time (seconds as exact text), the pieces."""
         return None if self._last_s is None else str(self._last_s), str(self._next_s), self.pieces
 
+    @property
+    def end_s(self) -> float:
+        """Seconds up to which frames were given a time: the end of the last one."""
+        return float(self._next_s)
+
     def restore(self, last_s: str | None, next_s: str, pieces: Iterable[tuple[int, int]] = ()) -> None:
         """Take the state of another clock of the same video. Without pieces, the state is that of the start."""
         self._last_s, self._next_s = None if last_s is None else Fraction(last_s), Fraction(next_s)

@@ -57,6 +57,7 @@ class VideoReader:
         self._further: tuple[str, ...] = ()
         self.frames_decoded = self.progress = 0
         self.pieces: tuple[tuple[int, int], ...] = () if start is None else start.pieces
+        self.end_s: float | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ class VideoReader:
         if self._fitted_from is None:
             return self._further
         width, height = self._size
-        return *self._further, f"size changes at frame {self._fitted_from}: fitted into {width} x {height} pixels"
+        return *self._further, f"size changes from frame {self._fitted_from} on: fitted into {width} x {height} pixels"
 
     def __enter__(self) -> "VideoReader":
         hwaccel = open_hwaccel(self._sampling.hwaccel)
@@ -109,7 +110,7 @@ class VideoReader:
             index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
-            self.pieces = clock.pieces
+            self.pieces, self.end_s = clock.pieces, clock.end_s
             # only sampled frames are converted to RGB
             if not sampler.wants(index, time_s) or index < self._first:
                 continue
