@@ -58,7 +58,7 @@ def by_folder(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
-    """Give a row for each folder directly in the input folder, then one for all files, folder "total".
+    """Give a row for each folder directly in the input folder, in the order of the files, then one for all, folder "total".
 
     Files that lie beside these folders have a row of their own, folder ".", so that the other rows add up to the last.
     Columns are SUMMARY_COLUMNS without `level`.
@@ -66,7 +66,7 @@ def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
     tops = files["source"].map(lambda name: name.partition("/")[0] if "/" in name else ".")
     counts = _countable(files)
     total = counts.sum().to_frame().T.assign(folder="total")
-    rows = pd.concat([counts.groupby(tops.rename("folder")).sum().reset_index(), total], ignore_index=True)
+    rows = pd.concat([counts.groupby(tops.rename("folder"), sort=False).sum().reset_index(), total], ignore_index=True)
     return _with_rate(rows[["folder", *_COUNTS]])
 
 
