@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from trainer_makers import class_folders, coco_scenes, grey_samples, scenes, tiny_model, write_picture
 
+from maskbatch.cli.figures import print_scenes
 from maskbatch.cli.main import main
-from maskbatch.cli.terminal import Terminal
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.trainer.classifier import train as module
 from maskbatch.trainer.classifier.fit import FitSettings
@@ -250,6 +250,6 @@ def test_figures_of_many_sources_are_shown_whole(capsys, monkeypatch):
     scene = Scene(box, np.array([1]), box, np.array([0.9]), np.array([0.9]))
     figures = scene_figures([scene], 0.5, 0.5).as_dict() | {"macro_f1": 0.123456}
     figures |= {"worn_incorrectly": {"faces": 0, "found": 0, "with_mask": 0}}
-    Terminal(sys.stderr, quiet=False).scenes({f"a source {i}": figures for i in range(12)})
+    print_scenes({f"a source {i}": figures for i in range(12)})
     shown = capsys.readouterr().out
     assert shown.count("0.123") == 12 and all(f"a source {i}" in shown for i in range(12))
