@@ -5,16 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# frames that go through the networks together, unless the user says; OpenVINO takes them one by one in any case
+# default number of frames that go through the networks together; OpenVINO takes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How a video is read: every n-th frame, or about `sample_fps` a second (which wins when set); one that gives no frame
-    for `stall_s` seconds is given up. `hwaccel`: FFmpeg's name of a kind of device that decodes, auto or none.
-    `decode_all`: also the frames that nobody analyses, which finds damage in them."""
+    """Frames of a video to analyse: every n-th, or about `sample_fps` per second, which replaces `every` when set.
+
+    A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
+    decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
+    """
 
     every: int = 1
     sample_fps: float | None = None
@@ -25,11 +27,11 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class LoaderSettings:
-    """How decoded frames are batched, and how many may wait in memory.
+    """Sizes of batches, and limits of the frames that wait in memory.
 
-    A batch holds up to `batch_size` frames (None: as many as suit the device) and `max_batch_pixels` pixels (but always
-    one frame). `num_parallel` photos are decoded at once and `prefetch` frames wait decoded, both fewer when they are so
-    large that together they would pass twice `max_batch_pixels`.
+    A batch holds at most `batch_size` frames (None: as many as suit the device) and `max_batch_pixels` pixels, but at least
+    one frame. At most `num_parallel` photos are decoded at once, and `prefetch` decoded frames wait; of large photos fewer,
+    so that together they hold at most twice `max_batch_pixels`.
     """
 
     batch_size: int | None = None
@@ -40,7 +42,7 @@ class LoaderSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """Where the networks run.
+    """Device and library that run the networks.
 
     `runtime`: auto (TensorFlow on a usable GPU, OpenVINO otherwise), tensorflow or openvino. `device`: auto, cpu, gpu or
     gpu:N. `precision`: auto, fp32, fp16, bf16 or int8 (see `choose_precision`).
@@ -54,7 +56,11 @@ class RuntimeSettings:
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """`size_px`: the longest side given to the network, a multiple of 32; faces scoring under `threshold` are dropped."""
+    """Detector input and threshold.
+
+    `size_px` is the longest side of the network's input in pixels, a multiple of 32. Faces that score below `threshold` are
+    dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is dropped.
+    """
 
     size_px: int = 640
     threshold: float = 0.5
@@ -63,7 +69,8 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """`model`: a name in `weights.py` or the path of a `.keras` file; p_mask >= `threshold` counts as with_mask."""
+    """Mask classifier. `model` is the name of a shipped one, or the path of a `.keras` file. A face counts as masked when
+    its `p_mask` is at least `threshold`."""
 
     model: str = "mask"
     threshold: float = 0.5
@@ -71,7 +78,8 @@ class ClassifierSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
-    """A face joins the track it overlaps by `iou` or more; a track unseen for `max_gap_s` seconds is over."""
+    """Limits of a track. A face joins the track that it overlaps by `iou` or more; a track that is not seen for `max_gap_s`
+    seconds ends."""
 
     iou: float = 0.3
     max_gap_s: float = 1.0
@@ -79,9 +87,12 @@ class TrackerSettings:
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """What is written into `folder`: `save` is a subset of {"annotated", "crops"}; `crf` is libx264's quality (lower is
-    better). Work on a video is kept every `segment_s` seconds of it; each segment begins with a keyframe. With
-    `keep_metadata`, annotated copies say when and with which camera the source was recorded."""
+    """Media to write into `folder`.
+
+    `save` is a subset of {"annotated", "crops"}. `crf` is the quality of H.264 video, where lower is better. Work on a video
+    is stored every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`, annotated copies
+    say when and with which camera the source was recorded.
+    """
 
     save: frozenset[str] = frozenset({"annotated"})
     codec: str = "libx264"
@@ -105,7 +116,8 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """All settings of a scan. `workers`: how many videos, or groups of photos, are scanned at the same time."""
+    """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time; `csv_bom` is that of
+    `ReportSettings`."""
 
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
@@ -115,6 +127,7 @@ class ScanSettings:
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
     workers: int = 1
+    csv_bom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,7 @@ class ScanOptions:
         codec: FFmpeg's name of the video encoder; auto: the fastest that works.
         crf: quality of annotated videos, from 0 (best) to 51.
         keep_metadata: annotated copies keep the recording time and the camera.
+        csv_bom: tables begin with a byte order mark, by which Excel knows that they are UTF-8.
         threshold: minimum probability for a face to count as masked.
         det_threshold: minimum confidence of the detector for a face to be kept.
         det_size: longest side of the detector's input in pixels, a multiple of 32.
@@ -179,6 +193,7 @@ class ScanOptions:
     codec: str = "auto"
     crf: int = _number(OutputSettings().crf, 0, 51)
     keep_metadata: bool = OutputSettings().keep_metadata
+    csv_bom: bool = False
     threshold: float = _number(ClassifierSettings().threshold, 0, 1)
     det_threshold: float = _number(DetectorSettings().threshold, 0, 1)
     det_size: int = _number(DetectorSettings().size_px, 64, 4096)

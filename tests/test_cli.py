@@ -112,6 +112,15 @@ def test_the_library_chatter_stays_away(scanned):
     assert "without" in result.stdout and "reports in" in result.stdout
 
 
+def test_a_byte_order_mark_is_written_when_it_is_asked_for(scanned, tmp_path):
+    """Excel reads tables with it as UTF-8; pandas reads both kinds alike."""
+    out, _ = scanned
+    before = (out / "files.csv").read_bytes()
+    assert run("report", out, "--csv-bom").exit_code == 0
+    assert (out / "files.csv").read_bytes() == b"\xef\xbb\xbf" + before
+    assert run("report", out).exit_code == 0 and (out / "files.csv").read_bytes() == before
+
+
 def test_report_again_with_another_threshold(scanned, tmp_path):
     """A threshold of 1 leaves hardly a mask, without a new analysis; `run.json` names it. Without one, the scan's own
     tables come back; -q prints nothing."""

@@ -272,7 +272,7 @@ def test_frames_with_holes_make_a_video_damaged(tmp_path):
     path.write_bytes(data)
     frames, num_decoded, reason = _read(path)
     assert len(frames) == num_decoded == 40
-    assert re.fullmatch(r"damaged: \d packets .* not whole \(parts of the picture are missing\)", reason)
+    assert re.fullmatch(r"damaged: \d packets .* in full \(parts of the picture are missing\)", reason)
 
 
 def test_audio_only_file_is_no_video(tmp_path):

@@ -354,7 +354,7 @@ def test_a_damaged_store_is_a_clear_error(tmp_path, share):
         file.seek(max(int(size * share), 100))
         file.write(b"\xa5" * (size // 3))
     with (
-        pytest.raises(MaskbatchError, match=r"scan\.db is damaged .*--if-exists overwrite"),
+        pytest.raises(MaskbatchError, match=r"scan\.db is damaged .*delete this one"),
         open_store(tmp_path) as store,
     ):
         write_reports(store, ReportSettings())

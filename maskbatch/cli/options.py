@@ -130,6 +130,7 @@ _COMMON = options(
     _of_scan(_OUTPUT, "save", "Media to write: annotated, crops, annotated,crops or none.", metavar="WHAT"),
     _of_scan(_OUTPUT, "keep_metadata", "Annotated copies keep the recording time and the camera of the source, never the "
              "location."),
+    _of_scan(_OUTPUT, "csv_bom", "Begin tables with a byte order mark, so that Excel reads names in all scripts."),
     grouped(_OUTPUT, "--log-file", type=PATH, metavar="FILE", help="Write a log with one line for each file to FILE."),
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "

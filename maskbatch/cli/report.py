@@ -14,8 +14,10 @@ from maskbatch.cli.terminal import open_terminal
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--threshold", type=Number(0, 1), metavar="P",
               help="Minimum probability for a face to count as masked. Default: that of the scan.")  # fmt: skip
+@click.option("--csv-bom", is_flag=True,
+              help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def report(folder: Path, threshold: float | None, quiet: bool) -> None:
+def report(folder: Path, threshold: float | None, csv_bom: bool, quiet: bool) -> None:
     """Write the tables of a scan again, for example with another threshold; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
@@ -26,7 +28,7 @@ def report(folder: Path, threshold: float | None, quiet: bool) -> None:
         from maskbatch.run.report import report_again
         from maskbatch.store.lock import at_work
 
-        summary, used, is_finished = report_again(folder, threshold)
+        summary, used, is_finished = report_again(folder, threshold, csv_bom)
         outcome = Outcome(folder, summary, (), ())
         terminal.results(outcome, api.open(folder, used).files())
         if not is_finished:

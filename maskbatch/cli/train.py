@@ -157,7 +157,7 @@ def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **o
         from maskbatch.run.stages import classifier_path
         from maskbatch.trainer.checks import check_file
         from maskbatch.trainer.evaluate.measure import EvaluationSettings, Thresholds, evaluate_dataset
-        from maskbatch.trainer.evaluate.outputs import write_json
+        from maskbatch.trainer.json_files import write_json
 
         dataset = _dataset_settings(datasets, options)
         check_file(json_file, "--json")

@@ -8,8 +8,8 @@ def resize(image: np.ndarray, size: tuple[int, int], dst: np.ndarray | None = No
     """Return `image` (H, W, 3) uint8 scaled to `size` (width, height), written into `dst` when that is given.
 
     As in mipmaps (Williams 1983), a side is halved by the mean of pairs while it is at least twice as long. The remaining
-    step is bilinear. This avoids aliasing in a fifth of the time of OpenCV's INTER_AREA, when the factor is not a whole number.
-    Halving an odd side drops its last pixel.
+    step is bilinear. This avoids aliasing, and takes a fifth of the time of OpenCV's INTER_AREA unless the factor is a
+    whole number. Halving an odd side drops its last pixel.
     """
     width, height = size
     while (across := image.shape[1] >= 2 * width) | (down := image.shape[0] >= 2 * height):

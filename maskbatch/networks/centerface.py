@@ -21,9 +21,9 @@ _TAPS = (1, 2, 4, 6)
 def build_network():
     """Build the untrained network: RGB (B, H, W, 3) 0-255, H and W multiples of 32 -> four maps at stride 4.
 
-    heatmap (B, H/4, W/4, 1) is in 0-1. scale (…, 2) is the log of height, width over the stride. offset (…, 2) is y, x in
-    cells. landmarks (…, 10) are y, x of five points in box sizes from the box's top left corner. Batch norms are folded in
-    as in the ONNX file that the weights come from, except those of the pyramid.
+    `heatmap` (B, H/4, W/4, 1) is in 0-1. `scale` (…, 2) is the log of height, width over the stride. `offset` (…, 2) is y, x
+    in cells. `landmarks` (…, 10) are y, x of five points in box sizes from the box's top left corner. Batch norms are folded
+    in as in the ONNX file that the weights come from, except those of the pyramid.
     """
     import keras
     from keras import layers

@@ -47,7 +47,7 @@ _CANNOT_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What the shards of one session share. `on_result` is called by one thread at a time."""
+    """State that the shards of one session share. `on_result` is called by one thread at a time."""
 
     id: int
     store: Store
@@ -146,7 +146,7 @@ class Driver:
 
     def _end(self, session: _Session, how: str, seconds: float) -> Summary:
         """Write the reports, and that the session ended."""
-        report = ReportSettings(threshold=self.settings.classifier.threshold)
+        report = ReportSettings(threshold=self.settings.classifier.threshold, bom=self.settings.csv_bom)
         figures = {
             "seconds": round(seconds, 2), "frames": session.frames["analysed"],
             "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),

@@ -45,6 +45,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
         ),
         workers=options.workers,
+        csv_bom=options.csv_bom,
     )  # fmt: skip
 
 

@@ -10,12 +10,13 @@ from maskbatch.store.database import open_store
 from maskbatch.store.read import last_session
 
 
-def report_again(out: Path, threshold: float | None) -> tuple[Summary, float, bool]:
-    """Write the reports of the scan in `out` again, at its own threshold or another one, which `run.json` then names.
+def report_again(out: Path, threshold: float | None, bom: bool = False) -> tuple[Summary, float, bool]:
+    """Write the reports of the scan in `out` again, at its own threshold or another one.
 
-    Beside a scan at work they show what it has stored so far. Should the scan end meanwhile, they are written once more, so
-    that the last ones are whole. Returns the summary, the threshold, and true if the scan had finished. Raises UsageError
-    when `out` holds no scan, OSError when it cannot be written.
+    With `bom` the tables begin with a byte order mark; `run.json` names the threshold. Beside a scan at work they show what
+    it has stored so far. If the scan ends meanwhile, they are written once more, so that the last ones are complete.
+    Returns the summary, the threshold, and true if the scan had finished. Raises UsageError when `out` holds no scan,
+    OSError when it cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
@@ -23,7 +24,7 @@ def report_again(out: Path, threshold: float | None) -> tuple[Summary, float, bo
             with store.transaction() as connection:
                 last = last_session(connection)
             own = last.facts["settings"]["classifier"]["threshold"]
-            settings = ReportSettings(threshold=own if threshold is None else threshold)
+            settings = ReportSettings(threshold=own if threshold is None else threshold, bom=bom)
             try:
                 summary = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(summary))

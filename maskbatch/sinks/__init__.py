@@ -1,4 +1,4 @@
-"""Where the frames of a scan go: annotated copies and crops. Arrays come in, files go out."""
+"""Annotated copies and crops of the frames of a scan. Arrays come in, files go out."""
 
 from maskbatch.sinks.shard import Sinks, open_sinks
 

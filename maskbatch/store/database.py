@@ -20,7 +20,7 @@ _HEADER_BYTES = 100
 _WAIT_S = 60.0  # for another process that writes, or for a reader on a file system without WAL
 # SQLite's words for what the system has numbers for (Python 3.10 does not give the codes)
 _NUMBERS = {"disk is full": errno.ENOSPC, "readonly": errno.EROFS, "unable to open": errno.EACCES}
-_WHAT_TO_DO = "choose another folder with --out, or replace it with --if-exists overwrite"
+_WHAT_TO_DO = "choose another folder with --out, or delete this one"
 
 
 class Store:

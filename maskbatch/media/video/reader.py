@@ -240,7 +240,7 @@ class VideoReader:
         if self._container.format.name == "gif" and not gif_is_whole(_last_bytes(self._path)):
             raise DecodeError("truncated: the GIF has no end")
         if self._damage:
-            raise DecodeError(f"damaged: {len(self._damage)} packets not decoded, or in part ({self._damage[0]})")
+            raise DecodeError(f"damaged: {len(self._damage)} packets could not be decoded in full ({self._damage[0]})")
 
     def _frames_missing(self) -> int:
         """Return the number of frames that the header claims but the file lacks, or 0 when this is uncertain."""

@@ -63,10 +63,10 @@ class _Frame:
 class Skipping:
     """The choice of the packets to decode, and placeholders for the frames of the others.
 
-    A packet is skipped when its frame is not sampled and no sampled frame depends on it. Skipped packets
-    have one frame and a valid time stamp, and are of H.264 and HEVC as stored in MP4 and Matroska, MJPEG, or ProRes. From
-    the first other packet on, all are decoded. A skipped frame counts as decoded. Damage in its packet is found only in the lengths
-    and types of NAL units. If decoding would give no frame, later frames have higher numbers than without skipping.
+    A packet is skipped when its frame is not sampled and no sampled frame depends on it. Skipped packets have one frame and
+    a valid time stamp, and are of H.264 and HEVC as stored in MP4 and Matroska, MJPEG, or ProRes. From the first other
+    packet on, all are decoded. A skipped frame counts as decoded. Damage in its packet is found only in the lengths and
+    types of NAL units. If decoding would give no frame, later frames have higher numbers than without skipping.
     """
 
     def __init__(
