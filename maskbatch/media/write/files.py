@@ -1,6 +1,7 @@
 """Writing of photos, and of any file under a temporary name until it is complete."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ def partial_file(path: Path) -> Iterator[Path]:
     The content is synced to disk before the rename, so that a power failure leaves no empty or cut file under `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = fitted_path(path.with_name(f".{path.stem}.part{os.getpid()}{path.suffix}"))
+    partial = fitted_path(path.with_name(f".{path.stem}.part{os.getpid()}-{threading.get_native_id()}{path.suffix}"))
     try:
         yield partial
         with partial.open("rb+") as file:
