@@ -608,3 +608,11 @@ def test_doctor_finds_nothing_wrong_here():
     result = run("doctor")
     assert result.exit_code == 0 and "FAIL" not in result.output
     assert "5 frames written with" in result.output and "can be written" in result.output
+
+
+def test_the_program_limits_what_opencv_decodes(tmp_path):
+    """A photo of a kind whose header we do not read is refused by OpenCV itself, without the memory for it."""
+    (tmp_path / "x.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(99))
+    command = [sys.executable, "-m", "maskbatch", "scan", str(tmp_path), "--out", str(tmp_path / "out"), "-q"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 3
+    assert rows(tmp_path / "out" / "files.csv")[0]["error"].startswith("too large: more pixels than the limit of 250")
