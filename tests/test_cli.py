@@ -612,7 +612,8 @@ def test_doctor_finds_nothing_wrong_here():
 
 def test_the_program_limits_what_opencv_decodes(tmp_path):
     """A photo of a kind whose header we do not read is refused by OpenCV itself, without the memory for it."""
-    (tmp_path / "x.ppm").write_bytes(b"P6 20000 20000 255\n" + bytes(99))
-    command = [sys.executable, "-m", "maskbatch", "scan", str(tmp_path), "--out", str(tmp_path / "out"), "-q"]
+    header = b"".join(number.to_bytes(4, "big") for number in (0x59A66A95, 20000, 20000, 24, 0, 1, 0, 0))
+    (tmp_path / "x.ras").write_bytes(header + bytes(99))
+    command = [sys.executable, "-m", "maskbatch", "scan", str(tmp_path / "x.ras"), "--out", str(tmp_path / "out"), "-q"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 3
     assert rows(tmp_path / "out" / "files.csv")[0]["error"].startswith("too large: more pixels than the limit of 250")
