@@ -608,3 +608,14 @@ def test_doctor_finds_nothing_wrong_here():
     result = run("doctor")
     assert result.exit_code == 0 and "FAIL" not in result.output
     assert "5 frames written with" in result.output and "can be written" in result.output
+
+
+def test_opencv_has_our_limit_of_pixels_in_the_program():
+    """A photo of a kind whose header we do not read is refused by OpenCV itself, without the memory for it."""
+    code = (
+        "import os; from maskbatch.cli.standard_streams import quiet_libraries\n"
+        "with quiet_libraries():\n from maskbatch.media.photo.reader import MAX_PIXELS\n"
+        "print(os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'] == str(MAX_PIXELS))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "True", result.stderr
