@@ -81,7 +81,7 @@ def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int
     """Detect, crop and classify, track, annotate, write; return the number of faces."""
     from maskbatch.analyse.classifier import cut_crop
     from maskbatch.analyse.tracker import Tracker
-    from maskbatch.draw.annotate import annotate
+    from maskbatch.drawing.annotate import annotate
     from maskbatch.run.stages import never
     from maskbatch.types import Frames
 

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Load the public names when one of them is first used: numpy, OpenCV and the networks take a second.
-
-    All of them are set at once, because loading the package `maskbatch.draw` puts itself in the place of the function.
-    """
+    """Load the public names when one of them is first used: numpy, OpenCV and the networks take a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     api = import_module("maskbatch.api")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
-from maskbatch.draw.annotate import annotate
+from maskbatch.drawing.annotate import annotate
 from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name

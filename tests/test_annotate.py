@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fakes import fake_faces
 
-from maskbatch.draw.annotate import annotate
+from maskbatch.drawing.annotate import annotate
 from maskbatch.types import Faces
 
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)

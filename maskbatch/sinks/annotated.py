@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from maskbatch.draw.annotate import annotate
+from maskbatch.drawing.annotate import annotate
 from maskbatch.errors import DecodeError
 from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.photo.exif import recording_exif
