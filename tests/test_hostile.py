@@ -14,7 +14,7 @@ import cv2
 import pandas as pd
 import pytest
 from fakes import fake_faces
-from makers import Clip, corners, encode, numbered, write_photo, write_video
+from makers import Clip, corners, encode, numbered, packets_of, write_photo, write_video
 from mutations import png_of_size
 
 from maskbatch.config import OutputSettings, ReportSettings, SamplingSettings, ScanSettings
@@ -213,6 +213,7 @@ def scanned(folder: Path, out: Path, save: str = "annotated") -> list[dict[str, 
                 row = list(range(len(frames)))
                 sink.write(Batch(frames, fake_faces(row, [[5, 5, 30, 30]] * len(row), [0.9] * len(row))))
     write_reports(out, ReportSettings())
+    out = out.absolute()  # pandas takes "file:c" for an address
     files = pd.read_csv(out / "files.csv", dtype=str, keep_default_na=False)
     assert list(pd.read_csv(out / "faces.csv")["source"].unique()) == list(files["source"])
     return [{**row, "source": row["source"].removeprefix("'")} for row in files.to_dict("records")]
@@ -238,6 +239,16 @@ def test_names_of_any_kind(tmp_path):
     assert len([path for path in (out / "annotated").iterdir() if path.is_file()]) == len(NAMES)
     assert len(list((out / "crops/with_mask").iterdir())) == len(NAMES) + 2 * 2
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+@pytest.mark.parametrize("out", ["a:b", "-q", "file:c", "%05d", "subfile,,start,0,end,5,,:x"])
+def test_output_folders_of_any_name_get_their_videos(tmp_path, monkeypatch, out):
+    """A relative --out that FFmpeg could take for a protocol, an option or a pattern has the annotated video in it."""
+    write_video(tmp_path / "in/v.mp4", numbered(3), Clip(audio="aac"))
+    monkeypatch.chdir(tmp_path)
+    scanned(Path("in"), Path(out))
+    assert len(packets_of(tmp_path / out / "annotated/v.mp4", "video")) == 3
+    assert packets_of(tmp_path / out / "annotated/v.mp4", "audio")
 
 
 def test_inputs_that_differ_in_case_or_accents_keep_their_copies(tmp_path):

@@ -31,9 +31,8 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
             raise DecodeError("cannot be read: not a regular file")
         if found.st_size == 0:
             raise DecodeError("file is empty")
-        # absolute, so that a name like "a:b.mp4" is not taken for a protocol
         return av.open(
-            str(path.absolute()), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
+            for_ffmpeg(path), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
             options={"max_pixels": str(MAX_PIXELS)},
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
@@ -45,6 +44,14 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
         raise PassingError(f"cannot be read: {error.strerror or error}") from error
     except av.error.FFmpegError as error:
         raise DecodeError(f"not a video that can be opened: {reason_of(error)}") from error
+
+
+def for_ffmpeg(path: Path) -> str:
+    """Return the name by which FFmpeg finds a file to read or to write.
+
+    A relative path such as "a:b/c.mp4" names a protocol for FFmpeg; an absolute path never does.
+    """
+    return str(path.absolute())
 
 
 def stalled(stall_s: float) -> str:

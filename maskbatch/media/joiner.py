@@ -9,6 +9,7 @@ import av
 
 from maskbatch.data import Source
 from maskbatch.media.audio import AudioTrack
+from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.video_writer import time_base
 from maskbatch.media.writers import partial_file
 
@@ -23,8 +24,8 @@ def join(path: Path, source: Source, parts: Sequence[Part]) -> None:
         with ExitStack() as stack:
             partial = stack.enter_context(partial_file(path))
             options = {"movflags": "+faststart"}
-            output = stack.enter_context(av.open(str(partial), "w", format="mp4", options=options))
-            with av.open(str(parts[0][0])) as first:
+            output = stack.enter_context(av.open(for_ffmpeg(partial), "w", format="mp4", options=options))
+            with av.open(for_ffmpeg(parts[0][0])) as first:
                 stream = output.add_stream_from_template(first.streams.video[0])
             stream.time_base = time_base(source)
             audio = AudioTrack(source.path, output)
@@ -44,7 +45,7 @@ def _packets(parts: Sequence[Part], tick_s: Fraction) -> Iterator[av.Packet]:
     """The packets of all parts, at the times they have in the whole video, in ticks of `tick_s`."""
     waiting: av.Packet | None = None
     for path, first_pts in parts:
-        with av.open(str(path)) as container:
+        with av.open(for_ffmpeg(path)) as container:
             stream = container.streams.video[0]
             for packet in container.demux(stream):
                 if not packet.size:  # the empty one at the end

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from maskbatch.config import OutputSettings
 from maskbatch.data import Source
 from maskbatch.media.clock import DEFAULT_FPS
+from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.encoders import encoder_options
 from maskbatch.media.writers import partial_file
 
@@ -96,7 +97,7 @@ class VideoWriter:
     def _open(self, rgb: np.ndarray, pts: int) -> None:
         self.first_pts = pts
         partial = self._stack.enter_context(partial_file(self._path))
-        container = av.open(str(partial), "w", format="mp4")
+        container = av.open(for_ffmpeg(partial), "w", format="mp4")
         self._container = self._stack.enter_context(container)
         self._stream = container.add_stream(
             self._settings.codec, rate=self._fps, options=encoder_options(self._settings.codec, self._settings.crf)
