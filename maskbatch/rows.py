@@ -1,16 +1,21 @@
 """Rows of the shards' CSV files, as text. No files."""
 
 import math
+import re
 
 import numpy as np
 
 from maskbatch.data import P_MASK_DECIMALS, Ended, Faces, Source
 
+# control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; a
+# list of our own, because Python's str.isprintable differs between versions of Python
+_HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
 
 def face_cells(source: Source, frame: int, timestamp_s: float, faces: Faces) -> list[list[str]]:
     """A row of FACE_COLUMNS for each of the faces of one frame. Rounded, so that the last bits of a network's arithmetic
     do not show."""
-    start = [_text(source.name), str(frame), f"{timestamp_s:.4f}"]
+    start = [name_text(source.name), str(frame), f"{timestamp_s:.4f}"]
     boxes = (np.round(faces.xyxy.astype(np.float64), 1) + 0.0).tolist()  # + 0.0 makes -0.0 plain
     p_mask = np.round(faces.p_mask.astype(np.float64), P_MASK_DECIMALS).tolist()
     rest = zip(faces.track_id.tolist(), boxes, faces.score.tolist(), p_mask, strict=True)
@@ -24,7 +29,7 @@ def file_cells(source: Source, ended: Ended) -> list[str]:
     """The row of FILE_COLUMNS for one source."""
     width, height = ended.width or source.width, ended.height or source.height
     return [
-        _text(source.name),
+        name_text(source.name),
         source.kind,
         _text(ended.error or ""),
         str(width or ""),
@@ -41,7 +46,15 @@ def _p_mask(p_mask: float) -> str:
     return "" if math.isnan(p_mask) else f"{p_mask:.{P_MASK_DECIMALS}f}"
 
 
+def name_text(name: str) -> str:
+    """Return a file's name as tables show it: one line of UTF-8, and no two names alike.
+
+    What does not show, reorders text or is not UTF-8 becomes an escape of Python's string literals, such as `\\r`; so
+    does a backslash, which is doubled. All other names stay as they are.
+    """
+    return _text(name.replace("\\", r"\\"))
+
+
 def _text(text: str) -> str:
-    """`text` as it can stand in a UTF-8 CSV: bytes of file names that are not UTF-8 become `\\udcff`, and a carriage return
-    becomes `\\r`, because csv leaves it unquoted before Python 3.13."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\r", "\\r")
+    """Return `text` on one line of UTF-8, as `name_text` does, but with its backslashes as they are."""
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

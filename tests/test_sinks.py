@@ -144,10 +144,10 @@ def test_marks_say_where_the_rows_of_each_source_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [('a,"b"\n.jpg', 'a,"b"\n.jpg'), ("ü 面.jpg", "ü 面.jpg"), ("a\udcff.jpg", "a\\udcff.jpg"), ("a\rb", "a\\rb")],
+    [('a,"b"\n.jpg', r'a,"b"\n.jpg'), ("ü 面.jpg", "ü 面.jpg"), ("a\udcff.jpg", "a\\udcff.jpg"), ("a\rb", "a\\rb")],
 )
 def test_odd_names_survive(tmp_path, name, cell):
-    """Commas, quotes, line breaks and other scripts are kept; what UTF-8 or CSV cannot hold is spelled out."""
+    """Commas, quotes and other scripts are kept; line breaks and what UTF-8 cannot hold are spelled out."""
     with RowSink(tmp_path, Shard(0, (photo(0, name),))) as sink:
         sink.write(batch_of([0], [0], [Ended(0, 1, 1)], fake_faces([0], [BOX], [0.5])))
     assert rows_of(tmp_path / "000000.faces.csv")[1][0] == cell
