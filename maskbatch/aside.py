@@ -6,9 +6,10 @@ from maskbatch.checkpoint import folder_of, read_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import Batch, Ended, Shard, Source
 from maskbatch.journal import left_open
+from maskbatch.media.names import named
 from maskbatch.media.segments import Segments
 from maskbatch.media.trial import crash_reasons
-from maskbatch.plan import Plan, named
+from maskbatch.plan import Plan
 from maskbatch.shard_sink import open_shard
 from maskbatch.stopping import Stop
 

@@ -1,11 +1,14 @@
 """The command line. The only file with click; it maps errors to exit codes and imports late, so that
 `maskbatch --help` answers at once."""
 
+from __future__ import annotations
+
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +24,12 @@ from maskbatch.config import (
     ScanSettings,
 )
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.progress import MODES, counted
+from maskbatch.progress import MODES, counted, printable
 from maskbatch.runlog import Warnings, collected_warnings
 from maskbatch.terminal import Terminal, open_terminal
+
+if TYPE_CHECKING:  # numpy; --help needs none
+    from maskbatch.media.sources import Found
 
 BESIDE = "<beside the input>"
 _BACKBONES = ("mobilenet_v2", "mobilenet_v3_large", "resnet50_v2", "efficientnet_v2_b0")
@@ -37,20 +43,25 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(_lines(error)) from error
         except Interrupted:
             click.echo("interrupted; the reports show what is done, and the same command goes on from there", err=True)
             ctx.exit(EXIT_INTERRUPTED)
         except MaskbatchError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_lines(error)) from error
         except BrokenPipeError:  # whoever read our output has enough of it; click ends quietly
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{name}{error.strerror or error}") from error
+            raise click.ClickException(_lines(f"{name}{error.strerror or error}")) from error
         except KeyboardInterrupt:
             click.echo("interrupted; a scan goes on from there when the same command is given", err=True)
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def _lines(message: object) -> str:
+    """Return the lines of a message without what a terminal would obey in the names of files."""
+    return "\n".join(map(printable, str(message).split("\n")))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -149,17 +160,19 @@ _scan_options = _options(
 @click.argument("paths", nargs=-1, type=_PATH, metavar="PATH...")
 @click.option("--out", type=_PATH, default=Path("maskbatch_out"), show_default=True, help="Output folder.")
 @click.option("--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
-              help="Also scan the paths in FILE, one a line (- for standard input).")  # fmt: skip
+              help="Also scan the paths in FILE (- for standard input), one a line or with NUL bytes between.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Scan the first N files only.")
+@click.option("--include-hidden", is_flag=True,
+              help="Look at hidden entries too, and at thumbnail and bin folders (@eaDir, $RECYCLE.BIN).")  # fmt: skip
 @_scan_options
-def scan(paths: tuple[Path, ...], out: Path, from_list: Path | None, limit: int | None, **options: object) -> None:
+def scan(paths: tuple[Path, ...], out: Path, from_list: Path | None, **options: object) -> None:
     """Scan photos and videos: folders (recursively) and files, in any mix."""
     from maskbatch.media.sources import read_list
 
     listed = read_list(from_list) if from_list else []
     if not paths and not from_list:
         raise UsageError("nothing to scan: name folders or files, or use --from-list")
-    _scan([*paths, *listed], out, limit, options)
+    _scan([*paths, *listed], out, options)
 
 
 @main.command()
@@ -173,10 +186,10 @@ def video(files: tuple[Path, ...], out: str, **options: object) -> None:
     if folders:
         raise UsageError(f"{folders[0]} is a folder: use maskbatch scan")
     beside = files[0].with_name(f"{files[0].stem}_maskbatch")
-    _scan(list(files), beside if out == BESIDE else Path(out), None, options)
+    _scan(list(files), beside if out == BESIDE else Path(out), options)
 
 
-def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> None:
+def _scan(paths: list[Path], out: Path, options: dict) -> None:
     """The job of `scan` and `video`."""
     from maskbatch.options import scan_settings
 
@@ -184,22 +197,26 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
     opened = open_terminal(options["quiet"], options["log_file"], options["progress"])
     with opened as terminal, collected_warnings() as warnings:
         from maskbatch.forecast import dry_plan, forecast
-        from maskbatch.media.sources import find_sources
+        from maskbatch.media.names import named
+        from maskbatch.media.sources import look_for
         from maskbatch.outputs import check_inputs, check_out
 
         check_out(out, options["if_exists"])
         terminal.say("looking for photos and videos")
-        sources = find_sources(paths, exclude=out, limit=limit)
-        if not sources:
-            raise UsageError(f"no photo or video in {', '.join(map(str, paths)) or 'the list'}")
-        check_inputs(out, (source.path for source in sources))
+        found = look_for(paths, out, options.get("limit"), options.get("include_hidden", False))
+        remarks = found.not_looked_at.remarks()
+        for remark in remarks:
+            terminal.say(remark)
+        if not found.sources:
+            raise UsageError(f"no photo or video in {named([str(path) for path in paths]) or 'the list'}")
+        check_inputs(out, (source.path for source in found.sources))
         if options["dry_run"]:
-            plan = dry_plan(settings, sources, paths, out, options["if_exists"])
+            plan = dry_plan(settings, found.sources, paths, out, options["if_exists"])
             terminal.dry_run([source.path for source in plan.pending], forecast(plan, settings))
             return
-        summary = _run(settings, _Inputs(sources, paths, out, options["if_exists"], warnings), terminal)
-        terminal.table(summary, out)
-    if summary.failed or summary.partial:
+        summary = _run(settings, _Inputs(found, paths, out, options["if_exists"], warnings), terminal)
+        terminal.table(summary, out, remarks)
+    if summary.failed or summary.partial or found.not_looked_at.unreadable:
         click.get_current_context().exit(EXIT_SOME_FAILED)
 
 
@@ -207,7 +224,7 @@ def _scan(paths: list[Path], out: Path, limit: int | None, options: dict) -> Non
 class _Inputs:
     """What is scanned, by what the user gave, into which folder."""
 
-    sources: list
+    found: Found
     paths: list[Path]
     out: Path
     if_exists: str
@@ -223,7 +240,9 @@ def _run(settings: ScanSettings, given: _Inputs, terminal: Terminal):
 
     engine = Engine(settings, given.warnings)
     with prepared(given.out, given.if_exists) as lock:
-        plan = engine.plan(given.sources, given.out, given.paths)
+        plan = replace(
+            engine.plan(given.found.sources, given.out, given.paths), not_looked_at=given.found.not_looked_at
+        )
         done = f", {plan.num_done} of them done already" if plan.num_done else ""
         terminal.say(f"{counted(len(plan.sources), 'file')}{done}, {engine.device.description}")
         if warning := too_little_space(plan.pending, settings.output, given.out):

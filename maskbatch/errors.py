@@ -20,6 +20,13 @@ class DecodeError(MaskbatchError):
 class PassingError(DecodeError):
     """A file could not be read this time, for a reason that is not in it: the same file may be read another time."""
 
+    @classmethod
+    def of(cls, error: OSError) -> "PassingError":
+        """Return what the system said of a file, in words."""
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return cls("does not exist")
+        return cls(f"cannot be read: {error.strerror or error}")
+
 
 class WeightsError(MaskbatchError):
     """A model file is missing, damaged, or not a model that fits here."""

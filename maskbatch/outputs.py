@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,10 +40,11 @@ def check_out(out: Path, if_exists: str) -> None:
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
     """Raises UsageError when a file to be scanned lies in what a scan to `out` writes, or removes to overwrite it."""
-    written = [path.resolve() for path in _earlier(out)]
-    folder_of = functools.cache(Path.resolve)  # a look at each part of a path takes its time, 100,000 times
+    written = [os.path.realpath(path) for path in _earlier(out)]
+    folder_of = functools.cache(os.path.realpath)  # a look at each part of a path takes its time, 100,000 times
     for path in inputs:
-        real = path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
+        # and not resolve(), which raises for a link to itself and for a name that is too long
+        real = Path(os.path.realpath(path)) if os.path.islink(path) else Path(folder_of(path.parent), path.name)
         if any(real.is_relative_to(folder) for folder in written):
             raise UsageError(
                 f"{path} lies in the output folder, among what is written: choose another folder with --out"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -13,16 +14,21 @@ from maskbatch.errors import UsageError
 from maskbatch.leftovers import Written, note_names, remove_media, remove_segments
 from maskbatch.marks import ROWS, forget, read_marks, read_order, write_lines, write_order
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import folded, written_names
+from maskbatch.media.names import folded, named, written_names
 from maskbatch.media.sources import common_folder
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.spans import are_there
 
 _SETTINGS = Path(".state", "settings.json")
-_MOST_NAMED = 5
 _WHAT_TO_DO = (
     "give the same inputs and settings to go on with it, choose another folder with --out, or replace it with --if-exists "
     "overwrite"
 )
+_INPUTS, _THRESHOLD = "input folder", "classifier.threshold"
+_OTHER_INPUTS = (
+    "give each set of inputs an output folder of its own with --out, or replace that scan with --if-exists overwrite"
+)
+_NOTHING = NotLookedAt()
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +36,7 @@ _log = logging.getLogger(__name__)
 class Plan:
     """A run over `sources` into `out`: those still to be scanned, the names of those that changed since they were, of those
     that are done but cannot be read now, and of those that an earlier run scanned but that are no longer among the inputs.
-    `inputs` are the paths the user gave."""
+    `inputs` are the paths the user gave, `not_looked_at` is what was passed by there."""
 
     out: Path
     inputs: tuple[Path, ...]
@@ -39,6 +45,7 @@ class Plan:
     changed: tuple[str, ...]
     away: tuple[str, ...]
     vanished: tuple[str, ...]
+    not_looked_at: NotLookedAt = _NOTHING
 
     @property
     def num_done(self) -> int:
@@ -56,7 +63,7 @@ def make_plan(sources: Sequence[Source], out: Path, inputs: Sequence[Path] = ())
     none of them: they would push its files out of the reports."""
     stored, names, before = read_marks(out / ROWS), {source.name for source in sources}, read_order(out)
     if before and names.isdisjoint(before):
-        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_WHAT_TO_DO}")
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {_OTHER_INPUTS}")
     known = [source for source in sources if source.name in stored]
     changed, away = set(), set()
     for source, now in zip(known, fingerprints(source.path for source in known), strict=True):
@@ -131,7 +138,7 @@ def deciding(settings: ScanSettings, inputs: Sequence[Path]) -> dict:
     del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
     return {
         "maskbatch": __version__,
-        "input folder": str(common_folder(inputs)) if inputs else None,
+        _INPUTS: str(common_folder(inputs)) if inputs else None,
         **{name: values[name] for name in ("sampling", "detector", "classifier", "tracker", "output")},
     }
 
@@ -144,7 +151,7 @@ def note_settings(out: Path, now: dict) -> None:
 
 def check_settings(out: Path, now: dict) -> None:
     """Compares the settings in `now` with those of the run in `out`, if there is one; touches nothing. Raises UsageError,
-    which lists what differs, and OSError."""
+    which says what differs, and OSError."""
     try:
         was = json.loads((out / _SETTINGS).read_text(encoding="ascii"))
     except FileNotFoundError:
@@ -154,25 +161,37 @@ def check_settings(out: Path, now: dict) -> None:
     except ValueError as error:
         raise UsageError(f"{out / _SETTINGS} is damaged: {_WHAT_TO_DO}") from error
     was = {name: was.get(name) for name in now}
-    if differing := differences(was, now):
-        lines = "\n".join(f"  {line}" for line in differing)
-        raise UsageError(f"{out} holds a scan with other settings:\n{lines}\n{_WHAT_TO_DO[0].upper()}{_WHAT_TO_DO[1:]}")
+    if refusal := _refusal(was, now, out):
+        raise UsageError(refusal)
 
 
 def differences(was: dict, now: dict) -> list[str]:
     """What differs between two settings, "name: was -> now" each."""
+    return [f"{name}: {before} -> {after}" for name, (before, after) in _differing(was, now).items()]
+
+
+def _differing(was: dict, now: dict) -> dict[str, tuple[str, str]]:
+    """Return what differs between two settings, by name, as it was and as it is now."""
     old, new = _flat(was), _flat(json.loads(json.dumps(now)))
-    return [
-        f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
-        for name in dict.fromkeys([*old, *new])
-        if old.get(name) != new.get(name)
-    ]
+    names = (name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name))
+    return {name: (_shown(old.get(name)), _shown(new.get(name))) for name in names}
 
 
-def named(names: Sequence[str]) -> str:
-    """A few of the names, and how many more there are."""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+def _refusal(was: dict, now: dict, out: Path) -> str:
+    """Return why a scan cannot go on with the one in `out`, and what to do; nothing where their settings are the same."""
+    differing = _differing(was, now)
+    if differing.keys() == {_INPUTS}:
+        before, after = differing[_INPUTS]
+        return f"{out} holds a scan of other inputs (in {before}; now in {after}): {_OTHER_INPUTS}"
+    if differing.keys() == {_THRESHOLD}:
+        before, after = differing[_THRESHOLD]
+        return (
+            f"{out} holds a scan with --threshold {before}. For reports with {after}, without a new scan: maskbatch report "
+            f"{shlex.quote(str(out))} --threshold {after}. For media with {after}, choose another folder with --out, or "
+            "replace the scan with --if-exists overwrite"
+        )
+    lines = "\n".join(f"  {line}" for line in differences(was, now))
+    return lines and (f"{out} holds a scan with other settings:\n{lines}\n{_WHAT_TO_DO[0].upper()}{_WHAT_TO_DO[1:]}")
 
 
 def _flat(settings: dict, prefix: str = "") -> dict[str, object]:

@@ -40,6 +40,7 @@ class Record:
             **facts,
             "inputs": [str(path.absolute()) for path in plan.inputs],
             "files": len(plan.sources),
+            "not_looked_at": asdict(plan.not_looked_at),
             "started": earlier[0]["started"] if earlier else self._session["started"],
             "finished": None,
             "sessions": [*earlier, self._session],

@@ -25,7 +25,7 @@ from maskbatch.data import (
 )
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import annotated_name, crop_name, written_names
+from maskbatch.media.names import annotated_name, crop_name, inside, written_names
 from maskbatch.media.video_writer import VideoWriter
 from maskbatch.media.writers import PhotoWriter, RowWriter, write_image
 from maskbatch.rows import face_cells, file_cells
@@ -115,7 +115,7 @@ class AnnotatedSink(Sink):
             self._end(source.id, error)
 
     def _open(self, source: Source) -> "VideoWriter | PhotoWriter":
-        path = self._folder / annotated_name(source)
+        path = inside(self._folder, annotated_name(source))
         return VideoWriter(path, source, self._settings) if source.kind == "video" else PhotoWriter(path)
 
     def _end(self, source_id: int, error: BaseException | None = None) -> None:
@@ -150,7 +150,7 @@ class CropSink(Sink):
             for face, xyxy in enumerate(faces.xyxy):
                 crop = _cut(frames.images[row], xyxy)
                 label = "with_mask" if is_masked[face] else "without_mask"
-                path = self._folder / label / crop_name(source, frame, face)
+                path = inside(self._folder / label, crop_name(source, frame, face))
                 try:
                     if crop.size:
                         write_image(path, crop)

@@ -73,8 +73,9 @@ class Terminal:
 
             yield progress
 
-    def table(self, summary, out: Path) -> None:
-        """The scan's result, with the rate of the frames that `progress` saw. When quiet, what went wrong only."""
+    def table(self, summary, out: Path, remarks: Sequence[str] = ()) -> None:
+        """The scan's result, with the rate of the frames that `progress` saw, and lines of `remarks` below. When quiet, what
+        went wrong only."""
         broken = summary.failed + summary.partial
         how_many = f"{broken} of {counted(summary.files, 'file')} failed, or could be read in part only"
         why = f"{how_many}: {out / 'files.csv'} says why (column error)"
@@ -83,10 +84,9 @@ class Terminal:
                 log.error(why)
             return
         with suppress(BrokenPipeError, SystemExit):  # nobody reads it any more; the scan is done all the same
-            self._show(summary, [f"reports in {out}", *([why] if broken else [])])
+            self._show(summary, [f"reports in {out}", *([why] if broken else []), *remarks])
 
     def _show(self, summary, lines: Sequence[str]) -> None:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(title="people with and without a mask", title_justify="left")
@@ -100,10 +100,10 @@ class Terminal:
         for name in columns:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_row(*map(str, columns.values()))
-        console = Console()
+        console = _console()
         console.print(table)
         for line in lines:
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(printable(line), soft_wrap=True, highlight=False)
 
     def dry_run(self, paths: Sequence[Path], forecast: Sequence[str]) -> None:
         """What a scan would do: the files that are to be scanned on stdout, then words about them."""
@@ -114,8 +114,6 @@ class Terminal:
 
     def figures(self, figures: dict) -> None:
         """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""
-        from rich.console import Console
-
         table = _table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
         for name, by_size in figures.items():
             for size, item in by_size.items():
@@ -124,12 +122,10 @@ class Terminal:
                     interval = f"{b['low']:.3f}-{b['high']:.3f}"
                     rest = (f"{item[key]:.3f}" for key in ("accuracy", "roc_auc", "calibration_error"))
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
-        Console().print(table)
+        _console().print(table)
 
     def scenes(self, figures: dict) -> None:
         """The whole chain's figures, a column for each source; pairs are without and with a mask."""
-        from rich.console import Console
-
         if not figures:
             return
         names = {"pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "face AP40",
@@ -139,20 +135,20 @@ class Terminal:
         table = _table("whole chain", *figures)
         for key, name in names.items():
             table.add_row(name, *(_shown(item[key]) for item in figures.values()))
-        console = Console()
+        console = _console()
         console.print(table)
         for source, item in figures.items():
             if (third := item["worn_incorrectly"])["faces"]:
                 words = f"{third['found']} were found, {third['with_mask']} of them labelled with_mask"
                 console.print(
-                    f"{source}: of {third['faces']} masks worn incorrectly {words}", highlight=False, soft_wrap=True
+                    f"{printable(source)}: of {third['faces']} masks worn incorrectly {words}",
+                    highlight=False,
+                    soft_wrap=True,
                 )
 
     def detector(self, figures: dict, chosen: float) -> None:
         """A detector's figures by source, for each share (alpha) of the fine-tuning; 0 is before, the chosen one has a
         star. Recall is by face size in pixels."""
-        from rich.console import Console
-
         sizes = list(next(iter(figures[0.0].values()))["recall_by_size"])
         table = _table("alpha", "scenes", "AP50", "AP40", "false", *sizes)
         for alpha, by_source in figures.items():
@@ -160,15 +156,13 @@ class Terminal:
                 values = [item[key] for key in ("ap50", "ap40", "false_faces")]
                 name = f"{alpha:.2f}{' *' if alpha == chosen else ''}"
                 table.add_row(name, source, *map(_shown, [*values, *item["recall_by_size"].values()]))
-        Console().print(table)
+        _console().print(table)
 
     def operating_point(self, chosen: dict) -> None:
         """The thresholds that were chosen, and for what."""
-        from rich.console import Console
-
         for on, point in chosen.items():
             detector = "" if point["detector"] is None else f" --det-threshold {point['detector']:.2f}"
-            Console().print(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
+            _console().print(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
                             f"{point['value']:.4f}; a little too good on the pictures it was chosen on)",
                             highlight=False, soft_wrap=True)  # fmt: skip
 
@@ -194,6 +188,13 @@ class Progress:
         if time.monotonic() - self._told > self._every_s:
             self._told = time.monotonic()
             self._tell(self.tally)
+
+
+def _console():
+    """A console on stdout that shows what it is given: no part of a file's name is a colour or a picture for it."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False)
 
 
 def _table(*columns: str):

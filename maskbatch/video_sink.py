@@ -17,7 +17,7 @@ from maskbatch.leftovers import remove_crops
 from maskbatch.marks import ROWS, Mark, write_marks
 from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
-from maskbatch.media.names import annotated_name, written_names
+from maskbatch.media.names import annotated_name, inside, written_names
 from maskbatch.media.segments import Segments
 from maskbatch.media.video_writer import VideoWriter, WrittenSoFar
 from maskbatch.media.writers import partial_file
@@ -157,7 +157,7 @@ class VideoSink(Sink):
     def _join(self) -> None:
         """The annotated video, from its parts. Where one could not be written there is none."""
         if self._at.parts and len(self._at.parts) == self._at.num_segments + self._has_frames:
-            path = self._out / "annotated" / annotated_name(self._source)
+            path = inside(self._out / "annotated", annotated_name(self._source))
             try:
                 join(path, self._source, [(self._folder / name, first) for name, first in self._at.parts])
             except OSError as error:

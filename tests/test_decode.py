@@ -139,7 +139,7 @@ def test_truncated_photo_fails(tmp_path, suffix):
 def test_empty_missing_and_junk_files(tmp_path, name):
     """An empty file, one that is gone and one of junk fail, each with its reason."""
     path = tmp_path / name
-    assert "No such file" in _read(path)[2]
+    assert "does not exist" in _read(path)[2]
     path.touch()
     assert _read(path) == ([], 0, "file is empty")
     path.write_bytes(b"junk" * 500)

@@ -95,7 +95,7 @@ def test_only_failing_files(load, tmp_path):
         source.path.unlink()
     batches = _load(load, sources, batch_size=2)
     assert [len(batch) for batch in batches] == [0, 0, 0]
-    assert len(_ended(batches)) == 5 and "No such file" in _ended(batches)[0].error
+    assert len(_ended(batches)) == 5 and "does not exist" in _ended(batches)[0].error
 
 
 def test_video_and_its_end(load, tmp_path):

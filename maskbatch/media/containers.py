@@ -41,7 +41,7 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
     except av.error.ArgumentError as error:
         raise DecodeError("not a video that can be opened: damaged, or a list of other files") from error
     except OSError as error:
-        raise PassingError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError.of(error) from error
     except av.error.FFmpegError as error:
         raise DecodeError(f"not a video that can be opened: {reason_of(error)}") from error
 

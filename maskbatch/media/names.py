@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import TypeVar
 
 from maskbatch.data import Source
 
@@ -17,6 +18,13 @@ _MOST_BYTES = 255
 _LONGEST_ENDING = 24
 # of those, what a crop's name may take behind the source's: frame and face
 _CROP_BYTES = 32
+# what Windows takes for a drive, a stream or a pattern, or does not take at all, and its devices
+_UNFIT = re.compile(r'[<>:"|?*\\\0-\x1f]')
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3]) *(\..*)?", re.IGNORECASE | re.DOTALL
+)
+_MOST_NAMED = 5
+Folder = TypeVar("Folder", bound=PurePath)
 _CROP = re.compile(r"(.+)_f\d{6,}_\d+\.jpg", re.DOTALL)
 
 
@@ -66,11 +74,49 @@ def folded(name: str) -> str:
 
 
 def own_name(source: Source) -> str:
-    """The source's name; with a part of its checksum, when it is the twin of another one."""
+    """The source's name as this system can write it; with a part of its checksum, when it is the twin of another one."""
+    name = fit_for_windows(source.name) if os.name == "nt" else source.name
     if not source.has_twin:
-        return source.name
-    stem, ending = os.path.splitext(source.name)
+        return name
+    stem, ending = os.path.splitext(name)
     return fitted(f"{stem}~{_checksum(source.name)}{ending}")
+
+
+def inside(folder: Folder, name: str) -> Folder:
+    """Return the path of `name`, a relative POSIX path, below `folder`.
+
+    Everything that is written under the name of a source gets its path here. Raises ValueError for a name that would lead
+    out of the folder, or to anything but a plain file in it.
+    """
+    parts = name.split("/")
+    is_plain = not {"", ".", ".."}.intersection(parts) and "\0" not in name
+    if not is_plain or (isinstance(folder, PureWindowsPath) and fit_for_windows(name) != name):
+        raise ValueError(f"{name!r} does not lead to a file in the output folder")
+    return folder.joinpath(*parts)
+
+
+def fit_for_windows(name: str) -> str:
+    """Return the POSIX path `name` with every part as Windows can write it, below any folder.
+
+    A part that is changed gets a checksum, so that no two become one. Parts that name no entry of a folder are changed too.
+    """
+    return "/".join(map(_fit_part, name.split("/")))
+
+
+def _fit_part(part: str) -> str:
+    fit = _UNFIT.sub("_", part).rstrip(". ")
+    if _DEVICE.fullmatch(fit):
+        fit = f"_{fit}"
+    if fit == part and part:
+        return part
+    stem, ending = os.path.splitext(fit)
+    return f"{stem}~{_checksum(part)}{ending}"
+
+
+def named(names: Sequence[str]) -> str:
+    """A few of the names, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:

@@ -93,7 +93,7 @@ def _read_bytes(path: Path) -> bytes:
             raise DecodeError("too large: a photo file over 1 GiB")
         return path.read_bytes()  # and not cv2.imread, which cannot open every non-ASCII path on Windows
     except OSError as error:
-        raise PassingError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError.of(error) from error
 
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:

@@ -1,45 +1,59 @@
-"""Walks folders and finds the photos and videos of a run, always in the same order."""
+"""Finds the photos and videos of a run, always in the same order, and names them."""
 
+import codecs
 import logging
 import os
 import re
-import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from maskbatch.data import Shard, Source
 from maskbatch.errors import UsageError
-from maskbatch.media.kinds import kind_by_content, kind_by_name
-from maskbatch.media.names import mark_twins
+from maskbatch.media.names import mark_twins, named
+from maskbatch.media.walk import NotLookedAt, Walk, absolute
 
 _log = logging.getLogger(__name__)
 
 
-def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None = None) -> list[Source]:
-    """The photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to scan at the paths of a run, and what was passed by on the way."""
 
-    Hidden entries, `exclude` (the output folder) and older output folders are left out; a file reached twice counts
-    once; at most `limit` sources are returned. Videos are not probed: no journal is open yet that would say which file
-    killed the program. Raises UsageError when a path does not exist, or is `exclude`.
+    sources: tuple[Source, ...]
+    not_looked_at: NotLookedAt
+
+
+def look_for(
+    paths: Sequence[Path], exclude: Path | None, limit: int | None = None, include_hidden: bool = False
+) -> Found:
+    """Find the photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
+
+    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and folders of systems,
+    unless `include_hidden`. A file reached twice counts once; at most `limit` sources are returned. A path that does not
+    exist is a source that fails. No decoder opens a file: no journal is open yet that would say which file killed the
+    program. Raises UsageError when none of the paths exists, or one is `exclude`.
     """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path} does not exist; check the spelling")
-    walk = _Walk(exclude)
+    _check_some_exist(paths)
+    walk = Walk(exclude, include_hidden)
     root = common_folder(paths)
     found = islice((item for path in paths for item in walk.start(path)), limit)
-    return mark_twins(
-        [
-            Source(id=position, path=path, name=_name(path, root), kind=kind)
-            for position, (path, kind) in enumerate(found)
-        ]
-    )
+    sources = [
+        Source(id=position, path=path, name=source_name(path, root), kind=kind)
+        for position, (path, kind) in enumerate(found)
+    ]
+    return Found(tuple(mark_twins(sources)), walk.not_looked_at())
+
+
+def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None = None) -> list[Source]:
+    """Return the sources that `look_for` finds."""
+    return list(look_for(paths, exclude, limit).sources)
 
 
 def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[Shard]:
-    """Groups sources, in their order, to shards: up to `photos_per_shard` photos in a row, each video alone."""
+    """Group sources, in their order, to shards: up to `photos_per_shard` photos in a row, each video alone."""
     groups: list[list[Source]] = []
     for source in sources:
         fits = groups and source.kind == "image" and groups[-1][0].kind == "image"
@@ -51,103 +65,78 @@ def make_shards(sources: Sequence[Source], photos_per_shard: int = 256) -> list[
 
 
 def read_list(file: Path) -> list[Path]:
-    """The paths in a text file (UTF-8), one a line, relative to its folder; `-` is standard input and this folder.
+    """Return the paths in a list, relative to its folder; `-` is standard input and this folder.
 
-    Blank lines are ignored. Raises UsageError when the list cannot be read.
+    The list has a path a line, or NUL bytes between the paths (`find -print0`). Blanks are part of a path; empty lines are
+    ignored. Bytes that are not text are kept, as they are in names of files. Raises UsageError when it cannot be read.
     """
-    if str(file) == "-":
-        return [Path(line.strip()) for line in sys.stdin if line.strip()]
+    is_stdin = str(file) == "-"
     try:
-        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        # sys.stdin is None when the program was started with it closed
+        data = (b"" if sys.stdin is None else sys.stdin.buffer.read()) if is_stdin else file.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the list {file}: {error.strerror or error}") from error
-    return [file.parent / line.strip() for line in text.splitlines() if line.strip()]
-
-
-class _Walk:
-    """One walk over all paths of a run; remembers what it has been to."""
-
-    def __init__(self, exclude: Path | None) -> None:
-        self._exclude = None if exclude is None else exclude.resolve()
-        self._seen: set[Path] = set()
-
-    def start(self, path: Path) -> Iterator[tuple[Path, str]]:
-        """(path, kind) of the files at a path that the user gave: a folder, or a file of any name."""
-        path = Path(os.path.abspath(path))  # and not resolve(): the user's own names stay, only ".." goes
-        if path.is_dir():
-            if path.resolve() == self._exclude:
-                raise UsageError(f"{path} is the output folder as well: choose another one with --out")
-            is_empty = True
-            for item in self._folder(path):
-                is_empty = False
-                yield item
-            if is_empty:  # as is the place of a drive that is not there
-                _log.warning("%s: no photo or video in it", path)
-        elif not path.is_file():
-            _log.warning("%s is neither a file nor a folder; skipped", path)
-        elif self._is_new(path):
-            yield path, kind_by_name(path) or kind_by_content(path)
-
-    def _folder(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        if not self._is_new(folder):
-            return
-        if folder.resolve() == self._exclude:
-            return
-        if _is_output(folder):
-            _log.warning("%s is an output folder of maskbatch; skipped", folder)
-            return
-        try:
-            names = sorted((entry.name for entry in os.scandir(folder)), key=_natural_key)
-        except OSError as error:
-            _log.warning("cannot read the folder %s: %s; skipped", folder, error.strerror or error)
-            return
-        for name in names:
-            if not name.startswith("."):
-                yield from self._entry(folder / name)
-
-    def _entry(self, path: Path) -> Iterator[tuple[Path, str]]:
-        try:
-            mode = path.stat().st_mode
-        except OSError:  # a dangling link, or one that leads to itself: what cannot be read gets its row, too
-            mode = stat.S_IFREG
-        if stat.S_ISDIR(mode):
-            yield from self._folder(path)
-        elif not stat.S_ISREG(mode):
-            _log.warning("%s is neither a file nor a folder; skipped", path)
-        elif (kind := kind_by_name(path)) and self._is_new(path):
-            yield path, kind
-
-    def _is_new(self, path: Path) -> bool:
-        """Whether it is reached for the first time, by whatever path or link; this is also what ends link loops."""
-        real = Path(os.path.realpath(path))  # and not resolve(), which raises for a link to itself
-        is_new = real not in self._seen
-        self._seen.add(real)
-        return is_new
-
-
-def _is_output(folder: Path) -> bool:
-    try:
-        return (folder / ".state" / "rows").is_dir()
-    except OSError:
-        return False
-
-
-def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts numbers by value and letters without case; the name itself decides between equals."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in parts], name
+    folder = Path() if is_stdin else file.parent
+    return [folder / name for name in _names_in(data, folder)]
 
 
 def common_folder(paths: Sequence[Path]) -> Path | None:
-    """The folder that all paths lie in (a folder lies in itself); None on Windows when they are on several drives."""
-    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
+    """Return the folder that all paths lie in (a folder lies in itself); None where they have none: on Windows, when they
+    are on several drives or network shares."""
+    folders = [absolute(path) if os.path.isdir(path) else absolute(path).parent for path in paths]
     try:
         return Path(os.path.commonpath(folders)) if folders else None
     except ValueError:
         return None
 
 
-def _name(path: Path, root: Path | None) -> str:
-    if root is None:
-        return "/".join([path.drive.replace(":", ""), *path.parts[1:]])
-    return path.relative_to(root).as_posix()
+def source_name(path: PurePath, root: PurePath | None) -> str:
+    """Return the name of the file at the absolute `path`: the POSIX path from `root` down to it.
+
+    Without a `root` the name begins with the drive's letter, or with UNC, the server and the share.
+    """
+    if root is not None:
+        return path.relative_to(root).as_posix()
+    drive = [part.replace(":", "") for part in re.split(r"[\\/]", path.drive) if part not in ("", "?", ".")]
+    is_share = path.drive.startswith("\\\\") and path.drive[2:4] not in ("?\\", ".\\")
+    return "/".join([*(["UNC"] if is_share else []), *drive, *path.parts[1:]])
+
+
+def _check_some_exist(paths: Sequence[Path]) -> None:
+    """Warn of paths that do not exist. Raises UsageError when it is all of them."""
+    missing = [str(path) for path in paths if _is_missing(path)]
+    if not missing:
+        return
+    what = "does not exist" if len(missing) == 1 else "do not exist"
+    if len(missing) == len(paths):
+        raise UsageError(f"{named(missing)} {what}; check the spelling")
+    _log.warning("%s %s", named(missing), what)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return not os.path.islink(path)
+    except OSError:  # it may be there, but nobody tells us
+        return False
+    return False
+
+
+def _names_in(data: bytes, folder: Path) -> list[str]:
+    """Return the names in a list of UTF-8, of the system's own bytes, or of UTF-16 with its mark, as PowerShell writes."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", "replace")
+    else:
+        text = data.removeprefix(codecs.BOM_UTF8).decode(sys.getfilesystemencoding(), "surrogateescape")
+    if "\0" in text:
+        return [name for name in text.split("\0") if name]
+    lines = (_without_cr(line, folder) for line in text.split("\n"))
+    return [line for line in lines if line.strip()]
+
+
+def _without_cr(line: str, folder: Path) -> str:
+    """Return `line` without the carriage return of a list made on Windows; with it, if that is the name of a file."""
+    if not line.endswith("\r") or os.path.lexists(folder / line):
+        return line
+    return line[:-1]
