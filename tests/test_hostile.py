@@ -9,7 +9,7 @@ import subprocess
 import sys
 import unicodedata
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import av
 import cv2
@@ -29,9 +29,9 @@ from maskbatch.media.containers import open_container
 from maskbatch.media.decode import open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.loader import load
-from maskbatch.media.names import annotated_name
+from maskbatch.media.names import annotated_name, fit_for_windows, inside
 from maskbatch.media.probe import probe
-from maskbatch.media.sources import find_sources, make_shards
+from maskbatch.media.sources import find_sources, make_shards, source_name
 from maskbatch.report import write_reports
 from maskbatch.rows import name_text
 from maskbatch.shard_sink import open_shard
@@ -293,6 +293,83 @@ def test_no_source_leads_out_of_the_output_folder(name):
     """A name with .. or from the root is no source's, so that nothing is ever written outside of --out."""
     with pytest.raises(ValueError, match="must lead down"):
         Source(0, Path("x.jpg"), name, "image")
+
+
+def drawn_paths(flavour: type[PurePath], number: int) -> list[PurePath]:
+    """Absolute paths of odd parts; with several drives, shares and devices for Windows."""
+    draw = random.Random(2)
+    parts = ["a", "A", "CON", "nul.txt", "com1 .x", "b.", "c ", "...", "x:y", "C:", "a|b?", "<>", "aux", "s\r", "\udcff", "LPT\xb9",
+             "\u202e", "n" * 255, "x.jpg", "..."]  # fmt: skip
+    roots = [
+        "C:/",
+        "D:/",
+        "//server/share/",
+        "//C/share/",
+        "//?/C:/",
+        "//?/UNC/server/share/",
+        "//./C:/",
+        "//?/Volume{1}/",
+    ]
+    roots = roots if flavour is PureWindowsPath else ["/"]
+    parts = parts if flavour is PureWindowsPath else [*parts, "a\\b", "\\\\s\\t", "C:\\x", "-o", "\n"]
+    return [flavour(draw.choice(roots) + "/".join(draw.choices(parts, k=draw.randint(1, 4)))) for _ in range(number)]
+
+
+@pytest.mark.parametrize("flavour", [PureWindowsPath, PurePosixPath])
+def test_every_name_leads_into_the_output_folder(flavour):
+    """Whatever drives, shares and names the inputs have: what is written for them lies below the output folder, never in
+    its drive's root, a device or a stream, and no two of them in one place."""
+    is_windows = flavour is PureWindowsPath
+    folder = flavour("E:/out/annotated" if is_windows else "/out/annotated")
+    written: dict[PurePath, PurePath] = {}
+    for path in drawn_paths(flavour, 5000):
+        for root in (None, path.parent, *path.parents[-1:]) if is_windows else (path.parent, flavour("/")):
+            name = source_name(path, root)
+            assert Source(0, Path("x"), name, "image").name == name
+            target = inside(folder, fit_for_windows(name) if is_windows else name)
+            assert target.is_relative_to(folder) and target != folder and target.anchor == folder.anchor
+            assert ".." not in target.parts and not (is_windows and set(str(target)[2:]) & set('<>:"|?*'))
+            if root in (None, flavour("/")):
+                assert written.setdefault(target, _place(path)) == _place(path)
+
+
+def _place(path: PurePath) -> PurePath:
+    """The path without the two further ways in which Windows writes a drive or a share."""
+    text = re.sub(r"^\\\\[?.]\\UNC\\", r"\\\\", str(path))
+    return type(path)(re.sub(r"^\\\\[?.]\\(?=[A-Z]:)", "", text))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a//b", "/a", "a/../b", "a/.", "\0"])
+def test_names_that_lead_elsewhere_are_refused(name):
+    """The one gate to the output folder opens for plain names only, whoever made them."""
+    for folder in (PurePosixPath("/out"), PureWindowsPath("C:/out")):
+        with pytest.raises(ValueError, match="does not lead to"):
+            inside(folder, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:/x", "C:x", "x:y", "//server/share/x", "\\\\server\\share\\x", "CON", "a/NUL.txt", "a.", "b /c"]
+)
+def test_names_that_mean_more_on_windows_are_refused(name):
+    """Drives, shares, streams and devices; made fit, the same names pass."""
+    folder = PureWindowsPath("D:/out")
+    with pytest.raises(ValueError, match="does not lead to"):
+        inside(folder, name)
+    assert inside(folder, fit_for_windows(name)).is_relative_to(folder)
+
+
+def test_names_that_windows_takes_stay_as_they_are():
+    """Only parts that cannot be written are changed."""
+    for name in ("a/b c/\u9762 (1).jpg", "CONSOLE/.x/com10.jpg", "a.b.c"):
+        assert fit_for_windows(name) == name
+
+
+def test_inputs_on_two_drives_never_name_themselves():
+    """The name of a file on another drive or share is not its own path, which joined to the output folder would be it."""
+    for path in map(PureWindowsPath, ("C:/a/x.jpg", "//server/share/a/x.jpg", "//?/UNC/server/share/a/x.jpg")):
+        assert PureWindowsPath("D:/out") / source_name(path, None) != path
+    assert source_name(PureWindowsPath("C:/a/x.jpg"), None) == "C/a/x.jpg"
+    assert source_name(PureWindowsPath("//server/share/a/x.jpg"), None) == "UNC/server/share/a/x.jpg"
 
 
 def test_paths_with_dots_stay_inside(tmp_path, monkeypatch):

@@ -91,12 +91,13 @@ def common_folder(paths: Sequence[Path]) -> Path | None:
 
 
 def source_name(path: PurePath, root: PurePath | None) -> str:
-    """Return the name of the file at the absolute `path`: the POSIX path from `root` down to it.
+    """Return the name of the file at the absolute `path`: the POSIX path from `root`, a folder above it, down to it.
 
     Without a `root` the name begins with the drive's letter, or with UNC, the server and the share.
     """
     if root is not None:
-        return path.relative_to(root).as_posix()
+        # and not relative_to(), which Python before 3.12 confuses with colons
+        return "/".join(path.parts[len(root.parts) :])
     drive = [part.replace(":", "") for part in re.split(r"[\\/]", path.drive) if part not in ("", "?", ".")]
     is_share = path.drive.startswith("\\\\") and path.drive[2:4] not in ("?\\", ".\\")
     return "/".join([*(["UNC"] if is_share else []), *drive, *path.parts[1:]])
