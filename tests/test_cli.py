@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -102,7 +103,8 @@ def test_the_library_chatter_stays_away(scanned):
     """Standard error has our own lines only, standard output the table."""
     _, result = scanned
     for line in result.stderr.splitlines():
-        assert line.startswith("looking for") or line.endswith("OpenVINO") or " files, " in line, line
+        own = ("looking for", "not looked at: ")
+        assert line.startswith(own) or line.endswith("OpenVINO") or " files, " in line, line
     assert "without" in result.stdout and "reports in" in result.stdout
 
 
@@ -276,6 +278,75 @@ def test_an_empty_folder_among_others_is_warned_of(tmp_path):
     (tmp_path / "drive").mkdir()
     result = run("scan", tmp_path / "photo.png", tmp_path / "drive", "--out", tmp_path / "out")
     assert result.exit_code == 0 and "drive: no photo or video in it" in result.output
+
+
+def test_what_was_not_looked_at_is_said_and_recorded(tmp_path, monkeypatch):
+    """At the start, under the table and in run.json; a folder that cannot be read is a warning, too, and exit code 3.
+    --include-hidden looks at hidden entries."""
+    for name in ("in/photo.png", "in/@eaDir/thumb.png", "in/locked/x.png"):
+        makers.write_photo(tmp_path / name)
+    (tmp_path / "in/notes.txt").touch()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
+    lines = ["not looked at: 1 .txt", "not looked at: 1 @eaDir (--include-hidden looks at them)",
+             f"not looked at: {tmp_path / 'in/locked'}: cannot be read"]  # fmt: skip
+    assert result.exit_code == 3
+    for line in lines:
+        assert line in result.stdout.splitlines() and line in result.stderr.splitlines()
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["not_looked_at"] == {
+        "hidden": 0, "system_folders": {"@eaDir": 1}, "unknown_kinds": {".txt": 1},
+        "unreadable": [str(tmp_path / "in/locked")],
+    }  # fmt: skip
+    assert "locked: Permission denied" in record["warnings"][0]
+    monkeypatch.undo()
+    assert run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none", "--include-hidden").exit_code == 0
+    names = [row["source"] for row in rows(tmp_path / "out/files.csv")]
+    assert names == ["'@eaDir/thumb.png", "locked/x.png", "photo.png"]
+
+
+def test_a_missing_path_among_others_is_a_row(tmp_path):
+    """A path that does not exist, named or in a list, costs its row and exit code 3, and is scanned when it is there."""
+    makers.write_photo(tmp_path / "a.png")
+    (tmp_path / "list").write_text("a.png\nb.png\n")
+    for again in (False, True):
+        given = ("--from-list", tmp_path / "list", tmp_path / "b.png", "--out", tmp_path / "out", "--save", "none")
+        assert run("scan", *given).exit_code == (0 if again else 3)
+        found = {row["source"]: (row["status"], row["error"]) for row in rows(tmp_path / "out/files.csv")}
+        assert found == {"a.png": ("ok", ""), "b.png": ("ok", "") if again else ("failed", "does not exist")}
+        makers.write_photo(tmp_path / "b.png", makers.numbered(1)[0])
+
+
+def test_a_second_scan_says_what_to_do(tmp_path):
+    """Other inputs and another threshold, the usual reasons why a scan cannot go on, have a sentence of their own."""
+    for name in ("a/x.png", "b/y.png"):
+        makers.write_photo(tmp_path / name)
+    out = tmp_path / "my out"
+    assert run("scan", tmp_path / "a", "--out", out, "--save", "none").exit_code == 0
+    for paths in ([tmp_path / "b"], [tmp_path / "b", tmp_path / "a"]):
+        result = run("scan", *paths, "--out", out, "--save", "none")
+        assert result.exit_code == 2 and "holds a scan of other inputs" in result.output
+        assert "an output folder of its own with --out" in result.output and "->" not in result.output
+    result = run("scan", tmp_path / "a", "--out", out, "--save", "none", "--threshold", 0.7)
+    assert result.exit_code == 2 and f"maskbatch report '{out}' --threshold 0.7" in result.output
+    assert run("report", out, "--threshold", 0.7).exit_code == 0
+
+
+def test_names_are_shown_as_they_are(tmp_path, monkeypatch):
+    """No name of a folder is a colour, a picture or a command for the terminal."""
+    monkeypatch.chdir(tmp_path)
+    makers.write_photo(tmp_path / "a.png")
+    result = run("scan", "a.png", "--out", "[red]x:smile:\x1b[31m", "--save", "none")
+    assert result.exit_code == 0 and "reports in [red]x:smile:\\x1b[31m" in result.stdout
+    result = run("scan", "b\x1b[31m.png")
+    assert result.exit_code == 2 and "b\\x1b[31m.png does not exist" in result.stderr
 
 
 def test_warnings_of_earlier_sessions_stay_on_record(tmp_path):
