@@ -165,7 +165,7 @@ class _Endless:
 
     def __init__(self, num_frames: int) -> None:
         self._num_frames = num_frames
-        self.frames_decoded = 0
+        self.frames_decoded, self.notes = 0, ()
 
     def __enter__(self) -> "_Endless":
         with self.lock:
