@@ -4,25 +4,45 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 
 from maskbatch.errors import DecodeError
 from maskbatch.media.clock import DEFAULT_FPS
 from maskbatch.media.photos import MAX_PIXELS, check_pixels
 
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 # what lies outside is no rate of frames, but damage
 _LEAST_FPS, _MOST_FPS = Fraction(1, 24 * 3600), 1_000_000
 
 
 def video_stream(container: InputContainer) -> av.VideoStream:
-    """The main video stream. Raises DecodeError when there is none, no decoder for it, or its frames are too large."""
-    stream = container.streams.best("video") or next(iter(container.streams.video), None)
-    if stream is None:
-        raise DecodeError("the file has no video stream")
+    """Return the main video stream; a cover picture is none.
+
+    Raises:
+        DecodeError: There is none, no decoder for it, or its frames are too large.
+    """
+    found = _moving(container)
+    if not found:
+        why = "no video: only sound and a cover picture" if container.streams.video else "the file has no video stream"
+        raise DecodeError(why)
+    best = container.streams.best("video")
+    stream = best if best in found else found[0]
     if stream.codec_context is None:
         raise DecodeError("the video's codec is not supported")
     check_pixels((stream.codec_context.width, stream.codec_context.height))
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # a frame further on may be larger
     return stream
+
+
+def further_streams(container: InputContainer) -> tuple[str, ...]:
+    """Return remarks about the video streams and sound tracks of which a scan takes only the main one."""
+    kinds = (("video stream", len(_moving(container))), ("sound track", len(container.streams.audio)))
+    return tuple(f"{kind}: 1 of {number} used" for kind, number in kinds if number > 1)
+
+
+def _moving(container: InputContainer) -> list[av.VideoStream]:
+    """Return the video streams that are no pictures to go with sound (covers, thumbnails of chapters)."""
+    return [stream for stream in container.streams.video if not stream.disposition & _STILLS]
 
 
 def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
