@@ -25,7 +25,7 @@ TARGETS = (
     ("start: imports and networks", "maskbatch.engine", "Engine.__init__"),
     ("decode", "maskbatch.media.photos", "PhotoReader.__iter__"),
     ("decode", "maskbatch.media.videos", "VideoReader._frames"),
-    ("convert to RGB", "maskbatch.media.videos", "to_rgb"),
+    ("convert to RGB", "maskbatch.media.viewer", "Viewer.rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.detector", "Detector.__call__"),
     ("network", "maskbatch.runtime", "_OpenVino.__call__"),

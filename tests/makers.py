@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (240, 240, 240)
 NTSC_FILM = Fraction(24000, 1001)
@@ -18,7 +19,7 @@ NTSC_FILM = Fraction(24000, 1001)
 @dataclass(frozen=True)
 class Clip:
     """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder;
-    `options` are the video encoder's."""
+    `options` are the video encoder's; `aspect` is a pixel's width by its height."""
 
     fps: Fraction = Fraction(25)
     codec: str = "libx264"
@@ -27,6 +28,17 @@ class Clip:
     rotation: int = 0
     audio: str | None = None
     options: dict[str, str] | None = None
+    aspect: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How a test video says that its colours are meant, in FFmpeg's numbers (2 is nothing said)."""
+
+    matrix: int = 2
+    transfer: int = 2
+    primaries: int = 2
+    is_full_range: bool = False
 
 
 def corners(width: int = 96, height: int = 64) -> np.ndarray:
@@ -104,6 +116,8 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
         stream = container.add_stream(clip.codec, rate=clip.fps, options=clip.options or {})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(clip.codec, "yuv420p")
+        if clip.aspect:
+            stream.codec_context.sample_aspect_ratio = clip.aspect
         if clip.codec != "mpeg4":
             stream.codec_context.time_base = time_base
         if clip.rotation:
@@ -120,6 +134,68 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
         if audio is not None:
             _add_tone(container, audio, len(frames) / clip.fps)
         container.mux(stream.encode(None))
+    return path
+
+
+def write_patch(path: Path, planes: Sequence[int], pix_fmt: str, colours: Colours) -> Path:
+    """A lossless video of three frames of one colour: `planes` are the stored values, of 8 or more bits."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        codec = stream.codec_context
+        codec.width, codec.height, codec.pix_fmt = 96, 64, pix_fmt
+        codec.colorspace, codec.color_trc, codec.color_primaries = colours.matrix, colours.transfer, colours.primaries
+        codec.color_range = 2 if colours.is_full_range else 1
+        for number in range(3):
+            frame = av.VideoFrame(96, 64, pix_fmt)
+            for plane, value in zip(frame.planes, planes, strict=True):
+                size = plane.buffer_size
+                plane.update(bytes([value]) * size if max(planes) < 256 else value.to_bytes(2, "little") * (size // 2))
+            frame.colorspace, frame.color_range, frame.pts = colours.matrix, codec.color_range, number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_matrix(path: Path, matrix: Sequence[int]) -> Path:
+    """Puts a display matrix ((a, b, c, d), each 1, 0 or -1) into an MP4 that has a video track first."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def write_with_cover(path: Path, is_cover_first: bool, frames: Sequence[np.ndarray] = ()) -> Path:
+    """An MP4 with sound and a cover picture, and with a video of `frames` if there are some."""
+    images = {"cover": [np.full((128, 128, 3), 99, np.uint8)], "video": frames}
+    with av.open(str(path), "w", format="mp4") as container:
+        streams = {}
+        for name in sorted(images, reverse=not is_cover_first):
+            if images[name]:
+                stream = container.add_stream("mjpeg" if name == "cover" else "libx264", rate=25)
+                stream.height, stream.width = images[name][0].shape[:2]
+                stream.pix_fmt = "yuvj420p" if name == "cover" else "yuv420p"
+                streams[name] = stream
+        streams["cover"].disposition = Disposition.attached_pic
+        audio = container.add_stream("aac", rate=48000, layout="mono")
+        for name, stream in streams.items():
+            for image in images[name]:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        _add_tone(container, audio, Fraction(1))
+    return path
+
+
+def write_resized(path: Path, parts: Sequence[Sequence[np.ndarray]]) -> Path:
+    """A transport stream whose pictures change their size: the parts, one behind the other."""
+    data = b""
+    for number, part in enumerate(parts):
+        before = sum(map(len, parts[:number]))
+        piece = path.with_name(f".part{number}.ts")
+        write_video(piece, part, Clip(pts=range(before, before + len(part)), time_base=Fraction(1, 25)))
+        data += piece.read_bytes()
+        piece.unlink()
+    path.write_bytes(data)
     return path
 
 

@@ -154,14 +154,13 @@ def test_rotated_video_is_written_upright(tmp_path):
     assert has_corners(_frames(written.path)[0][1], tolerance=25)
 
 
-def test_odd_and_changing_sizes(tmp_path):
-    """Odd sides get one more pixel, the repeated edge; a frame of another size is scaled to the first."""
+def test_odd_sizes(tmp_path):
+    """Odd sides get one more pixel, the repeated edge."""
     with VideoWriter(tmp_path / "t.mp4", Source(0, tmp_path / "none", "none", "video"), OutputSettings()) as writer:
         writer.write(corners(97, 65), 0.0)
-        writer.write(corners(40, 30), 0.04)
-        writer.write(corners(97, 65)[:, ::-1][:, ::-1], 0.08)
+        writer.write(corners(97, 65)[:, ::-1][:, ::-1], 0.04)
     images = [image for _, image in _frames(tmp_path / "t.mp4")]
-    assert [image.shape for image in images] == [(66, 98, 3)] * 3
+    assert [image.shape for image in images] == [(66, 98, 3)] * 2
     assert all(has_corners(image, tolerance=25) for image in images)
     assert np.abs(images[0][-1].astype(int) - images[0][-2]).mean() < 6
 

@@ -9,6 +9,7 @@ from av.container import InputContainer
 from maskbatch.data import Source
 from maskbatch.media.containers import open_container
 from maskbatch.media.streams import frame_rate, video_stream
+from maskbatch.media.viewer import Viewer
 
 # recordings are shorter than a year
 _MOST_DURATION_S = 366 * 24 * 3600.0
@@ -21,7 +22,8 @@ def probe(source: Source, upright: bool = True) -> Source:
     """The video with what its container claims now, None for all of it where that cannot be read (never raises); a photo
     as it is.
 
-    For the size of the upright picture one frame is decoded. Without `upright` nothing is, and the size is as coded.
+    For the size of the picture as a person sees it, one frame is decoded. Without `upright` nothing is decoded, and the
+    size is as coded.
     """
     if source.kind == "image":
         return source
@@ -34,9 +36,8 @@ def probe(source: Source, upright: bool = True) -> Source:
             if num_frames and num_frames > source.path.stat().st_size:
                 num_frames = None  # a frame has a byte or more
             width, height = stream.codec_context.width, stream.codec_context.height
-            # the display matrix is nowhere else to be had
-            if upright and round(next(container.decode(stream)).rotation / 90) % 2:
-                width, height = height, width
+            if upright:  # a display matrix comes with a frame only
+                width, height = Viewer(container, stream).size_of(next(container.decode(stream)))
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
                 duration_s=duration_s,

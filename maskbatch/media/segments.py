@@ -15,8 +15,9 @@ _MIN_FRAMES = 30
 class ReaderState:
     """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
     clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
-    whether frames nobody wants are left out there, and whether the frame can be found by its `pts` (it is what it says, and
-    no damage was found before it)."""
+    whether frames nobody wants are left out there, whether the frame can be found by its `pts` (it is what it says, and
+    no damage was found before it), the `width` and `height` in pixels of all pictures, and the number of the first frame
+    of another size, which is fitted into that (None: there was none)."""
 
     index: int
     pts: int | None
@@ -27,6 +28,9 @@ class ReaderState:
     read_until_s: str
     is_skipping: bool
     is_findable: bool
+    width: int
+    height: int
+    fitted_from: int | None
 
 
 def crc_of(image: np.ndarray) -> int:

@@ -26,20 +26,18 @@ _AVCOL_BT709 = 1
 @dataclass(frozen=True, slots=True)
 class WrittenSoFar:
     """What the next part of a video must know: the last frame's time and the longest gap between frames, in ticks of the
-    source's time base, and the size in pixels that the first frame set."""
+    source's time base."""
 
     last_pts: int = -1
     most_gap: int = 0
-    width: int | None = None
-    height: int | None = None
 
 
 class VideoWriter:
     """Frames in, an MP4 without sound out, when the `with` block ends without an error; a part of a video, or all of it.
 
     Frames last until the next one, the last one until the end of the source. The file's times count from its first
-    frame, which is at `first_pts` ticks of `time_base(source)`. The video's first frame sets the size (odd sides get one
-    more pixel); without any frame there is no file. Raises OSError when it cannot write.
+    frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more pixel);
+    without any frame there is no file. Raises OSError when it cannot write.
     """
 
     def __init__(
@@ -73,10 +71,7 @@ class VideoWriter:
 
     def written(self) -> WrittenSoFar:
         """What the part after this one must know."""
-        if self._container is None:
-            return self._before
-        codec = self._stream.codec_context
-        return WrittenSoFar(self._last_pts, self._most_gap, codec.width, codec.height)
+        return self._before if self._container is None else WrittenSoFar(self._last_pts, self._most_gap)
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
         """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next one."""
@@ -103,8 +98,7 @@ class VideoWriter:
             self._settings.codec, rate=self._fps, options=encoder_options(self._settings.codec, self._settings.crf)
         )
         codec = self._stream.codec_context
-        codec.height = self._before.height or rgb.shape[0] + rgb.shape[0] % 2
-        codec.width = self._before.width or rgb.shape[1] + rgb.shape[1] % 2
+        codec.height, codec.width = (side + side % 2 for side in rgb.shape[:2])
         codec.pix_fmt = "yuv420p"
         self._stream.time_base = codec.time_base = self._time_base
         # without B-frames a packet's place is its time, so that times need no edit list and start at 0
@@ -113,13 +107,9 @@ class VideoWriter:
         codec.color_range = ColorRange.MPEG
 
     def _frame(self, rgb: np.ndarray, pts: int) -> av.VideoFrame:
-        width, height = self._stream.codec_context.width, self._stream.codec_context.height
-        missing_x, missing_y = width - rgb.shape[1], height - rgb.shape[0]
-        if missing_x in (0, 1) and missing_y in (0, 1):
-            if missing_x or missing_y:
-                rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
-        else:  # some recordings change their size on the way; a stream cannot
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+        missing_y, missing_x = (side % 2 for side in rgb.shape[:2])
+        if missing_x or missing_y:
+            rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         frame = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG

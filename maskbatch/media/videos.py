@@ -1,4 +1,4 @@
-"""Videos by PyAV: frames with exact times, upright."""
+"""Videos by PyAV: frames with exact times, as a person sees them."""
 
 import logging
 import time
@@ -9,10 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace, VideoReformatter
 
 from maskbatch.config import SamplingSettings
 from maskbatch.errors import DecodeError, PassingError
@@ -22,20 +20,20 @@ from maskbatch.media.headers import gif_is_whole
 from maskbatch.media.hwaccel import note_software, open_hwaccel
 from maskbatch.media.segments import ReaderState, Segments, crc_of
 from maskbatch.media.skipping import Misjudged, Skipped, Skipping
-from maskbatch.media.streams import frame_rate, start_s, video_stream
+from maskbatch.media.streams import frame_rate, further_streams, start_s, video_stream
+from maskbatch.media.viewer import Viewer
 
 # containers whose header states the duration; for the others it is an estimate from bit rate or from what is there
 _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
-_AVCOL_SPC_UNSPECIFIED = 2
 # decoded before the place to go on at, for streams whose keyframes are none (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 _log = logging.getLogger(__name__)
 
 
 class VideoReader:
-    """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB upright.
+    """Iterates `(index, timestamp_s, image)` of the sampled frames, image (H, W, 3) uint8 RGB as a person sees it
+    (see `Viewer`), all of one size.
 
     `index` counts all frames, also those not sampled, as does `frames_decoded`; which of these need no decoding, see
     `Skipping`. `timestamp_s` rises strictly.
@@ -51,20 +49,32 @@ class VideoReader:
         self._container: InputContainer | None = None
         self._damage: list[str] = []
         self._read_until_s = Fraction(0)
-        self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
+        start = self._segments.start
+        self._size = None if start is None else (start.width, start.height)
+        self._fitted_from = None if start is None else start.fitted_from
+        self._further: tuple[str, ...] = ()
         self.frames_decoded = self.progress = 0
-        self.notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was not looked at, or not as it is."""
+        if self._fitted_from is None:
+            return self._further
+        width, height = self._size
+        return *self._further, f"size changes at frame {self._fitted_from}: fitted into {width} x {height} pixels"
 
     def __enter__(self) -> "VideoReader":
         hwaccel = open_hwaccel(self._sampling.hwaccel)
         self._container = open_container(self._path, self._sampling.stall_s, hwaccel)
         try:
             self._stream = video_stream(self._container)
+            self._further = further_streams(self._container)
             if hwaccel is not None and not self._stream.codec_context.is_hwaccel:
                 note_software(self._sampling.hwaccel, self._stream.codec_context.name)
             # in one thread: what threads make of a damaged video, and notice of the damage, differs from time to time; and
             # the cores have enough to do (at 1080p, one decodes ten times as fast as two analyse, in less CPU time)
             self._stream.thread_type = "NONE"
+            self._viewer = Viewer(self._container, self._stream, self._size)
         except BaseException:
             self._container.close()
             raise
@@ -99,17 +109,26 @@ class VideoReader:
             # only a wanted frame is worth the conversion to RGB
             if not sampler.wants(index, time_s) or index < self._first:
                 continue
-            image = to_rgb(frame, self._reformatter)
+            image = self._image(frame, index)
             if self._segments.is_cut(time_s):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
                 self._segments.cuts[index] = ReaderState(
-                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable
-                )
+                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable,
+                    *self._size, self._fitted_from,
+                )  # fmt: skip
             self._first = index + 1
             yield index, float(time_s), image
         if clock.num_jumps:
             _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
+
+    def _image(self, frame: av.VideoFrame, index: int) -> np.ndarray:
+        """Return the picture of the frame number `index`, and take note of its size."""
+        image = self._viewer.rgb(frame)
+        self._size = self._viewer.size
+        if self._viewer.is_fitted and self._fitted_from is None:
+            self._fitted_from = index
+        return image
 
     def _from_start(
         self, clock: FrameClock, sampler: Sampler, may_skip: bool
@@ -141,7 +160,7 @@ class VideoReader:
             for frame in frames:
                 if frame.pts is None or frame.pts > start.pts or self._damage:
                     break
-                if frame.pts == start.pts and crc_of(to_rgb(frame, self._reformatter)) == start.crc:
+                if frame.pts == start.pts and crc_of(self._viewer.rgb(frame)) == start.crc:
                     return chain([frame], frames)
         except (av.error.FFmpegError, OverflowError):
             pass
@@ -229,19 +248,6 @@ class VideoReader:
             missing_s = (self._stream.frames - self.frames_decoded) / fps
         tolerance_s = max(Fraction(1, 4), 3 / fps, Fraction(container.duration or 0, av.time_base) / 50)
         return round(missing_s * fps) if missing_s > tolerance_s else 0
-
-
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """The frame as (H, W, 3) uint8 RGB, turned upright by its display matrix."""
-    # untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601. PyAV before 17
-    # takes BT.601 even for tagged video, unless it is told, and told of a difference to the (meaningless) one of RGB
-    is_untagged_hd = frame.colorspace == _AVCOL_SPC_UNSPECIFIED and min(frame.width, frame.height) >= 720
-    is_bt709 = is_untagged_hd or frame.colorspace == Colorspace.ITU709
-    image = reformatter.reformat(
-        frame, format="rgb24", src_colorspace=Colorspace.ITU709 if is_bt709 else None, dst_colorspace=Colorspace.ITU601
-    ).to_ndarray()
-    turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
-    return image if turn is None else cv2.rotate(image, turn)
 
 
 def _last_bytes(path: Path) -> bytes:

@@ -1,0 +1,56 @@
+"""Display matrices: how a stored picture is turned and mirrored before it is shown."""
+
+import struct
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+
+
+class Orientation(NamedTuple):
+    """One of the eight ways to lay a picture down: first rows and columns change places, then each axis is mirrored."""
+
+    is_sideways: bool = False
+    mirrors_x: bool = False
+    mirrors_y: bool = False
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) that a stored picture of `size` (width, height) has once it is upright, or the
+        other way round."""
+        return size[::-1] if self.is_sideways else size
+
+    def upright(self, image: np.ndarray) -> np.ndarray:
+        """Return the stored `image` (H, W, 3) as it is shown."""
+        if self.is_sideways:
+            image = cv2.transpose(image)
+        if self.mirrors_x or self.mirrors_y:
+            image = cv2.flip(image, -1 if self.mirrors_x and self.mirrors_y else int(self.mirrors_x))
+        return image
+
+
+_TURNS = {
+    90: Orientation(is_sideways=True, mirrors_y=True),
+    180: Orientation(mirrors_x=True, mirrors_y=True),
+    270: Orientation(is_sideways=True, mirrors_x=True),
+}
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """Return how a decoded frame is to be shown, by the display matrix of its container or codec."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data that its FFmpeg makes; it still knows the rotation
+        return _TURNS.get(round(frame.rotation / 90) * 90 % 360, Orientation())
+    return Orientation() if matrix is None else from_matrix(bytes(matrix))
+
+
+def from_matrix(matrix: bytes) -> Orientation:
+    """Return the orientation nearest to an FFmpeg display matrix: nine int32 in the machine's byte order."""
+    if len(matrix) < 36:
+        return Orientation()
+    # (x, y) is shown at (a x + c y, b x + d y), with y pointing down
+    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)

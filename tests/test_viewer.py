@@ -1,0 +1,269 @@
+"""Pictures of a video are those that a person sees: square pixels, upright, right way round, in ordinary colours."""
+
+from fractions import Fraction
+from itertools import product
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from makers import (
+    Clip,
+    Colours,
+    corners,
+    has_corners,
+    number_of,
+    numbered,
+    write_matrix,
+    write_patch,
+    write_resized,
+    write_video,
+    write_with_cover,
+)  # fmt: skip
+
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.errors import DecodeError
+from maskbatch.media.decode import open_source
+from maskbatch.media.kinds import kind_by_content
+from maskbatch.media.probe import probe
+from maskbatch.media.segments import Segments
+from maskbatch.media.videos import VideoReader
+
+_MATRICES = [
+    *((x, 0, 0, y) for x, y in product((1, -1), repeat=2)),
+    *((0, x, y, 0) for x, y in product((1, -1), repeat=2)),
+]
+_PQ, _HLG, _BT2020, _P3 = 16, 18, 9, 12
+
+
+def _read(path: Path, sampling: SamplingSettings | None = None) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """The pictures and the notes of a video."""
+    with open_source(Source(0, path, path.name, "video"), sampling or SamplingSettings()) as reader:
+        images = [image for _, _, image in reader]
+    return images, reader.notes
+
+
+def _probed(path: Path) -> tuple[int, int]:
+    source = probe(Source(0, path, path.name, "video"))
+    return source.width, source.height
+
+
+@pytest.mark.parametrize(
+    ("stored", "aspect", "seen"),
+    [
+        ((704, 576), Fraction(12, 11), (768, 576)),
+        ((720, 576), Fraction(64, 45), (1024, 576)),
+        ((720, 480), Fraction(8, 9), (720, 540)),
+        ((720, 480), Fraction(32, 27), (853, 480)),
+        ((960, 576), Fraction(1, 2), (960, 1152)),
+        ((96, 64), Fraction(1), (96, 64)),
+        ((96, 64), Fraction(201, 200), (96, 64)),
+        ((96, 64), Fraction(50), (96, 64)),
+        ((96, 64), Fraction(1, 50), (96, 64)),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv", "x.ts", "x.h264"])
+def test_pixels_are_square(tmp_path, name, stored, aspect, seen):
+    """A picture stored with other pixels is widened or heightened, never shrunk; a shape that cannot be is ignored."""
+    path = write_video(tmp_path / name, [corners(*stored)] * 8, Clip(aspect=aspect))
+    [image, *_], _ = _read(path)
+    assert image.shape[1::-1] == seen == _probed(path)
+    assert has_corners(image, tolerance=25)
+
+
+def test_a_picture_that_would_get_too_large_keeps_its_size(tmp_path, monkeypatch):
+    """The limit on pixels holds for the picture as it is seen, too."""
+    monkeypatch.setattr("maskbatch.media.viewer.MAX_PIXELS", 96 * 64 * 2 - 1)
+    path = write_video(tmp_path / "x.mp4", [corners()] * 2, Clip(aspect=Fraction(2)))
+    assert _probed(path) == (96, 64) == _read(path)[0][0].shape[1::-1]
+
+
+def _stored(upright: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """The picture whose pixel (x, y) a player shows at (a x + c y, b x + d y), moved back into the frame."""
+    a, b, c, d = matrix
+    height, width = upright.shape[:2]
+    y, x = np.indices((width, height) if a == 0 else (height, width))
+    seen_x, seen_y = a * x + c * y, b * x + d * y
+    return np.ascontiguousarray(upright[seen_y - seen_y.min(), seen_x - seen_x.min()])
+
+
+@pytest.mark.parametrize("matrix", _MATRICES)
+def test_display_matrices(tmp_path, matrix):
+    """All eight turns and mirrorings of a display matrix are those of its definition, with pixels of any shape."""
+    path = write_video(tmp_path / "x.mp4", [_stored(corners(), matrix)] * 3)
+    [image, *_], _ = _read(write_matrix(path, matrix))
+    assert image.shape == (64, 96, 3) and has_corners(image, tolerance=25)
+    assert _probed(path) == (96, 64)
+    wide = write_video(tmp_path / "wide.mp4", [_stored(corners(), matrix)] * 3, Clip(aspect=Fraction(2)))
+    size = (96, 128) if matrix[0] == 0 else (192, 64)
+    [image, *_], _ = _read(write_matrix(wide, matrix))
+    assert image.shape[1::-1] == size == _probed(wide)
+    assert has_corners(image, tolerance=25)
+
+
+# luma shares of red and blue by matrix: ITU-R BT.709, BT.601 (twice), SMPTE 240M, ITU-R BT.2020
+_LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
+
+
+def _planes(signal: tuple[float, float, float], matrix: int, bits: int = 8, is_full: bool = False) -> list[int]:
+    """The stored Y, Cb and Cr of an R'G'B' signal 0..1."""
+    red, green, blue = signal
+    of_red, of_blue = _LUMA[matrix]
+    luma = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
+    chroma = (blue - luma) / (2 - 2 * of_blue), (red - luma) / (2 - 2 * of_red)
+    most, unit = (1 << bits) - 1, 1 << (bits - 8)
+    if is_full:
+        return [round(most * luma), *(round((most + 1) / 2 + most * value) for value in chroma)]
+    return [round(unit * (16 + 219 * luma)), *(round(unit * (128 + 224 * value)) for value in chroma)]
+
+
+def _colour(path: Path) -> np.ndarray:
+    [image, *_], notes = _read(path)
+    assert image.shape == (64, 96, 3) and image.dtype == np.uint8 and notes == ()
+    return image[32, 48].astype(int)
+
+
+@pytest.mark.parametrize("matrix", [1, 5, 6, 7, 9])
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("bits", [8, 10])
+def test_matrices_and_ranges(tmp_path, matrix, is_full, bits):
+    """YUV of each matrix, in the limited and the full range, of 8 and 10 bits, becomes the RGB it was made of."""
+    colour = np.array((200, 60, 90))
+    planes = _planes(tuple(colour / 255), matrix, bits, is_full)
+    pix_fmt = "yuv444p" if bits == 8 else "yuv444p10le"
+    path = write_patch(tmp_path / "x.mkv", planes, pix_fmt, Colours(matrix, 1, 1, is_full))
+    assert np.abs(_colour(path) - colour).max() <= 2
+
+
+def test_rgb_is_taken_as_it_is(tmp_path):
+    """Video that is stored as green, blue and red planes needs no matrix."""
+    path = write_patch(tmp_path / "x.mkv", [60 * 4, 90 * 4, 200 * 4], "gbrp10le", Colours(0, 1, 1, is_full_range=True))
+    assert np.abs(_colour(path) - (200, 60, 90)).max() <= 1
+
+
+def _pq(nits: float) -> float:
+    """The signal of cd/m2 (SMPTE ST 2084)."""
+    root = (nits / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * root) / (1 + 2392 / 128 * root)) ** (2523 / 32)
+
+
+def _hlg(nits: float) -> float:
+    """The signal that a screen of 1000 cd/m2 shows as `nits` (ITU-R BT.2100, for grey)."""
+    scene = (nits / 1000) ** (1 / 1.2)
+    return (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+
+
+@pytest.mark.parametrize(("transfer", "signal_of"), [(_PQ, _pq), (_HLG, _hlg)])
+def test_hdr_greys(tmp_path, transfer, signal_of):
+    """Greys of HDR video: dark ones as bright as on an HDR screen, paper white (203 cd/m2) nearly white, 1000 white.
+
+    The signals of 203 cd/m2 are those that ITU-R BT.2408 names: 58 % in PQ, 75 % in HLG.
+    """
+    assert signal_of(203) == pytest.approx(0.58 if transfer == _PQ else 0.75, abs=0.005)
+    greys = {}
+    for nits in (0, 5, 20, 203, 1000):
+        signal = (signal_of(nits),) * 3 if nits else (0.0,) * 3
+        path = write_patch(
+            tmp_path / f"{nits}.mkv", _planes(signal, 9, 10), "yuv420p10le", Colours(9, transfer, _BT2020)
+        )
+        red, green, blue = _colour(path)
+        assert max(red, green, blue) - min(red, green, blue) <= 2
+        greys[nits] = green
+    assert greys[0] <= 1 and greys[1000] >= 254
+    # an SDR screen shows 5 and 20 cd/m2 of its 100 at these (ITU-R BT.1886)
+    assert greys[5] == pytest.approx(255 * 0.05 ** (1 / 2.4), abs=3)
+    assert greys[20] == pytest.approx(255 * 0.20 ** (1 / 2.4), abs=3)
+    assert 0.9 * 255 <= greys[203] <= 0.98 * 255
+
+
+# linear light of BT.709 as that of BT.2020 (ITU-R BT.2087) and of Display P3 (SMPTE EG 432-1)
+_WIDER = {
+    _BT2020: [[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]],
+    _P3: [[0.8225, 0.1774, 0.0], [0.0332, 0.9669, 0.0], [0.0171, 0.0724, 0.9108]],
+}
+
+
+@pytest.mark.parametrize(("transfer", "primaries"), [(14, _BT2020), (1, _P3), (_PQ, _BT2020), (_HLG, _BT2020)])
+def test_wide_gamut_colours(tmp_path, transfer, primaries):
+    """A colour that an ordinary screen can show comes out as that colour, whatever it was stored in."""
+    colour = np.array((140, 60, 40))  # darker than what tone mapping changes
+    light = np.array(_WIDER[primaries]) @ (colour / 255) ** 2.4
+    signal_of = {_PQ: lambda value: _pq(100 * value), _HLG: lambda value: _hlg(100 * value)}.get(
+        transfer, lambda value: value ** (1 / 2.4)
+    )
+    matrix = 9 if primaries == _BT2020 else 1
+    signal = tuple(signal_of(value) for value in light)
+    path = write_patch(
+        tmp_path / "x.mkv", _planes(signal, matrix, 10), "yuv444p10le", Colours(matrix, transfer, primaries)
+    )
+    assert np.abs(_colour(path) - colour).max() <= 5
+
+
+def _is_dark(rows: np.ndarray) -> bool:
+    return rows.size > 0 and rows.max() < 30
+
+
+def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
+    """Later pictures of another size come in the size of the first, whole and in shape; a note says so."""
+    parts = [[corners(96, 64)] * 5, [corners(192, 128)] * 4, [corners(64, 96)] * 3, [corners(96, 64)] * 3]
+    images, notes = _read(write_resized(tmp_path / "x.ts", parts))
+    assert [image.shape for image in images] == [(64, 96, 3)] * 15
+    assert all(has_corners(image, tolerance=25) for image in (*images[:9], *images[12:]))
+    upright = images[10]  # 64 x 96 in 64 rows: 43 columns in the middle
+    assert _is_dark(upright[:, :25]) and _is_dark(upright[:, -25:])
+    assert has_corners(upright[:, 27:69], tolerance=25)
+    assert notes == ("size changes at frame 5: fitted into 96 x 64 pixels",)
+
+
+def test_a_size_that_changes_survives_going_on(tmp_path):
+    """Going on from any cut gives the same pictures, and the same note, as reading from the start."""
+    grey = [image for image in numbered(40)]
+    parts = [grey[:35], [image.repeat(2, 0)[:, :48] for image in grey] * 2]
+    path = write_resized(tmp_path / "x.ts", parts)
+    whole = Segments(length_s=0.5)
+    with VideoReader(path, SamplingSettings(), whole) as reader:
+        expected = [(index, image.tobytes()) for index, _, image in reader]
+    assert len(expected) == 115 and len(whole.cuts) >= 3
+    for cut, state in whole.cuts.items():
+        with VideoReader(path, SamplingSettings(), Segments(0.5, state)) as later:
+            assert [(index, image.tobytes()) for index, _, image in later] == expected[cut:]
+        assert later.notes == reader.notes == ("size changes at frame 35: fitted into 96 x 64 pixels",)
+
+
+@pytest.mark.parametrize("is_cover_first", [False, True])
+def test_a_cover_is_no_video(tmp_path, is_cover_first):
+    """Beside a video, a cover picture is not looked at; with sound alone, it makes no video of it."""
+    path = write_with_cover(tmp_path / "x.mp4", is_cover_first, numbered(6))
+    images, notes = _read(path)
+    assert [number_of(image) for image in images] == list(range(6)) and notes == ()
+    assert _probed(path) == (96, 64)
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.m4a", "x"])
+def test_sound_with_a_cover_has_no_video(tmp_path, name):
+    """Sound and a cover picture fail with a reason, also under a name that says nothing."""
+    write_with_cover(tmp_path / name, is_cover_first=True)
+    assert kind_by_content(tmp_path / name) == "video"
+    with pytest.raises(DecodeError, match="no video: only sound and a cover picture"):
+        _read(tmp_path / name)
+
+
+def test_further_streams_are_noted(tmp_path):
+    """A file with several videos and sound tracks says how many there are; one of each is taken."""
+    with av.open(str(tmp_path / "x.mkv"), "w") as container:
+        videos = [container.add_stream("mpeg4", rate=25) for _ in range(3)]
+        for stream in videos:
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        sounds = [container.add_stream("pcm_s16le", rate=8000, layout="mono") for _ in range(2)]
+        for stream in videos:
+            for image in numbered(4):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        for stream in sounds:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1280), np.int16), format="s16", layout="mono")
+            frame.sample_rate = 8000
+            container.mux(stream.encode(frame))
+    images, notes = _read(tmp_path / "x.mkv")
+    assert len(images) == 4
+    assert notes == ("video stream: 1 of 3 used", "sound track: 1 of 2 used")
