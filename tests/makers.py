@@ -176,7 +176,7 @@ def write_with_cover(path: Path, is_cover_first: bool, frames: Sequence[np.ndarr
                 stream.height, stream.width = images[name][0].shape[:2]
                 stream.pix_fmt = "yuvj420p" if name == "cover" else "yuv420p"
                 streams[name] = stream
-        streams["cover"].disposition = Disposition.attached_pic
+        streams["cover"].disposition = Disposition.attached_pic.value
         audio = container.add_stream("aac", rate=48000, layout="mono")
         for name, stream in streams.items():
             for image in images[name]:

@@ -53,12 +53,14 @@ class Viewer:
     def _converted(self, frame: av.VideoFrame, size: Size) -> np.ndarray:
         """Return the stored picture as RGB, scaled to `size` in the same step."""
         grading = grading_of(frame, self._codec)
+        matrix = matrix_of(frame)
+        # PyAV before 17 takes limited BT.601, whatever the video is tagged with, unless it is told of a difference to the
+        # (meaningless) matrix of RGB; of RGB itself there must be none
+        other = Colorspace.ITU709 if matrix == Colorspace.ITU601 else Colorspace.ITU601
         is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         picture = self._reformatter.reformat(
             frame, *size, format="rgb24" if grading is None else "rgb48le",
-            # PyAV before 17 takes BT.601 even for tagged video, unless it is told, and told of a difference to the
-            # (meaningless) one of RGB
-            src_colorspace=matrix_of(frame), dst_colorspace=Colorspace.ITU601,
+            src_colorspace=matrix, dst_colorspace=matrix if frame.format.is_rgb else other,
             src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG, dst_color_range=ColorRange.JPEG,
         ).to_ndarray()  # fmt: skip
         return picture if grading is None else grading.apply(picture)
