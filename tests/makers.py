@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -186,13 +186,12 @@ def write_with_cover(path: Path, is_cover_first: bool, frames: Sequence[np.ndarr
     return path
 
 
-def write_resized(path: Path, parts: Sequence[Sequence[np.ndarray]]) -> Path:
-    """A transport stream whose pictures change their size: the parts, one behind the other."""
-    data = b""
-    for number, part in enumerate(parts):
-        before = sum(map(len, parts[:number]))
-        piece = path.with_name(f".part{number}.ts")
-        write_video(piece, part, Clip(pts=range(before, before + len(part)), time_base=Fraction(1, 25)))
+def write_joined(path: Path, parts: Sequence[tuple[Sequence[np.ndarray], Clip]]) -> Path:
+    """A transport stream of 25 frames a second whose pictures change on the way: (frames, how), one behind the other."""
+    data, before = b"", 0
+    for frames, clip in parts:
+        pts = range(before, before := before + len(frames))
+        piece = write_video(path.with_name(".part.ts"), frames, replace(clip, pts=pts, time_base=Fraction(1, 25)))
         data += piece.read_bytes()
         piece.unlink()
     path.write_bytes(data)

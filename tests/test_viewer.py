@@ -14,9 +14,9 @@ from makers import (
     has_corners,
     number_of,
     numbered,
+    write_joined,
     write_matrix,
     write_patch,
-    write_resized,
     write_video,
     write_with_cover,
 )  # fmt: skip
@@ -206,8 +206,9 @@ def _is_dark(rows: np.ndarray) -> bool:
 
 def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
     """Later pictures of another size come in the size of the first, whole and in shape; a note says so."""
-    parts = [[corners(96, 64)] * 5, [corners(192, 128)] * 4, [corners(64, 96)] * 3, [corners(96, 64)] * 3]
-    images, notes = _read(write_resized(tmp_path / "x.ts", parts))
+    sizes = [((96, 64), 5), ((192, 128), 4), ((64, 96), 3), ((96, 64), 3)]
+    parts = [([corners(*size)] * number, Clip()) for size, number in sizes]
+    images, notes = _read(write_joined(tmp_path / "x.ts", parts))
     assert [image.shape for image in images] == [(64, 96, 3)] * 15
     assert all(has_corners(image, tolerance=25) for image in (*images[:9], *images[12:]))
     upright = images[10]  # 64 x 96 in 64 rows: 43 columns in the middle
@@ -216,11 +217,22 @@ def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
     assert notes == ("size changes at frame 5: fitted into 96 x 64 pixels",)
 
 
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_a_broadcast_may_switch_to_wide_pictures(tmp_path, codec):
+    """Where 4:3 becomes 16:9 in pictures stored alike, the wide ones come in their shape, with bars above and below."""
+    shapes = [Clip(codec=codec, aspect=Fraction(8, 9)), Clip(codec=codec, aspect=Fraction(32, 27))]
+    images, notes = _read(write_joined(tmp_path / "x.ts", [([corners()] * 8, clip) for clip in shapes]))
+    assert [image.shape for image in images] == [(72, 96, 3)] * 16
+    assert all(has_corners(image, tolerance=30) for image in images[:6])
+    assert all(_is_dark(image[:8]) and _is_dark(image[-8:]) for image in images[8:])
+    assert all(has_corners(image[9:63], tolerance=30) for image in images[8:])
+    assert len(notes) == 1 and notes[0].endswith("fitted into 96 x 72 pixels")
+
+
 def test_a_size_that_changes_survives_going_on(tmp_path):
     """Going on from any cut gives the same pictures, and the same note, as reading from the start."""
-    grey = [image for image in numbered(40)]
-    parts = [grey[:35], [image.repeat(2, 0)[:, :48] for image in grey] * 2]
-    path = write_resized(tmp_path / "x.ts", parts)
+    parts = [(numbered(35), Clip()), (numbered(40, 48, 128) * 2, Clip())]
+    path = write_joined(tmp_path / "x.ts", parts)
     whole = Segments(length_s=0.5)
     with VideoReader(path, SamplingSettings(), whole) as reader:
         expected = [(index, image.tobytes()) for index, _, image in reader]
