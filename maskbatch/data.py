@@ -24,7 +24,8 @@ class Source:
     `id` is its position in the run; `name` is what reports show and the output tree mirrors: a POSIX path relative to the
     input root. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are what the
     container claims, or None where it says nothing (always for photos, and for videos before they are probed).
-    `has_twin`: another source's name is the same but for case or the way its accents are written.
+    `has_twin`: another source's name is the same but for case or the way its accents are written. `recorded` are the tags
+    of a video that say when and with which camera it was recorded.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Source:
     height: int | None = None
     duration_s: float | None = None
     has_twin: bool = False
+    recorded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.name.startswith("/") or ".." in self.name.split(

@@ -36,7 +36,8 @@ class VideoSink(Sink):
 
     def __init__(self, shard: Shard, out: Path, settings: ScanSettings) -> None:
         super().__init__()
-        [self._source] = shard.sources
+        [source] = shard.sources
+        self._source = source if settings.output.keep_metadata else replace(source, recorded=())
         self._out, self._unit, self._settings = out, shard.index, settings
         self._folder = folder_of(out, self._source.name)
         found, now = read_checkpoint(self._folder), fingerprint(self._source.path)

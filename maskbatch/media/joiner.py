@@ -19,12 +19,15 @@ Part = tuple[Path, int]
 
 def join(path: Path, source: Source, parts: Sequence[Part]) -> None:
     """Writes the MP4 `path`: the packets of all parts at their times, and the audio of the source. It plays in browsers,
-    its index stands in front. Raises OSError when a part cannot be read or the file not be written."""
+    its index stands in front, and it has the source's tags. Raises OSError when a part cannot be read or the file not be
+    written."""
     try:
         with ExitStack() as stack:
             partial = stack.enter_context(partial_file(path))
-            options = {"movflags": "+faststart"}
+            # without the flag, an MP4 keeps no tags but those of music
+            options = {"movflags": "+faststart+use_metadata_tags" if source.recorded else "+faststart"}
             output = stack.enter_context(av.open(for_ffmpeg(partial), "w", format="mp4", options=options))
+            output.metadata.update(source.recorded)
             with av.open(for_ffmpeg(parts[0][0])) as first:
                 stream = output.add_stream_from_template(first.streams.video[0])
             stream.time_base = time_base(source)

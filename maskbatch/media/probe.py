@@ -8,6 +8,7 @@ from av.container import InputContainer
 
 from maskbatch.data import Source
 from maskbatch.media.containers import open_container
+from maskbatch.media.recorded import recorded
 from maskbatch.media.streams import frame_rate, video_stream
 from maskbatch.media.viewer import Viewer
 
@@ -40,10 +41,10 @@ def probe(source: Source, upright: bool = True) -> Source:
                 width, height = Viewer(container, stream).size_of(next(container.decode(stream)))
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
-                duration_s=duration_s,
+                duration_s=duration_s, recorded=recorded(container, stream),
             )  # fmt: skip
     except Exception:  # whatever is wrong with the file is reported when it is decoded
-        return replace(source, **dict.fromkeys(_CLAIMS))
+        return replace(source, **dict.fromkeys(_CLAIMS), recorded=())
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:

@@ -1,0 +1,38 @@
+"""When, and with which camera, a video was recorded, as its container says; never where."""
+
+from datetime import datetime
+
+import av
+from av.container import InputContainer
+
+# names are those of FFmpeg, which knows most containers' own names for a time and a camera by these
+_TIMES = ("creation_time", "date", "date_recorded", "com.apple.quicktime.creationdate")
+_MAKE, _MODEL = "com.apple.quicktime.make", "com.apple.quicktime.model"
+_CAMERAS = (_MAKE, _MODEL, "com.android.manufacturer", "com.android.model")
+# QuickTime's names are those that other programs look for in an MP4
+_RENAMED = {"make": _MAKE, "model": _MODEL}
+# longer ones are no time and no camera
+_MOST_LETTERS = 200
+
+# (name, value) of each tag
+Tags = tuple[tuple[str, str], ...]
+
+
+def recorded(container: InputContainer, stream: av.VideoStream) -> Tags:
+    """Return the tags of the recording time and the camera, the container's before those of its video stream."""
+    found: dict[str, str] = {}
+    for tags in (container.metadata, stream.metadata):
+        lowered = {name.lower(): value for name, value in tags.items()}
+        for name, value in lowered.items():
+            found.setdefault(_RENAMED.get(name, name), value)
+    return tuple((name, found[name]) for name in (*_TIMES, *_CAMERAS) if name in found and _is_sound(name, found[name]))
+
+
+def _is_sound(name: str, value: str) -> bool:
+    if not value or len(value) > _MOST_LETTERS or not value.isprintable():
+        return False
+    try:
+        # an MP4 counts time from 1904
+        return name != "creation_time" or datetime.fromisoformat(value.replace("Z", "+00:00")).year > 1904
+    except ValueError:
+        return False
