@@ -18,8 +18,9 @@ _TO_BT709 = {
     _P3: ((1.2249, -0.2247, 0.0), (-0.0420, 1.0419, 0.0), (-0.0197, -0.0786, 1.0979)),
 }
 _HD_LINES = 720
-# gamma of an SDR screen (ITU-R BT.1886), its white and that of the HDR screen most recordings are made for, in cd/m2
-_GAMMA, _SDR_WHITE, _HDR_WHITE = 2.4, 100.0, 1000.0
+# gamma of an SDR screen (ITU-R BT.1886); cd/m2 of its white, of the brightest an HDR screen shows, and of a sheet of paper
+# in an HDR picture (ITU-R BT.2408), which is white in an SDR one
+_GAMMA, _SDR_WHITE, _HDR_PEAK, _HDR_PAPER = 2.4, 100.0, 1000.0, 203.0
 _STRIP_ROWS = 64
 
 
@@ -93,16 +94,18 @@ def _nits_to_pq(nits: np.ndarray | float) -> np.ndarray:
 def _hlg_to_nits(signal: np.ndarray) -> np.ndarray:
     """Return cd/m2 that an HDR screen shows of a hybrid log-gamma signal 0..1 (ITU-R BT.2100), each channel by itself."""
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    return _HDR_WHITE * np.minimum(scene, 1) ** 1.2
+    return _HDR_PEAK * np.minimum(scene, 1) ** 1.2
 
 
 def _tone_mapped(nits: np.ndarray) -> np.ndarray:
     """Return the light 0..1 of an SDR screen for cd/m2 of an HDR screen, by the EETF of ITU-R BT.2390.
 
-    Light under about 30 cd/m2 stays as it is; a spline takes the rest up to the SDR screen's white.
+    Light is dimmed as paper is; what is under about 85 cd/m2, as skin is, then stays so, and a spline takes the rest up to
+    the SDR screen's white.
     """
-    brightest = _nits_to_pq(_HDR_WHITE)
-    level = np.minimum(_nits_to_pq(nits) / brightest, 1)
+    dimming = _SDR_WHITE / _HDR_PAPER
+    brightest = _nits_to_pq(_HDR_PEAK * dimming)
+    level = np.minimum(_nits_to_pq(nits * dimming) / brightest, 1)
     white = _nits_to_pq(_SDR_WHITE) / brightest
     knee = 1.5 * white - 0.5
     t = np.maximum(level - knee, 0) / (1 - knee)
