@@ -102,6 +102,29 @@ def test_display_matrices(tmp_path, matrix):
     assert has_corners(image, tolerance=25)
 
 
+def _exp_golomb(value: int) -> str:
+    bits = f"{value + 1:b}"
+    return "0" * (len(bits) - 1) + bits
+
+
+def test_a_turn_that_only_the_codec_tells_holds_on(tmp_path):
+    """H.264 may say once how its pictures are turned; it holds for those behind, also where the first are not wanted."""
+    stored = np.ascontiguousarray(np.rot90(corners(), -1))
+    data = write_video(tmp_path / "plain.h264", [stored] * 12).read_bytes()
+    # a display orientation (SEI payload 47): not cancelled, no flips, turned by 90 degrees, holding on
+    bits = f"000{90 * 65536 // 360:016b}" + _exp_golomb(1) + "01"
+    payload = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    sei = b"\0\0\0\1\x06" + bytes((47, len(payload))) + payload + b"\x80"
+    slice_at = data.index(b"\0\0\1\x65")
+    path = tmp_path / "x.h264"
+    path.write_bytes(data[:slice_at] + sei + data[slice_at:])
+    for every in (1, 5):
+        images, notes = _read(path, SamplingSettings(every=every))
+        assert all(has_corners(image, tolerance=25) and image.shape == (64, 96, 3) for image in images)
+        assert len(images) == -(-12 // every) and notes == ()
+    assert _probed(path) == (96, 64)
+
+
 # luma shares of red and blue by matrix: ITU-R BT.709, BT.601 (twice), SMPTE 240M, ITU-R BT.2020
 _LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 
@@ -184,9 +207,12 @@ _WIDER = {
 }
 
 
-@pytest.mark.parametrize(("transfer", "primaries"), [(14, _BT2020), (1, _P3), (_PQ, _BT2020), (_HLG, _BT2020)])
-def test_wide_gamut_colours(tmp_path, transfer, primaries):
-    """A colour that an ordinary screen can show comes out as that colour, whatever it was stored in."""
+@pytest.mark.parametrize(
+    ("transfer", "primaries", "is_tagged"),
+    [(14, _BT2020, True), (1, _P3, True), (_PQ, _BT2020, True), (_HLG, _BT2020, True), (_HLG, _BT2020, False)],
+)
+def test_wide_gamut_colours(tmp_path, transfer, primaries, is_tagged):
+    """A colour that an ordinary screen can show comes out as that colour; HDR with no other tag is BT.2020."""
     colour = np.array((140, 60, 40))  # darker than what tone mapping changes
     light = np.array(_WIDER[primaries]) @ (colour / 255) ** 2.4
     signal_of = {_PQ: lambda value: _pq(203 * value), _HLG: lambda value: _hlg(203 * value)}.get(
@@ -194,9 +220,8 @@ def test_wide_gamut_colours(tmp_path, transfer, primaries):
     )
     matrix = 9 if primaries == _BT2020 else 1
     signal = tuple(signal_of(value) for value in light)
-    path = write_patch(
-        tmp_path / "x.mkv", _planes(signal, matrix, 10), "yuv444p10le", Colours(matrix, transfer, primaries)
-    )
+    colours = Colours(matrix, transfer, primaries) if is_tagged else Colours(transfer=transfer)
+    path = write_patch(tmp_path / "x.mkv", _planes(signal, matrix, 10), "yuv444p10le", colours)
     assert np.abs(_colour(path) - colour).max() <= 5
 
 

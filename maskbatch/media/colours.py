@@ -41,28 +41,29 @@ class Grading(NamedTuple):
         return image
 
 
-def matrix_of(frame: av.VideoFrame) -> int:
+def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
     """Return the number of the matrix that makes RGB of the frame's YUV.
 
     Untagged video of HD size is BT.709 by convention, as players assume; swscale would take BT.601.
     """
     if frame.colorspace in _MATRICES:
         return frame.colorspace
-    if frame.colorspace == _BT2020_CL:
+    if frame.colorspace == _BT2020_CL or _transfer(frame, codec) in (_PQ, _HLG):
         return _BT2020
     return _BT709 if min(frame.width, frame.height) >= _HD_LINES else _BT601
 
 
 def grading_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> Grading | None:
-    """Return the conversion that the frame's colours need; None when they are those of SDR screens already.
-
-    PyAV before 17 tells a frame's transfer and primaries by its codec only.
-    """
-    transfer = getattr(frame, "color_trc", codec.color_trc)
+    """Return the conversion that the frame's colours need; None when they are those of SDR screens already."""
     primaries = getattr(frame, "color_primaries", codec.color_primaries)
-    if transfer in (_PQ, _HLG):
+    if (transfer := _transfer(frame, codec)) in (_PQ, _HLG):
         return _grading(transfer, _BT2020 if primaries == _UNSPECIFIED else primaries)
     return _grading(_BT709, primaries) if primaries in _TO_BT709 else None
+
+
+def _transfer(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
+    """Return the number of the frame's transfer, which PyAV before 17 tells by the codec only."""
+    return getattr(frame, "color_trc", codec.color_trc)
 
 
 @cache

@@ -36,13 +36,13 @@ _TURNS = {
 }
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """Return how a decoded frame is to be shown, by the display matrix of its container or codec."""
+def orientation_of(frame: av.VideoFrame) -> Orientation | None:
+    """Return how a decoded frame is to be shown; None when neither the container nor the frame itself says so."""
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV does not know all kinds of side data that its FFmpeg makes; it still knows the rotation
-        return _TURNS.get(round(frame.rotation / 90) * 90 % 360, Orientation())
-    return Orientation() if matrix is None else from_matrix(bytes(matrix))
+        return _TURNS.get(round(frame.rotation / 90) * 90 % 360)
+    return None if matrix is None else from_matrix(bytes(matrix))
 
 
 def from_matrix(matrix: bytes) -> Orientation:

@@ -38,7 +38,9 @@ def probe(source: Source, upright: bool = True) -> Source:
                 num_frames = None  # a frame has a byte or more
             width, height = stream.codec_context.width, stream.codec_context.height
             if upright:  # a display matrix comes with a frame only
-                width, height = Viewer(container, stream).size_of(next(container.decode(stream)))
+                viewer, frame = Viewer(container, stream), next(container.decode(stream))
+                viewer.notice(frame)
+                width, height = viewer.size_of(frame)
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
                 duration_s=duration_s, recorded=recorded(container, stream),

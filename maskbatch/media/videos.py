@@ -185,6 +185,8 @@ class VideoReader:
             except av.error.FFmpegError as error:
                 skipping.check()
                 self._damage.append(reason_of(error))
+            for frame in frames:
+                self._viewer.notice(frame)
             # the decoder fills in what is missing
             self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
             yield from skipping.in_place(frames)

@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from maskbatch.media.colours import grading_of, matrix_of
-from maskbatch.media.orientation import orientation_of
+from maskbatch.media.orientation import Orientation, orientation_of
 from maskbatch.media.photos import MAX_PIXELS
 
 # containers that say nothing about the shape of a pixel: a broadcast may switch from 4:3 to 16:9 at any frame
@@ -24,21 +24,27 @@ class Viewer:
     """Makes pictures of a stream's frames: RGB for an SDR screen, upright, not mirrored, with square pixels.
 
     The first picture sets the `size` (width, height) of all. A later one of another size is fitted into it, with black
-    bars where its shape is another; `is_fitted` tells that of the last picture.
+    bars where its shape is another; `is_fitted` tells that of the last picture. Each frame is to be shown to `notice`, in
+    order, also those of which no picture is wanted.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, size: Size | None = None) -> None:
         self.size = size
         self.is_fitted = False
+        self._orientation = Orientation()
         self._codec = stream.codec_context
         # PyAV has a frame's own shape nowhere; its codec's is that of the last frame decoded, a frame or two later at most
         self._aspect = None if container.format.name in _SHAPELESS else stream.sample_aspect_ratio
         self._reformatter = VideoReformatter()  # kept: setting one up costs more than converting an HD frame
 
+    def notice(self, frame: av.VideoFrame) -> None:
+        """Remember how the frame is to be shown: a codec says so now and then only, and it holds from there on."""
+        self._orientation = orientation_of(frame) or self._orientation
+
     def size_of(self, frame: av.VideoFrame) -> Size:
         """Return the (width, height) in pixels of the frame as a person sees it."""
         aspect = self._aspect or self._codec.sample_aspect_ratio
-        return orientation_of(frame).size(_square((frame.width, frame.height), aspect))
+        return self._orientation.size(_square((frame.width, frame.height), aspect))
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return the picture (H, W, 3) uint8 RGB of a frame."""
@@ -46,14 +52,13 @@ class Viewer:
         self.size = self.size or own
         self.is_fitted = own != self.size
         size = _within(own, self.size) if self.is_fitted else own
-        orientation = orientation_of(frame)
-        image = orientation.upright(self._converted(frame, orientation.size(size)))
+        image = self._orientation.upright(self._converted(frame, self._orientation.size(size)))
         return _on_black(image, self.size) if self.is_fitted else image
 
     def _converted(self, frame: av.VideoFrame, size: Size) -> np.ndarray:
         """Return the stored picture as RGB, scaled to `size` in the same step."""
         grading = grading_of(frame, self._codec)
-        matrix = matrix_of(frame)
+        matrix = matrix_of(frame, self._codec)
         # PyAV before 17 takes limited BT.601, whatever the video is tagged with, unless it is told of a difference to the
         # (meaningless) matrix of RGB; of RGB itself there must be none
         other = Colorspace.ITU709 if matrix == Colorspace.ITU601 else Colorspace.ITU601
