@@ -1,11 +1,12 @@
-"""Sets aside the sources that kill their decoder, so that they cost one run and not every one."""
+"""Sets aside the sources, or only their sound, that kill their decoder, so that they cost one run and not every one."""
 
 import logging
+from collections.abc import Sequence
 
 from maskbatch.checkpoint import folder_of, read_checkpoint
 from maskbatch.config import ScanSettings
 from maskbatch.data import Batch, Ended, Shard, Source
-from maskbatch.journal import left_open
+from maskbatch.journal import SOUND, left_open
 from maskbatch.media.names import named
 from maskbatch.media.segments import Segments
 from maskbatch.media.trial import crash_reasons
@@ -33,6 +34,17 @@ def set_aside(plan: Plan, settings: ScanSettings, unit: int, stop: Stop) -> list
                 sink.write(Batch.of_ended(Ended(source.id, 0, 0, error=reasons[source.name])))
             unit += 1
     return [source for source in plan.pending if source.name not in reasons]
+
+
+def silence(plan: Plan, pending: Sequence[Source], settings: ScanSettings, stop: Stop) -> dict[str, str]:
+    """Why the sound of sources must not be read, by their names: it was read when the last run died, and kills a process of
+    its own, too. Raises Interrupted when `stop` is asked for."""
+    names = set(left_open(plan.out, SOUND))
+    suspects = [(source, None) for source in pending if source.name in names]
+    if suspects:
+        which = named([source.name for source, _ in suspects])
+        _log.warning("%s: its sound was read when the last run died; tried in a process of its own first", which)
+    return crash_reasons(suspects, settings.sampling, lambda: stop.is_asked)
 
 
 def _segments(plan: Plan, source: Source, settings: ScanSettings) -> Segments:

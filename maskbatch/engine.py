@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -10,19 +10,20 @@ from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
 from maskbatch.allocator import trim
-from maskbatch.aside import set_aside
+from maskbatch.aside import set_aside, silence
 from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
-from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.journal import Journal, NotedReader
+from maskbatch.errors import DecodeError, Interrupted, MaskbatchError, UsageError
+from maskbatch.journal import SOUND, Journal, NotedReader
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
 from maskbatch.media.limited import LimitedReader
 from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
+from maskbatch.media.sound import SoundReader
 from maskbatch.media.sources import make_shards
 from maskbatch.outputs import read_run, write_run
 from maskbatch.overlap import Ahead, for_each
@@ -50,7 +51,8 @@ _CANNOT_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the shards of one run share. `on_batch` is called by one of them at a time."""
+    """What the shards of one run share. `on_batch` is called by one of them at a time; `silenced` says why the sound of some
+    sources is left out, by their names."""
 
     out: Path
     journal: Journal
@@ -58,6 +60,7 @@ class Run:
     stop: Stop
     on_batch: OnBatch
     timings: Timings
+    silenced: Mapping[str, str] = field(default_factory=dict)
     telling: threading.Lock = field(default_factory=threading.Lock)
     failed: threading.Event = field(default_factory=threading.Event)
 
@@ -159,13 +162,14 @@ class Engine:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
-        with Journal(plan.out) as journal:
+        silenced = silence(plan, pending, self.settings, stop)
+        with Journal(plan.out, silenced) as journal:
             # once for the estimate of time, and again when its turn comes
             pending = [
                 source if stop.is_asked else journal.probed(source, self._limit_s, upright=False) for source in pending
             ]
             on_pending(pending)
-            run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
+            run = Run(plan.out, journal, lock, stop, on_batch, self._timings, silenced)
             shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
             for_each(partial(self._shard_and_trim, run=run), shards, self.settings.workers, halt=run.failed.set)
         if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
@@ -182,7 +186,7 @@ class Engine:
         timed = run.timings.timed
         # hours may have gone since the run began, and a recording may have grown
         shard = replace(shard, sources=tuple(run.journal.probed(source, self._limit_s) for source in shard.sources))
-        with open_shard(shard, run.out, self.settings) as sink:
+        with open_shard(shard, run.out, self.settings, partial(self._guarded, shard.sources[0], run)) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
             stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))
@@ -207,6 +211,13 @@ class Engine:
                     if run.is_over():
                         sink.stop()
                         return
+
+    def _guarded(self, source: Source, run: Run, reader: SoundReader) -> LimitedReader:
+        """What reads the sound of a source, in the journal and within its limit of time as what reads the picture."""
+        if source.name in run.silenced:
+            raise DecodeError(run.silenced[source.name])
+        noted = NotedReader(reader, run.journal, source.name, Timings(), SOUND)  # it is timed with what is written
+        return LimitedReader(noted, self._limit_s)
 
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])

@@ -1,13 +1,14 @@
 """Which sources are open, so that a file on which the process died is known afterwards.
 
-`.state/journal` gets a line when a source is opened and one when it is closed. A process that ends by itself empties it.
+`.state/journal` gets a line when a source is opened and one when it is closed, with other signs when only its sound is
+read. A process that ends by itself empties it, but for the sources whose sound has to be left out.
 """
 
 import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,16 +22,21 @@ from maskbatch.media.limited import limited
 from maskbatch.media.probe import probe
 from maskbatch.timings import Timings
 
+# what a line begins with: when a source is opened, and when it is closed
+PICTURE, SOUND = ("+", "-"), ("(", ")")
+
 _JOURNAL = Path(".state", "journal")
 _log = logging.getLogger(__name__)
 
 
 class Journal:
     """The journal of a run. Lines are appended in one go, by any thread, and left to the system to store: it keeps them
-    when the process dies. To be used in a `with` block, at whose end it is emptied."""
+    when the process dies. To be used in a `with` block, at whose end it is emptied, but for the names in `silenced`: sources
+    whose sound kills its decoder stay suspects until they are done."""
 
-    def __init__(self, out: Path) -> None:
-        self._path = out / _JOURNAL
+    def __init__(self, out: Path, silenced: Iterable[str] = ()) -> None:
+        self._path, self._silenced = out / _JOURNAL, tuple(silenced)
+        self._num_kept = 0
         self._descriptor: int | None = None
         self._has_failed = False
         # a descriptor that is closed between being read and being written to may by then be another file's
@@ -38,6 +44,9 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
+        for name in self._silenced:
+            self.note(SOUND[0], name)
+        self._num_kept = os.fstat(self._descriptor).st_size
         return self
 
     def __exit__(
@@ -46,12 +55,12 @@ class Journal:
         # a decoder may still be at work in its thread; what it notes from here on is dropped
         with self._lock:
             descriptor, self._descriptor = self._descriptor, None
-            os.ftruncate(descriptor, 0)
+            os.ftruncate(descriptor, self._num_kept)
             os.close(descriptor)
 
     def note(self, sign: str, name: str) -> None:
-        """Append that the source `name` was opened ("+") or closed ("-"). Where that cannot be written the run goes on,
-        with a warning: the file is not to blame."""
+        """Append that the source `name` was opened or closed; `sign` is one of PICTURE or SOUND. Where that cannot be
+        written the run goes on, with a warning: the file is not to blame."""
         with self._lock:
             if self._descriptor is None:
                 return
@@ -67,20 +76,23 @@ class Journal:
         """A video as `probe` has it, in the journal meanwhile; a photo, and one whose probe takes longer, as it is."""
         if source.kind == "image":
             return source
-        self.note("+", source.name)
+        self.note(PICTURE[0], source.name)
         try:
             source = limited(partial(probe, source, upright), limit_s)
         except PassingError:  # its decoder never returns, and stays open here; nor will its reader
             return source
-        self.note("-", source.name)
+        self.note(PICTURE[1], source.name)
         return source
 
 
 class NotedReader:
     """A reader that is in the journal while it is open, its work timed as the stage "decode"."""
 
-    def __init__(self, reader: Reader, journal: Journal, name: str, timings: Timings) -> None:
+    def __init__(
+        self, reader: Reader, journal: Journal, name: str, timings: Timings, signs: tuple[str, str] = PICTURE
+    ) -> None:
         self._reader, self._journal, self._name, self._timings = reader, journal, name, timings
+        self._opened, self._closed = signs
 
     @property
     def frames_decoded(self) -> int:
@@ -95,11 +107,11 @@ class NotedReader:
         return self._reader.notes
 
     def __enter__(self) -> "NotedReader":
-        self._journal.note("+", self._name)
+        self._journal.note(self._opened, self._name)
         try:
             self._reader.__enter__()
         except BaseException:
-            self._journal.note("-", self._name)
+            self._journal.note(self._closed, self._name)
             raise
         return self
 
@@ -107,14 +119,15 @@ class NotedReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reader.__exit__(kind, error, trace)
-        self._journal.note("-", self._name)
+        self._journal.note(self._closed, self._name)
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         return self._timings.items("decode", self._reader)
 
 
-def left_open(out: Path) -> list[str]:
-    """The names of the sources that were open when the last run in `out` died; none after a clean end."""
+def left_open(out: Path, signs: tuple[str, str] = PICTURE) -> list[str]:
+    """The names of the sources that were open when the last run in `out` died; none after a clean end. With the signs SOUND,
+    those whose sound was."""
     try:
         lines = (out / _JOURNAL).read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -125,8 +138,8 @@ def left_open(out: Path) -> list[str]:
             name = json.loads(line[1:])
         except ValueError:  # the power went in the middle of it
             continue
-        if line[0] == "+":
+        if line[0] == signs[0]:
             is_open[name] = None
-        else:
+        elif line[0] == signs[1]:
             is_open.pop(name, None)
     return list(is_open)

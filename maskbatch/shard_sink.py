@@ -5,6 +5,7 @@ from pathlib import Path
 
 from maskbatch.config import ScanSettings
 from maskbatch.data import Batch, Faces, Frames, Shard
+from maskbatch.media.audio import Guard, unguarded
 from maskbatch.media.segments import Segments
 from maskbatch.sinks import Sink, open_sinks
 from maskbatch.tracker import Tracker
@@ -37,7 +38,7 @@ class PhotoSink(Sink):
         self._sinks[0].stop()
 
 
-def open_shard(shard: Shard, out: Path, settings: ScanSettings) -> PhotoSink | VideoSink:
-    """What takes the batches of a shard, to be used in a `with` block."""
+def open_shard(shard: Shard, out: Path, settings: ScanSettings, guard: Guard = unguarded) -> PhotoSink | VideoSink:
+    """What takes the batches of a shard, to be used in a `with` block. `guard` wraps what reads the sound of a video."""
     is_video = shard.sources[0].kind == "video"
-    return VideoSink(shard, out, settings) if is_video else PhotoSink(shard, out, settings)
+    return VideoSink(shard, out, settings, guard) if is_video else PhotoSink(shard, out, settings)

@@ -15,6 +15,7 @@ from maskbatch.data import FACE_COLUMNS, FILE_COLUMNS, Batch, Ended, Faces, Fram
 from maskbatch.errors import Interrupted
 from maskbatch.leftovers import remove_crops
 from maskbatch.marks import ROWS, Mark, write_marks
+from maskbatch.media.audio import Guard, unguarded
 from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.joiner import join
 from maskbatch.media.names import annotated_name, inside, written_names
@@ -28,17 +29,18 @@ _log = logging.getLogger(__name__)
 
 
 class VideoSink(Sink):
-    """Everything that is written of a video. `segments` says where reading begins and where it is cut.
+    """Everything that is written of a video. `segments` says where reading begins and where it is cut; `guard` wraps what
+    reads the sound.
 
     Each segment leaves its rows and its part of the annotated video in `.state/videos/`, then the checkpoint; when the
     source has ended they become one file each, then the mark that it is done. A batch holds frames of one segment.
     """
 
-    def __init__(self, shard: Shard, out: Path, settings: ScanSettings) -> None:
+    def __init__(self, shard: Shard, out: Path, settings: ScanSettings, guard: Guard = unguarded) -> None:
         super().__init__()
         [source] = shard.sources
         self._source = source if settings.output.keep_metadata else replace(source, recorded=())
-        self._out, self._unit, self._settings = out, shard.index, settings
+        self._out, self._unit, self._settings, self._guard = out, shard.index, settings, guard
         self._folder = folder_of(out, self._source.name)
         found, now = read_checkpoint(self._folder), fingerprint(self._source.path)
         if not is_usable(found, self._source):
@@ -159,8 +161,9 @@ class VideoSink(Sink):
         """The annotated video, from its parts. Where one could not be written there is none."""
         if self._at.parts and len(self._at.parts) == self._at.num_segments + self._has_frames:
             path = inside(self._out / "annotated", annotated_name(self._source))
+            parts = [(self._folder / name, first) for name, first in self._at.parts]
             try:
-                join(path, self._source, [(self._folder / name, first) for name, first in self._at.parts])
+                join(path, self._source, parts, self.segments.pieces, self._guard)
             except OSError as error:
                 warn_or_raise(self._source, error, "no annotated copy")
 

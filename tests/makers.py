@@ -17,16 +17,29 @@ NTSC_FILM = Fraction(24000, 1001)
 
 
 @dataclass(frozen=True)
+class Sound:
+    """How the sound of a test video is encoded: a tone, which with `beats` sounds only 0.1 s from each of these seconds on.
+    There are no packets in the seconds of the `hole`; all time stamps are `late_s` more than those of the picture."""
+
+    codec: str
+    rate: int = 48000
+    layout: str = "mono"
+    beats: Sequence[float] = ()
+    hole: tuple[float, float] = (0, 0)
+    late_s: float = 0
+
+
+@dataclass(frozen=True)
 class Clip:
-    """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder;
-    `options` are the video encoder's; `aspect` is a pixel's width by its height."""
+    """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder, or more
+    about the sound; `options` are the video encoder's; `aspect` is a pixel's width by its height."""
 
     fps: Fraction = Fraction(25)
     codec: str = "libx264"
     pts: Sequence[int] | None = None
     time_base: Fraction | None = None
     rotation: int = 0
-    audio: str | None = None
+    audio: str | Sound | None = None
     options: dict[str, str] | None = None
     aspect: Fraction | None = None
 
@@ -126,13 +139,14 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
             stream.set_display_rotation(clip.rotation)
         if stream.height % 2 or stream.width % 2:
             stream.pix_fmt = "yuv444p"
-        audio = container.add_stream(clip.audio, rate=48000, layout="mono") if clip.audio else None
+        sound = Sound(clip.audio) if isinstance(clip.audio, str) else clip.audio
+        audio = None if sound is None else _add_sound(container, sound)
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = (clip.pts[number] if clip.pts else number), time_base
             container.mux(stream.encode(frame))
         if audio is not None:
-            _add_tone(container, audio, len(frames) / clip.fps)
+            _add_tone(container, audio, len(frames) / clip.fps, sound)
         container.mux(stream.encode(None))
     return path
 
@@ -201,7 +215,7 @@ def write_joined(path: Path, parts: Sequence[tuple[Sequence[np.ndarray], Clip]])
 def write_sound(path: Path, codec: str = "aac", seconds: Fraction = Fraction(1)) -> Path:
     """A file with audio only."""
     with av.open(str(path), "w") as container:
-        _add_tone(container, container.add_stream(codec, rate=48000, layout="mono"), seconds)
+        _add_tone(container, _add_sound(container, Sound(codec)), seconds, Sound(codec))
     return path
 
 
@@ -218,14 +232,70 @@ def packets_of(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in container.demux(stream) if packet.size]
 
 
-def _add_tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: Fraction) -> None:
-    size = stream.codec_context.frame_size or 1024
-    kind = stream.codec_context.format.name
-    for start in range(0, int(seconds * 48000), size):
-        wave = 0.3 * np.sin(np.arange(start, start + size) * (2 * np.pi * 440 / 48000))
+def flashing(count: int, beats: Sequence[float], fps: int = 25) -> list[np.ndarray]:
+    """Dark frames, which are white for 0.1 s from each of these seconds on."""
+    is_on = [any(0 <= number / fps - beat < 0.1 for beat in beats) for number in range(count)]
+    return [np.full((64, 96, 3), 235 if on else 30, np.uint8) for on in is_on]
+
+
+def flashes_of(path: Path) -> list[float]:
+    """The seconds at which the pictures of a file of `flashing` frames become white."""
+    with av.open(str(path)) as container:
+        return _rises(
+            [(frame.time, float(frame.to_ndarray(format="gray").mean()) / 255) for frame in container.decode(video=0)]
+        )
+
+
+def beeps_of(path: Path) -> list[float]:
+    """The seconds at which the sound of a file with `beats` becomes loud, to 5 ms."""
+    loudness = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            resampled = av.AudioResampler("fltp", "mono", frame.sample_rate).resample(frame)
+            samples = np.concatenate([part.to_ndarray()[0] for part in resampled])
+            step = frame.sample_rate // 200
+            starts = range(0, len(samples), step)
+            loudness += [
+                (frame.time + at / frame.sample_rate, np.abs(samples[at : at + step]).max() * 4) for at in starts
+            ]
+    return _rises(loudness)
+
+
+def _rises(levels: Sequence[tuple[float, float]], quiet_s: float = 0.15) -> list[float]:
+    """When the level goes above a half after it was below for a while."""
+    rises, last_high_s = [], -1.0
+    for time_s, level in levels:
+        if level > 0.5:
+            if time_s - last_high_s > quiet_s:
+                rises.append(time_s)
+            last_high_s = time_s
+    return rises
+
+
+def _add_sound(container: av.container.OutputContainer, sound: Sound) -> av.AudioStream:
+    stream = container.add_stream(sound.codec, rate=sound.rate, layout=sound.layout)
+    if sound.codec.startswith("wma"):
+        stream.bit_rate = 64000
+    return stream
+
+
+def _add_tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: Fraction, sound: Sound) -> None:
+    rate, codec = sound.rate, stream.codec_context
+    codec.open(strict=False)
+    size, kind = codec.frame_size or 1024, codec.format.name
+    for start in range(0, int(seconds * rate), size):
+        at = np.arange(start, start + size)
+        wave = 0.3 * np.sin(at * (2 * np.pi * 440 / rate))
+        if sound.beats:
+            wave[~np.any([(at >= beat * rate) & (at < (beat + 0.1) * rate) for beat in sound.beats], axis=0)] = 0
+        if sound.hole[0] <= start / rate < sound.hole[1]:
+            continue
         depth = {"s16": np.int16, "s32": np.int32}.get(kind.rstrip("p"))
         samples = (wave * np.iinfo(depth).max).astype(depth) if depth else wave.astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(samples[None], format=kind, layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        channels = np.repeat(samples[None], codec.layout.nb_channels, axis=0)
+        if not kind.endswith("p"):
+            channels = channels.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format=kind, layout=sound.layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start + round(sound.late_s * rate), Fraction(1, rate)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))

@@ -157,7 +157,7 @@ def test_absurd_times_do_not_reach_the_reports(caplog):
     stamps = [0, 2**62, 2**62 + 40, 120, 3_600_120, -(2**62), None]
     milliseconds = [round(clock.time_s(pts, 2**62) * 1000) for pts in stamps]
     assert milliseconds == [0, 40, 80, 120, 3_600_120, 3_600_160, 3_600_200]
-    assert clock.num_jumps == 2
+    assert clock.num_jumps == 1
 
 
 def test_stalled_file_is_given_up(tmp_path, monkeypatch):

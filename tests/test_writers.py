@@ -172,7 +172,6 @@ def test_odd_sizes(tmp_path):
         ("s.mkv", "libopus"),
         ("s.mkv", "libmp3lame"),
         ("s.flv", "aac"),
-        ("s.mkv", "ac3"),
         ("s.mkv", "flac"),
     ],
 )

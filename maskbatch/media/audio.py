@@ -1,112 +1,117 @@
-"""Carries the audio of a source over to an MP4: packets as they are where MP4 can hold them, else encoded to AAC."""
+"""Writes the sound of a source as a track of an MP4."""
 
 import logging
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
 import av
 from av.container import OutputContainer
 
-from maskbatch.errors import DecodeError
-from maskbatch.media.containers import open_container
-from maskbatch.media.streams import start_s, video_stream
+from maskbatch.media.sound import CannotCopy, SoundReader
 
-# codecs that an MP4 may hold
-_COPIED = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "opus", "libopus", "alac", "flac"})
-_AAC_FRAME_SAMPLES = 1024
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+# wraps a reader, so that it works within limits
+Guard = Callable[[SoundReader], AbstractContextManager]
 
 _log = logging.getLogger(__name__)
 
 
-class AudioTrack:
-    """The audio of the file at `path` as a stream of `output`, written up to where the video is.
+def unguarded(reader: SoundReader) -> SoundReader:
+    """The reader as it is."""
+    return reader
 
-    A file without audio makes a track that writes nothing; so does broken audio, after a warning.
+
+class AudioTrack:
+    """The sound that `reader` reads as a stream of `output`, written up to where the video is; encoded to AAC unless it is
+    copied. To be entered before the first packet is written.
+
+    A file without sound makes a track that writes nothing. Sound that cannot be read ends there, after a warning that names
+    `path`. Entering and writing raise CannotCopy for sound that is copied but must not be.
     """
 
-    def __init__(self, path: Path, output: OutputContainer) -> None:
-        self._path = path
-        self._output = output
-        self._packets: Iterator[tuple[Fraction, av.Packet]] = iter(())
-        self._next: tuple[Fraction, av.Packet] | None = None
+    def __init__(self, path: Path, output: OutputContainer, reader: SoundReader, guard: Guard) -> None:
+        self._path, self._output, self._reader, self._guard = path, output, reader, guard
+        self._stack = ExitStack()
+        self._chunks: Iterator[list] = iter(())
+        self._ready: deque[av.Packet] = deque()
         self._last_dts: int | None = None
-        self._container: av.container.InputContainer | None = None
+        self._track: av.AudioStream | None = None
+
+    def __enter__(self) -> "AudioTrack":
+        with ExitStack() as stack:
+            stack.push(self.__exit__)
+            try:
+                self._chunks = iter(self._stack.enter_context(self._guard(self._reader)))
+            except Exception as error:
+                self._give_up(error)
+            if first := self._next_chunk():
+                self._add_track()
+                self._make(first)
+            stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            self._container = open_container(path)
-            self._packets = self._open()
-        except (av.error.FFmpegError, DecodeError, ValueError, OSError) as error:
-            self._give_up(error)
+            self._stack.__exit__(kind, error, trace)
+        except Exception as failure:
+            self._give_up(failure)
 
     def write_until(self, time_s: Fraction | None) -> None:
         """Write the packets that start before `time_s` in the output; all that are left, for None."""
-        try:
-            while True:
-                self._next = self._next or next(self._packets, None)
-                if self._next is None or (time_s is not None and self._next[0] >= time_s):
+        while self._track is not None:
+            while self._ready:
+                packet = self._ready[0]
+                if time_s is not None and packet.pts * packet.time_base >= time_s:
                     return
-                packet, self._next = self._next[1], None
-                # a muxer refuses time stamps that do not rise, and the whole video with them
-                if self._last_dts is None or packet.dts > self._last_dts:
-                    self._last_dts = packet.dts
-                    self._output.mux_one(packet)
-        except (av.error.FFmpegError, ValueError) as error:
-            self._give_up(error)
+                self._write(self._ready.popleft())
+            chunk = self._next_chunk()
+            if chunk:
+                self._make(chunk)
+            else:
+                self._end()
 
-    def close(self) -> None:
-        """Close the source's file; nothing more can be written."""
-        self._packets, self._next = iter(()), None
-        if self._container is not None:
-            self._container.close()
+    def _next_chunk(self) -> list:
+        """The next packets or frames, none at the end."""
+        try:
+            return next(self._chunks, [])
+        except (CannotCopy, MemoryError):
+            raise
+        except Exception as error:  # whatever it is, the video does without its sound
+            self._give_up(error)
+            return []
 
     def _give_up(self, error: Exception) -> None:
-        _log.warning("%s: the audio is left out from here on: %s", self._path, getattr(error, "strerror", "") or error)
-        self._packets, self._next = iter(()), None
+        self._chunks = iter(())
+        reason = getattr(error, "strerror", "") or error or type(error).__name__
+        _log.warning("%s: the audio is left out from here on: %s", self._path, reason)
 
-    def _open(self) -> Iterator[tuple[Fraction, av.Packet]]:
-        """Add the output stream, which must be there before the first packet, and start reading."""
-        stream = self._container.streams.best("audio")
-        if stream is None:
-            return iter(())
-        codec = stream.codec_context
-        if codec is None or not codec.sample_rate or not codec.layout.nb_channels:
-            raise DecodeError("its format is unknown")
-        shift_s = start_s(self._container, video_stream(self._container))
-        if codec.name in _COPIED:
-            return self._copied(stream, self._output.add_stream_from_template(stream), shift_s)
-        rate = min((rate for rate in _AAC_RATES if rate >= codec.sample_rate), default=_AAC_RATES[-1])
-        layout = "mono" if codec.layout.nb_channels == 1 else "stereo"
-        return self._encoded(stream, self._output.add_stream("aac", rate=rate, layout=layout), shift_s)
+    def _add_track(self) -> None:
+        if self._reader.is_copied:
+            self._track = self._output.add_stream_from_template(self._reader.stream)
+        else:
+            self._track = self._output.add_stream("aac", rate=self._reader.rate, layout=self._reader.layout)
 
-    def _copied(
-        self, stream: av.AudioStream, track: av.AudioStream, shift_s: Fraction
-    ) -> Iterator[tuple[Fraction, av.Packet]]:
-        shift = round(shift_s / stream.time_base)
-        for packet in self._container.demux(stream):
-            if packet.dts is None or packet.pts is None:  # the empty packet at the end, or one without a place
-                continue
-            packet.pts -= shift
-            packet.dts -= shift
-            packet.stream = track
-            yield packet.pts * packet.time_base, packet
+    def _make(self, chunk: list) -> None:
+        for item in chunk:
+            if self._reader.is_copied:
+                item.stream = self._track
+                self._ready.append(item)
+            else:
+                self._ready.extend(self._track.encode(item))
 
-    def _encoded(
-        self, stream: av.AudioStream, track: av.AudioStream, shift_s: Fraction
-    ) -> Iterator[tuple[Fraction, av.Packet]]:
-        target = track.codec_context
-        resampler = av.AudioResampler(target.format or "fltp", target.layout, target.sample_rate, _AAC_FRAME_SAMPLES)
-        frames = self._container.decode(stream)
-        while True:
-            frame = next(frames, None)
-            if frame is not None and frame.pts is not None:
-                frame.pts -= round(shift_s / frame.time_base)
-            for part in resampler.resample(frame):
-                yield from self._timed(track.encode(part))
-            if frame is None:
-                yield from self._timed(track.encode(None))
-                return
+    def _end(self) -> None:
+        if not self._reader.is_copied:
+            for packet in self._track.encode(None):
+                self._write(packet)
+        self._track = None
 
-    @staticmethod
-    def _timed(packets: list[av.Packet]) -> Iterator[tuple[Fraction, av.Packet]]:
-        return ((packet.pts * packet.time_base, packet) for packet in packets)
+    def _write(self, packet: av.Packet) -> None:
+        # a muxer refuses time stamps that do not rise, and the whole video with them
+        if self._last_dts is None or packet.dts > self._last_dts:
+            self._last_dts = packet.dts
+            self._output.mux_one(packet)

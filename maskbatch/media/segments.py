@@ -14,16 +14,17 @@ _MIN_FRAMES = 30
 @dataclass(frozen=True, slots=True)
 class ReaderState:
     """How a reader stands just before it yields the frame `index`: that frame's `pts` and the CRC of its RGB image, the
-    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the sampler's `num_due`,
-    whether frames nobody wants are left out there, whether the frame can be found by its `pts` (it is what it says, and
-    no damage was found before it), the `width` and `height` in pixels of all pictures, and the number of the first frame
-    of another size, which is fitted into that (None: there was none)."""
+    clock's last and next time and the reader's `read_until_s` (seconds, exact, as text), the clock's pieces, the sampler's
+    `num_due`, whether frames nobody wants are left out there, whether the frame can be found by its `pts` (it is what it
+    says, and no damage was found before it), the `width` and `height` in pixels of all pictures, and the number of the
+    first frame of another size, which is fitted into that (None: there was none)."""
 
     index: int
     pts: int | None
     crc: int
     last_s: str | None
     next_s: str
+    pieces: tuple[tuple[int, int], ...]
     num_due: int
     read_until_s: str
     is_skipping: bool
@@ -42,11 +43,12 @@ class Segments:
     """The segments of one video: `length_s` seconds and 30 analysed frames each, or more.
 
     `start` is where reading begins, None for the first frame. `cuts` holds the reader's state before the first frame of
-    each later segment, by that frame's index; it is there before the frame is.
+    each later segment, by that frame's index; it is there before the frame is. `pieces` are those of the clock so far.
     """
 
     def __init__(self, length_s: float = math.inf, start: ReaderState | None = None) -> None:
         self.start = start
+        self.pieces: tuple[tuple[int, int], ...] = () if start is None else start.pieces
         self.cuts: dict[int, ReaderState] = {}
         self.length_s = length_s
         self._begin_s: Fraction | None = None

@@ -11,16 +11,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+
+import av
 
 from maskbatch.config import SamplingSettings
 from maskbatch.data import Source
 from maskbatch.errors import Interrupted
+from maskbatch.media.audio import AudioTrack, unguarded
 from maskbatch.media.decode import open_source
 from maskbatch.media.probe import probe
 from maskbatch.media.segments import ReaderState, Segments
+from maskbatch.media.sound import CannotCopy, SoundReader
 
 _PHOTO_S, _VIDEO_S = 120, 600
 _EXIT_MEMORY = 12
@@ -32,7 +36,8 @@ _LEAST_MEMORY = 4 << 30
 # exit codes of Windows from here on are what signals are elsewhere
 _WINDOWS_CRASH = 0xC0000000
 
-Suspect = tuple[Source, Segments]
+# a video without segments: not its picture is tried, but its sound
+Suspect = tuple[Source, Segments | None]
 
 
 def crash_reasons(
@@ -41,7 +46,8 @@ def crash_reasons(
     """Why sources must not be decoded in this process, by their names; those that can be, even damaged ones, are not in it.
 
     All are tried in one process; only when that dies, each in one of its own. A video is decoded from the start of its
-    segments over two of their cuts, further than any reading ahead. Raises Interrupted once `is_over` says so.
+    segments over two of their cuts, further than any reading ahead; sound is tried as a whole. Raises Interrupted once
+    `is_over` says so.
     """
     together = _verdict(suspects, sampling, is_over) if suspects else None
     if together is None:
@@ -95,26 +101,45 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
 
 
 def _plain(source: Source, segments: Segments) -> dict:
+    plain = {"path": str(source.path), "kind": source.kind, "is_sound": segments is None}
+    if segments is None:
+        return plain
     start = None if segments.start is None else asdict(segments.start)
-    return {"path": str(source.path), "kind": source.kind, "start": start, "length_s": segments.length_s}
+    return plain | {"start": start, "length_s": segments.length_s}
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
     """Reads as far as `crash_reasons` says; what is wrong with the file, as long as it can be said, does not matter."""
     source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
-    start = None if suspect["start"] is None else ReaderState(**suspect["start"])
-    segments = Segments(suspect["length_s"], start)
     try:
-        if source.kind == "video":
-            probe(source)
-        with open_source(source, sampling, segments) as reader:
-            for _ in reader:
-                if len(segments.cuts) == 2:
-                    return
+        if suspect["is_sound"]:
+            _join_sound(source.path)
+        else:
+            _read(source, suspect, sampling)
     except MemoryError:
         sys.exit(_EXIT_MEMORY)
     except Exception:
         return
+
+
+def _read(source: Source, suspect: dict, sampling: SamplingSettings) -> None:
+    start = None if suspect["start"] is None else ReaderState(**suspect["start"])
+    segments = Segments(suspect["length_s"], start)
+    if source.kind == "video":
+        probe(source)
+    with open_source(source, sampling, segments) as reader:
+        for _ in reader:
+            if len(segments.cuts) == 2:
+                return
+
+
+def _join_sound(path: Path) -> None:
+    """Reads and encodes the sound as `joiner` does, for no file."""
+    for may_copy in (True, False):
+        reader = SoundReader(path, (), may_copy)
+        with suppress(CannotCopy, av.error.FFmpegError), ExitStack() as stack:
+            output = stack.enter_context(av.open(os.devnull, "w", format="null"))
+            return stack.enter_context(AudioTrack(path, output, reader, unguarded)).write_until(None)
 
 
 def _limit_memory() -> None:

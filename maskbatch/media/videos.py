@@ -106,6 +106,7 @@ class VideoReader:
             index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
+            self._segments.pieces = clock.pieces
             # only a wanted frame is worth the conversion to RGB
             if not sampler.wants(index, time_s) or index < self._first:
                 continue
@@ -119,7 +120,7 @@ class VideoReader:
             self._first = index + 1
             yield index, float(time_s), image
         if clock.num_jumps:
-            _log.warning("%s: %d frames say that they are a day or more after the one before them; their times are guessed",
+            _log.warning("%s: the time stamps jump ahead by more than a day, %d times; the times from there on are guessed",
                          self._path, clock.num_jumps)  # fmt: skip
 
     def _image(self, frame: av.VideoFrame, index: int) -> np.ndarray:
@@ -137,7 +138,7 @@ class VideoReader:
         start = self._segments.start
         # frames left out are counted in one way, lost ones in another: a number counted so is not gone on from otherwise
         if start is not None and start.is_findable and (may_skip or not start.is_skipping):
-            clock.restore(start.last_s, start.next_s)
+            clock.restore(start.last_s, start.next_s, start.pieces)
             sampler.num_due = start.num_due
             codec = self._stream.codec_context
             skipping = Skipping(codec, clock, sampler, may_skip and start.is_skipping, start)

@@ -1,0 +1,78 @@
+"""Puts decoded sound on a line of samples without gaps."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+# what AAC encodes at once
+_NUM_IN_FRAME = 1024
+# time stamps are rounded, to 1 ms in many containers; what is off by more is moved to its place
+_SLACK_S = Fraction(1, 25)
+_MOST_SILENCE = 1 << 16
+
+
+class Samples:
+    """Takes decoded frames of any format, gives frames of 1024 samples ("fltp", `rate` a second, `layout`), the first at 0
+    seconds. Each sample stands where the time stamps say: gaps become silence, overlaps are cut."""
+
+    def __init__(self, rate: int, layout: str) -> None:
+        self._rate, self._layout = rate, layout
+        self._resampler: av.AudioResampler | None = None
+        self._form: tuple[str, str, int] | None = None
+        self._next_s = Fraction(0)  # where the next frame goes if it has no time stamp
+        self._waiting = np.zeros((1 if layout == "mono" else 2, 0), np.float32)
+        self._num_given = self._num_dropped = 0
+
+    def placed(self, frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+        """What is whole once these frames are added. Raises FFmpegError or ValueError for a format that is unknown."""
+        for frame in frames:
+            start_s = self._next_s if frame.pts is None else frame.pts * frame.time_base
+            form = frame.format.name, frame.layout.name, frame.sample_rate
+            if abs(start_s - self._next_s) > _SLACK_S or form != self._form:
+                yield from self._flushed()
+                yield from self._moved(start_s if abs(start_s - self._next_s) > _SLACK_S else self._next_s)
+                self._form, self._resampler = form, av.AudioResampler("fltp", self._layout, self._rate)
+            self._next_s += Fraction(frame.samples, frame.sample_rate)
+            frame.pts = None  # PyAV's resampler takes it for a number of samples
+            for part in self._resampler.resample(frame):
+                yield from self._added(part.to_ndarray())
+
+    def rest(self) -> Iterator[av.AudioFrame]:
+        """What is left at the end; the last frame may be shorter."""
+        yield from self._flushed()
+        if self._waiting.shape[1]:
+            yield self._frame(self._waiting)
+
+    def _flushed(self) -> Iterator[av.AudioFrame]:
+        """What the resampler still holds, before another one takes its place."""
+        resampler, self._resampler = self._resampler, None
+        for part in resampler.resample(None) if resampler is not None else ():
+            yield from self._added(part.to_ndarray())
+
+    def _moved(self, start_s: Fraction) -> Iterator[av.AudioFrame]:
+        """Go to `start_s`: silence until there, or the samples dropped that come where others are already."""
+        self._next_s = start_s
+        missing = round(start_s * self._rate) - self._num_given - self._waiting.shape[1]
+        self._num_dropped = max(0, -missing)
+        while missing > 0:
+            num = min(missing, _MOST_SILENCE)
+            yield from self._added(np.zeros((len(self._waiting), num), np.float32))
+            missing -= num
+
+    def _added(self, samples: np.ndarray) -> Iterator[av.AudioFrame]:
+        num_dropped = min(self._num_dropped, samples.shape[1])
+        self._num_dropped -= num_dropped
+        # damaged sound decodes to anything; the encoder refuses what is no number
+        samples = np.clip(np.nan_to_num(samples[:, num_dropped:]), -1, 1)
+        self._waiting = np.concatenate([self._waiting, samples], axis=1)
+        while self._waiting.shape[1] >= _NUM_IN_FRAME:
+            yield self._frame(self._waiting[:, :_NUM_IN_FRAME])
+            self._waiting = self._waiting[:, _NUM_IN_FRAME:]
+
+    def _frame(self, samples: np.ndarray) -> av.AudioFrame:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        frame.sample_rate, frame.time_base, frame.pts = self._rate, Fraction(1, self._rate), self._num_given
+        self._num_given += samples.shape[1]
+        return frame

@@ -1,0 +1,160 @@
+"""Reads the sound of a video: packets as they are where browsers play them in an MP4, else decoded."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+from av.container import InputContainer
+
+from maskbatch.errors import DecodeError, PassingError
+from maskbatch.media.clock import Piece
+from maskbatch.media.containers import open_container, reason_of
+from maskbatch.media.samples import Samples
+from maskbatch.media.sound_clock import SoundClock
+from maskbatch.media.streams import start_s, video_stream
+
+# a packet that is further from the end of the one before makes a gap, or an overlap, that players do not agree on
+_MOST_GAP_S = Fraction(1, 10)
+# given to another thread at a time
+_NUM_IN_CHUNK = 64
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_AAC_PROFILES = ("LC", "HE-AAC", "HE-AACv2")
+# MP4 has another number for MP3 of lower rates, which Firefox does not know
+_MOST_LOW_MP3_RATE = 24000
+
+
+class CannotCopy(Exception):
+    """The packets of this sound do not make a track of an MP4 that plays: it is to be decoded and encoded again."""
+
+
+class SoundReader:
+    """Iterates the sound of the video at `path` in chunks: packets for `stream`, the input's, when `is_copied`; else decoded
+    frames of the sample rate `rate` and the channel layout `layout`. Their times are those of the annotated video.
+
+    `pieces` are those of the picture's clock. A file without sound has no chunks. Entering and iterating raise DecodeError;
+    what was given before stays valid. Without `may_copy`, all is decoded; with it, iterating may raise CannotCopy.
+    """
+
+    def __init__(self, path: Path, pieces: Sequence[tuple[int, int]], may_copy: bool) -> None:
+        self._path, self._may_copy = path, may_copy
+        self._pieces = [Piece(*piece) for piece in pieces]
+        self._container: InputContainer | None = None
+        self.stream: av.AudioStream | None = None
+        self.is_copied = False
+        self.frames_decoded = self.progress = 0
+        self.notes: tuple[str, ...] = ()
+
+    def __enter__(self) -> "SoundReader":
+        self._container = open_container(self._path)
+        try:
+            self.stream = self._container.streams.best("audio")
+            if self.stream is not None:
+                self._choose(self.stream.codec_context)
+        except BaseException:
+            self._container.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def __iter__(self) -> Iterator[list[av.Packet] | list[av.AudioFrame]]:
+        if self.stream is None:
+            return
+        chunk: list = []
+        try:
+            for item in self._copied() if self.is_copied else self._decoded():
+                chunk.append(item)
+                if len(chunk) == _NUM_IN_CHUNK:
+                    yield chunk
+                    chunk = []
+        except DecodeError:
+            yield chunk
+            raise
+        yield chunk
+
+    def _choose(self, codec: av.AudioCodecContext | None) -> None:
+        if codec is None or not codec.sample_rate or not codec.layout.nb_channels:
+            raise DecodeError("its format is unknown")
+        self.is_copied = self._may_copy and plays_in_browsers(codec)
+        self.rate = min((rate for rate in _AAC_RATES if rate >= codec.sample_rate), default=_AAC_RATES[-1])
+        self.layout = "mono" if codec.layout.nb_channels == 1 else "stereo"
+
+    def _copied(self) -> Iterator[av.Packet]:
+        form, until_s = None, None
+        for packet, time_s, duration_s in self._packets():
+            before, form = form, _form_of(self.stream.codec_context.codec.canonical_name, packet, form)
+            if before not in (None, form):
+                raise CannotCopy("its format changes on the way")
+            if until_s is not None and abs(time_s - until_s) > _MOST_GAP_S:
+                raise CannotCopy("it has gaps")
+            until_s = time_s + duration_s if duration_s else None
+            yield packet
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        samples, codec = Samples(self.rate, self.layout), self.stream.codec_context
+        for packet, _, _ in self._packets():
+            yield from samples.placed(_decode(codec, packet))
+        yield from samples.placed(_decode(codec, None))
+        yield from samples.rest()
+
+    def _packets(self) -> Iterator[tuple[av.Packet, Fraction, Fraction]]:
+        """The packets of sound, moved to their times in the annotated video; their times and durations in seconds."""
+        picture = video_stream(self._container)
+        start = round(start_s(self._container, picture) / picture.time_base)
+        clock = SoundClock(self._pieces or [Piece(start, -start)], picture.time_base)
+        packets = self._container.demux(picture, self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.ExitError as error:
+                raise PassingError("stalled: no sound") from error
+            except av.error.FFmpegError as error:
+                raise DecodeError(reason_of(error)) from error
+            self.progress += 1
+            if packet is None:
+                return
+            if packet.stream.index == picture.index:
+                clock.see_picture(packet)
+            elif packet.size:  # not the empty one at the end
+                stamp = packet.dts if packet.pts is None else packet.pts
+                duration_s = (packet.duration or 0) * packet.time_base
+                time_s = clock.time_s(None if stamp is None else stamp * packet.time_base, duration_s)
+                packet.pts = packet.dts = round(time_s / packet.time_base)
+                yield packet, time_s, duration_s
+
+
+def plays_in_browsers(codec: av.AudioCodecContext) -> bool:
+    """Whether Chrome and Firefox both play such sound in an MP4."""
+    name = codec.codec.canonical_name
+    if name == "aac":
+        return codec.profile in _AAC_PROFILES
+    return name in ("opus", "flac") or (name == "mp3" and codec.sample_rate > _MOST_LOW_MP3_RATE)
+
+
+def _decode(codec: av.AudioCodecContext, packet: av.Packet | None) -> list[av.AudioFrame]:
+    """The frames of a packet; none of a damaged one, for which there will be silence."""
+    try:
+        return codec.decode(packet)
+    except (av.error.FFmpegError, EOFError):
+        return []
+
+
+def _form_of(codec: str, packet: av.Packet, before: bytes | None) -> bytes:
+    """All that must be the same in each packet of a track, as far as the packets say; `before` is that of the last one."""
+    # PyAV before 16 does not tell where a stream's parameters change
+    if hasattr(packet, "has_sidedata") and packet.has_sidedata("new_extradata"):
+        return bytes(packet)  # like no other
+    head = bytes(memoryview(packet)[:4])
+    if (
+        codec == "aac" and len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    ):  # ADTS: profile, rate, channels
+        return bytes([head[2] & 0xFD, head[3] & 0xC0])
+    if codec == "mp3" and len(head) == 4 and head[0] == 0xFF:  # version and layer, rate, whether it is mono
+        return bytes([head[1] & 0xFE, head[2] & 0x0C, head[3] >> 6 == 3])
+    return before or b""
