@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -15,8 +15,8 @@ from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.data import Batch, Shard, Source
 from maskbatch.detector import Detector
-from maskbatch.errors import DecodeError, Interrupted, MaskbatchError, UsageError
-from maskbatch.journal import SOUND, Journal, NotedReader
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
+from maskbatch.journal import Journal, NotedReader, NotedSound
 from maskbatch.lock import Lock, reporting
 from maskbatch.marks import ROWS, next_unit, read_marks
 from maskbatch.media.decode import open_source
@@ -51,8 +51,7 @@ _CANNOT_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the shards of one run share. `on_batch` is called by one of them at a time; `silenced` says why the sound of some
-    sources is left out, by their names."""
+    """What the shards of one run share. `on_batch` is called by one of them at a time."""
 
     out: Path
     journal: Journal
@@ -60,7 +59,6 @@ class Run:
     stop: Stop
     on_batch: OnBatch
     timings: Timings
-    silenced: Mapping[str, str] = field(default_factory=dict)
     telling: threading.Lock = field(default_factory=threading.Lock)
     failed: threading.Event = field(default_factory=threading.Event)
 
@@ -162,14 +160,13 @@ class Engine:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
-        silenced = silence(plan, pending, self.settings, stop)
-        with Journal(plan.out, silenced) as journal:
+        with Journal(plan.out, silence(plan, pending, self.settings, stop)) as journal:
             # once for the estimate of time, and again when its turn comes
             pending = [
                 source if stop.is_asked else journal.probed(source, self._limit_s, upright=False) for source in pending
             ]
             on_pending(pending)
-            run = Run(plan.out, journal, lock, stop, on_batch, self._timings, silenced)
+            run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
             shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
             for_each(partial(self._shard_and_trim, run=run), shards, self.settings.workers, halt=run.failed.set)
         if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
@@ -186,7 +183,11 @@ class Engine:
         timed = run.timings.timed
         # hours may have gone since the run began, and a recording may have grown
         shard = replace(shard, sources=tuple(run.journal.probed(source, self._limit_s) for source in shard.sources))
-        with open_shard(shard, run.out, self.settings, partial(self._guarded, shard.sources[0], run)) as sink:
+
+        def guard(reader: SoundReader) -> LimitedReader:
+            return LimitedReader(NotedSound(reader, run.journal, shard.sources[0].name), self._limit_s)
+
+        with open_shard(shard, run.out, self.settings, guard) as sink:
             file_log, write = FileLog(shard), timed("annotate, encode, write", sink.write)
             track = sink.tracking(Tracker(self.settings.tracker))
             stages = Stages(timed("detect", self._detect), timed("classify", self._classify), timed("track", track))
@@ -211,13 +212,6 @@ class Engine:
                     if run.is_over():
                         sink.stop()
                         return
-
-    def _guarded(self, source: Source, run: Run, reader: SoundReader) -> LimitedReader:
-        """What reads the sound of a source, in the journal and within its limit of time as what reads the picture."""
-        if source.name in run.silenced:
-            raise DecodeError(run.silenced[source.name])
-        noted = NotedReader(reader, run.journal, source.name, Timings(), SOUND)  # it is timed with what is written
-        return LimitedReader(noted, self._limit_s)
 
     def _open(self, network: runtime.Network) -> runtime.Run:
         return runtime.open_network(network, self.device, self._precision[network.role])

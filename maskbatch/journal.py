@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +16,11 @@ from types import TracebackType
 import numpy as np
 
 from maskbatch.data import Source
-from maskbatch.errors import PassingError
+from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.decode import Reader
 from maskbatch.media.limited import limited
 from maskbatch.media.probe import probe
+from maskbatch.media.sound import SoundReader
 from maskbatch.timings import Timings
 
 # what a line begins with: when a source is opened, and when it is closed
@@ -32,10 +33,10 @@ _log = logging.getLogger(__name__)
 class Journal:
     """The journal of a run. Lines are appended in one go, by any thread, and left to the system to store: it keeps them
     when the process dies. To be used in a `with` block, at whose end it is emptied, but for the names in `silenced`: sources
-    whose sound kills its decoder stay suspects until they are done."""
+    whose sound must not be read, and why. They stay suspects until they are done."""
 
-    def __init__(self, out: Path, silenced: Iterable[str] = ()) -> None:
-        self._path, self._silenced = out / _JOURNAL, tuple(silenced)
+    def __init__(self, out: Path, silenced: Mapping[str, str] | None = None) -> None:
+        self._path, self._silenced = out / _JOURNAL, dict(silenced or {})
         self._num_kept = 0
         self._descriptor: int | None = None
         self._has_failed = False
@@ -71,6 +72,11 @@ class Journal:
                     _log.warning("%s cannot be written (%s): should a file end this program, the next run will not know "
                                  "which", self._path, error.strerror or error)  # fmt: skip
                 self._has_failed = True
+
+    def check_sound(self, name: str) -> None:
+        """Raise DecodeError with the reason, if the sound of the source `name` must not be read."""
+        if name in self._silenced:
+            raise DecodeError(self._silenced[name])
 
     def probed(self, source: Source, limit_s: float, upright: bool = True) -> Source:
         """A video as `probe` has it, in the journal meanwhile; a photo, and one whose probe takes longer, as it is."""
@@ -123,6 +129,19 @@ class NotedReader:
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         return self._timings.items("decode", self._reader)
+
+
+class NotedSound(NotedReader):
+    """A reader of a source's sound, which is in the journal as such while it is open. Entering raises DecodeError when that
+    sound must not be read."""
+
+    def __init__(self, reader: SoundReader, journal: Journal, name: str) -> None:
+        super().__init__(reader, journal, name, Timings(), SOUND)  # it is timed with what is written
+
+    def __enter__(self) -> "NotedSound":
+        self._journal.check_sound(self._name)
+        super().__enter__()
+        return self
 
 
 def left_open(out: Path, signs: tuple[str, str] = PICTURE) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 from maskbatch import aside, engine
 from maskbatch.config import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
 from maskbatch.data import Faces
+from maskbatch.media.audio import AudioTrack
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video_writer import VideoWriter
 from maskbatch.media.writers import RowWriter
@@ -56,12 +57,12 @@ def classify(images, faces):
 
 
 def make_inputs(folder: Path) -> Path:
-    """Photos around a video of five segments with sound, and a short one with a cut end."""
+    """Photos around a video of five segments with sound that is encoded anew, and a short one with a cut end."""
     for name in ("a1.png", "a2.jpg", "a3.png", "p1.jpg", "p2.png", "z1.png", "z2.jpg"):
         makers.write_photo(folder / name)
     (folder / "p3.jpg").write_bytes(b"not a photo")
     grey = [np.full((64, 96, 3), 20 + (7 * number) % 200, np.uint8) for number in range(190)]
-    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="aac"))
+    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="ac3"))
     whole = makers.write_video(folder / ".whole.mp4", grey[:60])
     makers.write_cut(folder / "t.mp4", whole, 0.8)
     return folder
@@ -91,7 +92,7 @@ def in_fork(job) -> int:
 
 
 def killing_at(moment: int, count: Path | None = None):
-    """Counts what changes files (renames, removals, journal lines, frames and rows written), and kills the
+    """Counts what changes files (renames, removals, journal lines, frames, rows and sound written), and kills the
     process before number `moment`; the count goes to the file `count`."""
     done = 0
 
@@ -109,6 +110,7 @@ def killing_at(moment: int, count: Path | None = None):
 
     os.replace, os.write, os.unlink = counted(os.replace), counted(os.write), counted(os.unlink)
     VideoWriter.write, RowWriter.write = counted(VideoWriter.write), counted(RowWriter.write)
+    AudioTrack.write_until = counted(AudioTrack.write_until)
 
 
 def contents(out: Path) -> dict[str, bytes]:

@@ -25,8 +25,8 @@ from maskbatch.cli import main
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.data import Source
 from maskbatch.errors import Interrupted, MaskbatchError, PassingError, UsageError
-from maskbatch.journal import Journal, NotedReader, left_open
-from maskbatch.media import photos, trial
+from maskbatch.journal import SOUND, Journal, NotedReader, left_open
+from maskbatch.media import photos, sound, trial
 from maskbatch.media.decode import open_source
 from maskbatch.media.limited import LimitedReader
 from maskbatch.media.segments import Segments
@@ -48,6 +48,17 @@ def crashing(data):
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode(data)
 photos.decode_photo = crashing
+"""
+
+CRASHING_SOUND = """
+import os, signal
+from maskbatch.media import sound
+decode = sound._decode
+def crashing(codec, packet):
+    if codec.sample_rate == 48000:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return decode(codec, packet)
+sound._decode = crashing
 """
 
 
@@ -393,6 +404,62 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
     assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
     assert (summary.files, summary.failed) == (3, 1) and left_open(tmp_path / "out") == []
+
+
+def test_sound_that_kills_its_decoder_costs_one_run_and_the_sound(tmp_path, fakes, monkeypatch, caplog):
+    """Of the videos whose sound was read when the process died, the one whose sound kills a process of its own is analysed
+    and annotated without it, in this run and those after it; the innocent one has its sound."""
+    for name in ("a.mkv", "b.mkv"):
+        clip = makers.Clip(audio=makers.Sound("ac3", rate=44100 if name == "a.mkv" else 48000))
+        makers.write_video(tmp_path / "in" / name, makers.numbered(30), clip)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(CRASHING_SOUND)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
+    with prepared(tmp_path / "out", "resume"):
+        pass
+    (tmp_path / "out/.state/journal").write_text('+"b.mkv"\n-"b.mkv"\n("a.mkv"\n)"a.mkv"\n("a.mkv"\n("b.mkv"\n')
+    assert (left_open(tmp_path / "out"), left_open(tmp_path / "out", SOUND)) == ([], ["a.mkv", "b.mkv"])
+    stop, on_batch = stopping_after(1)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    assert left_open(tmp_path / "out", SOUND) == ["b.mkv"]
+    scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("a.mkv", "ok"), ("b.mkv", "ok")]
+    for name, has_sound in (("a.mkv", True), ("b.mkv", False)):
+        with av.open(str(tmp_path / "out/annotated" / f"{name}.mp4")) as container:
+            assert (len(container.streams.video), bool(container.streams.audio)) == (1, has_sound)
+    assert "b.mkv: the audio is left out from here on: crashed the decoder (signal 11)" in caplog.text
+
+
+def test_a_run_that_dies_in_sound_leaves_its_name(tmp_path, fakes, monkeypatch):
+    """While sound is joined the journal says so; it is read in the thread that may be left behind."""
+    makers.write_video(tmp_path / "in/a.mkv", makers.numbered(30), makers.Clip(audio="ac3"))
+    seen, decode = [], sound._decode
+
+    def noting(*given):
+        seen.append((*left_open(tmp_path / "out", SOUND), threading.current_thread().name))
+        return decode(*given)
+
+    monkeypatch.setattr(sound, "_decode", noting)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert set(seen) == {("a.mkv", "maskbatch-decode")}
+    assert left_open(tmp_path / "out", SOUND) == []
+
+
+@pytest.mark.parametrize("num_batches", [1, 9])
+def test_joined_recordings_keep_their_sound_when_gone_on_with(tmp_path, fakes, num_batches):
+    """The pieces of the picture's clock are in the checkpoint: sound behind a joint is where a whole run has it."""
+    (tmp_path / "in").mkdir()
+    whole = makers.write_video(tmp_path / "1.ts", makers.moving(75), makers.Clip(audio="aac")).read_bytes()
+    (tmp_path / "in/a.ts").write_bytes(whole + whole)
+    scan(tmp_path / "in", tmp_path / "whole")
+    stop, on_batch = stopping_after(num_batches)
+    with pytest.raises(Interrupted):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
+    scan(tmp_path / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    times = [time_s for time_s, _ in makers.packets_of(tmp_path / "out/annotated/a.ts.mp4", "audio")]
+    assert float(max(times)) > 5.8
 
 
 def test_a_trial_that_others_end_says_nothing(monkeypatch):

@@ -71,8 +71,10 @@ class SoundClock:
         least_s = self._picture_s - MOST_GAP_S if self._next_s is None else self._next_s - _OVERLAP_S
         if least_s <= time_s <= max(follows_s, self._picture_s) + MOST_GAP_S:
             return time_s
-        self._own_s += near_s - time_s  # damaged, or of another clock than the picture's
-        return near_s
+        # damaged, or of another clock than the picture's: as a whole such sound begins where the picture does
+        placed_s = self._starts_s[0] if self._next_s is None else near_s
+        self._own_s += placed_s - time_s
+        return placed_s
 
     def _around(self) -> list[Piece]:
         """The pieces that the picture is in, was in a moment ago, or soon will be in."""
