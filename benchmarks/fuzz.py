@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz.py [--variants 3000] [--seed 0] [--keep DIR] [--json FILE]
 
-Each variant is walked, probed, decoded, encoded and written to rows as in a scan, in a child process that is killed
-when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest and the
-largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
+Each variant is walked, probed, decoded, encoded with its sound and written to rows as in a scan, in a child process
+that is killed when one variant takes more than 60 s or 6 GB. Prints a Markdown table: outcomes by format, the slowest
+and the largest. Exit code 1 when there was a crash, a hang, a variant without exactly one row, or an error nobody foresaw.
 Linux only (it reads /proc).
 """
 
@@ -31,6 +31,7 @@ import numpy as np
 if TYPE_CHECKING:
     from maskbatch.config import ScanSettings
     from maskbatch.data import Batch, Source
+    from maskbatch.media.segments import Segments
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests"), str(Path(__file__).parents[1])]
 
@@ -63,20 +64,15 @@ def scan_one(path: Path, out: Path) -> dict:
     from maskbatch.config import ScanSettings
     from maskbatch.media.probe import probe
     from maskbatch.media.sources import find_sources, make_shards
-    from maskbatch.sinks import open_sinks
+    from maskbatch.shard_sink import open_shard
 
     settings = ScanSettings()
     before, start = _reset_peak(), time.monotonic()
     [shard] = make_shards([probe(source) for source in find_sources([path], None)])
     (out / ".state" / "rows").mkdir(parents=True)
-    sinks = open_sinks(shard, out, settings)
-    for sink in sinks:
-        sink.__enter__()
-    for batch in batches(shard.sources[0], settings):
-        for sink in sinks:
+    with open_shard(shard, out, settings) as sink:
+        for batch in batches(shard.sources[0], settings, sink.segments):
             sink.write(batch)
-    for sink in reversed(sinks):
-        sink.close()
     seconds, peak_mb = time.monotonic() - start, _peak_mb()
     with (out / ".state" / "rows" / "000000.files.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -87,7 +83,7 @@ def scan_one(path: Path, out: Path) -> dict:
             "mb": peak_mb - before}  # fmt: skip
 
 
-def batches(source: Source, settings: ScanSettings) -> Iterator[Batch]:
+def batches(source: Source, settings: ScanSettings, segments: Segments) -> Iterator[Batch]:
     """A batch for each frame and one for the end, as the loader makes them, but without TensorFlow, which takes longer
     to set up for a file than such a file takes to scan. No faces are found."""
     from maskbatch.data import Batch, Ended, Faces, Frames
@@ -100,7 +96,7 @@ def batches(source: Source, settings: ScanSettings) -> Iterator[Batch]:
         return Batch(Frames(tuple(images), ids, np.array(index, np.int64), np.array(timestamp_s, np.float64), ended),
                      Faces.empty())  # fmt: skip
 
-    error, reader = None, open_source(source, settings.sampling)
+    error, reader = None, open_source(source, settings.sampling, segments)
     num_analysed = 0
     try:
         with reader:

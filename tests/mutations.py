@@ -16,7 +16,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def make_seeds(folder: Path) -> list[Path]:
-    """Whole files, about 2 to 60 kB each: photos of every common format, and videos in four containers."""
+    """Whole files, about 2 to 60 kB each: photos of every common format, and videos in seven containers, most with sound."""
     rng = np.random.default_rng(0)
     photo = cv2.GaussianBlur(rng.integers(0, 255, (90, 120, 3), np.uint8), (5, 5), 0)
     photo[20:60, 20:90] = corners(70, 40)
@@ -31,12 +31,17 @@ def make_seeds(folder: Path) -> list[Path]:
         "still.gif": (frames[:1], Clip(codec="gif", fps=Fraction(10))),
         "moving.gif": (frames[:5], Clip(codec="gif", fps=Fraction(10))),
         "h264.mp4": (frames, Clip(audio="aac")),
-        "mpeg4.mp4": (frames, Clip(codec="mpeg4")),
+        "mpeg4.mp4": (frames, Clip(codec="mpeg4", audio="ac3")),
         "h264.mkv": (frames, Clip(audio="aac")),
         "mjpeg.mkv": (frames[:5], Clip(codec="mjpeg")),
-        "mpeg4.avi": (frames, Clip(codec="mpeg4")),
+        "mpeg4.avi": (frames, Clip(codec="mpeg4", audio="libmp3lame")),
         "mjpeg.avi": (frames[:5], Clip(codec="mjpeg")),
-        "h264.ts": (frames, Clip()),
+        "h264.ts": (frames, Clip(audio="aac")),
+        "mpeg2.mpg": (frames, Clip(codec="mpeg2video", audio="mp2")),
+        "msmpeg4.wmv": (frames, Clip(codec="msmpeg4v3", audio="wmav2")),
+        "h264.mov": (frames, Clip(audio="alac")),
+        "h264.flv": (frames, Clip(audio="aac")),
+        "opus.mkv": (frames, Clip(codec="mpeg4", audio="libopus")),
     }
     videos = [write_video(folder / name, images, clip) for name, (images, clip) in clips.items()]
     return [*(folder / name for name in seeds), *videos]

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from makers import Clip, Sound, beeps_of, flashes_of, flashing, write_video
+from makers import Clip, Sound, beeps_of, flashes_of, flashing, packets_of, write_video
 
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.errors import DecodeError
-from maskbatch.media import sound
+from maskbatch.media import samples, sound
 from maskbatch.media.audio import Guard, unguarded
 from maskbatch.media.clock import FrameClock, Piece
 from maskbatch.media.decode import open_source
@@ -142,6 +142,15 @@ def test_a_gap_moves_no_sound(tmp_path, name, codec):
     assert max(np.diff(times)) < 0.1
 
 
+def test_a_long_pause_is_no_silence(tmp_path, monkeypatch):
+    """A pause of hours takes neither time nor memory; what comes behind is in sync."""
+    monkeypatch.setattr(samples, "_MOST_SILENCE_S", 0.5)
+    audio = Sound("ac3", beats=(0.4, 2.4), hole=(0.8, 2.1))
+    target = copied(recording(tmp_path / "s.mkv", audio), tmp_path / "t.mp4")
+    assert_in_sync(target, 2)
+    assert len(packets_of(target, "audio")) < 3 * 48000 / 1024 - 50
+
+
 @pytest.mark.parametrize("late_s", [100_000, -100_000, 0.5, -0.3])
 @pytest.mark.parametrize(("name", "codec"), [("s.mkv", "aac"), ("s.mkv", "ac3")])
 def test_sound_a_day_away_is_put_beside_its_picture(tmp_path, name, codec, late_s):
@@ -202,19 +211,19 @@ def test_damaged_packets_are_silent(tmp_path, monkeypatch):
     assert_in_sync(target, 3)
     frame = av.AudioFrame.from_ndarray(np.full((1, 4096), np.nan, np.float32), format="fltp", layout="mono")
     frame.sample_rate = 48000
-    samples = Samples(48000, "mono")
-    frames = [*samples.placed([frame]), *samples.rest()]
+    line = Samples(48000, "mono")
+    frames = [*line.placed([frame]), *line.rest()]
     assert [part.samples for part in frames] == [1024] * 4 and not any(part.to_ndarray().any() for part in frames)
 
 
 def test_frames_without_time_stamps_follow_the_others():
     """A frame without a time goes where the one before it ends; one a little off is not moved, one far off is."""
-    samples, rng = Samples(8000, "stereo"), np.random.default_rng(0)
+    line, rng = Samples(8000, "stereo"), np.random.default_rng(0)
     waves = [rng.uniform(-0.5, 0.5, (2, 800)).astype(np.float32) for _ in range(5)]
     frames = [av.AudioFrame.from_ndarray(wave, format="fltp", layout="stereo") for wave in waves]
     for frame, pts in zip(frames, (0, None, 1601, 3200, 3600), strict=True):
         frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), pts
-    parts = [*samples.placed(frames), *samples.rest()]
+    parts = [*line.placed(frames), *line.rest()]
     assert [part.pts for part in parts] == [0, 1024, 2048, 3072, 4096]
     silence = np.zeros((2, 800), np.float32)
     whole = np.concatenate([*waves[:3], silence, waves[3], waves[4][:, 400:]], axis=1)

@@ -10,12 +10,15 @@ import numpy as np
 _NUM_IN_FRAME = 1024
 # time stamps are rounded, to 1 ms in many containers; what is off by more is moved to its place
 _SLACK_S = Fraction(1, 25)
-_MOST_SILENCE = 1 << 16
+_NUM_SILENT = 1 << 16
+# a longer pause is left to the time stamps: a day of silence would take minutes, and memory for the index of the file
+_MOST_SILENCE_S = 600
 
 
 class Samples:
     """Takes decoded frames of any format, gives frames of 1024 samples ("fltp", `rate` a second, `layout`), the first at 0
-    seconds. Each sample stands where the time stamps say: gaps become silence, overlaps are cut."""
+    seconds. Each sample stands where the time stamps say: gaps become silence (those of more than ten minutes stay gaps),
+    overlaps are cut."""
 
     def __init__(self, rate: int, layout: str) -> None:
         self._rate, self._layout = rate, layout
@@ -56,10 +59,13 @@ class Samples:
         self._next_s = start_s
         missing = round(start_s * self._rate) - self._num_given - self._waiting.shape[1]
         self._num_dropped = max(0, -missing)
-        while missing > 0:
-            num = min(missing, _MOST_SILENCE)
+        is_long = missing > _MOST_SILENCE_S * self._rate
+        num_silent = -self._waiting.shape[1] % _NUM_IN_FRAME if is_long else max(0, missing)
+        for begin in range(0, num_silent, _NUM_SILENT):
+            num = min(_NUM_SILENT, num_silent - begin)
             yield from self._added(np.zeros((len(self._waiting), num), np.float32))
-            missing -= num
+        if is_long:
+            self._num_given += missing - num_silent
 
     def _added(self, samples: np.ndarray) -> Iterator[av.AudioFrame]:
         num_dropped = min(self._num_dropped, samples.shape[1])
