@@ -13,7 +13,7 @@ from makers import Clip, Sound, beeps_of, flashes_of, flashing, packets_of, writ
 
 from maskbatch.config import OutputSettings, SamplingSettings
 from maskbatch.errors import DecodeError
-from maskbatch.media import samples, sound
+from maskbatch.media import audio, samples, sound
 from maskbatch.media.audio import Guard, unguarded
 from maskbatch.media.clock import FrameClock, Piece
 from maskbatch.media.decode import open_source
@@ -132,8 +132,8 @@ def test_a_format_that_changes_on_the_way(tmp_path, codec, rate, layout):
     ("name", "codec"), [("s.mkv", "aac"), ("s.ts", "ac3"), ("s.mkv", "libopus"), ("s.wmv", "wmav2")]
 )
 def test_a_gap_moves_no_sound(tmp_path, name, codec):
-    """Sound that is missing for a while is silence there; what comes behind is in sync, in players without time stamps
-    too: no packet is far from the end of the one before it."""
+    """Sound that is missing for a while is silence there; what comes behind is in sync in Chrome, too, which plays packet
+    after packet: none is far from the end of the one before it."""
     beats = (0.4, 2.4)
     target = copied(recording(tmp_path / name, Sound(codec, beats=beats, hole=(0.8, 2.1))), tmp_path / "t.mp4")
     assert_in_sync(target, 2)
@@ -142,13 +142,20 @@ def test_a_gap_moves_no_sound(tmp_path, name, codec):
     assert max(np.diff(times)) < 0.1
 
 
-def test_a_long_pause_is_no_silence(tmp_path, monkeypatch):
-    """A pause of hours takes neither time nor memory; what comes behind is in sync."""
-    monkeypatch.setattr(samples, "_MOST_SILENCE_S", 0.5)
-    audio = Sound("ac3", beats=(0.4, 2.4), hole=(0.8, 2.1))
-    target = copied(recording(tmp_path / "s.mkv", audio), tmp_path / "t.mp4")
+@pytest.mark.parametrize(("most_s", "num"), [(3600, 141), (0.5, 112)])
+def test_a_long_pause_is_not_encoded(tmp_path, monkeypatch, most_s, num):
+    """The silence of a long pause is one packet again and again, up to a limit; what comes behind is in sync."""
+    monkeypatch.setattr(samples, "_LONG_PAUSE_S", 0.5)
+    monkeypatch.setattr(audio, "_MOST_SILENCE_S", most_s)
+    beats = (0.4, 2.4)
+    target = copied(recording(tmp_path / "s.mkv", Sound("ac3", beats=beats, hole=(0.8, 2.1))), tmp_path / "t.mp4")
     assert_in_sync(target, 2)
-    assert len(packets_of(target, "audio")) < 3 * 48000 / 1024 - 50
+    packets = packets_of(target, "audio")
+    silent = [body for time_s, body in packets if 1.0 < time_s < 1.9]
+    assert abs(len(packets) - num) <= 3 and (len(set(silent)) == 1 or most_s < 1)
+    with av.open(str(target)) as container:
+        loudness = [np.abs(frame.to_ndarray()).max() for frame in container.decode(audio=0) if 0.7 < frame.time < 2.2]
+    assert max(loudness) < 1e-3
 
 
 @pytest.mark.parametrize("late_s", [100_000, -100_000, 0.5, -0.3])

@@ -7,14 +7,19 @@ from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 from av.container import OutputContainer
 
+from maskbatch.media.samples import NUM_IN_FRAME
 from maskbatch.media.sound import CannotCopy, SoundReader
 
 # wraps a reader, so that it works within limits
 Guard = Callable[[SoundReader], AbstractContextManager]
+
+# pauses may last that long altogether; an MP4 has an index in memory until it is whole
+_MOST_SILENCE_S = 12 * 3600
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +27,13 @@ _log = logging.getLogger(__name__)
 def unguarded(reader: SoundReader) -> SoundReader:
     """The reader as it is."""
     return reader
+
+
+class _Written(NamedTuple):
+    """The last packet: its time in ticks, and if it was encoded here, its bytes."""
+
+    dts: int
+    content: bytes
 
 
 class AudioTrack:
@@ -37,7 +49,8 @@ class AudioTrack:
         self._stack = ExitStack()
         self._chunks: Iterator[list] = iter(())
         self._ready: deque[av.Packet] = deque()
-        self._last_dts: int | None = None
+        self._last: _Written | None = None
+        self._num_silent = 0
         self._track: av.AudioStream | None = None
 
     def __enter__(self) -> "AudioTrack":
@@ -65,8 +78,9 @@ class AudioTrack:
         """Write the packets that start before `time_s` in the output; all that are left, for None."""
         while self._track is not None:
             while self._ready:
-                packet = self._ready[0]
-                if time_s is not None and packet.pts * packet.time_base >= time_s:
+                if self._is_pause_before(self._ready[0]):
+                    self._ready.appendleft(self._silent_packet())
+                if time_s is not None and self._ready[0].pts * self._ready[0].time_base >= time_s:
                     return
                 self._write(self._ready.popleft())
             chunk = self._next_chunk()
@@ -112,6 +126,24 @@ class AudioTrack:
 
     def _write(self, packet: av.Packet) -> None:
         # a muxer refuses time stamps that do not rise, and the whole video with them
-        if self._last_dts is None or packet.dts > self._last_dts:
-            self._last_dts = packet.dts
+        if self._last is None or packet.dts > self._last.dts:
+            self._last = _Written(packet.dts, b"" if self._reader.is_copied else bytes(packet))
             self._output.mux_one(packet)
+
+    def _is_pause_before(self, packet: av.Packet) -> bool:
+        """Whether the reader left out frames of silence there, which players need: some take no notice of time stamps."""
+        return (
+            not self._reader.is_copied
+            and self._last is not None
+            and packet.dts > self._last.dts + NUM_IN_FRAME
+            and self._num_silent < _MOST_SILENCE_S * self._reader.rate // NUM_IN_FRAME
+        )
+
+    def _silent_packet(self) -> av.Packet:
+        """The packet before once more, for the time after it; that is many times faster than to encode silence."""
+        self._num_silent += 1
+        packet = av.Packet(self._last.content)
+        packet.stream, packet.time_base = self._track, Fraction(1, self._reader.rate)
+        packet.pts = packet.dts = self._last.dts + NUM_IN_FRAME
+        packet.duration, packet.is_keyframe = NUM_IN_FRAME, True
+        return packet

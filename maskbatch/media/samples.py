@@ -7,18 +7,19 @@ import av
 import numpy as np
 
 # what AAC encodes at once
-_NUM_IN_FRAME = 1024
+NUM_IN_FRAME = 1024
 # time stamps are rounded, to 1 ms in many containers; what is off by more is moved to its place
 _SLACK_S = Fraction(1, 25)
-_NUM_SILENT = 1 << 16
-# a longer pause is left to the time stamps: a day of silence would take minutes, and memory for the index of the file
-_MOST_SILENCE_S = 600
+# of a longer pause, only the ends are given
+_LONG_PAUSE_S = 10
+# at each end, so that what is encoded in between does not depend on what is around it
+_NUM_AT_END = 4 * NUM_IN_FRAME
 
 
 class Samples:
     """Takes decoded frames of any format, gives frames of 1024 samples ("fltp", `rate` a second, `layout`), the first at 0
-    seconds. Each sample stands where the time stamps say: gaps become silence (those of more than ten minutes stay gaps),
-    overlaps are cut."""
+    seconds. Each sample stands where the time stamps say: overlaps are cut, and gaps become silence. Where that lasts long,
+    whole frames are missing in its middle."""
 
     def __init__(self, rate: int, layout: str) -> None:
         self._rate, self._layout = rate, layout
@@ -59,13 +60,16 @@ class Samples:
         self._next_s = start_s
         missing = round(start_s * self._rate) - self._num_given - self._waiting.shape[1]
         self._num_dropped = max(0, -missing)
-        is_long = missing > _MOST_SILENCE_S * self._rate
-        num_silent = -self._waiting.shape[1] % _NUM_IN_FRAME if is_long else max(0, missing)
-        for begin in range(0, num_silent, _NUM_SILENT):
-            num = min(_NUM_SILENT, num_silent - begin)
-            yield from self._added(np.zeros((len(self._waiting), num), np.float32))
-        if is_long:
-            self._num_given += missing - num_silent
+        if missing > _LONG_PAUSE_S * self._rate:
+            first = -self._waiting.shape[1] % NUM_IN_FRAME + _NUM_AT_END
+            yield from self._silence(first)
+            left_out = (missing - first - _NUM_AT_END) // NUM_IN_FRAME * NUM_IN_FRAME
+            self._num_given += left_out
+            missing -= first + left_out
+        yield from self._silence(max(0, missing))
+
+    def _silence(self, num: int) -> Iterator[av.AudioFrame]:
+        return self._added(np.zeros((len(self._waiting), num), np.float32))
 
     def _added(self, samples: np.ndarray) -> Iterator[av.AudioFrame]:
         num_dropped = min(self._num_dropped, samples.shape[1])
@@ -73,9 +77,9 @@ class Samples:
         # damaged sound decodes to anything; the encoder refuses what is no number
         samples = np.clip(np.nan_to_num(samples[:, num_dropped:]), -1, 1)
         self._waiting = np.concatenate([self._waiting, samples], axis=1)
-        while self._waiting.shape[1] >= _NUM_IN_FRAME:
-            yield self._frame(self._waiting[:, :_NUM_IN_FRAME])
-            self._waiting = self._waiting[:, _NUM_IN_FRAME:]
+        while self._waiting.shape[1] >= NUM_IN_FRAME:
+            yield self._frame(self._waiting[:, :NUM_IN_FRAME])
+            self._waiting = self._waiting[:, NUM_IN_FRAME:]
 
     def _frame(self, samples: np.ndarray) -> av.AudioFrame:
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)

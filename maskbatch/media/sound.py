@@ -15,8 +15,10 @@ from maskbatch.media.samples import Samples
 from maskbatch.media.sound_clock import SoundClock
 from maskbatch.media.streams import start_s, video_stream
 
-# a packet that is further from the end of the one before makes a gap, or an overlap, that players do not agree on
-_MOST_GAP_S = Fraction(1, 10)
+# some players (Chrome) take no notice of gaps and overlaps between packets; they must not make more than that altogether
+_MOST_GAPS_S = Fraction(1, 10)
+# time stamps are rounded, to 1 ms in many containers
+_ROUNDING_S = Fraction(5, 1000)
 # given to another thread at a time
 _NUM_IN_CHUNK = 64
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -86,12 +88,14 @@ class SoundReader:
         self.layout = "mono" if codec.layout.nb_channels == 1 else "stereo"
 
     def _copied(self) -> Iterator[av.Packet]:
-        form, until_s = None, None
+        form, until_s, gaps_s = None, None, Fraction(0)
         for packet, time_s, duration_s in self._packets():
             before, form = form, _form_of(self.stream.codec_context.codec.canonical_name, packet, form)
             if before not in (None, form):
                 raise CannotCopy("its format changes on the way")
-            if until_s is not None and abs(time_s - until_s) > _MOST_GAP_S:
+            if until_s is not None and abs(time_s - until_s) > _ROUNDING_S:
+                gaps_s += time_s - until_s
+            if abs(gaps_s) > _MOST_GAPS_S:
                 raise CannotCopy("it has gaps")
             until_s = time_s + duration_s if duration_s else None
             yield packet
