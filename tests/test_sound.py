@@ -1,5 +1,6 @@
 """Sound is where its picture is in the annotated video, plays in browsers, and costs no more than itself."""
 
+import errno
 import json
 import threading
 from fractions import Fraction
@@ -190,6 +191,16 @@ def test_whatever_goes_wrong_with_sound_costs_only_sound(tmp_path, monkeypatch, 
     assert "s.mkv: the audio is left out" in caplog.text
 
 
+def test_a_full_disk_costs_no_sound(tmp_path, monkeypatch):
+    """It ends the run, and the same command goes on when there is room; the copy is not written without sound instead."""
+    source = recording(tmp_path / "s.mkv", Sound("ac3", beats=BEATS))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(audio.AudioTrack, "_write", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="No space left"):
+        copied(source, tmp_path / "t.mp4")
+    assert not (tmp_path / "t.mp4").exists()
+
+
 def test_sound_that_never_returns_costs_only_sound(tmp_path, monkeypatch, caplog):
     """The decoder that hangs is left behind, as one of pictures is; the copy has the sound until there."""
     never, decode = threading.Event(), sound._decode
@@ -238,7 +249,8 @@ def test_frames_without_time_stamps_follow_the_others():
 
 
 def test_profiles_and_rates_that_browsers_play():
-    """AAC but for LC and HE, and MP3 of low rates (which has another number in MP4), are encoded anew."""
+    """AAC but for LC and HE, MP3 of low rates (which has another number in MP4), and FLAC of high ones (which MP4's header
+    cannot hold) are encoded anew."""
 
     def codec(name, profile=None, rate=48000):
         return SimpleNamespace(codec=SimpleNamespace(canonical_name=name), profile=profile, sample_rate=rate)
@@ -251,7 +263,10 @@ def test_profiles_and_rates_that_browsers_play():
         codec("opus"),
         codec("flac"),
     ]
-    others = [codec("aac", profile) for profile in ("Main", "SSR", "LTP", "xHE-AAC", None)] + [codec("mp3", rate=22050)]
+    others = [codec("aac", profile) for profile in ("Main", "SSR", "LTP", "xHE-AAC", None)] + [
+        codec("mp3", rate=22050),
+        codec("flac", rate=96000),
+    ]
     others += [
         codec(name)
         for name in ("ac3", "eac3", "alac", "vorbis", "mp2", "dts", "truehd", "wmav2", "aac_latm", "pcm_s16le")

@@ -1,5 +1,6 @@
 """Joins the parts of an annotated video, and the source's audio, to one MP4; nothing is encoded again."""
 
+import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,6 +21,16 @@ from maskbatch.media.writers import partial_file
 Part = tuple[Path, int]
 Pieces = Sequence[tuple[int, int]]
 
+# sound is not left out for them: there is room, or the drive is back, when the same command goes on
+_OF_THE_DISK = {
+    errno.ENOSPC,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.ENODEV,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +46,8 @@ def join(path: Path, source: Source, parts: Sequence[Part], pieces: Pieces = (),
         try:
             return _write(path, source, parts, lambda output, it=reader: AudioTrack(source.path, output, it, guard))
         except Exception as error:  # whatever it is: if the sound is not to blame, it comes up again without it
+            if getattr(error, "errno", None) in _OF_THE_DISK:
+                raise OSError(f"cannot write {path}: {error}") from error
             _log.info("%s: the audio cannot be written like this: %s", source.path, error)
     try:
         _write(path, source, parts, lambda output: nullcontext())

@@ -25,6 +25,8 @@ _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 6400
 _AAC_PROFILES = ("LC", "HE-AAC", "HE-AACv2")
 # MP4 has another number for MP3 of lower rates, which Firefox does not know
 _MOST_LOW_MP3_RATE = 24000
+# MP4's header has no room for rates above 65535
+_MOST_FLAC_RATE = 48000
 
 
 class CannotCopy(Exception):
@@ -138,7 +140,9 @@ def plays_in_browsers(codec: av.AudioCodecContext) -> bool:
     name = codec.codec.canonical_name
     if name == "aac":
         return codec.profile in _AAC_PROFILES
-    return name in ("opus", "flac") or (name == "mp3" and codec.sample_rate > _MOST_LOW_MP3_RATE)
+    if name == "mp3":
+        return codec.sample_rate > _MOST_LOW_MP3_RATE
+    return name == "opus" or (name == "flac" and codec.sample_rate <= _MOST_FLAC_RATE)
 
 
 def _decode(codec: av.AudioCodecContext, packet: av.Packet | None) -> list[av.AudioFrame]:

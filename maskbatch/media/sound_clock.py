@@ -1,5 +1,6 @@
 """Places a video's sound on the corrected times of its picture."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -45,7 +46,7 @@ class SoundClock:
         self._last_dts = dts
         self._num_after_jump = 0 if is_jump else self._num_after_jump + 1
         if self._num_after_jump < _MOST_REORDERED:
-            following = range(self._at + 1, min(self._at + 9, len(self._pieces)))
+            following = range(self._at + 1, len(self._pieces))
             found = next((number for number in following if self._pieces[number].pts == packet.pts), None)
             if found is None:
                 return  # its time by this piece would be that of another recording
@@ -78,9 +79,6 @@ class SoundClock:
 
     def _around(self) -> list[Piece]:
         """The pieces that the picture is in, was in a moment ago, or soon will be in."""
-        ends_s = [*self._starts_s[1:], None]
-        return [
-            piece
-            for piece, start_s, end_s in zip(self._pieces, self._starts_s, ends_s, strict=True)
-            if start_s <= self._picture_s + _NEAR_S and (end_s is None or end_s >= self._picture_s - _NEAR_S)
-        ]
+        begin = bisect_right(self._starts_s, self._picture_s - _NEAR_S) - 1
+        end = bisect_right(self._starts_s, self._picture_s + _NEAR_S)
+        return list(self._pieces[max(begin, 0) : end]) or [self._pieces[self._at]]
