@@ -57,13 +57,13 @@ def classify(images, faces):
 
 
 def make_inputs(folder: Path) -> Path:
-    """Photos around a video of five segments with sound that is encoded anew, and a short one with a cut end."""
+    """Photos around a video of five segments with sound, and a short one with a cut end and sound that is encoded."""
     for name in ("a1.png", "a2.jpg", "a3.png", "p1.jpg", "p2.png", "z1.png", "z2.jpg"):
         makers.write_photo(folder / name)
     (folder / "p3.jpg").write_bytes(b"not a photo")
     grey = [np.full((64, 96, 3), 20 + (7 * number) % 200, np.uint8) for number in range(190)]
-    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="ac3"))
-    whole = makers.write_video(folder / ".whole.mp4", grey[:60])
+    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="aac"))
+    whole = makers.write_video(folder / ".whole.mp4", grey[:60], makers.Clip(audio="ac3"))
     makers.write_cut(folder / "t.mp4", whole, 0.8)
     return folder
 
