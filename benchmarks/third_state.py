@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from maskbatch import weights
 from maskbatch.classifier import cut_crop
-from maskbatch.trainer.annotations import WORN_INCORRECTLY
 from maskbatch.trainer.dataset import Picture, read_datasets
+from maskbatch.trainer.labels import WORN_INCORRECTLY
 from maskbatch.trainer.model import load_model
 from maskbatch.trainer.samples import read_batches
 

@@ -50,7 +50,7 @@ def test_coco_gives_what_voc_gives(tmp_path, folder):
     for one, other in zip(voc, coco, strict=True):
         assert one.path.name == other.path.name and one.label.tolist() == other.label.tolist()
         np.testing.assert_array_equal(one.xyxy, other.xyxy)
-    with pytest.raises(DatasetError, match="moustache"):
+    with pytest.raises(UsageError, match="moustache"):
         read_datasets([coco_scenes(tmp_path / "odd", labels=("moustache",))])
     (tmp_path / "coco" / folder / "instances_val.json").write_text("{")
     with pytest.raises(DatasetError, match="COCO"):
@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_dataset_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="with_mask/"):
         read_datasets([tmp_path / "empty"])
-    with pytest.raises(DatasetError, match="moustache"):
+    with pytest.raises(UsageError, match="moustache"):
         read_datasets([scenes(tmp_path / "scenes", labels=("moustache",))])
 
 

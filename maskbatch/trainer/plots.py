@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.errors import MaskbatchError
-from maskbatch.trainer.annotations import LABELS
+from maskbatch.trainer.labels import LABELS
 
 _NUM_BINS = 15
 

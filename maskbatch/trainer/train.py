@@ -10,11 +10,11 @@ import numpy as np
 from maskbatch import weights
 from maskbatch.config import ClassifierSettings
 from maskbatch.errors import DatasetError, UsageError
-from maskbatch.trainer.annotations import LABELS
 from maskbatch.trainer.batches import Balance
 from maskbatch.trainer.calibrate import calibrate
 from maskbatch.trainer.fit import FitSettings, chosen_epoch, fit
 from maskbatch.trainer.groups import Grouping
+from maskbatch.trainer.labels import LABELS
 from maskbatch.trainer.measure import DatasetSettings, face_report, load_pictures, predict_file, shipped_detector
 from maskbatch.trainer.model import build_model
 from maskbatch.trainer.operating_point import choose_for_faces
