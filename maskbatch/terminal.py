@@ -113,7 +113,8 @@ class Terminal:
             self.say(line)
 
     def figures(self, figures: dict) -> None:
-        """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""
+        """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval over
+        pictures."""
         table = _table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
         for name, by_size in figures.items():
             for size, item in by_size.items():
@@ -122,7 +123,10 @@ class Terminal:
                     interval = f"{b['low']:.3f}-{b['high']:.3f}"
                     rest = (f"{item[key]:.3f}" for key in ("accuracy", "roc_auc", "calibration_error"))
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
-        _console().print(table)
+        console = _console()
+        console.print(table)
+        words = "95 %: bootstrap over pictures with all their faces; near-duplicates, where they are known, count as one"
+        console.print(words, highlight=False, soft_wrap=True)
 
     def scenes(self, figures: dict) -> None:
         """The whole chain's figures, a column for each source; pairs are without and with a mask."""

@@ -59,6 +59,7 @@ def read_datasets(
     pictures = [_picture(root, labelled, split, rules) for root, (labelled, split) in found]
     pictures = [picture for picture in pictures if picture.xyxy is not None or (picture.label >= 0).any()]
     pictures.sort(key=lambda picture: picture.path.as_posix())
+    _check_once(pictures)
     if splits_file is not None:
         pictures = _with_splits(pictures, splits_file)
     return pictures
@@ -137,6 +138,13 @@ def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> 
     label = np.array([label for label in classes if label is not None], np.int64)
     xyxy = None if labelled.xyxy is None else labelled.xyxy[kept]
     return Picture(labelled.path, xyxy, label, root.name, str(labelled.path), split)
+
+
+def _check_once(pictures: Sequence[Picture]) -> None:
+    """Raise UsageError when two of the datasets hold one picture: it could be in both splits."""
+    for path, count in Counter(picture.path.resolve() for picture in pictures).items():
+        if count > 1:
+            raise UsageError(f"{path} is read {count} times: give each dataset once, and none inside another")
 
 
 def _with_splits(pictures: Sequence[Picture], splits_file: Path) -> list[Picture]:
