@@ -315,7 +315,7 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
         np.testing.assert_allclose(one, other, atol=1e-6)
     with pytest.raises(MaskbatchError, match="nothing is kept"):
         fit(
-            lambda: model,
+            build,
             train,
             val,
             recipe,
@@ -326,10 +326,11 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 
 
 def test_training_stops_early_with_the_best_weights(tmp_path):
-    """At a learning rate that ruins the network the first epoch is the best, and the last phase ends after two more;
-    without patience all epochs run and the last is the result."""
+    """Judged by swapped labels, the first epoch is the best, and the last phase ends after two more; without patience all
+    epochs run and the last is the result."""
     train, val = parts_of(tmp_path)
-    ruin = (Phase(1, 1e-4, None), Phase(6, 30.0, 0))
+    val = replace(val, label=1 - val.label)
+    ruin = (Phase(1, 1e-4, None), Phase(6, 0.03, 0))
     model, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
     assert len(rows) < 7
     best = min(rows, key=lambda row: row["val_loss"])
