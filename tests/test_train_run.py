@@ -14,12 +14,14 @@ from trainer_makers import class_folders, coco_scenes, grey_samples, scenes, tin
 
 from maskbatch.cli import main
 from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.terminal import Terminal
 from maskbatch.trainer import measure, plots
 from maskbatch.trainer import train as module
 from maskbatch.trainer.fit import FitSettings
 from maskbatch.trainer.measure import DatasetSettings
 from maskbatch.trainer.model import load_model
 from maskbatch.trainer.outputs import write_json
+from maskbatch.trainer.scenes import Scene, scene_figures
 from maskbatch.trainer.train import Listener, TrainSettings, guide_samples, train
 
 # trains until the second step of the second epoch, then dies as a killed program does
@@ -237,3 +239,15 @@ def test_plots_take_any_probabilities(tmp_path):
     plots.draw_reliability(np.array([1, 1, 0]), np.array([1.0, 0.0, 0.52]), tmp_path / "reliability.png")
     plots.draw_confusion(((3, 0), (0, 0)), tmp_path / "confusion.png")
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
+
+
+def test_figures_of_many_sources_are_shown_whole(capsys, monkeypatch):
+    """At 80 characters a line no figure of a dozen sources is cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    scene = Scene(box, np.array([1]), box, np.array([0.9]), np.array([0.9]))
+    figures = scene_figures([scene], 0.5, 0.5).as_dict() | {"macro_f1": 0.123456}
+    figures |= {"worn_incorrectly": {"faces": 0, "found": 0, "with_mask": 0}}
+    Terminal(sys.stderr, quiet=False).scenes({f"a source {i}": figures for i in range(12)})
+    shown = capsys.readouterr().out
+    assert shown.count("0.123") == 12 and all(f"a source {i}" in shown for i in range(12))
