@@ -21,10 +21,10 @@ from sklearn.preprocessing import StandardScaler
 
 from maskbatch import weights
 from maskbatch.classifier import cut_crop
-from maskbatch.trainer.annotations import WORN_INCORRECTLY
 from maskbatch.trainer.dataset import Picture, read_datasets
+from maskbatch.trainer.labels import WORN_INCORRECTLY
 from maskbatch.trainer.model import load_model
-from maskbatch.trainer.samples import read_batches
+from maskbatch.trainer.reading import read_batches
 
 _NAMES = ("without_mask", "with_mask", "worn_incorrectly")
 _REGULARISATION = (1e-4, 1e-3, 1e-2, 1e-1)

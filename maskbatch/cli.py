@@ -273,6 +273,15 @@ def report(folder: Path, threshold: float | None) -> None:
         click.get_current_context().exit(EXIT_SOME_FAILED)
 
 
+_label_options = _options(
+    click.option("--labels", multiple=True, metavar="OLD=NEW",
+                 help="A label of the dataset and its meaning: with_mask, without_mask or mask_worn_incorrectly. "
+                 "May be given several times."),
+    click.option("--ignore-label", multiple=True, metavar="NAME",
+                 help="A label of the dataset whose boxes, or class folder, are left out. May be given several times."),
+)  # fmt: skip
+
+
 @main.command()
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
                 type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
@@ -288,6 +297,7 @@ def report(folder: Path, threshold: float | None) -> None:
 )
 @click.option("--groups", type=_FILE, help="CSV with columns path and group; no group is cut by the split. Default: "
               "near-duplicates, found by perceptual hash.")  # fmt: skip
+@_label_options
 @click.option("--balance", type=click.Choice(["weights", "oversample", "none"]),
               help="Rarer faces count more in the loss, or are drawn more often; default: the recipe's.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(1), metavar="N",
@@ -305,11 +315,10 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
     """Train a mask classifier on class folders or scenes with Pascal VOC or COCO boxes."""
     with open_terminal(options["quiet"], None) as terminal:
         from maskbatch.trainer.fit import FitSettings
-        from maskbatch.trainer.train import DatasetSettings, Listener, TrainSettings
+        from maskbatch.trainer.train import Listener, TrainSettings
         from maskbatch.trainer.train import train as run
 
-        dataset = DatasetSettings(datasets, options["splits"], options["groups"], seed=options["seed"],
-                                  cache=options["cache"])  # fmt: skip
+        dataset = _dataset_settings(datasets, options)
         settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"],
                                  options["balance"], options["patience"])  # fmt: skip
         fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
@@ -319,6 +328,16 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
         terminal.figures(result["figures"])
 
 
+def _dataset_settings(datasets: tuple[Path, ...], options: dict):
+    """The options that say what is learnt or measured, as settings. Raises UsageError."""
+    from maskbatch.trainer.labels import parse_rules
+    from maskbatch.trainer.measure import DatasetSettings
+
+    rules = parse_rules(options["labels"], options["ignore_label"])
+    return DatasetSettings(datasets, options["splits"], options.get("groups"), seed=options["seed"],
+                           cache=options.get("cache"), labels=rules)  # fmt: skip
+
+
 @main.command("train-detector")
 @click.argument("datasets", nargs=-1, required=True, metavar="DATASET...",
                 type=click.Path(path_type=Path, exists=True, file_okay=False))  # fmt: skip
@@ -326,6 +345,7 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option(
     "--splits", type=_FILE, help="CSV with columns path and split (and cluster, set); else folders or a draw."
 )
+@_label_options
 @click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
               help="A source whose boxes do not go around the face: the original detector's are learnt.")  # fmt: skip
 @click.option("--base-weights", type=_FILE, help="CenterFace's weights to begin with; default: the shipped ones.")
@@ -346,9 +366,8 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
         from maskbatch.trainer.detector_fit import DetectorFitSettings
         from maskbatch.trainer.detector_train import DetectorTrainSettings
         from maskbatch.trainer.detector_train import train_detector as run
-        from maskbatch.trainer.measure import DatasetSettings
 
-        dataset = DatasetSettings(datasets, options["splits"], seed=options["seed"])
+        dataset = _dataset_settings(datasets, options)
         settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["distil"],
                                          options["base_weights"], options["alpha"])  # fmt: skip
         names = ("out", "epochs", "steps", "batch_size", "learning_rate", "seed", "resume")
@@ -366,6 +385,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="all", show_default=True,
               help="The part of the dataset to measure on.")  # fmt: skip
 @click.option("--groups", type=_FILE, help="CSV with columns path and group, as given to train.")
+@_label_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split, as given to train.")
 @click.option("--threshold", type=_AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
               help="Of p_mask; auto: the best for this dataset (balanced accuracy of faces; macro-F1 of scenes over this "
@@ -380,11 +400,12 @@ def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **o
     """Measure on labelled pictures: the classifier by face size, and the whole chain where scenes have boxes."""
     with open_terminal(False, None) as terminal:
         from maskbatch.engine import classifier_path
-        from maskbatch.trainer.measure import DatasetSettings, EvaluationSettings, Thresholds, evaluate_dataset
+        from maskbatch.trainer.checks import check_file
+        from maskbatch.trainer.measure import EvaluationSettings, Thresholds, evaluate_dataset
         from maskbatch.trainer.outputs import write_json
 
-        dataset = DatasetSettings(datasets, options["splits"], options["groups"], seed=options["seed"],
-                                  cache=options["cache"])  # fmt: skip
+        dataset = _dataset_settings(datasets, options)
+        check_file(json_file, "--json")
         split = None if options["split"] == "all" else options["split"]
         choose = options["threshold"] == "auto"
         mask = ClassifierSettings().threshold if choose else options["threshold"]

@@ -16,6 +16,8 @@ from maskbatch.progress import Tally, counted, json_line, printable
 
 # between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
+# more columns of figures than these would be cut at 80 characters
+_SOURCES_A_TABLE = 4
 
 
 class Terminal:
@@ -113,7 +115,8 @@ class Terminal:
             self.say(line)
 
     def figures(self, figures: dict) -> None:
-        """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval."""
+        """A classifier's figures by source and face size; balanced is balanced accuracy, with its 95 % interval over
+        pictures."""
         table = _table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
         for name, by_size in figures.items():
             for size, item in by_size.items():
@@ -122,7 +125,12 @@ class Terminal:
                     interval = f"{b['low']:.3f}-{b['high']:.3f}"
                     rest = (f"{item[key]:.3f}" for key in ("accuracy", "roc_auc", "calibration_error"))
                     table.add_row(name, size, str(item["faces"]), f"{b['value']:.4f}", interval, *rest)
-        _console().print(table)
+        console = _console()
+        console.print(table)
+        words = (
+            "95 %: bootstrap over pictures with all their faces; near-duplicates, where they are known, count as one"
+        )
+        console.print(words, highlight=False, soft_wrap=True)
 
     def scenes(self, figures: dict) -> None:
         """The whole chain's figures, a column for each source; pairs are without and with a mask."""
@@ -132,11 +140,13 @@ class Terminal:
                  "class_ap50": "class AP50", "class_ap40": "class AP40", "precision": "precision", "recall": "recall",
                  "f1": "F1", "macro_f1": "macro F1", "false_faces": "false faces a picture",
                  "rate_error": "rate error a picture", "total_rate_error": "rate error of all"}  # fmt: skip
-        table = _table("whole chain", *figures)
-        for key, name in names.items():
-            table.add_row(name, *(_shown(item[key]) for item in figures.values()))
-        console = _console()
-        console.print(table)
+        console, sources = _console(), list(figures)
+        for start in range(0, len(sources), _SOURCES_A_TABLE):
+            shown = sources[start : start + _SOURCES_A_TABLE]
+            table = _table("whole chain", *map(printable, shown))
+            for key, name in names.items():
+                table.add_row(name, *(_shown(figures[source][key]) for source in shown))
+            console.print(table)
         for source, item in figures.items():
             if (third := item["worn_incorrectly"])["faces"]:
                 words = f"{third['found']} were found, {third['with_mask']} of them labelled with_mask"

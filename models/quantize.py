@@ -24,7 +24,7 @@ from maskbatch.converted import Network, converted
 from maskbatch.detector import Detector
 from maskbatch.trainer.dataset import read_datasets
 from maskbatch.trainer.model import classifier_network
-from maskbatch.trainer.samples import read_batches
+from maskbatch.trainer.reading import read_batches
 
 _HERE = Path(__file__).parent
 # four lateral and three transposed convolutions, the fusing one, four heads

@@ -10,7 +10,7 @@ import pytest
 from maskbatch import centerface, weights
 from maskbatch.data import Faces
 from maskbatch.detector import decode
-from maskbatch.errors import DatasetError, UsageError
+from maskbatch.errors import DatasetError, MaskbatchError, UsageError
 from maskbatch.trainer import detector_targets as targets
 from maskbatch.trainer.dataset import Picture
 from maskbatch.trainer.detector_augment import cut, flip, training_view
@@ -25,6 +25,7 @@ from maskbatch.trainer.detector_loss import detection_loss, raw_maps
 from maskbatch.trainer.detector_measure import choose_alpha
 from maskbatch.trainer.detector_samples import DetectorScene, SceneFaces, load_scenes
 from maskbatch.trainer.detector_targets import target_maps
+from maskbatch.trainer.epochs import check_finite
 
 ORIGINAL = weights.folder() / "centerface.weights.h5"
 
@@ -210,6 +211,26 @@ def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
     assert [row["epoch"] for row in json.loads((tmp_path / "cut" / "state" / "rows.json").read_text())] == [0, 1]
     for first, second in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
+    """At an absurd learning rate the third epoch's loss is no number: the second, by which --resume goes on, stays."""
+    settings = DetectorFitSettings(tmp_path, epochs=3, steps=1, batch_size=1, side_px=64, learning_rate=1e38)
+    with pytest.raises(MaskbatchError, match=r"diverged in epoch 3: loss.* epoch 2 is kept"):
+        fit_detector(ORIGINAL, [bright_scene()], settings)
+    state = tmp_path / "state"
+    assert [row["epoch"] for row in json.loads((state / "rows.json").read_text())] == [0, 1]
+    assert sorted(path.name for path in state.iterdir()) == ["average1.weights.h5", "epoch1.keras", "rows.json"]
+    assert all(np.isfinite(weight).all() for weight in load_network(state / "average1.weights.h5").get_weights())
+
+
+def test_weights_count_where_the_loss_is_still_a_number():
+    """The last step of an epoch can spoil them after the last loss was taken."""
+    row = {"epoch": 4, "loss": 0.5}
+    check_finite(row, [np.ones(3)], [])
+    for bad in (np.nan, np.inf):
+        with pytest.raises(MaskbatchError, match="epoch 5: a weight is not a finite number; epoch 4 is kept"):
+            check_finite(row, [np.ones(3), np.array([1, bad])], [{"epoch": 3, "loss": 0.5}])
 
 
 class _Killed:

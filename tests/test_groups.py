@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from trainer_makers import class_folders, textured
 
-from maskbatch.errors import DatasetError
+from maskbatch.errors import UsageError
 from maskbatch.trainer.dataset import Picture, split_pictures
 from maskbatch.trainer.groups import describe_groups, group_by_file, group_near_duplicates, near_duplicates
 
@@ -71,8 +71,8 @@ def test_a_groups_file_decides(tmp_path):
     grouped = group_by_file(pictures_of(paths), tmp_path / "groups.csv")
     assert [picture.group for picture in grouped] == ["anna"] * 4 + [str(path) for path in paths[4:]]
     (tmp_path / "other.csv").write_text("path,group\nelsewhere.png,anna\n")
-    with pytest.raises(DatasetError, match="names no picture"):
+    with pytest.raises(UsageError, match="names no picture"):
         group_by_file(pictures_of(paths), tmp_path / "other.csv")
     (tmp_path / "odd.csv").write_text("file;person\n")
-    with pytest.raises(DatasetError, match="columns path and group"):
+    with pytest.raises(UsageError, match="columns path and group"):
         group_by_file(pictures_of(paths), tmp_path / "odd.csv")

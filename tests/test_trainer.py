@@ -1,6 +1,7 @@
 """Datasets, samples, augmentation, training and evaluation."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from trainer_makers import (
 )
 
 from maskbatch.classifier import CROP_PX
-from maskbatch.errors import DatasetError, UsageError, WeightsError
+from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
 from maskbatch.trainer import augment
 from maskbatch.trainer.batches import (
     BatchSettings,
@@ -25,8 +26,9 @@ from maskbatch.trainer.batches import (
     training_batches,
 )
 from maskbatch.trainer.covers import CoverSettings
+from maskbatch.trainer.cut_cache import CutCache
 from maskbatch.trainer.dataset import read_datasets, split_pictures
-from maskbatch.trainer.evaluate import balanced_accuracy, calibration_error, figures_by_size, predict
+from maskbatch.trainer.evaluate import Judged, balanced_accuracy, calibration_error, figures_by_size, predict
 from maskbatch.trainer.fit import FitSettings, fit
 from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
 from maskbatch.trainer.recipes import RECIPES, Phase, Recipe
@@ -50,7 +52,7 @@ def test_coco_gives_what_voc_gives(tmp_path, folder):
     for one, other in zip(voc, coco, strict=True):
         assert one.path.name == other.path.name and one.label.tolist() == other.label.tolist()
         np.testing.assert_array_equal(one.xyxy, other.xyxy)
-    with pytest.raises(DatasetError, match="moustache"):
+    with pytest.raises(UsageError, match="moustache"):
         read_datasets([coco_scenes(tmp_path / "odd", labels=("moustache",))])
     (tmp_path / "coco" / folder / "instances_val.json").write_text("{")
     with pytest.raises(DatasetError, match="COCO"):
@@ -86,15 +88,16 @@ def test_a_folder_that_is_no_dataset_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="with_mask/"):
         read_datasets([tmp_path / "empty"])
-    with pytest.raises(DatasetError, match="moustache"):
+    with pytest.raises(UsageError, match="moustache"):
         read_datasets([scenes(tmp_path / "scenes", labels=("moustache",))])
 
 
 def test_samples_carry_both_boxes_and_survive_the_cache(tmp_path):
     """A scene's face has its annotated and its detected box; what the cache gives back is the same."""
     pictures = split_pictures(read_datasets([scenes(tmp_path / "scenes")]), 0.0, seed=0)
-    first = load_samples(pictures, detect_middle, tmp_path / "cache")
-    again = load_samples(pictures, detect_nothing, tmp_path / "cache")
+    cache = CutCache(tmp_path / "cache", "middle")
+    first = load_samples(pictures, detect_middle, cache)
+    again = load_samples(pictures, detect_nothing, cache)
     assert first.region == again.region
     np.testing.assert_array_equal(first.xyxy, again.xyxy)
     np.testing.assert_allclose(np.diff(first.xyxy, axis=1)[:, 0], [[2, 2, 0, 0]] * 2)
@@ -211,8 +214,8 @@ def test_shuffling_a_dataset_changes_no_figure(tmp_path):
     shuffled = samples.take(order)
     p_mask, p_shuffled = predict(by_brightness, samples, 4), predict(by_brightness, shuffled, 7)
     assert dict(zip(samples.path, p_mask, strict=True)) == dict(zip(shuffled.path, p_shuffled, strict=True))
-    plain = figures_by_size(samples.label, p_mask, samples.size_px)
-    mixed = figures_by_size(shuffled.label, p_shuffled, shuffled.size_px)
+    plain = figures_by_size(Judged(samples.label, p_mask, samples.group), samples.size_px)
+    mixed = figures_by_size(Judged(shuffled.label, p_shuffled, shuffled.group), shuffled.size_px)
     assert plain["all"].confusion == mixed["all"].confusion == ((15, 0), (0, 15))
     assert plain["all"].balanced_accuracy.value == 1.0
     assert repr(plain) == repr(mixed)
@@ -223,7 +226,26 @@ def test_unrelated_predictions_look_like_chance():
     rng = np.random.default_rng(0)
     label, predicted = (rng.random(2000) < 0.79).astype(int), (rng.random(2000) < 0.78).astype(int)
     assert (label == predicted).mean() > 0.6
-    assert balanced_accuracy(label, predicted).value == pytest.approx(0.5, abs=0.04)
+    assert balanced_accuracy(label, predicted, np.arange(2000)).value == pytest.approx(0.5, abs=0.04)
+
+
+def test_intervals_know_that_faces_of_a_picture_are_not_independent():
+    """Forty pictures of ten faces that are right or wrong together tell as much as forty faces: the interval is as wide."""
+    rng = np.random.default_rng(0)
+    label = np.arange(40) % 2
+    predicted = np.where(rng.random(40) < 0.2, 1 - label, label)
+    alone = balanced_accuracy(label, predicted, np.arange(40))
+    faces = [np.repeat(column, 10) for column in (label, predicted)]
+    together = balanced_accuracy(*faces, np.repeat(np.arange(40), 10))
+    apart = balanced_accuracy(*faces, np.arange(400))
+    assert together == alone and alone.low < alone.value < alone.high
+    assert together.high - together.low > 2.5 * (apart.high - apart.low)
+    single = balanced_accuracy(*faces, np.zeros(400))
+    assert single.value == alone.value and np.isnan([single.low, single.high]).all()
+    mixed = rng.permutation(400)
+    names = np.array([f"picture {i}" for i in range(40)])
+    again = balanced_accuracy(*(column[mixed] for column in (*faces, names[np.repeat(np.arange(40), 10)])))
+    assert again.low == pytest.approx(together.low, abs=0.03)
 
 
 def test_calibration_error_of_known_probabilities():
@@ -234,7 +256,8 @@ def test_calibration_error_of_known_probabilities():
 
 def test_sizes_with_one_class_or_none_are_not_a_number():
     """Figures that do not exist are NaN instead of an error or a made-up number."""
-    figures = figures_by_size(np.array([1, 1]), np.array([0.9, 0.2]), np.array([20.0, 25.0]))
+    judged = Judged(np.array([1, 1]), np.array([0.9, 0.2]), np.array(["a", "b"]))
+    figures = figures_by_size(judged, np.array([20.0, 25.0]))
     assert figures["16-32"].faces == 2 and figures["0-16"].faces == 0
     assert np.isnan(figures["16-32"].balanced_accuracy.value) and figures["16-32"].recall[1] == 0.5
 
@@ -266,11 +289,48 @@ def test_training_keeps_and_resumes(tmp_path):
     assert load_model(out / "model.keras").output_shape == (None, 1)
 
 
-def test_training_stops_early_with_the_best_weights(tmp_path):
-    """At a learning rate that ruins the network the first epoch is the best, and the last phase ends after two more;
-    without patience all epochs run and the last is the result."""
+def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
+    """Weights that are no numbers in the second epoch end the training; --resume goes on to what an undisturbed run makes,
+    and where the first epoch diverges nothing is kept."""
     train, val = parts_of(tmp_path)
-    ruin = (Phase(1, 1e-4, None), Phase(6, 30.0, 0))
+    recipe, built = tiny_recipe(Phase(3, 1e-3, 0), patience=None), []
+
+    def build():
+        built.append(tiny_model())
+        return built[-1]
+
+    def spoil(epoch, step, steps, loss, in_epoch=1):
+        if (epoch, step) == (in_epoch, 1):
+            built[-1].get_layer("hidden").set_weights([np.full((4, 8), np.nan), np.zeros(8)])
+
+    cut, whole = (FitSettings(tmp_path / name, 4, 2, seed=3) for name in ("cut", "whole"))
+    with pytest.raises(MaskbatchError, match=r"diverged in epoch 2: loss.*epoch 1 is kept"):
+        fit(build, train, val, recipe, cut, spoil)
+    assert [row["epoch"] for row in json.loads((tmp_path / "cut" / "state" / "rows.json").read_text())] == [0]
+    assert "nan" not in (tmp_path / "cut" / "history.csv").read_text()
+    resumed, rows = fit(tiny_model, train, val, recipe, replace(cut, resume=True))
+    undisturbed, _ = fit(tiny_model, train, val, recipe, whole)
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    with pytest.raises(MaskbatchError, match="nothing is kept"):
+        fit(
+            build,
+            train,
+            val,
+            recipe,
+            FitSettings(tmp_path / "bad", 4, 2),
+            lambda *step: spoil(*step, in_epoch=0),
+        )
+    assert not (tmp_path / "bad" / "state").exists()
+
+
+def test_training_stops_early_with_the_best_weights(tmp_path):
+    """Judged by swapped labels, the first epoch is the best, and the last phase ends after two more; without patience all
+    epochs run and the last is the result."""
+    train, val = parts_of(tmp_path)
+    val = replace(val, label=1 - val.label)
+    ruin = (Phase(1, 1e-4, None), Phase(6, 0.03, 0))
     model, rows = fit(tiny_model, train, val, tiny_recipe(*ruin, patience=2), FitSettings(tmp_path / "a", 4, 2))
     assert len(rows) < 7
     best = min(rows, key=lambda row: row["val_loss"])

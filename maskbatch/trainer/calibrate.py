@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskbatch.errors import MaskbatchError
 from maskbatch.trainer.batches import evaluation_batches
 from maskbatch.trainer.evaluate import calibration_error
 from maskbatch.trainer.samples import Samples
@@ -43,9 +44,14 @@ def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Ca
     """The model of `build_model`, its last layer changed in place, and what was found on `samples`.
 
     `method`: temperature, platt, or auto: Platt where its held-out log loss is at least 1 % lower. `samples` must not be
-    those the model was trained on, and should look like what a scan meets.
+    those the model was trained on, and should look like what a scan meets. Raises MaskbatchError for a model whose logits
+    are not finite.
     """
     logit = predict_logits(model, samples)
+    if not np.isfinite(logit).all():
+        raise MaskbatchError(
+            "the trained model gives numbers that are not finite: it cannot be calibrated, and is not kept"
+        )
     found = fit_calibration(logit, samples.label, samples.group, method)
     layer = model.get_layer("p_mask")
     kernel, bias = layer.get_weights()

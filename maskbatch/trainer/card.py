@@ -23,7 +23,8 @@ resemble. Expect more errors on faces under 16 px, in profile, in blur, and behi
 
 ## Figures on the validation split, at a threshold of {threshold}
 
-Intervals are 95 % bootstrap intervals over faces. ECE: expected calibration error.
+Intervals are 95 % bootstrap intervals over pictures with all their faces; near-duplicates count as one picture. ECE:
+expected calibration error.
 
 {figures}
 
@@ -79,6 +80,9 @@ def _command(report: dict) -> str:
         "seed": report["seeds"]["training"],
     }
     words = " ".join(f"--{name} {value}" for name, value in options.items())
+    labels = report["dataset"]["labels"]
+    words += "".join(f" --labels '{old}={new}'" for old, new in labels["renamed"])
+    words += "".join(f" --ignore-label '{name}'" for name in labels["ignored"])
     return f"maskbatch train {' '.join(report['dataset']['roots'])} {words}"
 
 

@@ -1,17 +1,21 @@
 """Datasets on disk: class folders and annotated scenes -> `Picture`s with a split that cuts no group."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from maskbatch.errors import DatasetError
-from maskbatch.trainer.annotations import LABELS, read_coco, read_voc
+from maskbatch.errors import DatasetError, UsageError
+from maskbatch.trainer.annotations import read_coco, read_voc
+from maskbatch.trainer.labels import LabelRules, check_labels
+from maskbatch.trainer.pairing import pair
+from maskbatch.trainer.tables import check_all_named, read_table
 
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # folder: split
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_SCENE_FOLDERS = ("images", "annotations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +35,31 @@ class Picture:
     split: str = ""
 
 
-def read_datasets(roots: Sequence[Path], splits_file: Path | None = None) -> list[Picture]:
-    """All pictures of the datasets at `roots`, ordered by path.
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """A picture with its labels as they stand in the dataset; `xyxy` as in `Picture`."""
+
+    path: Path
+    xyxy: np.ndarray | None
+    names: tuple[str, ...]
+
+
+def read_datasets(
+    roots: Sequence[Path], splits_file: Path | None = None, rules: LabelRules | None = None
+) -> list[Picture]:
+    """Return all pictures of the datasets at `roots`, ordered by path.
 
     `splits_file`: a CSV with columns `path` (relative to its own folder), `split`, and if present `cluster` (the group)
-    and `set` (the source). Raises DatasetError when a folder is no dataset, an annotation is malformed, or a picture is
-    missing from the splits file.
+    and `set` (the source). `rules`: the meaning of labels that are not ours. Raises DatasetError when a folder is no
+    dataset or an annotation is malformed or ambiguous, UsageError when a label is unknown or the splits file does not fit.
     """
-    pictures = [picture for root in roots for picture in _read_dataset(root)]
+    rules = rules or LabelRules()
+    found = [(root, part) for root in roots for part in _read_dataset(root, rules)]
+    check_labels(Counter(name for _, (labelled, _) in found for name in labelled.names), rules)
+    pictures = [_picture(root, labelled, split, rules) for root, (labelled, split) in found]
+    pictures = [picture for picture in pictures if picture.xyxy is not None or (picture.label >= 0).any()]
     pictures.sort(key=lambda picture: picture.path.as_posix())
+    _check_once(pictures)
     if splits_file is not None:
         pictures = _with_splits(pictures, splits_file)
     return pictures
@@ -66,58 +86,76 @@ def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) 
     return [picture if picture.split else replace(picture, split=splits[picture.group]) for picture in pictures]
 
 
-def _read_dataset(root: Path) -> list[Picture]:
+def _read_dataset(root: Path, rules: LabelRules) -> list[tuple[_Labelled, str]]:
+    """Return the labelled pictures of one dataset, each with its split, "" where nothing says."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder: give a folder of class folders or of annotated scenes")
     parts = [(root / name, split) for name, split in _SPLITS.items() if (root / name).is_dir()] or [(root, "")]
-    pictures = []
-    for folder, split in parts:
-        found = list(_class_folders(folder)) or list(_scenes(folder))
-        pictures += [replace(picture, source=root.name, split=split) for picture in found]
-    if not pictures:
+    found = [(labelled, split) for folder, split in parts for labelled in _read_part(folder, rules)]
+    if not found:
         raise DatasetError(
             f"{root} holds no dataset: there must be with_mask/ and without_mask/ folders (maybe below train/, val/, "
             "test/), or images with Pascal VOC or COCO annotations (images/ and annotations/, or .xml or .json files "
             "beside the images)"
         )
-    return pictures
+    return found
 
 
-def _class_folders(folder: Path) -> Iterable[Picture]:
-    for label, name in enumerate(LABELS):
-        for path in sorted((folder / name).rglob("*")):
-            if path.suffix.lower() in _SUFFIXES:
-                yield Picture(path, None, np.array([label]), folder.name, str(path))
+def _read_part(folder: Path, rules: LabelRules) -> list[_Labelled]:
+    """Return class folders where one is named by a label, else scenes, else class folders with labels to be asked about."""
+    by_class = _class_folders(folder)
+    if any(rules.class_of(name) is not None for name in by_class):
+        return [one for found in by_class.values() for one in found]
+    others = (found for name, found in by_class.items() if name not in _SCENE_FOLDERS)
+    return _scenes(folder) or [one for found in others for one in found]
 
 
-def _scenes(folder: Path) -> Iterable[Picture]:
-    annotations = folder / "annotations" if (folder / "annotations").is_dir() else folder
-    images = folder / "images" if (folder / "images").is_dir() else folder
-    paths = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in _SUFFIXES]
-    by_stem = {path.stem: path for path in paths}
-    for annotation in sorted(annotations.rglob("*.xml")):
-        if annotation.stem not in by_stem:
-            raise DatasetError(f"{annotation} has no picture of that name in {images}")
-        path = by_stem[annotation.stem]
-        yield Picture(path, *read_voc(annotation), folder.name, str(path))
-    by_name = {path.name: path for path in paths}
-    for annotation in sorted(annotations.glob("*.json")):
-        for name, boxes in read_coco(annotation).items():
-            # the name may lead through folders, from wherever the annotators stood
-            path = images / name if (images / name).is_file() else by_name.get(Path(name).name)
-            if path is None:
-                raise DatasetError(f"{annotation} names {name}, which is not in {images}")
-            yield Picture(path, *boxes, folder.name, str(path))
+def _class_folders(folder: Path) -> dict[str, list[_Labelled]]:
+    """Return {name of a subfolder: its pictures}; empty and hidden folders, and those of systems, are left out."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._@")
+    found = {name: [_Labelled(path, None, (name,)) for path in _picture_files(folder / name)] for name in names}
+    return {name: pictures for name, pictures in found.items() if pictures}
+
+
+def _scenes(folder: Path) -> list[_Labelled]:
+    images, annotations = (folder / name if (folder / name).is_dir() else folder for name in _SCENE_FOLDERS)
+    found = [read_voc(path) for path in sorted(annotations.rglob("*.xml"))]
+    found += [one for path in sorted(annotations.glob("*.json")) for one in read_coco(path)]
+    if not found:
+        return []
+    paired = pair(found, _picture_files(images), folder)
+    return [_Labelled(path, annotation.xyxy, annotation.names) for path, annotation in paired.items()]
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+
+
+def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> Picture:
+    """Return the picture with our labels; boxes of ignored labels are gone."""
+    classes = [rules.class_of(name) for name in labelled.names]
+    kept = np.array([label is not None for label in classes], bool)
+    label = np.array([label for label in classes if label is not None], np.int64)
+    xyxy = None if labelled.xyxy is None else labelled.xyxy[kept]
+    return Picture(labelled.path, xyxy, label, root.name, str(labelled.path), split)
+
+
+def _check_once(pictures: Sequence[Picture]) -> None:
+    """Raise UsageError when two of the datasets hold one picture: it could be in both splits."""
+    for path, count in Counter(picture.path.resolve() for picture in pictures).items():
+        if count > 1:
+            raise UsageError(f"{path} is read {count} times: give each dataset once, and none inside another")
 
 
 def _with_splits(pictures: Sequence[Picture], splits_file: Path) -> list[Picture]:
-    with open(splits_file, newline="", encoding="utf-8") as file:
-        rows = {str((splits_file.parent / row["path"]).resolve()): row for row in csv.DictReader(file)}
+    rows = read_table(splits_file, ["split"])
+    of_picture = [rows.get(picture.path.resolve()) for picture in pictures]
+    missing = [picture.path for picture, row in zip(pictures, of_picture, strict=True) if row is None]
+    check_all_named(splits_file, missing, len(pictures))
     result = []
-    for picture in pictures:
-        row = rows.get(str(picture.path.resolve()))
-        if row is None or row["split"] not in _SPLITS.values():
-            raise DatasetError(f"{splits_file} gives no split for {picture.path}")
+    for picture, row in zip(pictures, of_picture, strict=True):
+        if row["split"] not in _SPLITS.values():
+            raise UsageError(f"{splits_file} gives {picture.path} the split {row['split']!r}: use train, val or test")
         source, group = row.get("set") or picture.source, row.get("cluster") or picture.group
         result.append(replace(picture, split=row["split"], source=source, group=group))
     return result

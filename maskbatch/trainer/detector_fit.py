@@ -1,7 +1,5 @@
 """Fine-tuning of the detector: epochs of training views, a running average of the weights, and the way back."""
 
-import csv
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +9,11 @@ import numpy as np
 
 from maskbatch import centerface
 from maskbatch.centerface import load_network
-from maskbatch.errors import UsageError
 from maskbatch.trainer.detector_augment import training_view
 from maskbatch.trainer.detector_loss import detection_loss, raw_maps
 from maskbatch.trainer.detector_samples import DetectorScene
 from maskbatch.trainer.detector_targets import CHANNELS, target_maps
+from maskbatch.trainer.epochs import check_finite, read_rows, state_folder, write_rows
 
 _HISTORY = ("epoch", "learning_rate", "loss", "seconds")
 _WARMUP_SHARE = 0.05
@@ -48,15 +46,15 @@ def fit_detector(
 
     The average over the last steps is flatter and steadier than the weights of any one (Polyak & Juditsky 1992). Every
     finished epoch leaves the model, its optimizer's state and the average in `out/state/`, and a row in
-    `out/history.csv`. Raises UsageError when there is nothing to resume.
+    `out/history.csv`. Raises UsageError when there is nothing to resume, MaskbatchError when the training diverges: the
+    last good epoch then stays.
     """
     import keras
 
     keras.utils.set_random_seed(settings.seed)
     steps = settings.steps or max(1, len(scenes) // settings.batch_size)
-    state = settings.out / "state"
     if settings.resume:
-        rows, model, average = _resume(state)
+        rows, model, average = _resume(settings.out)
     else:
         network = load_network(original)
         rows, model, average = [], raw_maps(network), network.get_weights()
@@ -64,10 +62,10 @@ def fit_detector(
     averaging = _Averaging(model, average, settings.averaged_steps)
     for epoch in range(len(rows), settings.epochs):
         batches = training_views(scenes, settings, steps, epoch)
-        rows.append(_train_epoch(model, batches, (epoch, steps), averaging, progress))
-        network = with_weights(averaging.average)
-        _keep(model, network, rows, state)
-        _write_history(rows, settings.out / "history.csv")
+        row = _train_epoch(model, batches, (epoch, steps), averaging, progress)
+        check_finite(row, [*model.get_weights(), *averaging.average], rows)
+        rows.append(row)
+        _keep(model, with_weights(averaging.average), rows, settings.out)
     return with_weights(averaging.average)
 
 
@@ -159,34 +157,23 @@ def _train_epoch(model, batches, position: tuple[int, int], averaging: _Averagin
     return {"epoch": epoch, "learning_rate": rate, "loss": history["loss"][-1], "seconds": seconds}
 
 
-def _keep(model, average, rows: list[dict], state: Path) -> None:
+def _keep(model, average, rows: list[dict], out: Path) -> None:
     """Keeps the epoch; the list of epochs is written last, so that a kill in between repeats the epoch."""
+    state, epoch = state_folder(out), rows[-1]["epoch"]
     state.mkdir(parents=True, exist_ok=True)
-    epoch = rows[-1]["epoch"]
     model.save(state / f"epoch{epoch}.keras")
     average.save_weights(state / f"average{epoch}.weights.h5")
-    partial = state / "rows.part.json"
-    partial.write_text(json.dumps(rows))
-    partial.replace(state / "rows.json")
-    (state / f"epoch{epoch - 1}.keras").unlink(missing_ok=True)
-    (state / f"average{epoch - 1}.weights.h5").unlink(missing_ok=True)
+    write_rows(rows, _HISTORY, out)
+    for earlier in range(epoch):
+        (state / f"epoch{earlier}.keras").unlink(missing_ok=True)
+        (state / f"average{earlier}.weights.h5").unlink(missing_ok=True)
 
 
-def _resume(state: Path):
+def _resume(out: Path):
     """The finished epochs' rows, the model as the last of them left it, optimizer included, and the average's weights."""
     import keras
 
-    try:
-        rows = json.loads((state / "rows.json").read_text())
-    except OSError as error:
-        raise UsageError(f"nothing to resume: {state} holds no finished epoch. Start without --resume") from error
+    rows, state = read_rows(out), state_folder(out)
     epoch, known = rows[-1]["epoch"], {"detection_loss": detection_loss}
     model = keras.models.load_model(state / f"epoch{epoch}.keras", custom_objects=known, safe_mode=True)
     return rows, model, load_network(state / f"average{epoch}.weights.h5").get_weights()
-
-
-def _write_history(rows: list[dict], path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _HISTORY)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -10,7 +10,7 @@ from maskbatch import boxes
 from maskbatch.data import Faces
 from maskbatch.errors import DatasetError
 from maskbatch.trainer.dataset import Picture
-from maskbatch.trainer.samples import read_batches
+from maskbatch.trainer.reading import read_batches
 
 # an annotated box and a detected one are the same face from this IoU on; annotators draw larger boxes than detectors
 _MATCH_IOU = 0.4

@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from maskbatch import centerface, runtime, weights
 from maskbatch.config import DetectorSettings, RuntimeSettings
 from maskbatch.detector import Detector
 from maskbatch.errors import DatasetError, UsageError
+from maskbatch.trainer.checks import check_folder
 from maskbatch.trainer.dataset import Picture
 from maskbatch.trainer.detector_fit import DetectorFitSettings, fit_detector
 from maskbatch.trainer.detector_measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file
 from maskbatch.trainer.detector_samples import DetectorScene, load_scenes
+from maskbatch.trainer.epochs import check_begun, check_plan, state_folder
 from maskbatch.trainer.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.outputs import versions, write_json
-from maskbatch.trainer.samples import fingerprint
+from maskbatch.trainer.reading import fingerprint
 
 # the original network looks at each scene at a scan's size, and closer, so that small faces nobody boxed are known too
 _LOOKS_PX = (640, 960)
@@ -45,40 +47,50 @@ def train_detector(
 ) -> dict:
     """Fine-tunes CenterFace into `fitting.out`: `centerface.weights.h5`, `history.csv`, `report.json`. Returns the report.
 
-    Where nothing better is found, the weights are the original's (alpha 0). Raises UsageError when the folder holds
-    weights already or there is nothing to resume, DatasetError when a split has no scene.
+    Where nothing better is found, the weights are the original's (alpha 0). `centerface.weights.h5` appears last. Raises
+    UsageError when the folder holds weights already, there is nothing to resume, or the run to resume was another one;
+    DatasetError when a split has no scene; MaskbatchError when the training diverges.
     """
     start, target = time.monotonic(), fitting.out / _WEIGHTS
     if target.exists():
         raise UsageError(f"{target} exists: choose another --out, or remove it first")
-    if (fitting.out / "state").exists() and not fitting.resume:
-        raise UsageError(f"{fitting.out} holds an unfinished run: go on with --resume, or choose another --out")
+    check_folder(fitting.out, "--out")
+    check_begun(fitting.out, fitting.resume)
+    original = settings.original or weights.find("centerface")
+    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
+    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
-    original = settings.original or weights.find("centerface")
-    scenes = _load(parts["train"], original, settings)
-    fitting.out.mkdir(parents=True, exist_ok=True)
-    tuned = fitting.out / "state" / "tuned.weights.h5"
+    dataset = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
+    plan = _plan(settings, fitting) | {"dataset": dataset, "original_sha256": weights.sha256(original)}
+    check_plan(plan, fitting.out, fitting.resume)
+    scenes = _load(parts["train"], run, settings)
+    tuned = state_folder(fitting.out) / "tuned.weights.h5"
     fit_detector(original, scenes, fitting, progress).save_weights(tuned)
     alphas = ALPHAS if settings.alpha is None else sorted({0.0, settings.alpha})
     figures = figures_by_alpha(original, tuned, parts["val"], alphas)
     trusted = [source for source in figures[0.0] if source not in settings.ignore_boxes_of]
     alpha = choose_alpha(figures, trusted) if settings.alpha is None else settings.alpha
-    interpolated_file(tuned, alpha).replace(target)
+    chosen = interpolated_file(tuned, alpha)
     report = {
         "versions": versions(),
-        "settings": asdict(replace(fitting, resume=False))
-        | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil},
-        "dataset": {"fingerprint": fingerprint(pictures), "groups": groups, **{k: len(v) for k, v in parts.items()}},
-        "original_sha256": weights.sha256(original),
-        "weights_sha256": weights.sha256(target),
+        **plan,
+        "scenes": {split: len(scenes) for split, scenes in parts.items()},
+        "weights_sha256": weights.sha256(chosen),
         "alpha": alpha,
         "alpha_chosen_on": "val" if settings.alpha is None else None,
         "figures_by_alpha": figures,
         "seconds": round(time.monotonic() - start, 1),
     }
     write_json(report, fitting.out / "report.json")
+    chosen.replace(target)
     return report
+
+
+def _plan(settings: DetectorTrainSettings, fitting: DetectorFitSettings) -> dict:
+    """The part of the report that must be the same when a run is resumed."""
+    numbers = {name: value for name, value in asdict(fitting).items() if name not in ("out", "resume")}
+    return {"settings": numbers | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil}}
 
 
 def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
@@ -88,9 +100,7 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], original: Path, settings: DetectorTrainSettings) -> list[DetectorScene]:
+def _load(pictures: list[Picture], run: runtime.Run, settings: DetectorTrainSettings) -> list[DetectorScene]:
     """The training scenes, looked through by the original network."""
-    network = runtime.Network("centerface", original, lambda: centerface.load_network(original))
-    run = runtime.open_network(network, runtime.choose_device(RuntimeSettings()))
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
     return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})

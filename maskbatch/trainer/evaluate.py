@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from maskbatch.errors import MaskbatchError
 from maskbatch.runtime import Run
 from maskbatch.trainer.samples import Samples
 
@@ -14,7 +13,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its 95 % bootstrap interval."""
+    """A figure and its 95 % bootstrap interval over pictures; near-duplicates count as one picture."""
 
     value: float
     low: float
@@ -22,10 +21,26 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """N faces and what a classifier says of them: `label` (N,) in {0, 1}, `p_mask` (N,), and `group` (N,), which faces of
+    one picture, or of near-duplicates, share."""
+
+    label: np.ndarray
+    p_mask: np.ndarray
+    group: np.ndarray
+
+    def take(self, keep: np.ndarray) -> "Judged":
+        """Return the faces at `keep`: a boolean mask (N,) or an index array."""
+        return Judged(self.label[keep], self.p_mask[keep], self.group[keep])
+
+
+@dataclass(frozen=True, slots=True)
 class FaceFigures:
-    """Figures of a classifier on labelled faces; `confusion` (2, 2) counts [label][predicted], without_mask first."""
+    """Figures of a classifier on labelled faces in `groups` pictures (near-duplicates are one); `confusion` (2, 2) counts
+    [label][predicted], without_mask first."""
 
     faces: int
+    groups: int
     with_mask: int
     accuracy: float
     balanced_accuracy: Interval
@@ -51,15 +66,14 @@ def predict(run: Run, samples: Samples, batch_size: int = 64) -> np.ndarray:
     return np.concatenate([np.empty(0, np.float32), *parts])
 
 
-def face_figures(label: np.ndarray, p_mask: np.ndarray, threshold: float = 0.5) -> FaceFigures:
-    """Figures for labels (N,) in {0, 1} and probabilities (N,). Raises MaskbatchError where scikit-learn is missing.
+def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:
+    """Return the figures of faces at a threshold of p_mask. Needs scikit-learn (see `check_packages`).
 
     Figures that need a class which is not there are NaN.
     """
-    try:
-        from sklearn import metrics
-    except ImportError as error:
-        raise MaskbatchError("evaluation needs scikit-learn: pip install 'maskbatch[train]'") from error
+    from sklearn import metrics
+
+    label, p_mask = judged.label, judged.p_mask
     predicted = (p_mask >= threshold).astype(int)
     both = len(np.unique(label)) == 2
     confusion = np.zeros((2, 2), int)
@@ -70,9 +84,10 @@ def face_figures(label: np.ndarray, p_mask: np.ndarray, threshold: float = 0.5) 
         f1 = 2 * right / (confusion.sum(axis=0) + confusion.sum(axis=1))
     return FaceFigures(
         faces=len(label),
+        groups=len(np.unique(judged.group)),
         with_mask=int(label.sum()),
         accuracy=float((label == predicted).mean()) if len(label) else float("nan"),
-        balanced_accuracy=balanced_accuracy(label, predicted),
+        balanced_accuracy=balanced_accuracy(label, predicted, judged.group),
         precision=tuple(precision.tolist()),
         recall=tuple(recall.tolist()),
         f1=tuple(f1.tolist()),
@@ -83,23 +98,42 @@ def face_figures(label: np.ndarray, p_mask: np.ndarray, threshold: float = 0.5) 
     )
 
 
-def figures_by_size(label: np.ndarray, p_mask: np.ndarray, size_px: np.ndarray, threshold: float = 0.5) -> dict:
+def figures_by_size(judged: Judged, size_px: np.ndarray, threshold: float = 0.5) -> dict[str, FaceFigures]:
     """{"all": FaceFigures, "0-16": ..., "16-32": ..., "32-64": ..., "64-": ..., "16-": ..., "32-": ...}; `size_px` (N,)."""
     ranges = {"all": (0, np.inf), "16-": (16, np.inf), "32-": (32, np.inf)}
     ranges |= {f"{low}-{'' if high == np.inf else high}": (low, high) for low, high in SIZE_BINS_PX}
     inside = {name: (size_px >= low) & (size_px < high) for name, (low, high) in ranges.items()}
-    return {name: face_figures(label[chosen], p_mask[chosen], threshold) for name, chosen in inside.items()}
+    return {name: face_figures(judged.take(chosen), threshold) for name, chosen in inside.items()}
 
 
-def balanced_accuracy(label: np.ndarray, predicted: np.ndarray) -> Interval:
-    """The mean of both classes' recalls, with a bootstrap over faces (resampled within each class)."""
-    hits = [(predicted == label)[label == value] for value in (0, 1)]
-    if not all(len(hit) for hit in hits):
-        return Interval(float("nan"), float("nan"), float("nan"))
+def balanced_accuracy(label: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> Interval:
+    """Return the mean of both classes' recalls, for labels and predictions (N,) in {0, 1}.
+
+    The interval is a bootstrap over whole groups (N,): faces of one picture, or of its near-duplicates, share light,
+    distance and people, and would make an interval over faces too narrow. Resamples without a class are left out; the
+    interval of a single group is NaN.
+    """
+    number = np.unique(group, return_inverse=True)[1].reshape(-1)
+    num_groups = int(number.max(initial=-1)) + 1
+    # of each group: faces of either class, and how many of them are right
+    counts = np.stack([
+        np.bincount(number, (label == value) & hit, num_groups)
+        for hit in (np.ones(len(label), bool), predicted == label)
+        for value in (0, 1)
+    ], axis=1)  # fmt: skip
+    value = _mean_recall(counts.sum(axis=0))
+    if num_groups < 2 or np.isnan(value):
+        return Interval(float(value), float("nan"), float("nan"))
     rng = np.random.default_rng(0)
-    recalls = [rng.binomial(len(hit), hit.mean(), _RESAMPLES) / len(hit) for hit in hits]
-    low, high = np.percentile(np.mean(recalls, axis=0), [2.5, 97.5])
-    return Interval(float(np.mean([hit.mean() for hit in hits])), float(low), float(high))
+    drawn = (np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups) for _ in range(_RESAMPLES))
+    values = np.array([_mean_recall(times @ counts) for times in drawn])
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return Interval(float(value), float(low), float(high))
+
+
+def _mean_recall(counts: np.ndarray) -> float:
+    """Return the mean recall of two classes from (4,): their faces, then those that are right; NaN without a class."""
+    return float((counts[2:] / counts[:2]).mean()) if counts[:2].all() else float("nan")
 
 
 def calibration_error(label: np.ndarray, p_mask: np.ndarray, num_bins: int = 15) -> float:

@@ -1,20 +1,17 @@
 """Training: a recipe's phases, epoch by epoch, each kept so that a killed run goes on where it was."""
 
-import csv
-import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskbatch.errors import UsageError
+import numpy as np
+
 from maskbatch.trainer.batches import BatchSettings, evaluation_batches, training_batches
+from maskbatch.trainer.epochs import check_finite, read_rows, state_folder, write_rows
 from maskbatch.trainer.model import unfreeze
 from maskbatch.trainer.recipes import Phase, Recipe
 from maskbatch.trainer.samples import Samples
-
-log = logging.getLogger(__name__)
 
 _HISTORY = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -43,23 +40,26 @@ def fit(
     where the recipe has no patience; and the epochs' rows.
 
     Every finished epoch leaves the model with its optimizer's state in `out/state/`, and a row in `out/history.csv`.
-    `progress(epoch, step, steps, loss)` is called after each batch. Raises UsageError when there is nothing to resume.
+    `progress(epoch, step, steps, loss)` is called after each batch. Raises UsageError when there is nothing to resume,
+    MaskbatchError when the training diverges: the last good epoch then stays.
     """
     import keras
 
     keras.utils.set_random_seed(settings.seed)
     run = _Run(train, recipe, settings)
-    state = settings.out / "state"
-    rows, model = _resume(state) if settings.resume else ([], build())
+    state = state_folder(settings.out)
+    rows, model = _resume(settings.out) if settings.resume else ([], build())
     for epoch in range(len(rows), recipe.num_epochs):
         if _patience_is_over(rows, recipe):
             break
         phase, begins = recipe.phase_at(epoch)
         if begins:
             _compile(model, phase, run.steps)
-        rows.append(_train_epoch(model, run.batches(epoch), evaluation_batches(val), epoch, run.steps, progress))
-        _keep(model, rows, recipe, state)
-        _write_history(rows, settings.out / "history.csv")
+        _seed_dropout(model, settings.seed, epoch)
+        row = _train_epoch(model, run.batches(epoch), evaluation_batches(val), epoch, run.steps, progress)
+        check_finite(row, model.get_weights(), rows)
+        rows.append(row)
+        _keep(model, rows, recipe, settings.out)
     chosen = state / f"epoch{chosen_epoch(rows, recipe)}.keras"
     return keras.models.load_model(chosen, compile=False, safe_mode=True), rows
 
@@ -93,6 +93,17 @@ def _compile(model, phase: Phase, steps: int) -> None:
     model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
 
 
+def _seed_dropout(model, seed: int, epoch: int) -> None:
+    """Let dropout depend on (seed, epoch) only: Keras does not keep its state with the model, so a resumed run would draw
+    other units than one that nobody stopped."""
+    import keras
+
+    drawn = int(np.random.default_rng((seed, epoch)).integers(1 << 31))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(keras.random.SeedGenerator(drawn).state)
+
+
 def _train_epoch(model, batches, val_batches, epoch: int, steps: int, progress) -> dict:
     import keras
 
@@ -118,30 +129,26 @@ def chosen_epoch(rows: list[dict], recipe: Recipe) -> int:
     return chosen["epoch"]
 
 
-def _keep(model, rows: list[dict], recipe: Recipe, state: Path) -> None:
+def _keep(model, rows: list[dict], recipe: Recipe, out: Path) -> None:
     """Keeps the epoch; the list of epochs is written after its model, so that a kill in between repeats the epoch."""
+    state = state_folder(out)
     state.mkdir(parents=True, exist_ok=True)
     partial = state / "partial.keras"
     model.save(partial)
     partial.replace(state / f"epoch{rows[-1]['epoch']}.keras")
-    partial = state / "rows.json.part"
-    partial.write_text(json.dumps(rows))
-    partial.replace(state / "rows.json")
+    write_rows(rows, _HISTORY, out)
     wanted = {rows[-1]["epoch"], chosen_epoch(rows, recipe)}
     for row in rows:
         if row["epoch"] not in wanted:
             (state / f"epoch{row['epoch']}.keras").unlink(missing_ok=True)
 
 
-def _resume(state: Path):
+def _resume(out: Path):
     """The finished epochs' rows, and the model as the last of them left it, its optimizer's state included."""
     import keras
 
-    try:
-        rows = json.loads((state / "rows.json").read_text())
-    except OSError as error:
-        raise UsageError(f"nothing to resume: {state} holds no finished epoch. Start without --resume") from error
-    return rows, keras.models.load_model(state / f"epoch{rows[-1]['epoch']}.keras", safe_mode=True)
+    rows = read_rows(out)
+    return rows, keras.models.load_model(state_folder(out) / f"epoch{rows[-1]['epoch']}.keras", safe_mode=True)
 
 
 def _patience_is_over(rows: list[dict], recipe: Recipe) -> bool:
@@ -151,10 +158,3 @@ def _patience_is_over(rows: list[dict], recipe: Recipe) -> bool:
     waited = rows[-1]["epoch"] - chosen_epoch(rows, recipe)
     in_last_phase = len(rows) - (recipe.num_epochs - recipe.phases[-1].epochs)
     return min(waited, in_last_phase) >= recipe.patience
-
-
-def _write_history(rows: list[dict], path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _HISTORY, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,6 +1,5 @@
 """Groups that no split may cut: near-duplicates found by perceptual hash, or what a file says belongs together."""
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskbatch.errors import DatasetError
+from maskbatch.errors import UsageError
 from maskbatch.trainer.dataset import Picture
+from maskbatch.trainer.tables import read_table
 
 _HASH_PX, _LOW_PX = 32, 8
 _NUM_BITS = _LOW_PX**2 - 1
@@ -40,15 +40,11 @@ class Grouping:
 
 def group_by_file(pictures: Sequence[Picture], groups_file: Path) -> list[Picture]:
     """The pictures with groups from a CSV of `path` (relative to its own folder) and `group`; pictures that are not in
-    it stay alone. Raises DatasetError when it lacks a column or names none of the pictures."""
-    with open(groups_file, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"path", "group"} <= set(rows[0]):
-        raise DatasetError(f"{groups_file} must be a CSV with the columns path and group")
-    given = {str((groups_file.parent / row["path"]).resolve()): row["group"] for row in rows}
-    groups = [given.get(str(picture.path.resolve())) for picture in pictures]
+    it stay alone. Raises UsageError when it lacks a column or names none of the pictures."""
+    rows = read_table(groups_file, ["group"])
+    groups = [rows.get(picture.path.resolve(), {}).get("group") for picture in pictures]
     if not any(groups):
-        raise DatasetError(f"{groups_file} names no picture of the dataset: paths count from its own folder")
+        raise UsageError(f"{groups_file} names no picture of the dataset: paths count from its own folder")
     return [
         replace(picture, group=group) if group else picture for picture, group in zip(pictures, groups, strict=True)
     ]

@@ -1,22 +1,26 @@
 """`maskbatch evaluate` as functions: a model and a dataset in, figures, an operating point and plots out."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from maskbatch import centerface, runtime
+from maskbatch import centerface, runtime, weights
 from maskbatch.classifier import Classifier
 from maskbatch.config import DetectorSettings, RuntimeSettings
 from maskbatch.detector import Detector
 from maskbatch.errors import DatasetError
+from maskbatch.trainer.checks import check_folder, check_packages
+from maskbatch.trainer.cut_cache import CutCache
 from maskbatch.trainer.dataset import Picture, read_datasets, split_pictures
-from maskbatch.trainer.evaluate import figures_by_size, predict
+from maskbatch.trainer.evaluate import Judged, figures_by_size, predict
 from maskbatch.trainer.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
+from maskbatch.trainer.labels import LabelRules
 from maskbatch.trainer.model import classifier_network
 from maskbatch.trainer.operating_point import Thresholds, choose_for_faces, choose_for_scenes
-from maskbatch.trainer.outputs import write_evaluation
+from maskbatch.trainer.outputs import versions, write_evaluation
 from maskbatch.trainer.samples import Samples, load_samples
 from maskbatch.trainer.scenes import Scene, analyse_scenes, scene_figures, worn_incorrectly
 
@@ -27,7 +31,8 @@ _LOW = 0.05
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
     """`roots`: dataset folders; `splits_file`: a CSV of path, split, cluster, set; `groups_file`: a CSV of path, group;
-    `cache`: where cut faces are kept. Where there is no file, near-duplicates are the groups."""
+    `cache`: where cut faces are kept; `labels`: the meaning of labels that are not ours. Where there is no file,
+    near-duplicates are the groups."""
 
     roots: tuple[Path, ...]
     splits_file: Path | None = None
@@ -35,6 +40,7 @@ class DatasetSettings:
     val_fraction: float = 0.15
     seed: int = 0
     cache: Path | None = None
+    labels: LabelRules = field(default_factory=LabelRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,19 @@ class EvaluationSettings:
 
 def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
     """The dataset's pictures, grouped and split, and what the groups are."""
-    pictures = read_datasets(settings.roots, settings.splits_file)
-    by = "the splits file"
-    if settings.groups_file:
-        pictures, by = group_by_file(pictures, settings.groups_file), "the groups file"
-    elif not settings.splits_file:
+    pictures, by = _with_given_groups(settings)
+    if not by:
         pictures, by = group_near_duplicates(pictures), "perceptual hash"
     pictures = split_pictures(pictures, settings.val_fraction, settings.seed)
     return pictures, describe_groups(pictures, by)
+
+
+def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
+    """Return the pictures with the groups that files give, and by which file; "" where there is none."""
+    pictures = read_datasets(settings.roots, settings.splits_file, settings.labels)
+    if settings.groups_file:
+        return group_by_file(pictures, settings.groups_file), "the groups file"
+    return pictures, "the splits file" if settings.splits_file else ""
 
 
 def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: EvaluationSettings) -> dict:
@@ -66,16 +77,20 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
 
     {"faces": what `face_report` gives, "scenes": {source or "all sources": figures of the whole chain},
     "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}; "scenes" is empty where no picture has
-    boxes. Raises DatasetError when there is no face to measure on.
+    boxes. Raises DatasetError when there is no face to measure on, UsageError when a label is unknown or nothing can be
+    written, MaskbatchError when a package is missing: all before the pictures are looked at.
     """
+    check_packages()
+    check_folder(evaluation.out, "--out")
+    check_folder(settings.cache, "--cache")
     if evaluation.split is None:  # every picture is measured, so no split needs to be made
-        pictures = read_datasets(settings.roots, settings.splits_file)
+        pictures, _ = _with_given_groups(settings)
     else:
         pictures = [picture for picture in load_pictures(settings)[0] if picture.split == evaluation.split]
     if not pictures:
         raise DatasetError(f"the dataset has no picture in the split {evaluation.split!r}")
-    samples = load_samples(pictures, shipped_detector(), settings.cache)
     run = _open(model, evaluation.precision)
+    samples = load_samples(pictures, shipped_detector(), face_cache(settings.cache))
     p_mask = predict(run, samples)
     scenes = _analyse(pictures, shipped_detector(_LOW, evaluation.precision), Classifier(run))
     of_faces = of_scenes = evaluation.thresholds
@@ -106,13 +121,12 @@ def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) ->
     chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
     if samples.annotated.any():
         chosen["scenes"] = samples.annotated
-    return {
-        name: {
-            size: figures.as_dict()
-            for size, figures in figures_by_size(samples.label[k], p_mask[k], samples.size_px[k], threshold).items()
-        }
-        for name, k in chosen.items()
-    }
+    result = {}
+    for name, k in chosen.items():
+        judged = Judged(samples.label[k], p_mask[k], samples.group[k])
+        by_size = figures_by_size(judged, samples.size_px[k], threshold)
+        result[name] = {size: figures.as_dict() for size, figures in by_size.items()}
+    return result
 
 
 def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
@@ -120,6 +134,21 @@ def shipped_detector(threshold: float = DetectorSettings().threshold, precision:
     device = runtime.choose_device(RuntimeSettings())
     run = runtime.open_network(centerface.shipped_network(), device, precision)
     return Detector(run, DetectorSettings(threshold=threshold))
+
+
+def face_cache(folder: Path | None) -> CutCache | None:
+    """Return the cache in a folder for what `shipped_detector()` finds; None without a folder."""
+    if folder is None:
+        return None
+    network, device = centerface.shipped_network(), runtime.choose_device(RuntimeSettings())
+    precision = runtime.choose_precision(network, device, "auto")
+    identity = {
+        "weights": weights.sha256(network.int8 if precision == "int8" else network.path),
+        "settings": asdict(DetectorSettings()),
+        "runtime": [device.runtime, "GPU" if device.is_gpu else "CPU", versions()[device.runtime]],
+        "precision": precision,
+    }
+    return CutCache(folder, json.dumps(identity, sort_keys=True))
 
 
 def _open(model: Path, precision: str = "auto") -> runtime.Run:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch import __version__
+from maskbatch.media.writers import partial_file
 from maskbatch.trainer import plots
 from maskbatch.trainer.card import model_card
 
@@ -27,7 +28,6 @@ def write_training(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Pat
 
 def write_evaluation(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Path) -> None:
     """`evaluation.json`, `confusion_matrix.png`, `reliability.png`; label, p_mask (N,) of all faces."""
-    plots.check_plots()
     out.mkdir(parents=True, exist_ok=True)
     _draw_faces(report["faces"], label, p_mask, out)
     write_json(report, out / "evaluation.json")
@@ -35,9 +35,8 @@ def write_evaluation(report: dict, label: np.ndarray, p_mask: np.ndarray, out: P
 
 def write_json(report: object, path: Path) -> None:
     """JSON by the letter of its standard: what is not a number is null."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(plain(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with partial_file(path) as partial:
+        partial.write_text(json.dumps(plain(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def plain(value: object) -> object:

@@ -6,22 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.errors import MaskbatchError
-from maskbatch.trainer.annotations import LABELS
+from maskbatch.trainer.labels import LABELS
 
 _NUM_BINS = 15
-
-
-def check_plots() -> None:
-    """Raises MaskbatchError where matplotlib, seaborn or scikit-learn is missing: better now than after the training."""
-    try:
-        import matplotlib
-        import seaborn
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MaskbatchError(f"{error.name} is missing: pip install 'maskbatch[train]'") from error
-    matplotlib.use("agg", force=False)
-    del seaborn
 
 
 def draw_curves(rows: Sequence[dict], path: Path) -> None:

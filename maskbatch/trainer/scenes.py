@@ -8,9 +8,9 @@ import numpy as np
 
 from maskbatch import boxes
 from maskbatch.data import Faces, wears_mask
-from maskbatch.trainer.annotations import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.dataset import Picture
-from maskbatch.trainer.samples import read_batches
+from maskbatch.trainer.labels import LABELS, WORN_INCORRECTLY
+from maskbatch.trainer.reading import read_batches
 
 # annotators draw larger boxes than detectors: at 0.5 a box that is right is often counted wrong
 END_TO_END_IOU = 0.4

@@ -1,0 +1,62 @@
+"""The labels of faces, and the user's word on datasets that call them otherwise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maskbatch.errors import UsageError
+
+LABELS = ("without_mask", "with_mask")  # the index is the class: 1 = with_mask, as in p_mask
+WORN_INCORRECTLY = -1  # neither class, and too few to be a third
+_CLASSES = {**{name: label for label, name in enumerate(LABELS)}, "mask_worn_incorrectly": WORN_INCORRECTLY}
+# a misspelling in a data set that many have copied
+_KNOWN = {**_CLASSES, "mask_weared_incorrect": WORN_INCORRECTLY}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRules:
+    """`renamed`: pairs of a dataset's label and one of ours; `ignored`: a dataset's labels that are left out, as if nobody
+    had drawn their boxes. Raises UsageError when the rules contradict each other or name no label of ours."""
+
+    renamed: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for old, new in self.renamed:
+            if new not in _CLASSES:
+                raise UsageError(f"--labels {old}={new}: {new!r} is not one of {', '.join(_CLASSES)}")
+        meanings = {*self.renamed, *((name, "") for name in self.ignored)}
+        olds = [old for old, _ in meanings]
+        for old in olds:
+            if olds.count(old) > 1:
+                raise UsageError(f"--labels and --ignore-label give the label {old!r} more than one meaning")
+
+    def knows(self, name: str) -> bool:
+        """Return True for a label that has a meaning here, or is ignored."""
+        return name in self.ignored or self.class_of(name) is not None
+
+    def class_of(self, name: str) -> int | None:
+        """Return 0 (without_mask), 1 (with_mask) or -1 (neither); None for a label that is ignored or unknown."""
+        if name in self.ignored:
+            return None
+        return _KNOWN.get(dict(self.renamed).get(name, name))
+
+
+def parse_rules(renamed: Sequence[str], ignored: Sequence[str]) -> LabelRules:
+    """Return the rules for values of `--labels` (each OLD=NEW) and `--ignore-label`. Raises UsageError."""
+    for text in renamed:
+        if "=" not in text:
+            raise UsageError(f"--labels takes OLD=NEW, such as --labels Mask=with_mask, not {text!r}")
+    pairs = [text.rpartition("=")[::2] for text in renamed]  # ours have no equals sign
+    return LabelRules(tuple((old.strip(), new.strip()) for old, new in pairs), tuple(name.strip() for name in ignored))
+
+
+def check_labels(counts: Mapping[str, int], rules: LabelRules) -> None:
+    """Raise UsageError when labels are unknown to the rules; `counts` says how often each label occurs."""
+    unknown = {name: count for name, count in counts.items() if not rules.knows(name)}
+    if unknown:
+        found = ", ".join(f"{name!r} ({count})" for name, count in sorted(unknown.items()))
+        first = min(unknown)
+        raise UsageError(
+            f"the dataset has labels that are unknown here: {found}. Known are {', '.join(_CLASSES)}. Give each its "
+            f"meaning, as in --labels '{first}=with_mask', or leave it out with --ignore-label '{first}'"
+        )

@@ -1,0 +1,62 @@
+"""The pictures of a dataset as pixels, and what tells one dataset from another."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from maskbatch.config import SamplingSettings
+from maskbatch.data import Source
+from maskbatch.errors import DecodeError
+from maskbatch.media.decode import open_source
+from maskbatch.trainer.dataset import Picture
+
+log = logging.getLogger(__name__)
+
+_BATCH = 16
+_UNREADABLE = "unreadable"
+
+
+def fingerprint(pictures: Sequence[Picture]) -> str:
+    """Return a SHA-256 over the names, contents, boxes, labels, sources, groups and splits of the pictures, in order."""
+    names = {group: number for number, group in enumerate(dict.fromkeys(picture.group for picture in pictures))}
+    # which pictures share a group counts, and not the group's name, which holds the path of one of them
+    belongs = [f"{picture.source}|{names[picture.group]}|{picture.split}" for picture in pictures]
+    return hashlib.sha256("\n".join([content_fingerprint(pictures), *belongs]).encode()).hexdigest()
+
+
+def content_fingerprint(pictures: Sequence[Picture]) -> str:
+    """Return a SHA-256 over the names, contents, boxes and labels of the pictures, in order: all that decides what is cut
+    from them."""
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor() as pool:
+        for picture, content in zip(pictures, pool.map(_content_sha256, (p.path for p in pictures)), strict=True):
+            boxes = "" if picture.xyxy is None else picture.xyxy.tobytes().hex()
+            digest.update(f"{picture.path.name!a}|{content}|{boxes}|{picture.label.tolist()}\n".encode())
+    return digest.hexdigest()
+
+
+def _content_sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # it will be left out, with a warning
+        return _UNREADABLE
+
+
+def read_batches(pictures: Sequence[Picture]) -> Iterable[list[tuple[Picture, np.ndarray]]]:
+    """The pictures with their pixels (H, W, 3) uint8 RGB, some at a time, the unreadable ones left out."""
+    for start in range(0, len(pictures), _BATCH):
+        yield [(picture, image) for picture in pictures[start : start + _BATCH] for image in _read(picture)]
+
+
+def _read(picture: Picture) -> Iterable[np.ndarray]:
+    """The picture as RGB uint8, or nothing (and a warning) where it cannot be read."""
+    try:
+        with open_source(Source(0, picture.path, picture.path.name, "image"), SamplingSettings()) as frames:
+            for _, _, image in frames:
+                yield image
+    except DecodeError as error:
+        log.warning("%s is left out or read in part: %s", picture.path, error)
