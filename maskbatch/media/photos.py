@@ -12,6 +12,7 @@ import numpy as np
 
 from maskbatch.errors import DecodeError, PassingError
 from maskbatch.media.chunks import JPEG, PNG, TIFF, is_heif, is_webp
+from maskbatch.media.further import notes_of
 from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
 from maskbatch.media.photo_view import View, view_of
 from maskbatch.media.pillow import PILLOW_ERRORS, open_with_pillow
@@ -47,6 +48,7 @@ class PhotoReader:
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
         data = read_bytes(self._path)
+        self.notes = notes_of(data)
         is_cut_jpeg = data.startswith(JPEG) and jpeg_has_scan(data) and not jpeg_is_whole(data)
         # OpenCV gives up on a JPEG without its end marker; with one it gives what was there, the rest grey
         image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)
