@@ -23,9 +23,12 @@ from maskbatch.data import (
     Source,
     wears_mask,
 )
+from maskbatch.errors import DecodeError
 from maskbatch.marks import ROWS, Mark, write_marks
+from maskbatch.media.exif import recording_exif
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import annotated_name, crop_name, inside, written_names
+from maskbatch.media.photos import read_bytes
 from maskbatch.media.video_writer import VideoWriter
 from maskbatch.media.writers import PhotoWriter, RowWriter, write_image
 from maskbatch.rows import face_cells, file_cells
@@ -116,7 +119,9 @@ class AnnotatedSink(Sink):
 
     def _open(self, source: Source) -> "VideoWriter | PhotoWriter":
         path = inside(self._folder, annotated_name(source))
-        return VideoWriter(path, source, self._settings) if source.kind == "video" else PhotoWriter(path)
+        if source.kind == "video":
+            return VideoWriter(path, source, self._settings)
+        return PhotoWriter(path, _recording(source) if self._settings.keep_metadata else b"")
 
     def _end(self, source_id: int, error: BaseException | None = None) -> None:
         """Closes a source's writer, if it is open; with an `error`, what it wrote is dropped."""
@@ -132,6 +137,14 @@ class AnnotatedSink(Sink):
     ) -> None:
         for source_id in list(self._writers):
             self._end(source_id, error)
+
+
+def _recording(source: Source) -> bytes:
+    """When and with which camera a photo was taken, as EXIF data; b"" when nothing says, or the file is gone."""
+    try:
+        return recording_exif(read_bytes(source.path))
+    except DecodeError:
+        return b""
 
 
 class CropSink(Sink):

@@ -9,6 +9,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 from makers import Clip, corners, encode, write_video
+from photo_makers import (
+    avif,
+    colours,
+    jpeg_of_several,
+    jpeg_with,
+    png_with,
+    recorded,
+    saved,
+    segment,
+    tiff_with,
+    turned,
+    webp_with,
+)
+from PIL import Image
+
+from maskbatch.media.icc import profile_by_numbers
 
 # what a hostile header would claim
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 60_000, 1_000_000_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -24,6 +40,7 @@ def make_seeds(folder: Path) -> list[Path]:
     seeds["progressive.jpg"] = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
     seeds["lossless.webp"] = cv2.imencode(".webp", photo, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
     seeds["deep.tiff"] = encode(photo.astype(np.uint16) * 257, ".tiff")
+    seeds |= rich_photos()
     for name, data in seeds.items():
         (folder / name).write_bytes(data)
     frames = [np.ascontiguousarray(np.roll(photo, 6 * step, axis=1)) for step in range(12)]
@@ -45,6 +62,25 @@ def make_seeds(folder: Path) -> list[Path]:
     }
     videos = [write_video(folder / name, images, clip) for name, (images, clip) in clips.items()]
     return [*(folder / name for name in seeds), *videos]
+
+
+def rich_photos() -> dict[str, bytes]:
+    """Photos with all that may surround their pixels: EXIF data, profiles, turns, further pictures."""
+    image, icc, exif = corners(), profile_by_numbers(12, 13), recorded()
+    frames = [Image.fromarray(np.full_like(image, grey)) for grey in (20, 60, 100)]
+    about = segment(0xE1, b"Exif\0\0" + exif), segment(0xE2, b"ICC_PROFILE\0\1\1" + icc)
+    photos = {
+        "phone.jpg": jpeg_with(encode(image, ".jpg"), *about),
+        "stereo.jpg": jpeg_of_several((0x030000, encode(image, ".jpg")), (0x020002, encode(image, ".jpg"))),
+        "moving.png": png_with(saved(frames, "PNG"), (b"iCCP", b"x\0\0" + zlib.compress(icc)), (b"eXIf", exif)),
+        "rich.webp": webp_with(encode(image, ".webp"), (96, 64), 0x28, (b"ICCP", icc), (b"EXIF", exif)),
+        "moving.webp": saved(frames, "WEBP"),
+        "pages.tiff": saved(frames, "TIFF"),
+        "rich.tiff": tiff_with(encode(image, ".tiff"), (274, 3, b"\6\0"), (34675, 7, icc)),
+    }
+    if cv2.haveImageWriter("x.avif"):
+        photos["rich.avif"] = avif(image, [colours(profile=icc), *turned(5)], exif, num_further=2)
+    return photos
 
 
 def mutate(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:

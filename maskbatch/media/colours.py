@@ -10,7 +10,7 @@ import numpy as np
 # FFmpeg's numbers (ITU-T H.273) of matrices, transfers and primaries; 2 is unspecified everywhere
 _BT709, _UNSPECIFIED, _BT601, _BT2020, _BT2020_CL = 1, 2, 5, 9, 10
 _MATRICES = frozenset((1, 4, 5, 6, 7, _BT2020))
-_PQ, _HLG = 16, 18
+PQ, HLG = 16, 18
 _P3 = 12
 # linear light of other primaries to that of BT.709: ITU-R BT.2087 for BT.2020, SMPTE EG 432-1 for P3
 _TO_BT709 = {
@@ -48,7 +48,7 @@ def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
     """
     if frame.colorspace in _MATRICES:
         return frame.colorspace
-    if frame.colorspace == _BT2020_CL or _transfer(frame, codec) in (_PQ, _HLG):
+    if frame.colorspace == _BT2020_CL or _transfer(frame, codec) in (PQ, HLG):
         return _BT2020
     return _BT709 if min(frame.width, frame.height) >= _HD_LINES else _BT601
 
@@ -56,7 +56,7 @@ def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
 def grading_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> Grading | None:
     """Return the conversion that the frame's colours need; None when they are those of SDR screens already."""
     primaries = getattr(frame, "color_primaries", codec.color_primaries)
-    if (transfer := _transfer(frame, codec)) in (_PQ, _HLG):
+    if (transfer := _transfer(frame, codec)) in (PQ, HLG):
         return _grading(transfer, _BT2020 if primaries == _UNSPECIFIED else primaries)
     return _grading(_BT709, primaries) if primaries in _TO_BT709 else None
 
@@ -69,15 +69,15 @@ def _transfer(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
 @cache
 def _grading(transfer: int, primaries: int) -> Grading:
     signal = np.arange(1 << 16) / 65535
-    if transfer == _PQ:
-        light = _tone_mapped(_pq_to_nits(signal))
-    elif transfer == _HLG:
-        light = _tone_mapped(_hlg_to_nits(signal))
-    else:
-        light = signal**_GAMMA
+    light = hdr_light(transfer, signal) if transfer in (PQ, HLG) else signal**_GAMMA
     gamut = np.array(_TO_BT709.get(primaries, np.eye(3)), np.float32)
     code = np.round(255 * signal ** (1 / _GAMMA)).astype(np.uint8)
     return Grading(np.round(65535 * light).astype(np.uint16), gamut, code)
+
+
+def hdr_light(transfer: int, signal: np.ndarray) -> np.ndarray:
+    """Return the light 0..1 of an SDR screen for a signal 0..1 of PQ or HLG."""
+    return _tone_mapped(_pq_to_nits(signal) if transfer == PQ else _hlg_to_nits(signal))
 
 
 def _pq_to_nits(signal: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """What the first bytes of a photo say: its size before any pixel is decoded, and whether a JPEG has its end."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-_START_OF_SCAN = 0xDA
+from maskbatch.media.chunks import START_OF_SCAN, jpeg_segments
+
 # SOF0..SOF15 carry the size; C4, C8 and CC in between are tables
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -15,7 +16,7 @@ _BOXES_WITHIN = 1 << 16
 def image_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels as stored (before EXIF rotation), or None when the header is of another kind or cut.
 
-    Knows JPEG, PNG, BMP, GIF, WebP, TIFF, JPEG 2000 and AVIF; for all other kinds the decoder's own limit has to do.
+    Knows JPEG, PNG, BMP, GIF, WebP, TIFF, JPEG 2000, AVIF and HEIC; for all other kinds the decoder's own limit has to do.
     """
     start = data[4:12] if data[4:8] == b"ftyp" else data  # the length of that box comes first
     read_size = next((read for magic, read in _SIZE_READERS.items() if start.startswith(magic)), None)
@@ -30,9 +31,20 @@ def jpeg_is_whole(data: bytes) -> bool:
 
     Segments are walked up to the first scan, because an EXIF thumbnail is a JPEG of its own with its own end marker.
     """
-    scan = next((offset for marker, offset in _jpeg_segments(data) if marker == _START_OF_SCAN), None)
+    scan = next((offset for marker, offset in jpeg_segments(data) if marker == START_OF_SCAN), None)
     # inside coded data every 0xFF is followed by 0x00 or a restart marker, so the end marker cannot occur by chance
     return scan is not None and data.find(b"\xff\xd9", scan) >= 0
+
+
+def png_is_cut(data: bytes) -> bool:
+    """Whether a chunk of a PNG claims more bytes than the file has. OpenCV 5 would take memory for them, up to 4 GiB."""
+    at, end, unpack = 8, len(data) - 8, struct.Struct(">I4s").unpack_from
+    while at <= end:  # a plain loop: large photos have thousands of chunks
+        length, name = unpack(data, at)
+        at += 12 + length
+        if name == b"IEND":
+            break
+    return at > len(data) + 4  # a checksum may be missing
 
 
 def gif_is_whole(end: bytes) -> bool:
@@ -42,27 +54,11 @@ def gif_is_whole(end: bytes) -> bool:
 
 def jpeg_has_scan(data: bytes) -> bool:
     """Whether the file is a JPEG that was cut no earlier than in its coded image."""
-    return any(marker == _START_OF_SCAN for marker, _ in _jpeg_segments(data))
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, offset of its length field) of each segment up to and including the first start of scan."""
-    offset = 2
-    while offset + 4 <= len(data):
-        if data[offset] != 0xFF:
-            return
-        marker = data[offset + 1]
-        if marker == 0xFF:  # a fill byte
-            offset += 1
-            continue
-        yield marker, offset + 2
-        if marker == _START_OF_SCAN:
-            return
-        offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
+    return any(marker == START_OF_SCAN for marker, _ in jpeg_segments(data))
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    for marker, offset in _jpeg_segments(data):
+    for marker, offset in jpeg_segments(data):
         if marker in _START_OF_FRAME:
             height, width = struct.unpack_from(">HH", data, offset + 3)
             return width, height
@@ -123,6 +119,5 @@ _SIZE_READERS: dict[bytes, Callable[[bytes], tuple[int, int] | None]] = {
     b"II*\0": _tiff_size,
     b"MM\0*": _tiff_size,
     b"\0\0\0\x0cjP  ": _box_size(b"ihdr"),
-    b"ftypavif": _box_size(b"ispe"),
-    b"ftypavis": _box_size(b"ispe"),
+    b"ftyp": _box_size(b"ispe"),
 }

@@ -1,4 +1,4 @@
-"""Photos: bytes in, one upright RGB image out, by OpenCV (HEIC by pillow-heif where it is installed)."""
+"""Photos: bytes in, one upright sRGB image out, by OpenCV (HEIC by pillow-heif where it is installed)."""
 
 import io
 import stat
@@ -11,13 +11,18 @@ import cv2
 import numpy as np
 
 from maskbatch.errors import DecodeError, PassingError
-from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole
+from maskbatch.media.chunks import JPEG, PNG, TIFF, is_heif, is_webp
+from maskbatch.media.further import notes_of
+from maskbatch.media.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
+from maskbatch.media.photo_view import View, view_of
+from maskbatch.media.pillow import PILLOW_ERRORS, open_with_pillow
+from maskbatch.media.profiles import profile_of
+from maskbatch.media.srgb import decode_cmyk, to_srgb
 
 MAX_PIXELS = 250_000_000  # as in maskbatch/__init__.py
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*")
 # OpenCV before 4.11 has no flag for RGB
 _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
 
@@ -42,8 +47,9 @@ class PhotoReader:
         """Nothing stays open: the file is read in one go."""
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        data = _read_bytes(self._path)
-        is_cut_jpeg = data[:3] == b"\xff\xd8\xff" and jpeg_has_scan(data) and not jpeg_is_whole(data)
+        data = read_bytes(self._path)
+        self.notes = notes_of(data)
+        is_cut_jpeg = data.startswith(JPEG) and jpeg_has_scan(data) and not jpeg_is_whole(data)
         # OpenCV gives up on a JPEG without its end marker; with one it gives what was there, the rest grey
         image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)
         self.frames_decoded = 1
@@ -53,7 +59,8 @@ class PhotoReader:
 
 
 def decode_photo(data: bytes) -> np.ndarray:
-    """The photo in `data` (the bytes of a file) as (H, W, 3) uint8 RGB, EXIF orientation applied.
+    """The photo in `data` (the bytes of a file) as (H, W, 3) uint8 sRGB, as a person sees it: upright, cropped as the file
+    says.
 
     16-bit values are scaled, float values 0..1 (or 0..brightest, if that is above 1) become 0..255, alpha is dropped.
     Raises DecodeError with the reason.
@@ -61,8 +68,22 @@ def decode_photo(data: bytes) -> np.ndarray:
     if not data:
         raise DecodeError("file is empty")
     check_pixels(image_size(data))
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-        return _decode_heic(data)
+    if data.startswith(PNG) and png_is_cut(data):
+        raise DecodeError(_why_not(data))
+    profile = profile_of(data)
+    image = decode_cmyk(data, profile)
+    if image is not None:
+        # Pillow turns a TIFF itself, as OpenCV does
+        return view_of(data).seen(image)
+    image, view = _decode_stored(data)
+    check_pixels(image.shape[1::-1])
+    return view.seen(to_srgb(image, profile))
+
+
+def _decode_stored(data: bytes) -> tuple[np.ndarray, View]:
+    """The photo as its decoder gives it, in the colours of its profile, and what is left to do to see it upright."""
+    if is_heif(data) and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8 : int.from_bytes(data[:4], "big")]:
+        return _decode_heic(data), View()
     try:
         image = _imdecode_rgb(np.frombuffer(data, np.uint8))
     except cv2.error as error:
@@ -71,10 +92,11 @@ def decode_photo(data: bytes) -> np.ndarray:
         raise DecodeError(f"not decodable: {error.err}") from error
     if image is None and data[:4] == b"GIF8":
         image = _decode_gif(data)
+    if image is None and (is_webp(data) or is_heif(data)):
+        image = _decode_by_pillow(data)
     if image is None:
         raise DecodeError(_why_not(data))
-    check_pixels(image.shape[1::-1])
-    return image
+    return image, view_of(data)
 
 
 def check_pixels(size: tuple[int, int] | None) -> None:
@@ -84,7 +106,8 @@ def check_pixels(size: tuple[int, int] | None) -> None:
         raise DecodeError(f"too large: {size[0]} x {size[1]} is {megapixels:.0f} megapixels, the limit is 250")
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a photo's file. Raises DecodeError with the reason: pipes and files over 1 GiB are refused."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe would keep us waiting
@@ -97,12 +120,13 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
-    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None."""
-    if bytes(encoded[:4]) in _TIFF_MAGIC:
+    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None. The pixels are as stored, but for TIFF, which is turned upright."""
+    if bytes(encoded[:4]) in TIFF:
         return _imdecode_tiff(encoded)
+    # the versions of OpenCV differ in the formats that they turn: none is to be turned twice
     if _READ_RGB is not None:
-        return cv2.imdecode(encoded, _READ_RGB)
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        return cv2.imdecode(encoded, _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -128,6 +152,15 @@ def _decode_gif(data: bytes) -> np.ndarray | None:
         return None
 
 
+def _decode_by_pillow(data: bytes) -> np.ndarray | None:
+    """The first frame of an animated WebP, or an AVIF: OpenCV before 4.11 knows neither."""
+    try:
+        with open_with_pillow(data, "WEBP", "AVIF") as photo:
+            return np.array(photo.convert("RGB"))
+    except PILLOW_ERRORS:
+        return None
+
+
 def _decode_heic(data: bytes) -> np.ndarray:
     # PyAV opens HEIC too, but gives single tiles of a phone's photo, and does not turn it upright
     try:
@@ -137,20 +170,21 @@ def _decode_heic(data: bytes) -> np.ndarray:
     try:
         heif = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
         check_pixels(heif.size)
-        return np.ascontiguousarray(np.asarray(heif)[:, :, :3])
+        image = np.asarray(heif)
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else np.array(image[:, :, :3])
     except (ValueError, OSError, RuntimeError, IndexError) as error:
         raise DecodeError(f"not decodable: {error}") from error
 
 
 def _why_not(data: bytes) -> str:
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
+    if data.startswith(PNG):
         return "not decodable: " + ("a damaged PNG" if b"IEND" in data[-64:] else "truncated, the PNG has no end")
     if data[:4] == b"RIFF" and len(data) < int.from_bytes(data[4:8], "little") + 8:
         return "not decodable: truncated, the file is shorter than its header says"
     if data[:2] == b"BM" and len(data) < int.from_bytes(data[2:6], "little"):
         return "not decodable: truncated, the file is shorter than its header says"
-    if data[:3] == b"\xff\xd8\xff":
+    if data.startswith(JPEG):
         return "not decodable: " + ("a damaged JPEG" if jpeg_has_scan(data) else "truncated, the JPEG has no image")
-    if image_size(data) is None and data[:4] not in _TIFF_MAGIC:
+    if image_size(data) is None and data[:4] not in TIFF:
         return "not decodable: not a photo of a known kind, or damaged"
     return "not decodable: damaged or truncated"

@@ -10,6 +10,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from maskbatch.media.embed import with_exif
 from maskbatch.media.names import fitted_path
 
 _JPEG_QUALITY = 95
@@ -29,8 +30,11 @@ def partial_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_image(path: Path, rgb: np.ndarray) -> None:
-    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension. Raises OSError with the reason."""
+def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
+    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension, with `exif` where the format takes it.
+
+    Raises OSError with the reason.
+    """
     suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
     # full colour resolution in JPEG: thin coloured lines and text smear otherwise
     options = {
@@ -49,14 +53,15 @@ def write_image(path: Path, rgb: np.ndarray) -> None:
     if not is_encoded:
         raise OSError(f"cannot write {path}: {rgb.shape[1]} x {rgb.shape[0]} pixels do not fit the format")
     with partial_file(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(with_exif(encoded.tobytes(), exif) if exif else encoded)
 
 
 class PhotoWriter:
     """A photo as a video of one frame: the same three calls as `VideoWriter`."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, exif: bytes = b"") -> None:
+        """`exif`: what `recording_exif` returns, b"" for none."""
+        self._path, self._exif = path, exif
 
     def __enter__(self) -> "PhotoWriter":
         return self
@@ -68,7 +73,7 @@ class PhotoWriter:
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
         """Writes `rgb` (H, W, 3) uint8. Raises OSError."""
-        write_image(self._path, rgb)
+        write_image(self._path, rgb, self._exif)
 
 
 class RowWriter:
