@@ -19,6 +19,13 @@ _REFUSED_NAMES = (
 )
 
 
+# PyAV before 18 crashes on files whose streams are found late (FLV, MPEG-PS) when it is given options for their decoders
+# here; `video_stream` gives them to the decoder that is used in any case
+_DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)} if int(av.__version__.split(".")[0]) >= 18 else {}
+# PyAV 15 has no name for it
+_ARGUMENT_ERROR = getattr(av.error, "ArgumentError", ())
+
+
 def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
     """The file as a PyAV container, of which each packet has to come within `stall_s` seconds; decoded by `hwaccel`, where
     that can.
@@ -33,12 +40,12 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
             raise DecodeError("file is empty")
         return av.open(
             for_ffmpeg(path), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
-            options={"max_pixels": str(MAX_PIXELS)},
+            options=_DECODER_OPTIONS,
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
     except av.error.ExitError as error:
         raise PassingError(stalled(stall_s)) from error
-    except av.error.ArgumentError as error:
+    except _ARGUMENT_ERROR as error:
         raise DecodeError("not a video that can be opened: damaged, or a list of other files") from error
     except OSError as error:
         raise PassingError.of(error) from error
