@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from maskbatch import __version__, converted, runtime, weights
+from maskbatch import __version__, runtime, weights
+from maskbatch.cache import cache_folder
 from maskbatch.config import RuntimeSettings
 from maskbatch.errors import MaskbatchError
 
@@ -28,7 +29,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Looks at versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
     shipped = [_weights(name) for name in weights.SHIPPED]
-    cache, here = converted.cache_folder(), Path.cwd()
+    cache, here = cache_folder(), Path.cwd()
     folders = [
         _folder("cache folder", cache, _LEAST_CACHE_GB, "set MASKBATCH_CACHE to another folder"),
         _folder("current folder", here, _LEAST_OUT_GB, "write elsewhere with --out"),

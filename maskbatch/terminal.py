@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from maskbatch.cache import keep_libraries_out_of_home
 from maskbatch.loglines import log, log_handlers
 from maskbatch.progress import Tally, counted, json_line, printable
 
@@ -233,6 +234,7 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    keep_libraries_out_of_home()
     if hasattr(sys.stdout, "reconfigure"):  # an ASCII terminal must not end a run over a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
     own = os.dup(2)
