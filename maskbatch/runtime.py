@@ -30,6 +30,8 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 # images that TensorFlow takes at once on a CPU, where each operation is spread over the cores anyway: with more, what is
 # between two operations passes by the caches, and takes gigabytes
 _CPU_IMAGES = 2
+# images from here on go through OpenVINO one at a time, each on all cores: its memory would be taken once for each stream
+_LARGE_PIXELS = 1_700_000
 # before an image that does not fit into a GPU's memory is tried again
 _MEMORY_WAITS_S = (0.1, 0.5, 2.0)
 
@@ -201,8 +203,7 @@ class _OpenVino:
 
     def __init__(self, network: Network, precision: str) -> None:
         # of an int8 model, the few operations that are not quantised compute in fp32
-        hint = _hint("fp32" if precision == "int8" else precision)
-        self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
+        self._computes_in = _hint("fp32" if precision == "int8" else precision)
         self._model = read_int8(network) if precision == "int8" else converted(network)
         self._identity = f"{network.role} {sha256(network.int8 if precision == 'int8' else network.path)}"
         self._compiled = {}
@@ -212,7 +213,9 @@ class _OpenVino:
     def _compile(self, shape: tuple[int, ...]):
         with self._compiling:
             if shape not in self._compiled:
-                self._compiled[shape] = compiled(self._model, shape, self._options, self._identity)
+                hint = "LATENCY" if shape[0] * shape[1] > _LARGE_PIXELS else "THROUGHPUT"
+                options = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": self._computes_in}
+                self._compiled[shape] = compiled(self._model, shape, options, self._identity)
             return self._compiled[shape]
 
     def _requests(self, shape: tuple[int, ...]) -> list:
