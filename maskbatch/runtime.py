@@ -21,6 +21,7 @@ from maskbatch.compiled import compiled
 from maskbatch.config import RuntimeSettings
 from maskbatch.converted import Network, converted, forward, openvino_core, read_int8
 from maskbatch.errors import DeviceError, UsageError
+from maskbatch.versions import is_installed
 from maskbatch.weights import sha256
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ _CPU_IMAGES = 2
 _LARGE_PIXELS = 1_700_000
 # before an image that does not fit into a GPU's memory is tried again
 _MEMORY_WAITS_S = (0.1, 0.5, 2.0)
+
+# distributions that let TensorFlow use a GPU on Windows and on macOS
+_GPU_PLUGINS = ("tensorflow-directml-plugin", "tensorflow-metal")
 
 # our names of what a network computes in, and OpenVINO's and Keras's
 _OPENVINO = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
@@ -104,9 +108,10 @@ def open_network(network: Network, device: Device, precision: str = "auto") -> R
 
 def _may_have_gpu() -> bool:
     """False when this machine has no GPU that TensorFlow could use: asking TensorFlow itself takes seconds."""
-    # NVIDIA's driver, WSL's, AMD's; elsewhere (macOS, Windows) plugins decide
-    devices = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
-    return sys.platform != "linux" or any(os.path.exists(device) for device in devices)
+    if sys.platform == "linux":  # the drivers of NVIDIA, of WSL, and of AMD
+        return any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"))
+    # TensorFlow's own wheels have no GPU on Windows and macOS: plugins bring it
+    return any(is_installed(plugin) for plugin in _GPU_PLUGINS)
 
 
 def _tensorflow_gpus() -> list[str]:
