@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
-from maskbatch.allocator import trim
+from maskbatch.allocator import check_address_space, trim
 from maskbatch.aside import set_aside, silence
 from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
@@ -77,6 +77,7 @@ class Engine:
     written. `warnings` are those that run.json shall list. Raises DeviceError and WeightsError."""
 
     def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
+        check_address_space()
         self.settings = settings
         self._warnings = warnings or Warnings()
         self.device = runtime.choose_device(settings.runtime)

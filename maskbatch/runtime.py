@@ -102,7 +102,8 @@ def open_network(network: Network, device: Device, precision: str = "auto") -> R
     when its file does not fit."""
     precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":
-        return _OpenVino(network, precision)
+        with _openvino_errors(network.role):
+            return _OpenVino(network, precision)
     return _TensorFlow(network, device, precision)
 
 
@@ -208,6 +209,7 @@ class _OpenVino:
 
     def __init__(self, network: Network, precision: str) -> None:
         # of an int8 model, the few operations that are not quantised compute in fp32
+        self._role = network.role
         self._computes_in = _hint("fp32" if precision == "int8" else precision)
         self._model = read_int8(network) if precision == "int8" else converted(network)
         self._identity = f"{network.role} {sha256(network.int8 if precision == 'int8' else network.path)}"
@@ -232,7 +234,13 @@ class _OpenVino:
         return own[shape]
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        requests, results = self._requests(images.shape[1:]), []
+        with _openvino_errors(self._role):
+            results = self._results(images, self._requests(images.shape[1:]))
+        return [np.concatenate(output) for output in zip(*results, strict=True)]
+
+    def _results(self, images: np.ndarray, requests: list) -> list[list[np.ndarray]]:
+        """The network's outputs for each image."""
+        results = []
         for position in range(len(images) + len(requests)):
             request = requests[position % len(requests)]
             if 0 <= position - len(requests) < len(images):
@@ -240,7 +248,20 @@ class _OpenVino:
                 results.append([output.data.copy() for output in request.output_tensors])
             if position < len(images):
                 request.start_async([images[position : position + 1]])
-        return [np.concatenate(output) for output in zip(*results, strict=True)]
+        return results
+
+
+@contextmanager
+def _openvino_errors(role: str) -> Iterator[None]:
+    """Raise OpenVINO's errors, whose many lines name its own source, as DeviceError. Memory and threads that are not to be
+    had are most of them."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DeviceError(
+            f"OpenVINO cannot run the network {role} ({reason}): memory or threads may be short (ulimit -v, -u)"
+        ) from error
 
 
 def _hint(precision: str) -> str:
