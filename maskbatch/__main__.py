@@ -1,5 +1,6 @@
 """`python -m maskbatch` is the `maskbatch` command."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,6 +18,9 @@ def run() -> None:
     open_standard_streams()
     code = _code_of(_main)
     could_print = _code_of(lambda: sys.stdout.flush())
+    if code == _INTERRUPTED:  # an image in a network, or a decoder that does not come back, is not waited for
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code or could_print)
 
 
