@@ -6,13 +6,14 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from measure import Run, spread
 
+from maskbatch.versions import installed
+
 ANALYSIS, ANNOTATED = "analysis only", "annotated"
-_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
+_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
 
 
 def say(text: str) -> None:
@@ -119,7 +120,7 @@ def _machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
     )
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {number}" for name, number in installed(_PACKAGES).items())
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return f"{time.strftime('%F %T')}, {len(os.sched_getaffinity(0))} cores of {model}, load before {load}; {packages}"
 

@@ -28,7 +28,7 @@ TARGETS = (
     ("convert to RGB", "maskbatch.media.viewer", "Viewer.rgb"),
     ("wait for frames", "maskbatch.engine", "load"),
     ("detect: letterbox, boxes, NMS", "maskbatch.detector", "Detector.__call__"),
-    ("network", "maskbatch.runtime", "_OpenVino.__call__"),
+    ("network", "maskbatch.openvino_network", "OpenVinoNetwork.__call__"),
     ("network", "maskbatch.runtime", "_TensorFlow.__call__"),
     ("crop", "maskbatch.classifier", "cut_crop"),
     ("classify: stack and share", "maskbatch.classifier", "Classifier.__call__"),

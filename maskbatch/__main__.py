@@ -1,16 +1,58 @@
 """`python -m maskbatch` is the `maskbatch` command."""
 
+import os
 import sys
+from collections.abc import Callable
+
+from maskbatch.standard_streams import open_standard_streams
+
+_COULD_NOT_RUN, _INTERRUPTED = 1, 130
+# words of the system and of libraries for memory, address space or threads that are not to be had
+_SHORT = ("cannot allocate memory", "failed to map segment", "can't start new thread", "bad_alloc", "out of memory")
+_NO_MEMORY = "not enough memory ({}): end other programs, or raise the limits of this one (ulimit -v, -u)"
+_UNEXPECTED = "{}: {}. This should not happen; --log-file keeps the details"
 
 
 def run() -> None:
-    """The command, from its first import on."""
-    try:
-        from maskbatch.cli import main
+    """Run the command, from its first import on, and end the process with its exit code."""
+    open_standard_streams()
+    code = _code_of(_main)
+    could_print = _code_of(lambda: sys.stdout.flush())
+    if code == _INTERRUPTED:  # an image in a network, or a decoder that does not come back, is not waited for
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code or could_print)
 
-        main()
-    except KeyboardInterrupt:  # before the command line could take it
-        sys.exit(130)
+
+def _main() -> None:
+    from maskbatch.cli import main
+
+    main()
+
+
+def _code_of(call: Callable[[], None]) -> int:
+    """Returns the exit code of what `call` does; what the command line could not take is told in one sentence."""
+    try:
+        call()
+    except SystemExit as ended:
+        return ended.code or 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has enough of it
+        return _COULD_NOT_RUN
+    except Exception as error:
+        print(f"Error: {_words(error)}", file=sys.stderr)
+        return _COULD_NOT_RUN
+    return 0
+
+
+def _words(error: Exception) -> str:
+    text = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _SHORT):
+        return _NO_MEMORY.format(text[0])
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or text[0]
+    return _UNEXPECTED.format(type(error).__name__, text[0])
 
 
 if __name__ == "__main__":

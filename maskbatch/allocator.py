@@ -1,8 +1,27 @@
-"""Gives memory that nobody uses back to the system."""
+"""Memory of the process: gives back what nobody uses, and refuses to begin where there is too little by far."""
 
 import ctypes
 import functools
+import sys
 from collections.abc import Callable
+
+from maskbatch.errors import DeviceError
+
+# a scan takes 2.4 GB of addresses on two cores; with half of that, libraries crash where they should raise
+_LEAST_ADDRESSES = 2_000_000_000
+
+
+def check_address_space() -> None:
+    """Raise DeviceError when the shell's limit of the address space (`ulimit -v`) is too low for any scan."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESSES:
+        raise DeviceError(
+            f"this shell allows {limit / 1e9:.1f} GB of address space, a scan needs 3 GB: raise its limit (ulimit -v)"
+        )
 
 
 def trim() -> None:

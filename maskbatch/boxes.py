@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# boxes whose overlaps with each other are in memory at once
+_BLOCK = 512
+
 
 def area(xyxy: np.ndarray) -> np.ndarray:
     """Areas (N,) of boxes (N, 4); a box turned inside out has area 0."""
@@ -22,25 +25,36 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def nms(xyxy: np.ndarray, score: np.ndarray, row: np.ndarray, max_iou: float) -> np.ndarray:
-    """Greedy non-maximum suppression within each image of a batch, all images at once.
+    """Suppress boxes that overlap a better one of the same image (greedy non-maximum suppression).
 
     `xyxy` (N, 4), `score` (N,), `row` (N,) the image each box lies in. Returns the indices (K,) of the boxes kept, by
-    row, then descending score. The greedy result is found by iterating the suppression matrix until it stands still,
-    which takes as many rounds as the longest chain of overlaps (Cluster-NMS, Zheng et al. 2020, arXiv:2005.03572).
+    row, then descending score. Memory grows with N, not with its square: no matrix is larger than N x 512.
     """
     order = np.lexsort((-score, row))
-    if len(order) == 0:
-        return order
-    rows, slot_row, counts = np.unique(row[order], return_inverse=True, return_counts=True)
-    slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    padded = np.zeros((len(rows), counts.max(), 4), xyxy.dtype)
-    padded[slot_row, slot] = xyxy[order]
-    suppresses = np.triu(iou(padded, padded) >= max_iou, k=1)
-    keep = np.ones(padded.shape[:2], bool)
+    _, starts = np.unique(row[order], return_index=True)
+    parts = [part[_best(xyxy[part], max_iou)] for part in np.split(order, starts[1:])]
+    return np.concatenate(parts)
+
+
+def _best(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
+    """Which boxes (N, 4) of one image, best first, greedy suppression keeps: (N,) bool, block after block."""
+    keep = np.zeros(len(xyxy), bool)
+    for start in range(0, len(xyxy), _BLOCK):
+        block = xyxy[start : start + _BLOCK]
+        is_free = ~(iou(xyxy[:start][keep[:start]], block) >= max_iou).any(axis=0)
+        keep[start + np.flatnonzero(is_free)] = _best_of_block(block[is_free], max_iou)
+    return keep
+
+
+def _best_of_block(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
+    """The same by iterating the suppression matrix until it stands still, which takes as many rounds as the longest chain
+    of overlaps (Cluster-NMS, Zheng et al. 2020, arXiv:2005.03572)."""
+    suppresses = np.triu(iou(xyxy, xyxy) >= max_iou, k=1)
+    keep = np.ones(len(xyxy), bool)
     while True:
-        kept = ~(suppresses & keep[:, :, None]).any(axis=1)
+        kept = ~(suppresses & keep[:, None]).any(axis=0)
         if (kept == keep).all():
-            return order[keep[slot_row, slot]]
+            return keep
         keep = kept
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import cv2
 
-from maskbatch.converted import CONVERSION, cache_folder, openvino_core
+from maskbatch.cache import make_room, networks_folder, used
+from maskbatch.converted import CONVERSION, openvino_core
 
 log = logging.getLogger(__name__)
 
-# of about 3 MB each; a scan of photos meets some ten shapes
-_MOST_KEPT = 64
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -22,10 +21,12 @@ def compiled(model, shape: tuple[int, ...], options: Mapping[str, str], identity
 
     `identity` tells the model from all others. Numbers are the same bits either way.
     """
-    path = cache_folder() / "openvino" / f"{_key(shape, options, identity)}.compiled"
+    path = networks_folder() / f"{_key(shape, options, identity)}.compiled"
     if (kept := _read(path)) is not None:
         try:
-            return openvino_core().import_model(kept, "CPU", dict(options))
+            network = openvino_core().import_model(kept, "CPU", dict(options))
+            used(path)
+            return network
         except RuntimeError as error:
             log.debug("OpenVINO cannot use %s: %s", path, error)
     model = model.clone()
@@ -57,7 +58,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(content: bytes, path: Path) -> None:
-    """Writes it so that half of it is never taken for it; the oldest give way."""
+    """Writes it so that half of it is never taken for it; the longest unused networks give way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # one name for all processes: what two of them write at once fails its checksum, and a kill leaves no more than one
     partial = path.with_suffix(".part")
@@ -66,6 +67,4 @@ def _keep(content: bytes, path: Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    kept = sorted(path.parent.glob("*.compiled"), key=lambda each: each.stat().st_mtime)
-    for old in kept[:-_MOST_KEPT]:
-        old.unlink(missing_ok=True)
+    make_room(path)

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import shutil
 import tempfile
 import zipfile
@@ -10,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from maskbatch.cache import WHOLE, make_room, networks_folder, used
 from maskbatch.errors import WeightsError
 from maskbatch.weights import sha256
 
@@ -59,10 +57,11 @@ def converted(network: Network):
     import openvino
 
     version = openvino.__version__.split("-")[0]
-    folder = cache_folder() / "openvino" / f"{network.role}-{sha256(network.path)[:24]}-{version}-{CONVERSION}"
-    if (folder / "whole").is_file():
+    folder = networks_folder() / f"{network.role}-{sha256(network.path)[:24]}-{version}-{CONVERSION}"
+    if (folder / WHOLE).is_file():
         try:
-            if (folder / "whole").read_text() == sha256(folder / "model.bin"):
+            if (folder / WHOLE).read_text() == sha256(folder / "model.bin"):
+                used(folder)
                 return openvino_core().read_model(folder / "model.xml")
         except (RuntimeError, OSError, WeightsError):
             pass
@@ -94,7 +93,7 @@ def _keep(model, folder: Path) -> None:
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         openvino.save_model(model, partial / "model.xml", compress_to_fp16=False)
-        (partial / "whole").write_text(sha256(partial / "model.bin"))
+        (partial / WHOLE).write_text(sha256(partial / "model.bin"))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -103,12 +102,7 @@ def _keep(model, folder: Path) -> None:
         partial.rename(folder)
     except OSError:  # another run was first; its copy is as good
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: `MASKBATCH_CACHE`, or the platform's cache folder of the user."""
-    chosen = os.environ.get("MASKBATCH_CACHE")
-    return Path(chosen) if chosen else user_cache_path("maskbatch")
+    make_room(folder)
 
 
 def read_int8(network: Network):

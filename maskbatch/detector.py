@@ -1,7 +1,7 @@
 """The face detector: images -> `Faces`, batched. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -15,6 +15,10 @@ from maskbatch.runtime import Run
 
 # short side over long side of the canvases: 16:9, 3:2, 4:3 and square cover what cameras make with little padding
 _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
+# canvases that go through the network at once: 64 of 640 x 640, one of 4096 x 4096
+_MOST_CANVAS_PIXELS = 27_000_000
+# the best peaks of an image that suppression sees; crowds have a thousand faces, a threshold of 0 finds a million peaks
+MOST_PEAKS = 5000
 
 
 class Detector:
@@ -30,7 +34,11 @@ class Detector:
         for row, image in enumerate(images):
             height, width = image.shape[:2]
             groups[canvas_shape(width, height, self._settings.size_px)].append(row)
-        found = [self._detect([images[row] for row in rows], shape).in_rows(rows) for shape, rows in groups.items()]
+        found = [
+            self._detect([images[row] for row in part], shape).in_rows(part)
+            for shape, rows in groups.items()
+            for part in _in_parts(rows, shape)
+        ]
         return _Candidates.concatenate(found).faces() if found else Faces.empty()
 
     def _detect(self, images: list[np.ndarray], shape: tuple[int, int]) -> "_Candidates":
@@ -54,6 +62,12 @@ def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
     sides = (-(-int(size_px * aspect) // 32) * 32 for aspect in _ASPECTS)
     short = next(side for side in sides if side >= min(fit.width, fit.height))
     return (short, size_px) if width >= height else (size_px, short)
+
+
+def _in_parts(rows: list[int], shape: tuple[int, int]) -> Iterator[list[int]]:
+    """Return the rows, as many at a time as there is memory for their canvases (height, width) and maps."""
+    most = max(1, _MOST_CANVAS_PIXELS // (shape[0] * shape[1]))
+    return (rows[start : start + most] for start in range(0, len(rows), most))
 
 
 def _fit(image: np.ndarray, canvas: np.ndarray, size_px: int) -> boxes.Letterbox:
@@ -92,10 +106,11 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
 
     Follows `decode` of github.com/Star-Clouds/CenterFace: a cell over the threshold is a face centred at
     (cell + offset + 0.5) * stride, of size exp(scale) * stride, with landmarks in box sizes from the top left corner.
-    Only local maxima count (as in CenterNet, Zhou et al. 2019): a close-up lights up thousands of cells.
+    Only local maxima count (as in CenterNet, Zhou et al. 2019): a close-up lights up thousands of cells. Of an image,
+    the 5,000 best count.
     """
     heatmap, scale, offset, landmarks = maps
-    row, y, x = np.nonzero(_peaks(heatmap[..., 0], threshold))
+    row, y, x = _best(*np.nonzero(_peaks(heatmap[..., 0], threshold)), heatmap[..., 0])
     cell = np.stack([x, y], axis=-1).astype(np.float32)
     centre = (cell + offset[row, y, x, ::-1] + 0.5) * STRIDE
     size = np.exp(scale[row, y, x, ::-1]) * STRIDE
@@ -103,6 +118,17 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
     points = landmarks[row, y, x].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + top_left[:, None]
     xyxy = np.concatenate([top_left, top_left + size], axis=-1)
     return _Candidates(row.astype(np.int64), xyxy, heatmap[row, y, x, 0], points)
+
+
+def _best(row: np.ndarray, y: np.ndarray, x: np.ndarray, heat: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The cells (row, y, x) of the best peaks of each image, in their order; equally good ones from the top."""
+    counts = np.bincount(row)
+    if counts.max(initial=0) <= MOST_PEAKS:
+        return row, y, x
+    order = np.lexsort((-heat[row, y, x], row))
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    keep = np.sort(order[rank < MOST_PEAKS])
+    return row[keep], y[keep], x[keep]
 
 
 def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:

@@ -4,14 +4,15 @@ import platform
 import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from maskbatch import __version__, converted, runtime, weights
+from maskbatch import __version__, runtime, weights
+from maskbatch.cache import cache_folder
 from maskbatch.config import RuntimeSettings
 from maskbatch.errors import MaskbatchError
+from maskbatch.versions import installed
 
-_PACKAGES = ("tensorflow", "keras", "openvino", "opencv-python", "av", "numpy", "pandas")
+_PACKAGES = ("tensorflow", "keras", "openvino", "cv2", "av", "numpy", "pandas")
 # converted networks are some 100 MB; an hour of annotated HD video is about 2 GB
 _LEAST_CACHE_GB, _LEAST_OUT_GB = 0.5, 2.0
 
@@ -28,7 +29,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Looks at versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
     shipped = [_weights(name) for name in weights.SHIPPED]
-    cache, here = converted.cache_folder(), Path.cwd()
+    cache, here = cache_folder(), Path.cwd()
     folders = [
         _folder("cache folder", cache, _LEAST_CACHE_GB, "set MASKBATCH_CACHE to another folder"),
         _folder("current folder", here, _LEAST_OUT_GB, "write elsewhere with --out"),
@@ -37,15 +38,16 @@ def examine() -> list[Finding]:
 
 
 def _versions() -> Finding:
-    found, missing = [f"maskbatch {__version__}", f"Python {platform.python_version()}"], []
-    for name in _PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    message = ", ".join(found)
+    versions = installed(_PACKAGES)
+    missing = [name for name, number in versions.items() if number is None]
+    own = [f"maskbatch {__version__}", f"Python {platform.python_version()}"]
+    message = ", ".join([*own, *(f"{name} {number}" for name, number in versions.items() if number is not None)])
     if missing:
         return Finding("versions", False, f"{message}; missing: {', '.join(missing)}: pip install {' '.join(missing)}")
+    opencv = [name for name in versions if name.startswith("opencv-")]
+    if len(opencv) > 1:
+        return Finding("versions", False, f"{message}; {' and '.join(opencv)} write over each other's files: pip uninstall "
+                       f"{' '.join(opencv)}, then pip install {opencv[0]}")  # fmt: skip
     return Finding("versions", True, message)
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from maskbatch import __version__, centerface, runtime, weights
-from maskbatch.allocator import trim
+from maskbatch.allocator import check_address_space, trim
 from maskbatch.aside import set_aside, silence
 from maskbatch.classifier import Classifier
 from maskbatch.config import CPU_BATCH, GPU_BATCH, LoaderSettings, ReportSettings, SamplingSettings, ScanSettings
@@ -77,7 +77,8 @@ class Engine:
     written. `warnings` are those that run.json shall list. Raises DeviceError and WeightsError."""
 
     def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
-        self.settings = settings
+        check_address_space()
+        self.settings, self._run = settings, None
         self._warnings = warnings or Warnings()
         self.device = runtime.choose_device(settings.runtime)
         faces = centerface.shipped_network()
@@ -160,13 +161,14 @@ class Engine:
         unit = next_unit(plan.out / ROWS)
         pending = set_aside(plan, self.settings, unit, stop)
         unit += len(plan.pending) - len(pending)
-        with Journal(plan.out, silence(plan, pending, self.settings, stop)) as journal:
+        silenced = silence(plan, pending, self.settings, stop)
+        with Journal(plan.out, silenced, lambda: stop.is_asked) as journal:
             # once for the estimate of time, and again when its turn comes
             pending = [
                 source if stop.is_asked else journal.probed(source, self._limit_s, upright=False) for source in pending
             ]
             on_pending(pending)
-            run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
+            run = self._run = Run(plan.out, journal, lock, stop, on_batch, self._timings)
             shards = (replace(shard, index=unit + shard.index) for shard in make_shards(pending))
             for_each(partial(self._shard_and_trim, run=run), shards, self.settings.workers, halt=run.failed.set)
         if stop.is_asked and not read_marks(plan.out / ROWS).keys() >= {source.name for source in plan.sources}:
@@ -196,25 +198,29 @@ class Engine:
                 reader = open_source(source, sampling, sink.segments)
                 # one that is left behind stays open in the journal: it may still take the process with it
                 noted = NotedReader(reader, run.journal, source.name, run.timings)
-                return LimitedReader(noted, self._limit_s)
+                return LimitedReader(noted, self._limit_s, run.is_over)
 
             loading = load(
                 shard.sources, self.settings.sampling, self._loader, opener, sink.segments.cuts, self._read_ahead
             )
             analysed = analyse(loading, stages, num_at_once=self._num_at_once)
-            # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
-            with closing(loading), Ahead(analysed) as batches:
+            # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block.
+            # Once the run is over, reader and networks raise Interrupted, and batches that are analysed are still written
+            with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=run.is_over) as batches:
                 for batch in batches:
                     run.lock.check()
                     write(batch)
                     file_log.add(batch)
                     run.tell(batch)
-                    if run.is_over():
-                        sink.stop()
-                        return
+            if run.is_over():
+                sink.stop()
 
     def _open(self, network: runtime.Network) -> runtime.Run:
-        return runtime.open_network(network, self.device, self._precision[network.role])
+        return runtime.open_network(network, self.device, self._precision[network.role], self._is_over)
+
+    def _is_over(self) -> bool:
+        """Whether the networks shall stop within the image at work. They are opened before there is a run."""
+        return self._run is not None and self._run.is_over()
 
     def _used(self, network: runtime.Network) -> dict[str, str]:
         """The weight file that runs, for the record."""

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -35,9 +35,11 @@ class Journal:
     when the process dies. To be used in a `with` block, at whose end it is emptied, but for the names in `silenced`: sources
     whose sound must not be read, and why. They stay suspects until they are done."""
 
-    def __init__(self, out: Path, silenced: Mapping[str, str] | None = None) -> None:
-        self._path, self._silenced = out / _JOURNAL, dict(silenced or {})
-        self._num_kept = 0
+    def __init__(
+        self, out: Path, silenced: Mapping[str, str] | None = None, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._path, self._is_over = out / _JOURNAL, is_over
+        self._silenced, self._num_kept = dict(silenced or {}), 0
         self._descriptor: int | None = None
         self._has_failed = False
         # a descriptor that is closed between being read and being written to may by then be another file's
@@ -79,12 +81,13 @@ class Journal:
             raise DecodeError(self._silenced[name])
 
     def probed(self, source: Source, limit_s: float, upright: bool = True) -> Source:
-        """A video as `probe` has it, in the journal meanwhile; a photo, and one whose probe takes longer, as it is."""
+        """A video as `probe` has it, in the journal meanwhile; a photo, and one whose probe takes longer, as it is. Raises
+        Interrupted once the run is over."""
         if source.kind == "image":
             return source
         self.note(PICTURE[0], source.name)
         try:
-            source = limited(partial(probe, source, upright), limit_s)
+            source = limited(partial(probe, source, upright), limit_s, self._is_over)
         except PassingError:  # its decoder never returns, and stays open here; nor will its reader
             return source
         self.note(PICTURE[1], source.name)

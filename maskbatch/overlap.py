@@ -22,11 +22,12 @@ class Ahead:
     """The same items in the same order, made in a thread of their own while the caller works on those before.
 
     Up to `depth` of them wait. An exception in the thread is raised where its item would have come. Leaving the `with`
-    block stops the thread and closes `items`, also when it is left early.
+    block stops the thread and closes `items`, also when it is left early. Once `is_over()` says so, the items that are
+    made already come, and no others.
     """
 
-    def __init__(self, items: Iterable, depth: int = 1) -> None:
-        self._items = items
+    def __init__(self, items: Iterable, depth: int = 1, is_over: Callable[[], bool] = lambda: False) -> None:
+        self._items, self._is_over = items, is_over
         self._waiting: queue.Queue = queue.Queue(depth)
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._make, name="maskbatch-ahead", daemon=True)
@@ -43,7 +44,12 @@ class Ahead:
 
     def __iter__(self) -> Iterator:
         while True:
-            item, error = self._waiting.get()
+            try:
+                item, error = self._waiting.get(timeout=_LOOK_S)
+            except queue.Empty:
+                if self._is_over():
+                    return
+                continue
             if error is not None:
                 raise error
             if item is _END:
@@ -54,7 +60,7 @@ class Ahead:
         try:
             for item in self._items:
                 self._put(item, None)
-                if self._left.is_set():
+                if self._left.is_set() or self._is_over():
                     return
             self._put(_END, None)
         except BaseException as error:  # whatever it is, it belongs to the caller

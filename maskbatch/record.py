@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import version
 
 from maskbatch import __version__
 from maskbatch.errors import MaskbatchError
 from maskbatch.outputs import read_run, write_run
 from maskbatch.plan import Plan
+from maskbatch.versions import installed
 
-_PACKAGES = ("tensorflow", "openvino", "opencv-python", "av", "numpy")
+_PACKAGES = ("tensorflow", "openvino", "cv2", "av", "numpy")
 _MOST_NAMES = 1000
 
 
@@ -36,7 +36,7 @@ class Record:
             "maskbatch": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: version(name) for name in _PACKAGES},
+            "packages": installed(_PACKAGES),
             **facts,
             "inputs": [str(path.absolute()) for path in plan.inputs],
             "files": len(plan.sources),

@@ -1,8 +1,7 @@
 """Runs a network: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
 
 Everything else sees a `Run`: a callable from images (B, H, W, 3) uint8 RGB to a list of float32 arrays (B, ...), one
-for each output of the network. On OpenVINO every image is a request of its own, spread over the cores, so an image's
-numbers do not depend on what shares its batch.
+for each output of the network.
 """
 
 import functools
@@ -17,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maskbatch.compiled import compiled
 from maskbatch.config import RuntimeSettings
-from maskbatch.converted import Network, converted, forward, openvino_core, read_int8
-from maskbatch.errors import DeviceError, UsageError
-from maskbatch.weights import sha256
+from maskbatch.converted import Network, forward
+from maskbatch.errors import DeviceError, Interrupted, UsageError
+from maskbatch.openvino_network import OpenVinoNetwork
+from maskbatch.versions import is_installed
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +32,10 @@ _CPU_IMAGES = 2
 # before an image that does not fit into a GPU's memory is tried again
 _MEMORY_WAITS_S = (0.1, 0.5, 2.0)
 
-# our names of what a network computes in, and OpenVINO's and Keras's
-_OPENVINO = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+# distributions that let TensorFlow use a GPU on Windows and on macOS
+_GPU_PLUGINS = ("tensorflow-directml-plugin", "tensorflow-metal")
+
+# our names of what a network computes in, and Keras's
 _KERAS = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
@@ -91,20 +92,23 @@ def choose_precision(network: Network, device: Device, asked: str) -> str:
     return asked
 
 
-def open_network(network: Network, device: Device, precision: str = "auto") -> Run:
-    """Makes a network ready to run on a device. Raises DeviceError, UsageError (see `choose_precision`), or WeightsError
-    when its file does not fit."""
+def open_network(
+    network: Network, device: Device, precision: str = "auto", is_over: Callable[[], bool] = lambda: False
+) -> Run:
+    """Makes a network ready to run on a device. Its `Run` raises Interrupted, within the image at work, once `is_over()`
+    says so. Raises DeviceError, UsageError (see `choose_precision`), or WeightsError when its file does not fit."""
     precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":
-        return _OpenVino(network, precision)
-    return _TensorFlow(network, device, precision)
+        return OpenVinoNetwork(network, precision, is_over)
+    return _TensorFlow(network, device, precision, is_over)
 
 
 def _may_have_gpu() -> bool:
     """False when this machine has no GPU that TensorFlow could use: asking TensorFlow itself takes seconds."""
-    # NVIDIA's driver, WSL's, AMD's; elsewhere (macOS, Windows) plugins decide
-    devices = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
-    return sys.platform != "linux" or any(os.path.exists(device) for device in devices)
+    if sys.platform == "linux":  # the drivers of NVIDIA, of WSL, and of AMD
+        return any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"))
+    # TensorFlow's own wheels have no GPU on Windows and macOS: plugins bring it
+    return any(is_installed(plugin) for plugin in _GPU_PLUGINS)
 
 
 def _tensorflow_gpus() -> list[str]:
@@ -127,9 +131,10 @@ class _TensorFlow:
     memory is halved, and so are all later ones.
     """
 
-    def __init__(self, network: Network, device: Device, precision: str) -> None:
+    def __init__(self, network: Network, device: Device, precision: str, is_over: Callable[[], bool]) -> None:
         import tensorflow as tf
 
+        self._is_over = is_over
         self._tf, self._role = tf, network.role
         if precision == "fp32" and device.is_gpu:  # else it is TF32, with 10 bits of 23, from Ampere on
             tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -148,6 +153,8 @@ class _TensorFlow:
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         parts, start, waits_s = [], 0, list(_MEMORY_WAITS_S)
         while start < len(images):
+            if self._is_over():
+                raise Interrupted("stopped")
             chosen = images[start : start + self._most_images]
             try:
                 parts.append(self._run(chosen))
@@ -193,53 +200,6 @@ class _TensorFlow:
         finally:
             with self._lock:
                 self._num_on[number] -= 1
-
-
-class _OpenVino:
-    """A compiled model per image shape, made when a shape is first met. Threads may call it at the same time: each has
-    requests of its own, as many as run at once on all cores."""
-
-    def __init__(self, network: Network, precision: str) -> None:
-        # of an int8 model, the few operations that are not quantised compute in fp32
-        hint = _hint("fp32" if precision == "int8" else precision)
-        self._options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint}
-        self._model = read_int8(network) if precision == "int8" else converted(network)
-        self._identity = f"{network.role} {sha256(network.int8 if precision == 'int8' else network.path)}"
-        self._compiled = {}
-        self._compiling = threading.Lock()
-        self._of_thread = threading.local()
-
-    def _compile(self, shape: tuple[int, ...]):
-        with self._compiling:
-            if shape not in self._compiled:
-                self._compiled[shape] = compiled(self._model, shape, self._options, self._identity)
-            return self._compiled[shape]
-
-    def _requests(self, shape: tuple[int, ...]) -> list:
-        own = self._of_thread.__dict__
-        if shape not in own:
-            compiled = self._compile(shape)
-            num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            own[shape] = [compiled.create_infer_request() for _ in range(num_requests)]
-        return own[shape]
-
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        requests, results = self._requests(images.shape[1:]), []
-        for position in range(len(images) + len(requests)):
-            request = requests[position % len(requests)]
-            if 0 <= position - len(requests) < len(images):
-                request.wait()
-                results.append([output.data.copy() for output in request.output_tensors])
-            if position < len(images):
-                request.start_async([images[position : position + 1]])
-        return [np.concatenate(output) for output in zip(*results, strict=True)]
-
-
-def _hint(precision: str) -> str:
-    capability, hint = _OPENVINO[precision]
-    if capability not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise DeviceError(f"this CPU does not compute in {precision}: use --precision auto")
-    return hint
 
 
 def _cast(model, precision: str):

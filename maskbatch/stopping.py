@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once to stop when the batch in flight is done, twice to stop now."""
+"""Ctrl-C and SIGTERM: once to stop when what is analysed is written, twice to stop now."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
         if stop.now:
             last_resort.start()
             raise KeyboardInterrupt
-        say("stopping after this batch; once more to stop at once")
+        say("stopping; what is finished is kept. Once more to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from maskbatch.cache import keep_libraries_out_of_home
 from maskbatch.loglines import log, log_handlers
 from maskbatch.progress import Tally, counted, json_line, printable
+from maskbatch.standard_streams import open_lenient
 
 # between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
@@ -34,10 +36,7 @@ class Terminal:
             self._print(json_line("message", text=message) if self._mode == "json" else printable(message))
 
     def _print(self, line: str) -> None:
-        try:
-            print(line, file=self._stderr, flush=True)
-        except OSError:  # whoever read it has gone; the run goes on
-            self._mode = "none"
+        print(line, file=self._stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A warning, which the log has, too."""
@@ -233,6 +232,7 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    keep_libraries_out_of_home()
     if hasattr(sys.stdout, "reconfigure"):  # an ASCII terminal must not end a run over a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
     own = os.dup(2)
@@ -242,7 +242,7 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
     try:
         os.dup2(away, 2)
         if attached:
-            sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+            sys.stderr = open_lenient(os.dup(own))
             faulthandler.enable(sys.stderr)
         handlers = log_handlers(sys.stderr, log_file, progress == "json")
         yield Terminal(sys.stderr, quiet, progress)
@@ -255,8 +255,7 @@ def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") ->
         os.close(away)
         if attached:
             faulthandler.disable()
-            with suppress(OSError):  # nobody reads it any more
-                sys.stderr.close()
+            sys.stderr.close()
             sys.stderr = stderr
 
 

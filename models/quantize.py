@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import maskbatch  # isort: skip  # noqa: F401 (before nncf: it turns the telemetry off)
 import nncf
 import numpy as np
 import openvino

@@ -62,3 +62,12 @@ def test_clip_keeps_boxes_inside_their_own_image():
     clipped = boxes.clip(xyxy, np.array([40, 200]), np.array([30, 100]))
     np.testing.assert_array_equal(clipped, [[0, 0, 40, 30], [0, 10, 200, 20]])
     assert clipped.dtype == np.float32
+
+
+def test_nms_in_blocks_equals_the_greedy_loop():
+    """More boxes of one image than a block holds, in long chains of overlaps."""
+    rng = np.random.default_rng(0)
+    top_left = rng.uniform(0, 150, (700, 2))
+    xyxy = np.concatenate([top_left, top_left + rng.uniform(5, 30, (700, 2))], axis=1).astype(np.float32)
+    score = rng.random(700).astype(np.float32).round(2)
+    assert list(boxes.nms(xyxy, score, np.zeros(700, int), 0.3)) == greedy_nms(xyxy, score, 0.3)

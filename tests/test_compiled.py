@@ -1,9 +1,13 @@
 """Compiled networks in the cache: the same numbers, whatever state the cache is in."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 
 from maskbatch import compiled as module
+from maskbatch.cache import make_room
 from maskbatch.compiled import compiled
 
 OPTIONS = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
@@ -68,10 +72,46 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     assert numbers(compiled(network(), (6, 4, 3), OPTIONS, "a")).shape == (1, 6, 4, 5)
 
 
-def test_the_oldest_give_way(cache, monkeypatch):
-    """The cache does not grow without end."""
-    monkeypatch.setattr(module, "_MOST_KEPT", 3)
-    for identity in "abcde":
+def test_the_longest_unused_give_way(cache, monkeypatch):
+    """The cache keeps its limit in bytes; a network that is read again counts as used, the one just made stays."""
+    compiled(network(), (6, 4, 3), OPTIONS, "a")
+    [first] = cache.iterdir()
+    monkeypatch.setattr("maskbatch.cache._MOST_BYTES", int(3.5 * first.stat().st_size))
+    for identity in "bc":
+        compiled(network(), (6, 4, 3), OPTIONS, identity)
+    unused_for_a_day(cache)
+    compiled(None, (6, 4, 3), OPTIONS, "a")
+    for identity in "de":
         compiled(network(), (6, 4, 3), OPTIONS, identity)
     assert len([*cache.iterdir()]) == 3
-    compiled(None, (6, 4, 3), OPTIONS, "e")
+    for identity in "ade":
+        compiled(None, (6, 4, 3), OPTIONS, identity)
+    monkeypatch.setattr("maskbatch.cache._MOST_BYTES", 1)
+    compiled(network(), (6, 4, 3), OPTIONS, "f")
+    assert len([*cache.iterdir()]) == 1
+    compiled(None, (6, 4, 3), OPTIONS, "f")
+
+
+def test_converted_networks_count_too_and_what_killed_runs_left_goes(cache, monkeypatch):
+    """Folders and files give way by their last use alone; what another process may be writing stays for an hour."""
+
+    def folder(name, num_bytes, *files):
+        (cache / name).mkdir(parents=True)
+        for file in ("model.bin", *files):
+            (cache / name / file).write_bytes(b"x" * num_bytes)
+
+    folder("old", 900, "whole")
+    folder("killed", 10)
+    (cache / "killed.part").write_bytes(b"half")
+    unused_for_a_day(cache)
+    folder("in_the_making", 5000)
+    folder("new", 200, "whole")
+    monkeypatch.setattr("maskbatch.cache._MOST_BYTES", 1000)
+    (cache / "just_made.compiled").write_bytes(b"x" * 500)
+    make_room(cache / "just_made.compiled")
+    assert sorted(entry.name for entry in cache.iterdir()) == ["in_the_making", "just_made.compiled", "new"]
+
+
+def unused_for_a_day(cache):
+    for entry in cache.iterdir():
+        os.utime(entry, (time.time() - 86400,) * 2)

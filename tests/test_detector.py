@@ -1,6 +1,7 @@
 """The face detector: parity with the original network, decoding, letterboxing."""
 
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from maskbatch import centerface, runtime
 from maskbatch.config import DetectorSettings, RuntimeSettings
-from maskbatch.detector import Detector, canvas_shape, decode
+from maskbatch.detector import MOST_PEAKS, Detector, canvas_shape, decode
 
 ROOT = Path(__file__).parents[1]
 
@@ -144,3 +145,60 @@ def test_canvases_are_few_and_fit():
     assert all(side % 32 == 0 for shape in shapes for side in shape)
     assert canvas_shape(1920, 1080, 640) == (384, 640)
     assert canvas_shape(1080, 1920, 640) == (640, 384)
+
+
+def peaks_everywhere(canvases):
+    """A network that is sure of nothing: every cell is a peak, its score the same or, on the left, a little higher."""
+    shape = (len(canvases), canvases.shape[1] // 4, canvases.shape[2] // 4)
+    heatmap = np.full((*shape, 1), 0.1, np.float32)
+    heatmap[:, :, ::4] += np.linspace(0.1, 0.2, shape[1], dtype=np.float32)[:, None, None]
+    return [
+        heatmap,
+        np.zeros((*shape, 2), np.float32),
+        np.zeros((*shape, 2), np.float32),
+        np.zeros((*shape, 10), np.float32),
+    ]
+
+
+def test_memory_does_not_grow_with_the_square_of_the_peaks():
+    """At threshold 0 each of the cells of a large canvas may be a peak: the best 5,000 of each image are kept, in memory
+    for a few copies of the network's maps."""
+    images = [scene(1024, 1024)] * 2
+    tracemalloc.start()
+    faces = Detector(peaks_everywhere, DetectorSettings(size_px=1024, threshold=0))(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200e6
+    counts = np.bincount(faces.row)
+    assert len(counts) == 2 and counts[0] == counts[1] and 1000 < counts[0] <= MOST_PEAKS
+    assert faces.score.min() >= 0.1
+
+
+def test_the_best_peaks_are_kept():
+    """In each image by score; among equals the first."""
+    shape = (2, 100, 120)
+    heatmap = np.full((*shape, 1), 0.25, np.float32)
+    heatmap[1, 90:, ::3] = 0.5
+    maps = [
+        heatmap,
+        np.zeros((*shape, 2), np.float32),
+        np.zeros((*shape, 2), np.float32),
+        np.zeros((*shape, 10), np.float32),
+    ]
+    found = decode(maps, threshold=0)
+    assert np.bincount(found.row).tolist() == [MOST_PEAKS, MOST_PEAKS]
+    assert (found.score[found.row == 1] == 0.5).sum() == 10 * 40
+    assert found.xyxy[found.row == 0][:, 1].max() < 4 * 43
+
+
+def test_large_canvases_go_through_the_network_one_by_one():
+    """A batch of 16 at --det-size 4096 would take gigabytes; at usual sizes the batch stays whole."""
+    sizes = []
+
+    def run(canvases):
+        sizes.append(len(canvases))
+        return fake_run(canvases[:, :64, :64])
+
+    Detector(run, DetectorSettings(size_px=4096))([scene(64, 64)] * 3)
+    Detector(run, DetectorSettings(size_px=640))([scene(64, 64)] * 64)
+    assert sizes == [1, 1, 1, 64]

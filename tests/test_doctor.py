@@ -1,12 +1,19 @@
 """What the doctor says of machines that are not well."""
 
+import json
 from collections import namedtuple
+from importlib.metadata import PackageNotFoundError
 
 import pytest
+from click.testing import CliRunner
+from makers import write_photo
 
-from maskbatch import doctor, weights
+from maskbatch import doctor, versions, weights
+from maskbatch.cli import main
 from maskbatch.errors import WeightsError
 from maskbatch.media import encoders
+
+OPENCVS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
 def findings(monkeypatch):
@@ -67,5 +74,43 @@ def test_damaged_weights(monkeypatch, name):
 
 def test_missing_packages(monkeypatch):
     """A package that is not installed is named with its command, instead of a traceback."""
-    monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no-such-package"))
-    assert findings(monkeypatch)["versions"].message.endswith("pip install no-such-package")
+    monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no_such_package"))
+    assert findings(monkeypatch)["versions"].message.endswith("pip install no_such_package")
+
+
+def only(monkeypatch, *distributions):
+    """Of OpenCV, these distributions are installed."""
+
+    def version(name):
+        if "opencv" in name and name not in distributions:
+            raise PackageNotFoundError(name)
+        return "4.12.0.88" if "opencv" in name else "1.0"
+
+    monkeypatch.setattr(versions, "version", version)
+
+
+@pytest.mark.parametrize("name", OPENCVS)
+def test_any_opencv_will_do(tmp_path, monkeypatch, name):
+    """The doctor names the one that is there, run.json has it, and a scan ends well with it."""
+    only(monkeypatch, name)
+    found = findings(monkeypatch)["versions"]
+    assert found.ok and f"{name} 4.12.0.88" in found.message
+    photo = write_photo(tmp_path / "a.png")
+    result = CliRunner().invoke(main, ["scan", str(photo), "--out", str(tmp_path / "out"), "-q"])
+    assert result.exit_code == 0, result.output
+    packages = json.loads((tmp_path / "out" / "run.json").read_text())["packages"]
+    assert {key: value for key, value in packages.items() if "opencv" in key} == {name: "4.12.0.88"}
+
+
+def test_two_opencvs_are_one_too_many(monkeypatch):
+    """They share their files, and either may be broken by the other."""
+    only(monkeypatch, *OPENCVS[:2])
+    found = findings(monkeypatch)["versions"]
+    assert not found.ok and "pip uninstall opencv-python opencv-python-headless" in found.message
+
+
+def test_an_opencv_of_no_known_distribution(monkeypatch):
+    """Such as conda's, or one built by hand, is there all the same."""
+    only(monkeypatch)
+    found = findings(monkeypatch)["versions"]
+    assert found.ok and "cv2 unknown" in found.message

@@ -259,16 +259,18 @@ except KeyboardInterrupt:
 
 
 def test_photos_that_ended_before_the_stop_are_kept(tmp_path, fakes):
-    """A stop in the middle of a shard of photos keeps those that are done: they are not scanned again."""
-    for number in range(40):
+    """A stop in the middle of a shard of photos keeps those that are done, and those that were analysed ahead: they are not
+    scanned again."""
+    for number in range(80):
         makers.write_photo(tmp_path / "in" / f"{number}.png")
     stop, on_batch = stopping_after(2)
     with pytest.raises(Interrupted):
         scan(tmp_path / "in", tmp_path / "out", stop, on_batch)
-    assert len(sources_of(tmp_path / "out")) == 16
+    kept = len(sources_of(tmp_path / "out"))
+    assert kept in (16, 24, 32, 40)
     seen = []
     scan(tmp_path / "in", tmp_path / "out", on_batch=lambda batch: seen.extend(batch.frames.ended))
-    assert len(seen) == 24 and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(40))
+    assert len(seen) == 80 - kept and [int(name[:-4]) for name, _ in sources_of(tmp_path / "out")] == list(range(80))
 
 
 def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
@@ -287,7 +289,7 @@ def test_the_command_line_says_how_to_go_on(tmp_path, fakes, monkeypatch):
     monkeypatch.setattr(engine, "open_shard", raising)
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 130 and "the same command goes on" in result.output
-    assert len(sources_of(tmp_path / "out")) == 4
+    assert sources_of(tmp_path / "out") == []  # nothing was read yet
     assert CliRunner().invoke(main, options).exit_code == 0
     assert len(sources_of(tmp_path / "out")) == 20
 

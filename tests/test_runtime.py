@@ -33,6 +33,18 @@ def test_auto_takes_int8_where_it_ships_and_pays():
     assert runtime.choose_precision(with_int8, CPU, "fp32") == "fp32"
 
 
+@pytest.mark.parametrize("plugin", [None, "tensorflow-metal", "tensorflow-directml-plugin"])
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_off_linux_tensorflow_is_asked_for_gpus_only_where_a_plugin_is(monkeypatch, platform, plugin):
+    """Its import takes seconds, and its own wheels have no GPU there."""
+    asked = []
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(runtime, "is_installed", lambda name: name == plugin)
+    monkeypatch.setattr(runtime, "_tensorflow_gpus", lambda: asked.append(platform) or [])
+    assert runtime.choose_device(RuntimeSettings()).runtime == "openvino"
+    assert len(asked) == (plugin is not None)
+
+
 def test_int8_that_cannot_be_had_is_a_usage_error():
     """A model of the user's own has no 8-bit weights, and TensorFlow does not run them."""
     with pytest.raises(UsageError, match=r"test\.keras has no int8 weights"):

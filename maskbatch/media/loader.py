@@ -8,7 +8,7 @@ import numpy as np
 
 from maskbatch.config import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.data import Ended, Frames, Source
-from maskbatch.errors import DecodeError, PassingError
+from maskbatch.errors import DecodeError, Interrupted, PassingError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
@@ -89,6 +89,8 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                     previous = (position, index, timestamp_s, image)
             finally:
                 num_decoded, notes = reader.frames_decoded, reader.notes
+    except Interrupted:  # the run is over, and nothing is said of the source
+        raise
     except DecodeError as reason:
         error = reason.with_traceback(None)  # which would keep this frame, and its image, alive
     except Exception as unexpected:  # one file must never end a run over thousands

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from itertools import count
 from typing import TypeVar
 
+from maskbatch.errors import Interrupted
 from maskbatch.overlap import Ahead
 
 Item = TypeVar("Item")
@@ -37,13 +38,17 @@ def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
     # tf.data passes on the tickets only: a frame that went through it would be copied, which halves the rate of HD video
     waiting: dict[int, Item] = {}
     tickets = count()
+    interrupted: list[Interrupted] = []  # TensorFlow would make errors of its own of them
 
     def tickets_of(lane: int) -> Iterator[int]:
         with closing(lanes[int(lane)]) as items:
-            for item in items:
-                ticket = next(tickets)
-                waiting[ticket] = item
-                yield ticket
+            try:
+                for item in items:
+                    ticket = next(tickets)
+                    waiting[ticket] = item
+                    yield ticket
+            except Interrupted as error:
+                interrupted.append(error)
 
     dataset = tf.data.Dataset.range(len(lanes)).interleave(
         lambda lane: tf.data.Dataset.from_generator(
@@ -58,3 +63,7 @@ def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
     options.autotune.enabled = False  # it would lengthen the queues, and with them the memory
     for ticket in dataset.prefetch(num_waiting).with_options(options).as_numpy_iterator():
         yield waiting.pop(int(ticket))
+        if interrupted:
+            break
+    if interrupted:
+        raise interrupted[0]
