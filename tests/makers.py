@@ -196,7 +196,7 @@ def write_with_cover(path: Path, is_cover_first: bool, frames: Sequence[np.ndarr
             for image in images[name]:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode(None))
-        _add_tone(container, audio, Fraction(1))
+        _add_tone(container, audio, Fraction(1), Sound("aac"))
     return path
 
 
