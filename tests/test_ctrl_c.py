@@ -143,7 +143,7 @@ class Reader:
     notes = ()
 
     def __init__(self, wait_s):
-        self._wait_s, self.is_closed = wait_s, threading.Event()
+        self._wait_s, self.has_begun, self.is_closed = wait_s, threading.Event(), threading.Event()
 
     def __enter__(self):
         return self
@@ -152,6 +152,7 @@ class Reader:
         self.is_closed.set()
 
     def __iter__(self):
+        self.has_begun.set()
         while True:
             time.sleep(self._wait_s)
             yield 0, 0.0, np.zeros((2, 2, 3), np.uint8)
@@ -169,10 +170,17 @@ def test_readers_stop_between_frames_and_inside_one(monkeypatch, read_ahead, wai
         with TimeLimitedReader(reader, 60, is_over.is_set) as limited_reader:
             yield from limited_reader
 
-    threading.Timer(0.3, is_over.set).start()
-    start = time.monotonic()
+    asked = []
+
+    def ask():
+        reader.has_begun.wait(30)
+        time.sleep(0.3)
+        asked.append(time.monotonic())
+        is_over.set()
+
+    threading.Thread(target=ask, daemon=True).start()
     with pytest.raises(Interrupted):
         for _ in read_ahead([frames()], 1):
             pass
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - asked[0] < 3
     assert reader.is_closed.wait(10)
