@@ -449,7 +449,7 @@ def test_the_end_names_folders_failed_files_and_the_next_step(tmp_path):
     result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
     table = [line.split() for line in result.stdout.splitlines()]
     assert [row[:3] for row in table if row and row[0] in ("a", "b", ".", "total")] == [
-        [".", "1", "0"], ["a", "1", "0"], ["b", "13", "12"], ["total", "15", "12"]
+        ["a", "1", "0"], ["b", "13", "12"], [".", "1", "0"], ["total", "15", "12"]
     ]  # fmt: skip
     assert result.exit_code == 3 and result.stdout.count("  failed: b/bad") == 10 and "and 2 more" in result.stdout
     assert f"reports in {tmp_path / 'out'}" in result.stdout and "maskbatch report" in result.stdout
