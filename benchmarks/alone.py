@@ -82,7 +82,7 @@ def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int
     from maskbatch.analyse.classifier import cut_crop
     from maskbatch.analyse.tracker import Tracker
     from maskbatch.drawing.annotate import annotate
-    from maskbatch.run.stages import never
+    from maskbatch.overlap import never
     from maskbatch.types import Frames
 
     sources, index, times_s, images = zip(*frames, strict=True)

@@ -24,12 +24,13 @@ from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
+from maskbatch.overlap import never
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.report import report_again
-from maskbatch.run.stages import never, open_networks
+from maskbatch.run.stages import open_networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import (
     CPU_BATCH,

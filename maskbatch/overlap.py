@@ -18,6 +18,14 @@ _LOOK_S = 0.2
 _log = logging.getLogger(__name__)
 
 
+IsOver = Callable[[], bool]
+
+
+def never() -> bool:
+    """Return False: nobody stops the work."""
+    return False
+
+
 class Ahead:
     """An iterator over `items` that a thread makes ahead, while the caller works on earlier items.
 
@@ -25,7 +33,7 @@ class Ahead:
     early, stops the thread and closes `items`. Once `is_over()` returns true, only items that exist already are yielded.
     """
 
-    def __init__(self, items: Iterable, depth: int = 1, is_over: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, items: Iterable, depth: int = 1, is_over: IsOver = never) -> None:
         self._items, self._is_over = items, is_over
         self._waiting: queue.Queue = queue.Queue(depth)
         self._left = threading.Event()

@@ -219,12 +219,13 @@ class WriterState:
 class CopyState:
     """The state of a video's annotated copy after a segment.
 
-    `parts` are (file name, first tick). `is_broken`: the copy could not be written, and the video will have none.
+    `parts` are (file name, first tick). `broken` says why the copy could not be written; the
+    video has none then.
     """
 
     writer: WriterState = WriterState()
     parts: tuple[tuple[str, int], ...] = ()
-    is_broken: bool = False
+    broken: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def test_photos_are_mirrored_with_and_without_faces(tmp_path):
     sources = photo(0, "a.png"), photo(1, "sub/a.png"), photo(2, "broken.png")
     with annotated(tmp_path, *sources) as sink:
         sink.write(batch_of([0, 1], [0, 0], fake_faces([1], [BOX], [0.9])))
-        assert [sink.end(source) for source in sources] == [True, True, False]
+        assert [sink.end(source).is_there for source in sources] == [True, True, False]
     assert tree(tmp_path) == ["annotated/a.png", "annotated/sub/a.png"]
     assert (cv2.imread(str(tmp_path / "annotated/a.png")) == 40).all()
     assert (cv2.imread(str(tmp_path / "annotated/sub/a.png")) != 50).any()
@@ -75,7 +75,7 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
     with annotated(tmp_path, source) as sink:
         sink.write(batch_of([3, 3], [0, 1]))
         state = sink.cut(source)
-        assert state.parts == (("000000.mp4", 0),) and state.writer.last_pts > 0 and not state.is_broken
+        assert state.parts == (("000000.mp4", 0),) and state.writer.last_pts > 0 and not state.broken
         assert tree(tmp_path) == [".segments/3/000000.mp4"]
         sink.write(batch_of([3, 3, 3], [2, 3, 4]))
         assert sink.is_to_join(source) and tree(tmp_path / "annotated") == []
@@ -140,8 +140,9 @@ def test_a_refused_source_does_not_stop_the_run(tmp_path, monkeypatch, caplog, n
     refused, written = video(0, "a.mp4"), photo(1, "b.png")
     with annotated(tmp_path, refused, written) as sink:
         sink.write(batch_of([0, 0, 1], [0, 1, 0]))
-        assert sink.cut(refused).is_broken and not sink.is_to_join(refused)
-        assert (sink.end(refused), sink.end(written)) == (False, True)
+        assert sink.cut(refused).broken and not sink.is_to_join(refused)
+        ends = sink.end(refused), sink.end(written)
+        assert [end.is_there for end in ends] == [False, True] and ends[0].reason and not ends[1].reason
     assert tree(tmp_path) == ["annotated/b.png"]
     assert [record.message for record in caplog.records if "a.mp4: no annotated copy" in record.message] == [
         caplog.records[0].message
@@ -150,7 +151,7 @@ def test_a_refused_source_does_not_stop_the_run(tmp_path, monkeypatch, caplog, n
 
 def test_a_copy_that_was_refused_stays_so_when_the_video_is_continued(tmp_path, monkeypatch):
     """There is no second half of a video."""
-    with annotated(tmp_path, video(0, "a.mp4"), copy=CopyState(is_broken=True)) as sink:
+    with annotated(tmp_path, video(0, "a.mp4"), copy=CopyState(broken="refused")) as sink:
         sink.write(batch_of([0, 0], [30, 31]))
         assert not sink.is_to_join(video(0, "a.mp4")) and not sink.end(video(0, "a.mp4"))
     assert tree(tmp_path) == []
@@ -251,7 +252,7 @@ def test_settings_choose_what_is_written(tmp_path, save):
     source = photo(0, "a.jpg")
     with open_sinks([source], beginning(source), settings_for(tmp_path, *save)) as sinks:
         sinks.write(batch_of([0], [0], fake_faces([0], [BOX], [0.9])))
-        assert sinks.end(source) == ("annotated" in save)
+        assert sinks.end(source).is_there == ("annotated" in save)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(save)
 
 

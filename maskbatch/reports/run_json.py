@@ -51,7 +51,9 @@ def write_run_json(
         "sessions": [_as_json(session) for session in found],
     }
     with partial_file(out / "run.json") as partial:
-        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # bytes of a path that are not UTF-8 become \\udce9 and the like, which is JSON
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _before(out: Path) -> Mapping[str, object]:

@@ -9,8 +9,9 @@ from maskbatch.analyse.tracker import Tracker
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.loader import load
+from maskbatch.overlap import never
 from maskbatch.run.progress import num_analysed
-from maskbatch.run.stages import never, open_networks
+from maskbatch.run.stages import open_networks
 from maskbatch.settings import LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.types import Source
 

@@ -45,6 +45,10 @@ _CANNOT_WRITE = (
 )
 
 
+class _OfCaller(Exception):
+    """Carries an OSError of the function that is told of results."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Session:
     """State that the shards of one session share. `on_result` is called by one thread at a time."""
@@ -64,11 +68,14 @@ class _Session:
         return self.stop.is_asked or self.failed.is_set()
 
     def tell(self, shard: Shard, result: SegmentResult) -> None:
-        """Count a result, and pass it on."""
+        """Count a result, and pass it on. An OSError of the caller is not one of the disk."""
         with self.telling:
             self.seconds.update(result.seconds)
             self.frames["analysed"] += result.num_frames
-            self.on_result(shard, result)
+            try:
+                self.on_result(shard, result)
+            except OSError as error:
+                raise _OfCaller from error
 
 
 class Driver:
@@ -127,7 +134,7 @@ class Driver:
             plan = begin(store, plan)
             follow_threshold(store, self.settings)
         except OSError as error:
-            raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
+            raise _cannot_write(plan.out, error) from error
         try:
             self._scan_pending(plan, session, on_pending)
         except (Exception, KeyboardInterrupt) as error:
@@ -136,11 +143,16 @@ class Driver:
             if lock.is_there() and not stop.now:
                 with suppress(OSError, MaskbatchError):
                     self._end(session, how, time.monotonic() - start)
+            if isinstance(error, _OfCaller):
+                raise error.__cause__ from None
             if isinstance(error, OSError):
                 lock.check()
-                raise MaskbatchError(_CANNOT_WRITE.format(plan.out, error.strerror or error)) from error
+                raise _cannot_write(plan.out, error) from error
             raise
-        summary = self._end(session, "finished", time.monotonic() - start)
+        try:
+            summary = self._end(session, "finished", time.monotonic() - start)
+        except OSError as error:
+            raise _cannot_write(plan.out, error) from error
         _log.info("finished: %s", summary)
         return summary
 
@@ -152,8 +164,8 @@ class Driver:
             "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),
             "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
         }  # fmt: skip
-        end_session(session.store, session.id, how, figures)
         summary = write_reports(session.store, report)
+        end_session(session.store, session.id, how, figures)  # a session has ended when its tables are there
         write_run_json(session.store, session.store.folder, report, asdict(summary))
         return summary
 
@@ -196,3 +208,7 @@ class Driver:
                 file_log.add(result)
                 session.tell(shard, result)
         trim()  # else memory grows with the number of photos
+
+
+def _cannot_write(out: Path, error: OSError) -> MaskbatchError:
+    return MaskbatchError(_CANNOT_WRITE.format(out, error.strerror or error))

@@ -1,6 +1,7 @@
 """Keep away from sources that kill the process that reads them, so that they cost one session and not every one."""
 
 import logging
+import shutil
 from dataclasses import replace
 
 from maskbatch.media.guard.trial import Suspect, crash_reasons
@@ -9,6 +10,7 @@ from maskbatch.run.shard import give_up
 from maskbatch.run.stop import Stop
 from maskbatch.settings import ScanSettings
 from maskbatch.store.database import Store
+from maskbatch.store.folder import segments_of
 from maskbatch.store.read import left_open
 from maskbatch.store.resume import Plan, usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
@@ -41,6 +43,7 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
                 replace_checkpoint(store, replace(at, silenced=reason))
             else:
                 add_results(store, [give_up(suspect.source, at, reason, settings)])
+                shutil.rmtree(segments_of(store.folder, suspect.source.id), ignore_errors=True)
                 given_up.add(suspect.source)
     close_sources(store, list(opened))
     return [source for source in plan.pending if source not in given_up]

@@ -15,6 +15,7 @@ from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import open_source
+from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.guard.limits import TimeLimitedReader, with_time_limit
 from maskbatch.media.loader import load
 from maskbatch.media.names import written_names
@@ -23,17 +24,25 @@ from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.device import Device
-from maskbatch.overlap import Ahead
-from maskbatch.run.stages import IsOver, never, open_networks
+from maskbatch.overlap import Ahead, IsOver, never
+from maskbatch.run.stages import open_networks
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
-from maskbatch.sinks import Sinks, open_sinks
+from maskbatch.sinks import Copy, Sinks, open_sinks
 from maskbatch.store.rows import face_rows
 from maskbatch.types import Batch, Checkpoint, Ended, SegmentResult, Shard, Source
 
 # times the stall limit: a stall that the reader itself can end comes first
 HANG = 2
 _log = logging.getLogger(__name__)
+
+
+class _Conditions(NamedTuple):
+    """Under which a shard is scanned."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
 
 
 def run_shard(
@@ -49,22 +58,17 @@ def run_shard(
     """
     timings = Timings()
     sources = tuple(probed(source, _limit_s(settings), is_over=is_over) for source in shard.sources)
-    at = _beginning(sources[0]) if checkpoint is None else replace(checkpoint, source=sources[0])
+    at = _beginning(sources[0]) if checkpoint is None else _with_claims(checkpoint, sources[0])
+    if at.ended is not None and fingerprint(at.source.path) is None:
+        _log.warning("%s cannot be read now: its copy waits for its sound", at.source.name)
+        return
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
             for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
                 yield result
                 at = result.checkpoint or at
         if at.ended is not None:
-            yield _joined(at, settings, sinks)
-
-
-class _Conditions(NamedTuple):
-    """Under which a shard is scanned."""
-
-    settings: ScanSettings
-    timings: Timings
-    is_over: IsOver
+            yield _joined(at, sinks, _Conditions(settings, timings, is_over))
 
 
 def _analysed(
@@ -113,32 +117,43 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
         if sinks.is_to_join(source):
             checkpoint = replace(at, num_segments=at.num_segments + 1, copy=sinks.cut(source), ended=one)
         else:
-            copies.append((source.id, sinks.end(source)))
-    done = () if checkpoint is not None else ended
-    return SegmentResult(rows, done, tuple(copies), checkpoint, len(batch.frames), timings.taken())
+            copies.append(sinks.end(source))
+    done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
+    return SegmentResult(rows, done, _states(copies), checkpoint, len(batch.frames), timings.taken())
 
 
-def _joined(at: Checkpoint, settings: ScanSettings, sinks: Sinks) -> SegmentResult:
+def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:
+    """Say in the notes of a source why it has no annotated copy."""
+    source, one = ended
+    return (source, replace(one, notes=(*one.notes, f"no annotated copy: {copy.reason}"))) if copy.reason else ended
+
+
+def _states(copies: Sequence[Copy]) -> tuple[tuple[int, bool], ...]:
+    return tuple((copy.source_id, copy.is_there) for copy in copies)
+
+
+def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentResult:
     """Join the annotated copy of a video whose frames are all read."""
 
     def guard(reader: SoundReader) -> TimeLimitedReader:
         if at.silenced:
             raise DecodeError(at.silenced)
-        return TimeLimitedReader(reader, _limit_s(settings))
+        return TimeLimitedReader(reader, _limit_s(conditions.settings))
 
     ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
-    has_copy = sinks.join(at.source, ended.pieces, guard)
-    return SegmentResult(ended=((at.source, ended),), copies=((at.source.id, has_copy),))
+    copy = sinks.join(at.source, ended.pieces, guard, conditions.is_over)
+    return SegmentResult(ended=(_noted((at.source, ended), copy),), copies=_states([copy]))
 
 
 def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings) -> SegmentResult:
     """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
-    at = _beginning(source) if checkpoint is None else replace(checkpoint, source=source)
+    at = _beginning(source) if checkpoint is None else checkpoint
     at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason), at))
     with open_sinks([source], at, settings) as sinks:
         if not sinks.is_to_join(source):
-            return SegmentResult(ended=((source, at.ended),), copies=((source.id, sinks.end(source)),))
-        return _joined(replace(at, silenced=reason), settings, sinks)
+            copy = sinks.end(source)
+            return SegmentResult(ended=(_noted((at.source, at.ended), copy),), copies=_states([copy]))
+        return _joined(replace(at, silenced=reason), sinks, _Conditions(settings, Timings(), never))
 
 
 def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:
@@ -154,6 +169,11 @@ def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver
 
 def _limit_s(settings: ScanSettings) -> float:
     return HANG * settings.sampling.stall_s
+
+
+def _with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
+    """Give a checkpoint with its source as probed now; where that failed, as it was probed before."""
+    return checkpoint if source.time_base is None else replace(checkpoint, source=source)
 
 
 def _beginning(source: Source) -> Checkpoint:

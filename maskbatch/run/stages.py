@@ -14,18 +14,13 @@ from maskbatch.errors import UsageError
 from maskbatch.networks import centerface, weights
 from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
 from maskbatch.networks.weights import Network
+from maskbatch.overlap import IsOver
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
 from maskbatch.types import Faces
 
-IsOver = Callable[[], bool]
 Detect = Callable[[Sequence[np.ndarray]], Faces]
 Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
-
-
-def never() -> bool:
-    """Tell that nobody stops."""
-    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ def open_networks(settings: ScanSettings) -> Networks:
     return _open(settings.runtime, settings.detector, settings.classifier.model)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Networks:
     chosen = choose_device(wanted)
     networks = {"detector": centerface.shipped_network(), "classifier": classifier_network(classifier_path(model))}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.photo.exif import recording_exif
 from maskbatch.media.photo.reader import read_bytes
 from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
+from maskbatch.overlap import IsOver, never
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Source
@@ -27,6 +29,17 @@ _OF_ONE_SOURCE = frozenset(
     {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
     | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something of the user's has its place
 )
+
+
+class Copy(NamedTuple):
+    """What became of the annotated copy of a source. `reason` says why there is none, where one could not be written."""
+
+    source_id: int
+    is_there: bool
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.is_there
 
 
 class AnnotatedSink:
@@ -55,7 +68,7 @@ class AnnotatedSink:
         """Draw and write the frames of a batch. Raises OSError when the disk fails."""
         for row, faces in by_frame(batch):
             copy = self._copies[int(batch.frames.source_id[row])]
-            if not copy.is_broken:
+            if not copy.broken:
                 drawn = annotate(batch.frames.images[row], faces, self._threshold)
                 with _of_one(copy):
                     copy.write(drawn, float(batch.frames.timestamp_s[row]))
@@ -65,22 +78,24 @@ class AnnotatedSink:
         copy = self._copies[source.id]
         with _of_one(copy):
             copy.cut()
-        return replace(copy.state, is_broken=copy.is_broken)
+        return replace(copy.state, broken=copy.broken)
 
-    def end(self, source: Source) -> bool:
-        """Take leave of a source that needs no joining; tell if it has a copy."""
-        return self._copies.pop(source.id).is_there
+    def end(self, source: Source) -> Copy:
+        """Take leave of a source that needs no joining; say what became of its copy."""
+        copy = self._copies.pop(source.id)
+        return Copy(source.id, copy.is_there, copy.broken)
 
     def is_to_join(self, source: Source) -> bool:
         """Tell if the copy of a source is in parts that are to be joined."""
         return self._copies[source.id].is_to_join
 
-    def join(self, source: Source, pieces: Pieces, guard: Guard) -> bool:
-        """Join the copy of a video with its sound; tell if there is one. Raises OSError when the disk fails."""
-        copy = self._copies.pop(source.id)
+    def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:
+        """Join the copy of a video with its sound, and say what became of it. Raises OSError when the disk fails, and
+        Interrupted once `is_over()` says so."""
+        copy = self._copies[source.id]
         with _of_one(copy):
-            copy.join(pieces, guard)
-        return copy.is_there
+            copy.join(pieces, guard, is_over)
+        return self.end(source)
 
 
 class _PhotoCopy:
@@ -89,7 +104,7 @@ class _PhotoCopy:
     is_to_join = False
 
     def __init__(self, source: Source, path: Path, settings: OutputSettings) -> None:
-        self.source, self.is_broken, self.is_there = source, False, False
+        self.source, self.broken, self.is_there = source, "", False
         self._path, self._settings = path, settings
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
@@ -105,7 +120,7 @@ class _VideoCopy:
     """The copy of a video: a part for each segment, joined at the end. `state` is how it stands after the last segment."""
 
     def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
-        self.source, self.state, self.is_broken, self.is_there = source, state, state.is_broken, False
+        self.source, self.state, self.broken, self.is_there = source, state, state.broken, False
         self._path, self._settings = path, settings
         self._folder = segments_of(settings.folder, source.id)
         self._part: VideoWriter | None = None
@@ -119,7 +134,7 @@ class _VideoCopy:
 
     def cut(self) -> None:
         """Finish the part that is open: it is on the disk then. Raises OSError."""
-        if self._part is None or self.is_broken:
+        if self._part is None or self.broken:
             return
         part, self._part = self._part, None
         part.__exit__(None, None, None)
@@ -129,13 +144,13 @@ class _VideoCopy:
     @property
     def is_to_join(self) -> bool:
         """Tell if there are parts, of a copy that is whole."""
-        return not self.is_broken and (self._part is not None or bool(self.state.parts))
+        return not self.broken and (self._part is not None or bool(self.state.parts))
 
-    def join(self, pieces: Pieces, guard: Guard) -> None:
+    def join(self, pieces: Pieces, guard: Guard, is_over: IsOver) -> None:
         """Join all parts with the sound of the source. Where one could not be written there is no copy. Raises OSError."""
         if self.is_to_join:
             parts = [(self._folder / name, first) for name, first in self.state.parts]
-            join(self._path, self.source, parts, pieces, guard)
+            join(self._path, self.source, parts, pieces, guard, is_over)
             self.is_there = True
 
     def drop(self) -> None:
@@ -169,7 +184,7 @@ def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
     except OSError as error:
         copy.drop()
         warn_or_raise(copy.source, error, "no annotated copy")
-        copy.is_broken = True
+        copy.broken = error.strerror or str(error)
 
 
 def by_frame(batch: Batch) -> Iterator[tuple[int, Faces]]:

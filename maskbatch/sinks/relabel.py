@@ -25,7 +25,8 @@ def sort_crops(store: Store, threshold: float) -> None:
                 if owner is None:
                     continue
                 p_mask_e4 = connection.execute(_P_MASK, [owner, int(found[2]), int(found[3])]).fetchone()
-                if p_mask_e4 is None:
+                if p_mask_e4 is None:  # of a segment that was not stored; its frames are analysed again
+                    Path(path).unlink(missing_ok=True)
                     continue
                 right = _LABELS[p_mask_e4[0] is not None and p_mask_e4[0] / 10000.0 >= threshold]
                 if right != label:

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from maskbatch.media.write import Guard, Pieces
+from maskbatch.overlap import IsOver, never
 from maskbatch.settings import ScanSettings
-from maskbatch.sinks.annotated import AnnotatedSink
+from maskbatch.sinks.annotated import AnnotatedSink, Copy
 from maskbatch.sinks.crops import CropSink
 from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
@@ -38,18 +39,23 @@ class Sinks:
         """End the segment of a video; return how its annotated copy stands. Raises OSError."""
         return CopyState() if self._annotated is None else self._annotated.cut(source)
 
-    def end(self, source: Source) -> bool:
-        """Finish what is written of a source that needs no joining; tell if it has an annotated copy."""
-        return self._annotated is not None and self._annotated.end(source)
+    def end(self, source: Source) -> Copy:
+        """Finish what is written of a source that needs no joining; say what became of its annotated copy."""
+        return Copy(source.id, False, "") if self._annotated is None else self._annotated.end(source)
 
     def is_to_join(self, source: Source) -> bool:
         """Tell if the annotated copy of a source is in parts that are to be joined."""
         return self._annotated is not None and self._annotated.is_to_join(source)
 
-    def join(self, source: Source, pieces: Pieces, guard: Guard) -> bool:
-        """Join the annotated copy of a video with its sound; tell if there is one. `pieces` are those of the video's clock,
-        `guard` wraps what reads the sound. Raises OSError when the disk fails."""
-        return self._annotated is not None and self._annotated.join(source, pieces, guard)
+    def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:
+        """Join the annotated copy of a video with its sound, and say what became of it.
+
+        `pieces` are those of the video's clock, `guard` wraps the reader of the sound. Raises OSError when the disk fails,
+        and Interrupted once `is_over()` says so.
+        """
+        if self._annotated is None:
+            return Copy(source.id, False, "")
+        return self._annotated.join(source, pieces, guard, is_over)
 
 
 def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Sinks:

@@ -1,27 +1,42 @@
 """Checkpoints as JSON: how reader, tracker and writer of a video stand at the end of a segment."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from fractions import Fraction
 
 from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Source, WriterState
 
 
 def encoded(checkpoint: Checkpoint) -> str:
-    """Give a checkpoint as JSON, without its source, which has a row of its own."""
-    values = asdict(checkpoint)
-    del values["source"]
+    """Give a checkpoint as JSON. Of its source it has what the container claimed: the file may be away when the scan
+    continues."""
+    values, source = asdict(checkpoint), checkpoint.source
+    values["source"] = {
+        "fps": _text(source.fps), "time_base": _text(source.time_base), "duration_s": source.duration_s,
+        "width": source.width, "height": source.height, "recorded": source.recorded,
+    }  # fmt: skip
     return json.dumps(values)
 
 
 def decoded(text: str, source: Source) -> Checkpoint:
     """Give the checkpoint of `source` that `encoded` made. Raises ValueError, TypeError or KeyError for anything else."""
     values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("no checkpoint")
+    claims = values.pop("source")
+    claims["recorded"] = tuple((name, value) for name, value in claims["recorded"])
+    claims |= {name: None if claims[name] is None else Fraction(claims[name]) for name in ("fps", "time_base")}
+    source = replace(source, **claims)
     values["reader"] = None if values["reader"] is None else _reader(values["reader"])
     values["ended"] = None if values["ended"] is None else _ended(values["ended"])
     copy = values["copy"]
     parts = tuple((name, first) for name, first in copy["parts"])
-    values["copy"] = CopyState(WriterState(**copy["writer"]), parts, copy["is_broken"])
+    values["copy"] = CopyState(WriterState(**copy["writer"]), parts, copy["broken"])
     return Checkpoint(source=source, **values | {"names": tuple(values["names"])})
+
+
+def _text(number: Fraction | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _reader(values: dict) -> ReaderState:

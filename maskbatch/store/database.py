@@ -1,17 +1,20 @@
 """Open the store of an output folder, `scan.db`: its connection, its transactions, its version."""
 
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
+from urllib.parse import quote
 
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.media.write import partial_file
 
 STORE = "scan.db"
+LOGS = ("-wal", "-shm", "-journal")
 VERSION = 1
 
 _APPLICATION = b"MBAT"
@@ -111,18 +114,37 @@ def _connect(path: Path, reader: bool) -> sqlite3.Connection:
     if not reader:
         # absolute, so that a folder like "file:x" is not taken for an address
         return sqlite3.connect(path.absolute(), timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
-    uri = path.absolute().as_uri()
+    uri = _uri(path.absolute())
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_WAIT_S, isolation_level=None)
     try:
         connection.execute("SELECT count(*) FROM session")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
+        if "locked" in str(error) or _has_log(
+            path
+        ):  # without its log, the store would miss what a killed scan stored last
+            raise
         connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)
     return connection
 
 
+def _uri(path: PurePath) -> str:
+    """Give the address of an absolute path, by SQLite's rules: those of Windows network folders have four slashes."""
+    text = path.as_posix()
+    return f"file://{'' if text.startswith('/') else '/'}{quote(os.fsencode(text), safe='/:')}"
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
 def _make(path: Path) -> None:
     """Make an empty store: whole or not at all, so that its header always says what it is."""
+    for ending in LOGS:  # of a store that somebody deleted
+        path.with_name(path.name + ending).unlink(missing_ok=True)
     schema = resources.files("maskbatch.store").joinpath("schema.sql").read_text(encoding="utf-8")
     with (
         partial_file(path.absolute()) as partial,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import folded, name_text, stem_of_crop
-from maskbatch.store.database import STORE, Store, check_version, is_store, open_store
+from maskbatch.store.database import LOGS, STORE, Store, check_version, is_store, open_store
 from maskbatch.store.lock import Lock, locked
 from maskbatch.store.read import all_media
 
@@ -114,16 +114,17 @@ def remove_temporary(out: Path) -> None:
 def _clear(out: Path) -> None:
     """Remove what an earlier scan wrote, and nothing of the user's; the lock, which is held, stays."""
     with open_store(out) as store:
-        with store.transaction() as connection:  # after a kill nothing counts as done whose media are gone
+        with store.transaction() as connection:  # after a kill nothing is left but the names of what is to be removed
             media = {(kind, name) for kind, name, _ in all_media(connection)}
-            connection.execute("UPDATE source SET state = 'pending', position = NULL")
+            for table in ("face", "track", "segment", "source", "session"):
+                connection.execute(f"DELETE FROM {table}")
         remove_temporary(out)
         remove_media(out, media)
     remove_segments(out, ())
     for folder in (*_MEDIA_FOLDERS, SEGMENTS):
         with suppress(OSError):  # there is something in it, or it is not there
             (out / folder).rmdir()
-    for name in (*_REPORTS, *(STORE + end for end in ("", "-wal", "-shm", "-journal"))):
+    for name in (*_REPORTS, *(STORE + ending for ending in (*LOGS, ""))):
         (out / name).unlink(missing_ok=True)
 
 

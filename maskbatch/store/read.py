@@ -114,6 +114,13 @@ def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | 
     return None if row is None or row[0] is None else Fingerprint(*row)
 
 
+def is_in_work(connection: Connection, source: Source) -> bool:
+    """Tell if a source is a video with whole segments that is not done."""
+    return (
+        connection.execute("SELECT 1 FROM source WHERE id = ? AND state = 'part'", [source.id]).fetchone() is not None
+    )
+
+
 def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
     """Give kind and folded name of what the crops of a source begin with: one entry, or none."""
     query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"

@@ -14,8 +14,16 @@ from maskbatch.media.names import crop_stem, folded, name_text, named, written_n
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
-from maskbatch.store.folder import remove_media, remove_segments, segments_of
-from maskbatch.store.read import Known, all_media, crops_of, known_sources, last_checkpoint, source_fingerprint
+from maskbatch.store.folder import files_below, remove_media, remove_segments, segments_of
+from maskbatch.store.read import (
+    Known,
+    all_media,
+    crops_of,
+    is_in_work,
+    known_sources,
+    last_checkpoint,
+    source_fingerprint,
+)
 from maskbatch.store.settings import OTHER_INPUTS, refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
@@ -78,7 +86,8 @@ def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = 
     before = [one.name for one in known.values() if one.position is not None]
     here = set(names)
     vanished = tuple(name for name in before if name not in here)
-    if before and len(vanished) == len(before):
+    has_results = any(one.state != "pending" for one in known.values())
+    if has_results and before and len(vanished) == len(before):
         raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
             if name in known and known[name].state == "done"]  # fmt: skip
@@ -87,12 +96,12 @@ def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = 
     for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
         if one.is_transient:
             found["unread"].append(one.name)
+        elif now is None and one.fingerprint is not None:
+            found["away"].append(one.name)
         elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
             found["changed"].append(one.name)
         elif one.copy_state == "written" and one.names[0] not in copies:
             found["removed"].append(one.name)
-        elif now is None and one.fingerprint is not None:
-            found["away"].append(one.name)
     again = {*found["changed"], *found["unread"], *found["removed"]}
     kept = {one.name for _, one in done} - again
     pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
@@ -122,26 +131,38 @@ def check_identity(store: Store, now: Mapping[str, object]) -> None:
 def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
     """Give the checkpoint of a video that can be continued, None for any other source.
 
-    A video that changed, or whose copy has another name or other libraries to encode it now, is forgotten, and its crops and
-    parts are removed. Raises OSError.
+    A video in work that cannot be continued is started over: it changed, its copy has another name or other libraries to
+    encode it now, its parts are gone, or the checkpoint is not readable. Raises OSError.
     """
-    if source.kind == "image":
-        return None
     with store.transaction() as connection:
+        if not is_in_work(connection, source):
+            return None
         at = last_checkpoint(connection, source)
         known = source_fingerprint(connection, source)
-        crops = crops_of(connection, source)
-    if at is None:
-        return None
-    folder = segments_of(store.folder, source.id)
-    is_same = (at.made_with, at.names) == (made_with(), written_names(source))
-    has_parts = all((folder / name).is_file() for name, _ in at.copy.parts)
-    if is_same and has_parts and fingerprint(source.path) in (known, None):
+    if (
+        at is not None
+        and source.kind == "video"
+        and _fits(at, store.folder)
+        and fingerprint(source.path) in (known, None)
+    ):
         return at
+    _start_over(store, source)
+    return None
+
+
+def _fits(at: Checkpoint, out: Path) -> bool:
+    """Tell if what a video would be continued with is there and would fit."""
+    is_same = (at.made_with, at.names) == (made_with(), written_names(at.source))
+    return is_same and all((segments_of(out, at.source.id) / name).is_file() for name, _ in at.copy.parts)
+
+
+def _start_over(store: Store, source: Source) -> None:
+    """Forget a source in work, and remove its crops and parts."""
+    with store.transaction() as connection:
+        crops = crops_of(connection, source)
     forget(store, [source.id])
     remove_media(store.folder, crops)
-    shutil.rmtree(folder, ignore_errors=True)
-    return None
+    shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
 
 
 def is_done(store: Store) -> bool:
@@ -183,10 +204,11 @@ def begin(store: Store, plan: Plan) -> Plan:
 def _claim_names(store: Store, plan: Plan) -> None:
     """Remove media that belong to nobody any more, then note the names that pending sources will have."""
     with store.transaction() as connection:
-        kept = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state != 'pending'")}
+        states = dict(connection.execute("SELECT id, state FROM source WHERE state != 'pending'"))
         media = list(all_media(connection))
+    kept = states.keys()
     claimed = {(kind, name) for kind, name, source_id in media if source_id in kept}
-    remove_segments(plan.out, kept)
+    remove_segments(plan.out, {source_id for source_id, state in states.items() if state == "part"})
     remove_media(plan.out, {(kind, name) for kind, name, _ in media} - claimed)
     planned = {(row[0], row[1]): row for source in plan.pending if source.id not in kept for row in _media_rows(source)}
     unused = [(kind, name) for kind, name, source_id in media if source_id not in kept and (kind, name) not in planned]
@@ -243,10 +265,11 @@ def _written_texts(source: Source) -> tuple[str, str]:
 
 
 def _copies(out: Path) -> set[str]:
-    """Give the names of all files below annotated/, as POSIX paths."""
+    """Give the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed, and UsageError
+    where it is a link to something that is away: the copies are not gone then."""
     top = out / "annotated"
-    return {
-        name_text(Path(os.path.relpath(os.path.join(parent, name), top)).as_posix())
-        for parent, _, names in os.walk(top, followlinks=True)
-        for name in names
-    }
+    if top.is_symlink() and not top.exists():
+        raise UsageError(
+            f"{top} is a link to {os.readlink(top)}, which is not there: connect the drive, or remove the link"
+        )
+    return {name_text(name) for name, _ in files_below(top)}

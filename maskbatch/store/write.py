@@ -23,8 +23,9 @@ _TRACK = """
         frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4
 """
 _ENDED = """
-    UPDATE source SET state = 'done', error = ?, transient = ?, notes = ?, fps = ?, duration_s = ?,
-        width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
+    UPDATE source SET state = 'done', error = ?, transient = ?, notes = ?, fps = coalesce(?, fps),
+        duration_s = coalesce(?, duration_s), width = coalesce(?, width), height = coalesce(?, height), decoded = ?,
+        analysed = ? WHERE id = ?
 """
 _PART = """
     UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
@@ -35,7 +36,9 @@ _CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
 _CLAIM_SLACK_S = 1.0
 _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
-_FORGOTTEN = "UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', decoded = 0, analysed = 0"
+_FORGOTTEN = """
+    UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', fps = NULL, duration_s = NULL,
+        width = NULL, height = NULL, decoded = 0, analysed = 0"""
 
 
 def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:

@@ -5,16 +5,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 from av.container import OutputContainer
 
+from maskbatch.errors import Interrupted
 from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.write.files import partial_file
 from maskbatch.media.write.sound import AudioTrack, Guard, unguarded
 from maskbatch.media.write.video import time_base
+from maskbatch.overlap import IsOver, never
 from maskbatch.types import Source
 
 # (file, time of its first frame in ticks of the video's time base)
@@ -34,26 +37,40 @@ _OF_THE_DISK = {
 _log = logging.getLogger(__name__)
 
 
-def join(path: Path, source: Source, parts: Sequence[Part], pieces: Pieces = (), guard: Guard = unguarded) -> None:
+def join(
+    path: Path,
+    source: Source,
+    parts: Sequence[Part],
+    pieces: Pieces = (),
+    guard: Guard = unguarded,
+    is_over: IsOver = never,
+) -> None:
     """Write the MP4 `path` with the packets of all parts and the sound of the source.
 
     It plays in browsers, starts with its index, and has the source's tags. `pieces` are those of the picture's clock.
     `guard` wraps the reader of the sound. Sound that cannot be read or written is left out. Raises OSError when a part
-    cannot be read or the file cannot be written.
+    cannot be read or the file cannot be written, and Interrupted once `is_over()` says so.
     """
     for may_copy in (True, False):
         reader = SoundReader(source.path, pieces, may_copy)
         try:
-            return _write(path, source, parts, lambda output, it=reader: AudioTrack(source.path, output, it, guard))
+            sound_for = partial(_track, source, reader, guard)
+            return _write(path, source, parts, sound_for, is_over)
+        except Interrupted:
+            raise
         except Exception as error:  # an error that the sound did not cause happens again without it
             if getattr(error, "errno", None) in _OF_THE_DISK:
                 raise OSError(f"cannot write {path}: {error}") from error
             _log.info("%s: the audio cannot be written like this: %s", source.path, error)
     try:
-        _write(path, source, parts, lambda output: nullcontext())
+        _write(path, source, parts, lambda output: nullcontext(), is_over)
         _log.warning("%s: the audio is left out: it cannot be written", source.path)
     except av.error.FFmpegError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _track(source: Source, reader: SoundReader, guard: Guard, output: OutputContainer) -> AudioTrack:
+    return AudioTrack(source.path, output, reader, guard)
 
 
 def _write(
@@ -61,6 +78,7 @@ def _write(
     source: Source,
     parts: Sequence[Part],
     sound_for: Callable[[OutputContainer], AbstractContextManager[AudioTrack | None]],
+    is_over: IsOver,
 ) -> None:
     with ExitStack() as stack:
         partial = stack.enter_context(partial_file(path))
@@ -78,6 +96,8 @@ def _write(
             output.mux_one(packet)
             if sound is not None:
                 sound.write_until(time_s)
+            if is_over():
+                raise Interrupted("stopped")
         if sound is not None:
             sound.write_until(None)
         output.close()  # writes the index; the second call by the stack does nothing
