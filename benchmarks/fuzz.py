@@ -58,7 +58,8 @@ def scan_one(path: Path, out: Path) -> dict:
     from maskbatch.run.shard import run_shard
     from maskbatch.settings import OutputSettings, ReportSettings, ScanSettings
     from maskbatch.store.database import open_store
-    from maskbatch.store.resume import begin, plan_afresh
+    from maskbatch.store.plan import plan_afresh
+    from maskbatch.store.resume import begin
     from maskbatch.store.write import add_results, begin_session, open_sources
 
     settings = ScanSettings(output=OutputSettings(folder=out))

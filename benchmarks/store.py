@@ -17,7 +17,8 @@ from pathlib import Path
 from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import STORE, open_store
-from maskbatch.store.resume import Plan, begin, make_plan
+from maskbatch.store.plan import Plan, make_plan
+from maskbatch.store.resume import begin
 from maskbatch.store.write import add_results, begin_session
 from maskbatch.types import Ended, FaceRow, SegmentResult, Source
 

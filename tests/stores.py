@@ -6,7 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from maskbatch.store.database import Store
-from maskbatch.store.resume import begin, make_plan
+from maskbatch.store.plan import make_plan
+from maskbatch.store.resume import begin
 from maskbatch.store.write import add_results
 from maskbatch.types import Checkpoint, CopyState, Ended, FaceRow, ReaderState, SegmentResult, Source, WriterState
 

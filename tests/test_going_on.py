@@ -12,12 +12,13 @@ import makers
 import numpy as np
 import pytest
 from killed_runs import contents, make_inputs
-from test_resume import fakes, scan, sources_of, stopping_after
+from test_resume import dying, fakes, scan, sources_of, stopping_after
 
-from maskbatch.errors import Interrupted, MaskbatchError, TransientError
+from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
 from maskbatch.run import local, shard
 from maskbatch.run.timings import TimedReader
 from maskbatch.sinks import annotated
+from maskbatch.store import folder
 
 assert fakes  # the fixture
 
@@ -73,7 +74,83 @@ def test_media_that_somebody_removed_are_made_again(tmp_path, fakes, caplog):
         (out / "annotated" / name).unlink()
     scan(inputs, out, on_result=lambda _, result: ended.extend(source.name for source, _ in result.ended))
     assert sorted(ended) == ["m.mp4", "p1.jpg"] and contents(out) == before
-    assert "m.mp4, p1.jpg: the annotated copy is gone; scanning again" in caplog.text
+    assert "m.mp4, p1.jpg: the annotated copy or the crops are gone; scanning again" in caplog.text
+
+
+def test_crops_that_somebody_removed_are_made_again(tmp_path, fakes):
+    """All of one photo's; those of the others stay as they are."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, out)
+    before, ended = contents(out), []
+    for path in out.glob("crops/*/a1.png_*"):
+        path.unlink()
+    assert contents(out) != before
+    scan(inputs, out, on_result=lambda _, result: ended.extend(source.name for source, _ in result.ended))
+    assert ended == ["a1.png"] and contents(out) == before
+
+
+def test_copies_on_a_drive_that_is_away_are_not_made_again(tmp_path, fakes):
+    """A link in the place of annotated/ leads nowhere: the scan stops, and no row is lost."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, out)
+    (out / "annotated").rename(tmp_path / "drive")
+    (out / "annotated").symlink_to(tmp_path / "drive")
+    before = contents(out)
+    (tmp_path / "drive").rename(tmp_path / "away")
+    with pytest.raises(UsageError, match=r"annotated is a link to .* which is not there"):
+        scan(inputs, out)
+    (tmp_path / "away").rename(tmp_path / "drive")
+    scan(inputs, out)
+    assert contents(out) == before
+
+
+def test_overwriting_that_is_killed_leaves_nothing_of_the_earlier_scan(tmp_path, fakes, monkeypatch):
+    """Rows of the earlier scan, and checkpoints with its settings, are gone before its media are."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    stop, on_result = stopping_after(12)
+    with pytest.raises(Interrupted):
+        scan(inputs, out, stop, on_result)
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(folder, "remove_media", dying)
+        with folder.prepared(out, "overwrite"):
+            pass
+    scan(inputs, out)
+    scan(inputs, tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_video_that_is_away_when_it_is_to_be_joined_waits(tmp_path, fakes, monkeypatch):
+    """All of it is analysed; its copy is joined with its sound when the file is back, as in a whole scan."""
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    scan(inputs, tmp_path / "whole")
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(shard, "_joined", dying)
+        scan(inputs, out)
+    (inputs / "m.mp4").rename(tmp_path / "m.mp4")
+    (inputs / "m.mp4").symlink_to(tmp_path / "away.mp4")
+    scan(inputs, out)
+    assert ("m.mp4", "partial") in sources_of(out)
+    (inputs / "m.mp4").unlink()
+    (tmp_path / "m.mp4").rename(inputs / "m.mp4")
+    scan(inputs, out)
+    assert contents(out) == contents(tmp_path / "whole") and not list(out.glob(".segments/*"))
+
+
+def test_the_log_of_a_deleted_store_does_not_come_back(tmp_path, fakes):
+    """A killed scan leaves scan.db-wal; who deletes scan.db alone gets a new store all the same."""
+    makers.write_photo(tmp_path / "in/a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/scan.db-wal").write_bytes(b"of another store")
+    scan(tmp_path / "in", tmp_path / "out")
+    assert sources_of(tmp_path / "out") == [("a.png", "ok")]
+
+
+def test_input_folders_of_any_name_are_recorded(tmp_path, fakes):
+    """A name that is not UTF-8 stands in run.json with escapes."""
+    inputs = tmp_path / os.fsdecode(b"caf\xe9")
+    makers.write_photo(inputs / "a.png")
+    scan(inputs, tmp_path / "out")
+    assert json.loads((tmp_path / "out/run.json").read_text())["inputs"] == [str(inputs)]
 
 
 def test_a_new_neighbour_takes_no_copy_away(tmp_path, fakes):

@@ -41,8 +41,9 @@ from maskbatch.sinks import annotated
 from maskbatch.store import resume
 from maskbatch.store.database import open_store
 from maskbatch.store.folder import prepared
+from maskbatch.store.plan import make_plan
 from maskbatch.store.read import left_open
-from maskbatch.store.resume import check_identity, make_plan
+from maskbatch.store.resume import check_identity
 from maskbatch.store.settings import differences
 from maskbatch.store.write import begin_session, open_sources
 from maskbatch.types import Source

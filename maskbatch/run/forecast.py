@@ -12,8 +12,9 @@ from maskbatch.run.progress import counted, num_analysed
 from maskbatch.run.space import bytes_free, bytes_needed, too_little_space
 from maskbatch.settings import ScanSettings
 from maskbatch.store.database import STORE, is_store, open_store
+from maskbatch.store.plan import Plan, make_plan, plan_afresh
 from maskbatch.store.read import sessions
-from maskbatch.store.resume import Plan, check_identity, make_plan, plan_afresh
+from maskbatch.store.resume import check_identity
 from maskbatch.types import Source
 
 _NIGHT_S = 8 * 3600

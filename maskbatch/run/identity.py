@@ -10,7 +10,7 @@ from maskbatch.media.sources import common_folder
 from maskbatch.run.stages import Networks
 from maskbatch.run.versions import installed
 from maskbatch.settings import ScanSettings
-from maskbatch.store.resume import Plan
+from maskbatch.store.plan import Plan
 
 _PACKAGES = ("tensorflow", "openvino", "cv2", "av", "PIL", "pillow_heif", "numpy")
 

@@ -31,7 +31,8 @@ from maskbatch.settings import ReportSettings, ScanSettings
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
 from maskbatch.store.lock import Lock
-from maskbatch.store.resume import Plan, begin, check_identity, is_done, make_plan, usable_checkpoint
+from maskbatch.store.plan import Plan, make_plan
+from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
 from maskbatch.types import SegmentResult, Shard, Source
 
@@ -105,7 +106,7 @@ class Driver:
         Raises UsageError when an earlier session there had other settings or other files.
         """
         check_identity(store, identity_of(self.settings, inputs, self.networks))
-        plan = make_plan(store, sources, inputs)
+        plan = make_plan(store, sources, inputs, self.settings.output.save)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
     def scan(

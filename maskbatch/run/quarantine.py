@@ -11,8 +11,9 @@ from maskbatch.run.stop import Stop
 from maskbatch.settings import ScanSettings
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
+from maskbatch.store.plan import Plan
 from maskbatch.store.read import left_open
-from maskbatch.store.resume import Plan, usable_checkpoint
+from maskbatch.store.resume import usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
 from maskbatch.types import Checkpoint, Source
 

@@ -114,6 +114,11 @@ def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | 
     return None if row is None or row[0] is None else Fingerprint(*row)
 
 
+def faces_in(connection: Connection) -> set[int]:
+    """Give the ids of the sources that have a face."""
+    return {source_id for (source_id,) in connection.execute("SELECT DISTINCT source_id FROM track")}
+
+
 def is_in_work(connection: Connection, source: Source) -> bool:
     """Tell if a source is a video with whole segments that is not done."""
     return (

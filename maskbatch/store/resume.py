@@ -1,20 +1,19 @@
-"""Decide what a session has to do: which sources are done, which changed, and if the settings allow it to continue."""
+"""Begin a session, or continue: check the settings, make store and folder fit the plan, find the checkpoints."""
 
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from maskbatch.errors import UsageError
-from maskbatch.media.fingerprint import fingerprint, fingerprints
+from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.names import crop_stem, folded, name_text, named, written_names
-from maskbatch.media.walk import NotLookedAt
 from maskbatch.media.write import made_with
 from maskbatch.store.database import Store
-from maskbatch.store.folder import files_below, remove_media, remove_segments, segments_of
+from maskbatch.store.folder import remove_media, remove_segments, segments_of
+from maskbatch.store.plan import Plan
 from maskbatch.store.read import (
     Known,
     all_media,
@@ -24,11 +23,10 @@ from maskbatch.store.read import (
     last_checkpoint,
     source_fingerprint,
 )
-from maskbatch.store.settings import OTHER_INPUTS, refusal
+from maskbatch.store.settings import refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
 
-_NOTHING = NotLookedAt()
 # rows that are as they should be are not written again
 _SOURCE = """
     INSERT INTO source (name, position, path, kind) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
@@ -41,77 +39,6 @@ _MEDIA = """
     WHERE (name, source_id, state) IS NOT (excluded.name, excluded.source_id, excluded.state)
 """
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A session over `sources` into `out`.
-
-    `pending` are still to be scanned. The others are names: of sources that `changed` since they were scanned, that were
-    `unread` for a reason that may have passed, whose copy was `removed` by somebody, that are done but `away` now, and that
-    `vanished` from the inputs. `inputs` are the paths the user gave, `not_looked_at` is what was passed by there.
-    """
-
-    out: Path
-    inputs: tuple[Path, ...]
-    sources: tuple[Source, ...]
-    pending: tuple[Source, ...]
-    changed: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    vanished: tuple[str, ...] = ()
-    not_looked_at: NotLookedAt = _NOTHING
-
-    @property
-    def num_done(self) -> int:
-        """Number of sources that need not be scanned again."""
-        return len(self.sources) - len(self.pending)
-
-    @property
-    def again(self) -> tuple[str, ...]:
-        """Names of the sources whose rows are dropped and that are scanned again."""
-        return (*self.changed, *self.unread, *self.removed)
-
-
-def make_plan(store: Store, sources: Sequence[Source], inputs: Sequence[Path] = ()) -> Plan:
-    """Compare the sources with what the store knows; change nothing.
-
-    Raises UsageError when the last session there had none of them: they would push its files out of the reports.
-    """
-    out = store.folder
-    with store.transaction() as connection:
-        known = known_sources(connection)
-    names = [name_text(source.name) for source in sources]
-    before = [one.name for one in known.values() if one.position is not None]
-    here = set(names)
-    vanished = tuple(name for name in before if name not in here)
-    has_results = any(one.state != "pending" for one in known.values())
-    if has_results and before and len(vanished) == len(before):
-        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
-    done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
-            if name in known and known[name].state == "done"]  # fmt: skip
-    copies = _copies(out) if done else set()
-    found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": []}
-    for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
-        if one.is_transient:
-            found["unread"].append(one.name)
-        elif now is None and one.fingerprint is not None:
-            found["away"].append(one.name)
-        elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
-            found["changed"].append(one.name)
-        elif one.copy_state == "written" and one.names[0] not in copies:
-            found["removed"].append(one.name)
-    again = {*found["changed"], *found["unread"], *found["removed"]}
-    kept = {one.name for _, one in done} - again
-    pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
-    return Plan(out, tuple(inputs), tuple(sources), pending, vanished=vanished,
-                **{name: tuple(sorted(values)) for name, values in found.items()})  # fmt: skip
-
-
-def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
-    """Plan to scan all sources, whatever there is in `out`."""
-    return Plan(out, (), tuple(sources), tuple(sources))
 
 
 def check_identity(store: Store, now: Mapping[str, object]) -> None:
@@ -228,7 +155,7 @@ def _tell(plan: Plan) -> None:
     for names, words in (
         (plan.unread, "could not be read by the last session; scanning again"),
         (plan.changed, "changed since the last session; scanning again"),
-        (plan.removed, "the annotated copy is gone; scanning again"),
+        (plan.removed, "the annotated copy or the crops are gone; scanning again"),
         (plan.away, "cannot be read now: the results of the last session stay"),
         (plan.vanished, "no longer among the inputs, and left out of the reports"),
     ):
@@ -257,19 +184,3 @@ def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
 def _folders(names: Iterable[str]) -> set[str]:
     """Give all folders that these names lie in."""
     return {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}
-
-
-def _written_texts(source: Source) -> tuple[str, str]:
-    copy, own = written_names(source)
-    return name_text(copy), name_text(own)
-
-
-def _copies(out: Path) -> set[str]:
-    """Give the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed, and UsageError
-    where it is a link to something that is away: the copies are not gone then."""
-    top = out / "annotated"
-    if top.is_symlink() and not top.exists():
-        raise UsageError(
-            f"{top} is a link to {os.readlink(top)}, which is not there: connect the drive, or remove the link"
-        )
-    return {name_text(name) for name, _ in files_below(top)}

@@ -1,0 +1,136 @@
+"""Decide what a session has to do: compare the inputs with what the store and the output folder hold."""
+
+import os
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from maskbatch.errors import UsageError
+from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.names import crop_stem, folded, name_text, named, stem_of_crop, written_names
+from maskbatch.media.walk import NotLookedAt
+from maskbatch.store.database import Store
+from maskbatch.store.folder import files_below
+from maskbatch.store.read import Known, faces_in, known_sources
+from maskbatch.store.settings import OTHER_INPUTS
+from maskbatch.types import Source
+
+_NOTHING = NotLookedAt()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A session over `sources` into `out`.
+
+    `pending` are still to be scanned. The others are names: of sources that `changed` since they were scanned, that were
+    `unread` for a reason that may have passed, whose copy was `removed` by somebody, that are done but `away` now, and that
+    `vanished` from the inputs. `inputs` are the paths the user gave, `not_looked_at` is what was passed by there.
+    """
+
+    out: Path
+    inputs: tuple[Path, ...]
+    sources: tuple[Source, ...]
+    pending: tuple[Source, ...]
+    changed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    vanished: tuple[str, ...] = ()
+    not_looked_at: NotLookedAt = _NOTHING
+
+    @property
+    def num_done(self) -> int:
+        """Number of sources that need not be scanned again."""
+        return len(self.sources) - len(self.pending)
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """Names of the sources whose rows are dropped and that are scanned again."""
+        return (*self.changed, *self.unread, *self.removed)
+
+
+class _Media(NamedTuple):
+    """The files of earlier sessions that are there: names of copies, beginnings of the names of crops. `with_faces` are the
+    ids of sources that have crops."""
+
+    copies: set[str]
+    stems: set[str]
+    with_faces: set[int]
+
+    def lacks(self, one: Known) -> bool:
+        """Tell if somebody removed the copy of a source, or all of its crops."""
+        if one.copy_state == "written" and one.names[0] not in self.copies:
+            return True
+        return one.id in self.with_faces and name_text(folded(crop_stem(one.names[1]))) not in self.stems
+
+
+def make_plan(
+    store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), save: Container[str] = ("annotated",)
+) -> Plan:
+    """Compare the sources with what the store knows; change nothing. `save` is what the scan writes.
+
+    Raises UsageError when the last session there had none of them: they would push its files out of the reports.
+    """
+    out = store.folder
+    with store.transaction() as connection:
+        known = known_sources(connection)
+        with_faces = faces_in(connection) if "crops" in save else set()
+    names = [name_text(source.name) for source in sources]
+    before = [one.name for one in known.values() if one.position is not None]
+    here = set(names)
+    vanished = tuple(name for name in before if name not in here)
+    has_results = any(one.state != "pending" for one in known.values())
+    if has_results and before and len(vanished) == len(before):
+        raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
+    done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
+            if name in known and known[name].state == "done"]  # fmt: skip
+    media = _Media(_copies(out) if done else set(), _stems(out) if done and with_faces else set(), with_faces)
+    found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": []}
+    for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
+        if one.is_transient:
+            found["unread"].append(one.name)
+        elif now is None and one.fingerprint is not None:
+            found["away"].append(one.name)
+        elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
+            found["changed"].append(one.name)
+        elif media.lacks(one):
+            found["removed"].append(one.name)
+    again = {*found["changed"], *found["unread"], *found["removed"]}
+    kept = {one.name for _, one in done} - again
+    pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
+    return Plan(out, tuple(inputs), tuple(sources), pending, vanished=vanished,
+                **{name: tuple(sorted(values)) for name, values in found.items()})  # fmt: skip
+
+
+def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
+    """Plan to scan all sources, whatever there is in `out`."""
+    return Plan(out, (), tuple(sources), tuple(sources))
+
+
+def _written_texts(source: Source) -> tuple[str, str]:
+    copy, own = written_names(source)
+    return name_text(copy), name_text(own)
+
+
+def _copies(out: Path) -> set[str]:
+    """Give the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed, UsageError."""
+    return {name_text(name) for name, _ in files_below(_there(out / "annotated"))}
+
+
+def _stems(out: Path) -> set[str]:
+    """Give the folded beginnings of the names of all crops. Raises OSError where they cannot be listed, UsageError."""
+    found = set()
+    for label in ("with_mask", "without_mask"):
+        names = (folded(name) for name, _ in files_below(_there(out / "crops") / label))
+        found |= {name_text(stem) for name in names if (stem := stem_of_crop(name))}
+    return found
+
+
+def _there(folder: Path) -> Path:
+    """Give the folder back. Raises UsageError where it is a link to something that is away: its files are not gone."""
+    if folder.is_symlink() and not folder.exists():
+        raise UsageError(
+            f"{folder} is a link to {os.readlink(folder)}, which is not there: connect the drive, or remove the link"
+        )
+    return folder
