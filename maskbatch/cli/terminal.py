@@ -115,7 +115,7 @@ class Terminal(Listener):
                 *outcome.remarks,
                 *_notes(files),
                 f"reports in {outcome.out}{rate}",
-                *_next_steps(outcome.out),
+                *_next_steps(outcome),
             ):
                 screen.print(printable(line), soft_wrap=True, highlight=False)
 
@@ -197,11 +197,12 @@ def _notes(files: pd.DataFrame) -> list[str]:
     return [f"not looked at in full: {names} (column notes of files.csv)"] if len(noted) else []
 
 
-def _next_steps(out: Path) -> list[str]:
+def _next_steps(outcome: Outcome) -> list[str]:
     """Return lines about what can be done with the results."""
+    out, other = outcome.out, 0.7 if outcome.summary.threshold < 0.6 else 0.5
     return [
         f"files.csv has a row for each file{', annotated/ a copy of each' if (out / 'annotated').is_dir() else ''}",
-        f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold 0.7",
+        f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold {other}",
     ]
 
 
