@@ -182,7 +182,8 @@ def _convert(network: Network):
     model = network.load()
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
     traced = tf.function(lambda images: forward(model, images), input_signature=signature)
-    return openvino.convert_model(traced.get_concrete_function())
+    # weights of its own: by default it uses the memory of the traced function, which is freed here
+    return openvino.convert_model(traced.get_concrete_function(), share_weights=False)
 
 
 def _save(model, folder: Path) -> None:
