@@ -35,6 +35,33 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[Decoded]: ...
 
 
+class ReaderAround:
+    """Base of the readers that run another reader: what they report is what it reports."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @property
+    def frames_decoded(self) -> int:
+        return self._reader.frames_decoded
+
+    @property
+    def progress(self) -> int:
+        return self._reader.progress
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._reader.notes
+
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        return self._reader.pieces
+
+    @property
+    def end_s(self) -> float | None:
+        return self._reader.end_s
+
+
 def open_source(
     source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
 ) -> Reader:

@@ -46,7 +46,7 @@ class Outcome:
 
 
 class _Prepared(NamedTuple):
-    """What a job stands for: settings, output folder, files."""
+    """The settings, the output folder and the files of a job, all checked."""
 
     settings: ScanSettings
     out: Path

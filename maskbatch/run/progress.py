@@ -1,4 +1,4 @@
-"""How far a scan is, in figures, and who is told: a bar, a plain line, a line of JSON, a function of the caller."""
+"""Progress of a scan in figures, and its listeners: a bar, a plain line, a line of JSON, a function of the caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODES = ("auto", "plain", "json", "none")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a scan is.
+    """Progress of a scan, as a listener gets it.
 
     Attributes:
         files_done, files: files that are done, and that this session has to do.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from maskbatch.media.decode import Reader
+from maskbatch.media.decode import Reader, ReaderAround
 from maskbatch.types import Decoded
 
 
@@ -54,31 +54,12 @@ class Timings:
         return seconds
 
 
-class TimedReader:
+class TimedReader(ReaderAround):
     """A reader with its time counted for the stage "decode"."""
 
     def __init__(self, reader: Reader, timings: Timings) -> None:
-        self._reader, self._timings = reader, timings
-
-    @property
-    def frames_decoded(self) -> int:
-        return self._reader.frames_decoded
-
-    @property
-    def progress(self) -> int:
-        return self._reader.progress
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self._reader.notes
-
-    @property
-    def pieces(self) -> tuple[tuple[int, int], ...]:
-        return self._reader.pieces
-
-    @property
-    def end_s(self) -> float | None:
-        return self._reader.end_s
+        super().__init__(reader)
+        self._timings = timings
 
     def __enter__(self) -> "TimedReader":
         self._reader.__enter__()

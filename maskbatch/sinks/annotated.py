@@ -32,7 +32,7 @@ _OF_ONE_SOURCE = frozenset(
 
 
 class Copy(NamedTuple):
-    """What became of the annotated copy of a source. `reason` says why there is none, where one could not be written."""
+    """State of the annotated copy of a source. `reason` says why there is none, where one could not be written."""
 
     source_id: int
     is_there: bool

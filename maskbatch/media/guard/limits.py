@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import ClassVar, TypeVar
 
 from maskbatch.errors import Interrupted, TransientError
-from maskbatch.media.decode import Reader
+from maskbatch.media.decode import Reader, ReaderAround
 from maskbatch.types import Decoded
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ def _given_up(limit_s: float) -> str:
     return f"given up: its decoder has not returned for {limit_s:g} s"
 
 
-class TimeLimitedReader:
+class TimeLimitedReader(ReaderAround):
     """A reader that runs another reader in a thread, with a time limit. Nothing is read ahead.
 
     Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds. Only the
@@ -55,28 +55,9 @@ class TimeLimitedReader:
     """
 
     def __init__(self, reader: Reader, limit_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        self._reader, self._limit_s, self._is_over = reader, limit_s, is_over
+        super().__init__(reader)
+        self._limit_s, self._is_over = limit_s, is_over
         self._worker: _Worker | None = None
-
-    @property
-    def frames_decoded(self) -> int:
-        return self._reader.frames_decoded
-
-    @property
-    def progress(self) -> int:
-        return self._reader.progress
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self._reader.notes
-
-    @property
-    def pieces(self) -> tuple[tuple[int, int], ...]:
-        return self._reader.pieces
-
-    @property
-    def end_s(self) -> float | None:
-        return self._reader.end_s
 
     def __enter__(self) -> "TimeLimitedReader":
         self._check_stop()
