@@ -23,6 +23,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.guard import trial
 from maskbatch.media.guard.trial import Suspect
 from maskbatch.run import local, shard
+from maskbatch.run import report as reporting
 from maskbatch.run.report import report_again
 from maskbatch.settings import SamplingSettings
 from maskbatch.store.folder import prepared
@@ -225,3 +226,39 @@ def test_the_output_folder_is_no_input(tmp_path):
     makers.write_photo(tmp_path / "a.png")
     result = run("scan", tmp_path, "--out", tmp_path)
     assert result.exit_code == 2 and "output folder as well" in result.output and "--out" in result.output
+
+
+def test_a_report_that_is_late_does_not_replace_the_last_one(tmp_path, fakes, monkeypatch):
+    """A `report` reads the store in the middle of a scan, and renames its tables after the scan renamed its last ones: it
+    sees that the scan has ended, and writes them again."""
+    for number in range(100):
+        makers.write_photo(tmp_path / f"in/{number}.png", makers.numbered(1, 16, 16)[0])
+    out, write, threads = tmp_path / "out", local.write_reports, []
+    is_read, is_last = threading.Event(), threading.Event()
+
+    def write_late(store, settings):
+        found = write(store, settings)
+        if not is_read.is_set():
+            early = {name: (out / name).read_bytes() for name in REPORTS}
+            is_read.set()
+            assert is_last.wait(60)
+            for name, content in early.items():
+                (out / name).write_bytes(content)
+        return found
+
+    def write_last(store, settings):
+        found = write(store, settings)
+        is_last.set()
+        threads[0].join()
+        return found
+
+    def report_in_between(*_):
+        if not threads:
+            threads.append(threading.Thread(target=report_again, args=(out, None)))
+            threads[0].start()
+            assert is_read.wait(60)
+
+    monkeypatch.setattr(reporting, "write_reports", write_late)
+    monkeypatch.setattr(local, "write_reports", write_last)
+    scan(tmp_path / "in", out, on_result=report_in_between)
+    assert len(sources_of(out)) == 100

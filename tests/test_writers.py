@@ -29,7 +29,7 @@ from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write.encoders import choose_encoder, why_not
-from maskbatch.media.write.files import partial_file, write_image
+from maskbatch.media.write.files import partial_file, partial_files, write_image
 from maskbatch.media.write.join import join
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.settings import OutputSettings, SamplingSettings
@@ -280,6 +280,23 @@ def test_a_file_has_its_name_only_when_it_is_whole_and_on_the_disk(tmp_path, mon
         partial.write_text("half")
         raise KeyError
     assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+
+
+def test_files_that_belong_together_get_their_names_together(tmp_path, monkeypatch):
+    """No reader finds a new table beside an old one while the disk is busy: all content is synced before the first rename.
+    After an error none of them is replaced."""
+    paths, happened = [tmp_path / "faces.csv", tmp_path / "files.csv"], []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (happened.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *names: (happened.append("replace"), rename(*names)))
+    with partial_files(*paths) as partials:
+        for partial in partials:
+            partial.write_text("whole")
+    assert happened == ["fsync", "fsync", "replace", "replace"]
+    assert [path.read_text() for path in paths] == ["whole"] * 2
+    with pytest.raises(FileNotFoundError), partial_files(*paths) as partials:
+        partials[0].write_text("half")
+    assert [path.read_text() for path in paths] == ["whole"] * 2 and sorted(tmp_path.iterdir()) == paths
 
 
 def test_annotated_names_never_meet(tmp_path):

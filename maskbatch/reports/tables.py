@@ -8,7 +8,7 @@ import csv
 import functools
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 from typing import TextIO
@@ -16,12 +16,13 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from maskbatch.media.write import partial_file
+from maskbatch.media.write import partial_files
 from maskbatch.reports.frames import FILES_COLUMNS, read_files
 from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_folder, summary_of
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import Store
 
+TABLES = ("faces.csv", "files.csv", "summary.csv")
 FACES_COLUMNS = (
     "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask", "label",
 )  # fmt: skip
@@ -47,11 +48,13 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
     They have all sources that are done, and the whole segments of videos that are not. Raises OSError.
     """
     out, bom = store.folder, settings.bom
-    with ExitStack() as stack:
-        faces_csv = stack.enter_context(_open_report(out / "faces.csv", FACES_COLUMNS, bom))
-        files_csv = stack.enter_context(_open_report(out / "files.csv", FILES_COLUMNS, bom))
-        summary_csv = stack.enter_context(_open_report(out / "summary.csv", SUMMARY_COLUMNS, bom))
-        connection = stack.enter_context(store.transaction())
+    with (
+        partial_files(*(out / name for name in TABLES)) as (faces_path, files_path, summary_path),
+        _open_report(faces_path, FACES_COLUMNS, bom) as faces_csv,
+        _open_report(files_path, FILES_COLUMNS, bom) as files_csv,
+        _open_report(summary_path, SUMMARY_COLUMNS, bom) as summary_csv,
+        store.transaction() as connection,
+    ):
         _write_faces(connection, settings.threshold, faces_csv)
         files = read_files(connection, settings)
         _append(files, files_csv, ("source", "error", "notes"))
@@ -82,9 +85,9 @@ def _as_cell(text: str) -> str:
 
 @contextmanager
 def _open_report(path: Path, columns: Sequence[str], bom: bool) -> Iterator[TextIO]:
-    """Open a UTF-8 text file with its header, that gets its name at the end of the block."""
+    """Open a UTF-8 text file that begins with its header."""
     encoding = "utf-8-sig" if bom else "utf-8"
-    with partial_file(path) as partial, partial.open("w", encoding=encoding, newline="") as file:
+    with path.open("w", encoding=encoding, newline="") as file:
         file.write(",".join(columns) + "\n")
         yield file
 

@@ -158,15 +158,19 @@ class Driver:
         return summary
 
     def _end(self, session: _Session, how: str, seconds: float) -> Summary:
-        """Write the reports, and that the session ended."""
+        """Write that the session ended, and then the reports.
+
+        A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
+        one. In this order, the tables that stay are always complete.
+        """
         report = ReportSettings(threshold=self.settings.classifier.threshold, bom=self.settings.csv_bom)
         figures = {
             "seconds": round(seconds, 2), "frames": session.frames["analysed"],
             "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),
             "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
         }  # fmt: skip
+        end_session(session.store, session.id, how, figures)
         summary = write_reports(session.store, report)
-        end_session(session.store, session.id, how, figures)  # a session has ended when its tables are there
         write_run_json(session.store, session.store.folder, report, asdict(summary))
         return summary
 

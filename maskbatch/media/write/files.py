@@ -17,21 +17,35 @@ _WEBP_QUALITY = 90
 
 
 @contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`. The file is renamed at the end of the block, or removed when the block raises.
+def partial_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path beside each path. All files are renamed at the end of the block, or removed when it raises.
 
-    The content is synced to disk before the rename, so that a power failure leaves no empty or cut file under `path`.
+    Every file is synced to disk before the first one is renamed, so that a power failure leaves no empty or cut file under
+    its name. The renames follow each other at once: a reader hardly ever finds a new file beside an older one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = fitted_path(path.with_name(f".{path.stem}.part{os.getpid()}-{threading.get_native_id()}{path.suffix}"))
+    partials = []
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = f".{path.stem}.part{os.getpid()}-{threading.get_native_id()}{path.suffix}"
+        partials.append(fitted_path(path.with_name(name)))
     try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        yield tuple(partials)
+        for partial in partials:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+        for partial, path in zip(partials, paths, strict=True):
+            os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`: `partial_files` with one file."""
+    with partial_files(path) as (partial,):
+        yield partial
 
 
 def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
