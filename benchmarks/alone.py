@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings, Thresholds
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int
             tracker(Frames(images[batch], ids[batch], np.array(index[batch]), np.array(times_s[batch])), found)
     with costs.stage("annotate"):
         drawn = [
-            annotate(image, found.take(found.row == row), 0.5)
+            annotate(image, found.take(found.row == row), Thresholds())
             for batch, found in zip(batches, faces, strict=True)
             for row, image in enumerate(images[batch])
         ]

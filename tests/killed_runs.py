@@ -57,7 +57,7 @@ def detect(images):
 
 def classify(images, faces):
     """p_mask from the brightness of the image."""
-    return faces.with_p_mask(np.array([images[row].mean() / 255 for row in faces.row], np.float32))
+    return faces.with_state(np.array([images[row].mean() / 255 for row in faces.row], np.float32))
 
 
 def make_inputs(folder: Path) -> Path:

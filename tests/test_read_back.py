@@ -12,7 +12,7 @@ from stores import Face, File, fill, video
 
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, write_reports
-from maskbatch.settings import ReportSettings
+from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store
 
 COLUMNS = {"faces.csv": FACES_COLUMNS, "files.csv": FILES_COLUMNS, "summary.csv": SUMMARY_COLUMNS}
@@ -58,7 +58,7 @@ def test_the_recipe_gives_the_same_types_whatever_was_found(tmp_path, files):
         assert tuple(table.columns) == columns
     whole = {name for name in FILES_COLUMNS if read(found["files.csv"])[name].dtype == "int64"}
     assert whole == {
-        "frames_decoded", "frames_analysed", "faces", "people", "with_mask", "without_mask",
+        "frames_decoded", "frames_analysed", "faces", "people", "with_mask", "incorrect_mask", "without_mask",
     }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_the_api_gives_what_the_tables_say(tmp_path):
     found, read = tables(tmp_path / "out", EVERYTHING), recipe()
     with open_store(tmp_path / "out", reader=True) as store, store.transaction() as connection:
         pd.testing.assert_frame_equal(read_files(connection, ReportSettings()), read(found["files.csv"]))
-        pd.testing.assert_frame_equal(read_faces(connection, 0.5), read(found["faces.csv"]))
+        pd.testing.assert_frame_equal(read_faces(connection, Thresholds()), read(found["faces.csv"]))
 
 
 def test_the_page_of_the_tables_names_each_column():

@@ -1,4 +1,4 @@
-"""The mask classifier: crops of faces from full-resolution frames -> p_mask. Training uses `cut_crop` too."""
+"""The mask classifier: crops of faces from full-resolution frames -> p_mask, p_incorrect. Training uses `cut_crop` too."""
 
 from collections.abc import Sequence
 
@@ -16,20 +16,22 @@ MARGIN = 0.25
 
 
 class Classifier:
-    """The classifier. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array (N, 1), the probability of a mask."""
+    """The classifier. `run` maps crops (N, 224, 224, 3) uint8 RGB to one array: (N, 1) the probability of a mask, or
+    (N, 2) with that of a mask that is worn incorrectly behind it."""
 
     def __init__(self, run: Infer, max_batch: int = 64) -> None:
         self._run = run
         self._max_batch = max_batch
 
     def __call__(self, images: Sequence[np.ndarray], faces: Faces) -> Faces:
-        """Return the faces with `p_mask`. `images` (H, W, 3) uint8 RGB are those that `faces.row` indexes."""
-        parts = [np.empty(0, np.float32)]
+        """Return the faces with their state. `images` (H, W, 3) uint8 RGB are those that `faces.row` indexes."""
+        states = np.full((2, len(faces)), np.nan, np.float32)
         for start in range(0, len(faces), self._max_batch):
             chosen = range(start, min(start + self._max_batch, len(faces)))
             crops = np.stack([cut_crop(images[faces.row[i]], faces.xyxy[i]) for i in chosen])
-            parts.append(self._run(crops)[0].reshape(-1))
-        return faces.with_p_mask(np.concatenate(parts).astype(np.float32))
+            found = self._run(crops)[0]
+            states[: found.shape[1], chosen] = found.T
+        return faces.with_state(*states)
 
 
 def cut_crop(image: np.ndarray, xyxy: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:

@@ -9,6 +9,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
 from maskbatch.settings import (
+    INCORRECT_THRESHOLD,
     ClassifierSettings,
     DetectorSettings,
     Limits,
@@ -18,6 +19,7 @@ from maskbatch.settings import (
     SamplingSettings,
     ScanOptions,
     ScanSettings,
+    third_state_or_default,
 )
 
 
@@ -33,6 +35,8 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
+    has_third_state = third_state_or_default(options.third_state)
+    check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
     hwaccel = check_hwaccel(options.hwaccel)
     sampling = (options.every, options.sample_fps, options.stall_limit, hwaccel, options.decode_all)
     return ScanSettings(
@@ -40,13 +44,21 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         sampling=SamplingSettings(*sampling),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
         detector=DetectorSettings(size_px=options.det_size, threshold=options.det_threshold),
-        classifier=ClassifierSettings(options.model, options.threshold),
+        classifier=ClassifierSettings(
+            options.model, options.threshold, options.incorrect_threshold if has_third_state else None
+        ),
         output=OutputSettings(
             save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
         ),
         workers=options.workers,
         csv_bom=options.csv_bom,
     )  # fmt: skip
+
+
+def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
+    """Raise UsageError when a threshold of the third state is given without that state."""
+    if is_given and not has_third_state:
+        raise UsageError("--incorrect-threshold is a threshold of the third state: give --third-state as well")
 
 
 def _why_not(item: Field, value: object) -> str | None:
@@ -58,9 +70,10 @@ def _why_not(item: Field, value: object) -> str | None:
         return None if _is_within(limits, value, is_whole) else f"takes a {'whole ' * is_whole}number{_range(limits)}"
     if choices := item.metadata.get("choices"):
         return None if value in choices else f"takes {', '.join(choices[:-1])} or {choices[-1]}"
-    if isinstance(value, type(item.default)):
+    is_flag = "bool" in str(item.type)
+    if isinstance(value, bool if is_flag else str):
         return None
-    return "takes True or False" if isinstance(item.default, bool) else "takes a text"
+    return "takes True or False" if is_flag else "takes a text"
 
 
 def _is_within(limits: Limits, value: object, is_whole: bool) -> bool:

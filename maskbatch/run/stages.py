@@ -14,7 +14,7 @@ from maskbatch.errors import UsageError
 from maskbatch.networks import centerface, weights
 from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
 from maskbatch.networks.weights import Network
-from maskbatch.overlap import IsOver
+from maskbatch.overlap import IsOver, never
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
 from maskbatch.types import Faces
@@ -36,6 +36,12 @@ class Networks:
     device: Device
     precision: dict[str, str]
     weights: dict[str, dict[str, str]]
+
+    def has_third_state(self) -> bool:
+        """Tell if the classifier knows masks that are worn incorrectly. Its answer for a grey picture says so."""
+        grey, box = np.full((32, 32, 3), 128, np.uint8), np.array([[8, 8, 24, 24]], np.float32)
+        face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+        return not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
 
 
 def open_networks(settings: ScanSettings) -> Networks:

@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 
 from maskbatch.geometry import boxes
+from maskbatch.states import reaches
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.labels import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.data.reading import read_batches
-from maskbatch.types import Faces, wears_mask
+from maskbatch.types import Faces
 
 # annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
 END_TO_END_IOU = 0.4
@@ -125,7 +126,7 @@ def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: f
         theirs = (box >= 0) & (scene.label[box] == WORN_INCORRECTLY) if len(scene.label) else np.zeros(len(box), bool)
         faces += int((scene.label == WORN_INCORRECTLY).sum())
         found += int(theirs.sum())
-        with_mask += int(wears_mask(scene.p_mask[shown][theirs], threshold).sum())
+        with_mask += int(reaches(scene.p_mask[shown][theirs], threshold).sum())
     return WornIncorrectly(faces, found, with_mask)
 
 

@@ -74,4 +74,4 @@ def choose_alpha(figures: dict[float, dict[str, dict]], sources: Sequence[str]) 
 
 def _unclassified(images: Sequence[np.ndarray], faces: Faces) -> Faces:
     """Stand in for the classifier, which has no part in finding faces."""
-    return faces.with_p_mask(np.full(len(faces), 0.5, np.float32))
+    return faces.with_state(np.full(len(faces), 0.5, np.float32))
