@@ -125,7 +125,7 @@ def test_the_queries_of_the_page_of_the_store_work(tmp_path, monkeypatch):
     found = tables(tmp_path / "audit", [File("a.jpg"), *VIDEOS])
     monkeypatch.chdir(tmp_path)
     text = STORE_PAGE.read_text(encoding="utf-8")
-    [query] = re.findall(r"```sql\n(SELECT.*?)```", text, re.DOTALL)
+    query, worn = re.findall(r"```sql\n(SELECT.*?)```", text, re.DOTALL)
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     with closing(sqlite3.connect("file:audit/scan.db?mode=ro", uri=True)) as connection:
         assert connection.execute(query.replace("p_mask < 0.5", "p_mask > 0.5")).fetchall()[0] == ("a.jpg", 1)
@@ -133,6 +133,9 @@ def test_the_queries_of_the_page_of_the_store_work(tmp_path, monkeypatch):
         for view, words in described:
             columns = [column for _, column, *_ in connection.execute(f"PRAGMA table_info({view})")]
             assert set(columns) <= set(re.findall("`(.+?)`", words))
+        assert connection.execute(worn).fetchall() == []  # of a model that does not know
+        known = connection.execute(worn.replace("p_incorrect >= 0.3", "p_mask >= 0.3")).fetchall()
+        assert known[0] == ("a.jpg", 0, 0.0, 0, None) and len(known) > 9
     names: dict = {}
     exec(example.replace("0.7", "0.9"), names)
     assert len(names["unsure"]) == len(pd.read_csv(found["faces.csv"])) and len(described) == 2

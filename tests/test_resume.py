@@ -851,6 +851,6 @@ def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):
     for name in REPORTS:
         (out / name).unlink()
     with open_store(out, reader=True) as store:
-        write_reports(store, ReportSettings(threshold=SETTINGS.classifier.threshold))
+        write_reports(store, ReportSettings(SETTINGS.classifier.threshold, SETTINGS.classifier.incorrect_threshold))
         assert [(out / name).read_bytes() for name in REPORTS] == before
         assert make_plan(store, find_sources([inputs], out)).pending == ()

@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import cv2
 import makers
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from maskbatch.store.database import STORE, open_store
 from maskbatch.store.rows import face_rows
 from maskbatch.types import Batch, Faces, Source
 
-BLUE, YELLOW, ORANGE = (0, 114, 178), (240, 228, 66), (230, 159, 0)
+BLUE, PURPLE, ORANGE = (0, 114, 178), (204, 121, 167), (230, 159, 0)
 BOTH = ReportSettings(0.5, 0.5)
 
 
@@ -186,35 +187,42 @@ def test_a_sum_with_an_unknown_part_is_unknown(store):
 
 
 @pytest.mark.parametrize(
-    ("p_mask", "p_incorrect", "colour"), [(0.9, 0.2, BLUE), (0.9, 0.7, YELLOW), (0.1, 0.7, YELLOW), (0.1, 0.2, ORANGE)]
+    ("p_mask", "p_incorrect", "colour"), [(0.9, 0.2, BLUE), (0.9, 0.7, PURPLE), (0.1, 0.7, PURPLE), (0.1, 0.2, ORANGE)]
 )
 def test_each_state_has_its_colour(p_mask, p_incorrect, colour):
     """One of three colours for a face, never two; without the third state there are the two of before."""
     faces = fake_faces([0], [[50, 50, 90, 100]], [p_mask], [p_incorrect])
     drawn = annotate(np.full((150, 200, 3), 128, np.uint8), faces, Thresholds(0.5, 0.5))
-    counts = {one: int((drawn == one).all(axis=2).sum()) for one in (BLUE, YELLOW, ORANGE)}
+    counts = {one: int((drawn == one).all(axis=2).sum()) for one in (BLUE, PURPLE, ORANGE)}
     assert counts.pop(colour) > 100 and set(counts.values()) == {0}
     two = annotate(np.full((150, 200, 3), 128, np.uint8), faces, Thresholds())
-    assert not (two == YELLOW).all(axis=2).any()
+    assert not (two == PURPLE).all(axis=2).any()
 
 
 # what an eye sees without its red, green or blue cones: Machado, Oliveira and Fernandes 2009, on linear RGB
 _VISION = {
-    "all cones": np.eye(3),
-    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-    "no colour": [[0.2126, 0.7152, 0.0722]] * 3,
+    "all cones": (np.eye(3), 50),
+    "no red": ([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]], 15),
+    "no green": (
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        15,
+    ),
+    "no blue": (
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+        15,
+    ),
 }
 
 
 @pytest.mark.parametrize("vision", _VISION)
 def test_every_eye_tells_the_colours_apart(vision):
-    """With any kind of colour vision, and with none, the contrast of each two colours is 1.4 or more."""
-    linear = [(np.array(colour) / 255) ** 2.2 for colour in (BLUE, YELLOW, ORANGE)]
-    seen = [float(np.clip(_VISION[vision] @ colour, 0, 1) @ [0.2126, 0.7152, 0.0722]) for colour in linear]
-    for one, other in itertools.combinations(seen, 2):
-        assert (max(one, other) + 0.05) / (min(one, other) + 0.05) > 1.4
+    """Each two of the three colours are far apart in CIELAB for most people, and plainly different for all others."""
+    matrix, least = _VISION[vision]
+    linear = ((np.array([BLUE, PURPLE, ORANGE]) / 255) ** 2.2) @ np.transpose(matrix)
+    seen = np.clip(linear, 0, 1).astype(np.float32) ** np.float32(1 / 2.2)
+    lab = cv2.cvtColor(seen[None], cv2.COLOR_RGB2Lab)[0]
+    for one, other in itertools.combinations(lab, 2):
+        assert np.linalg.norm(one - other) > least
 
 
 def test_crops_have_a_third_folder(tmp_path):
@@ -398,12 +406,12 @@ def test_drawing_from_python(monkeypatch):
     """`draw` has the third colour when asked for it, by default as the default is, and refuses it for faces without it."""
     image, faces = np.full((150, 200, 3), 128, np.uint8), fake_faces([0], [[50, 50, 90, 100]], [0.9], [0.8])
 
-    def is_yellow(**options):
-        return bool((mb.draw(image, faces, **options) == YELLOW).all(axis=2).any())
+    def is_purple(**options):
+        return bool((mb.draw(image, faces, **options) == PURPLE).all(axis=2).any())
 
-    assert is_yellow(third_state=True) and not is_yellow() and not is_yellow(third_state=True, incorrect_threshold=0.9)
+    assert is_purple(third_state=True) and not is_purple() and not is_purple(third_state=True, incorrect_threshold=0.9)
     monkeypatch.setattr(defaults, "THIRD_STATE", True)
-    assert is_yellow() and not is_yellow(third_state=False)
+    assert is_purple() and not is_purple(third_state=False)
     with pytest.raises(UsageError, match="no p_incorrect"):
         mb.draw(image, fake_faces([0], [[50, 50, 90, 100]], [0.9]), third_state=True)
 

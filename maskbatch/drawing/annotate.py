@@ -19,7 +19,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 class _Look:
     """The words and RGB colours of one class.
 
-    Every kind of colour vision can tell the blue, yellow and orange of Okabe and Ito apart; they differ in brightness too.
+    Every kind of colour vision can tell the blue, purple and orange of Okabe and Ito apart; they differ in brightness too.
     """
 
     word: str
@@ -29,7 +29,7 @@ class _Look:
 
 _LOOKS = {
     WITH_MASK: _Look("mask", (0, 114, 178), _WHITE),
-    INCORRECT_MASK: _Look("worn incorrectly", (240, 228, 66), _BLACK),
+    INCORRECT_MASK: _Look("worn incorrectly", (204, 121, 167), _BLACK),
     WITHOUT_MASK: _Look("no mask", (230, 159, 0), _BLACK),
 }
 
