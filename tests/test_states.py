@@ -311,6 +311,7 @@ def test_a_model_of_two_states_is_refused_only_when_three_are_asked_for(tmp_path
     out = tmp_path / "out"
     result = run("scan", inputs, "--out", out, "--save", "none", "--third-state")
     assert result.exit_code == 2 and "knows two states" in " ".join(result.output.split()) and not out.exists()
+    assert run("scan", inputs, "--out", out, "--save", "none", "--incorrect-threshold", 0.7).exit_code == 2
     assert run("scan", inputs, "--out", out, "--save", "none").exit_code == 0
     assert labels_in(out)[0]["incorrect_mask"] == 0
     assert {row["p_incorrect"] for row in rows_of(out / "faces.csv")} == {""}

@@ -45,8 +45,8 @@ def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame
     """Give a row for each file that is done, or done in part, with FILES_COLUMNS.
 
     A person is a track that is seen long enough, with the means of `p_mask` and `p_incorrect` of its faces.
-    `incorrect_mask` is 0 without the third state. `compliance_rate` is NaN where nobody
-    was seen, `fps` and `duration_s` are NaN where they are unknown.
+    `incorrect_mask` is 0 without the third state. `compliance_rate` is NaN where nobody was seen, `fps` and `duration_s` are
+    NaN where they are unknown.
     """
     files = pd.read_sql_query(_FILES, connection).astype({"fps": "float64", "duration_s": "float64"})
     tracks = pd.read_sql_query(_TRACKS, connection).astype(_TRACK_TYPES)

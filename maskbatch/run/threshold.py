@@ -43,13 +43,14 @@ def report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
 def with_known_states(settings: ScanSettings, networks: Networks, asked: bool | None) -> ScanSettings:
     """Give the settings without a third state that is on by default only, where the model has none.
 
-    Raises UsageError when the third state was `asked` for.
+    Raises UsageError when the third state, or a threshold of its own, was `asked` for.
     """
-    if settings.classifier.incorrect_threshold is None or networks.has_third_state():
+    incorrect = settings.classifier.incorrect_threshold
+    if incorrect is None or networks.has_third_state():
         return settings
-    if asked:
-        raise UsageError(f"the model {settings.classifier.model!r} {_TWO_STATES}: scan without --third-state, or choose "
-                         "another --model")  # fmt: skip
+    if asked or incorrect != INCORRECT_THRESHOLD:
+        raise UsageError(f"the model {settings.classifier.model!r} {_TWO_STATES}: scan without --third-state and "
+                         "--incorrect-threshold, or choose another --model")  # fmt: skip
     return replace(settings, classifier=replace(settings.classifier, incorrect_threshold=None))
 
 
