@@ -1,6 +1,6 @@
-"""Convert YuNet-n, from which the shipped detector was fine-tuned, out of the ONNX file of libfacedetection.train (Apache-2.0).
+"""Convert YuNet-n, from which the shipped detector was fine-tuned, out of the ONNX file of libfacedetection.train.
 
-    pip install '.[test]' && python models/convert_yunet.py ../shared/data/weights/yunet_n_dynamic.onnx original.weights.h5
+    pip install '.[test]' && python models/convert_yunet.py original.weights.h5
 
 The ONNX convolutions are read in the order of the graph's nodes and become the weights of the Keras network in
 `maskbatch/networks/yunet.py`. That network has one head of 16 channels in place of four, and takes RGB in place of BGR.
@@ -15,10 +15,10 @@ from onnx import numpy_helper
 
 from maskbatch.networks.yunet import STRIDES, build_network
 
+ORIGINAL = Path(__file__).parent / "yunet_n.onnx"
 _HEADS = ("cls", "obj", "bbox", "kps")  # in the order of our channels
 # the file's order of the four heads
 _HEADS_IN_FILE = ("cls", "bbox", "obj", "kps")
-_SHARED = [f"{name}{stride}" for name in ("share",) for stride in STRIDES]
 
 
 def convert(path: Path):
@@ -39,7 +39,9 @@ def convert(path: Path):
         for number, head in enumerate(_HEADS_IN_FILE):
             first = 2 * (number * len(STRIDES) + level)
             units[head] = heads[first : first + 2]
-        joined = [[np.concatenate([units[head][part][which] for head in _HEADS]) for which in (0, 1)] for part in (0, 1)]
+        joined = [
+            [np.concatenate([units[head][part][which] for head in _HEADS]) for which in (0, 1)] for part in (0, 1)
+        ]
         _set_unit(network, f"head{stride}", *joined)
     return network
 
@@ -48,7 +50,7 @@ def _unit_names(network) -> list[str]:
     """Give the names of the units before the heads, in the order of the file: backbone, pyramid, shared units."""
     points = [layer.name.removesuffix("_point") for layer in network.layers if layer.name.endswith("_point")]
     backbone = [name for name in points if name.startswith("stage")]
-    return [*backbone, "lateral2", "lateral1", "lateral0", *_SHARED]
+    return [*backbone, "lateral2", "lateral1", "lateral0", *(f"share{stride}" for stride in STRIDES)]
 
 
 def _set_unit(network, name: str, point: list[np.ndarray], depth: list[np.ndarray]) -> None:
@@ -58,6 +60,6 @@ def _set_unit(network, name: str, point: list[np.ndarray], depth: list[np.ndarra
 
 
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
-    convert(source).save_weights(target)
+    target = Path(sys.argv[1])
+    convert(ORIGINAL).save_weights(target)
     print(f"wrote {target}")

@@ -110,7 +110,9 @@ def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
     (cell + offset) * stride and has the size exp(scale) * stride; landmarks are (cell + offset) * stride, too. The 5,000
     best cells of an image count.
     """
-    return _best(_Candidates.concatenate([_decode_level(*level, threshold) for level in zip(maps, STRIDES, strict=True)]))
+    return _best(
+        _Candidates.concatenate([_decode_level(*level, threshold) for level in zip(maps, STRIDES, strict=True)])
+    )
 
 
 def _decode_level(cells: np.ndarray, stride: int, threshold: float) -> _Candidates:

@@ -90,7 +90,7 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--splits", type=FILE, help=_SPLITS)
 @_labels
 @click.option("--loose-boxes-of", multiple=True, metavar="SOURCE",
-              help="Learn from this source that a face is there, and not how large it is: its boxes go around the head.")  # fmt: skip
+              help="Learn from this source that a face is there, and not how large it is: its boxes are loose.")  # fmt: skip
 @click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped ones.")
 @click.option("--alpha", type=Number(0, 1), metavar="A",
               help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share that is best on "

@@ -14,7 +14,8 @@ STRIDES = (8, 16, 32)
 # channels of each map: two probabilities, a box, five landmarks
 CLASS, OBJECT, BOX, LANDMARKS = 0, 1, slice(2, 6), slice(6, 16)
 CHANNELS = 16
-_WIDTH = 64
+# channels of the pyramid
+WIDTH = 64
 # units of the backbone's stages after the stem, and True where a stage begins with a pooling; the stem ends at stride 2
 _STAGES = ((1, 2, True), (2, 2, False), (3, 2, True), (4, 2, True), (5, 2, True))
 # the stages whose output goes into the pyramid: strides 8, 16, 32
@@ -42,12 +43,12 @@ def build_network():
     for stage, units, pools in _STAGES:
         x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x) if pools else x
         for number in range(units):
-            x = _unit(x, 16 if (stage, number) == (1, 0) else _WIDTH, f"stage{stage}_{number}")
+            x = _unit(x, 16 if (stage, number) == (1, 0) else WIDTH, f"stage{stage}_{number}")
         taps += [x] if stage in _TAPS else []
-    levels = [_unit(taps[2], _WIDTH, "lateral2")]
+    levels = [_unit(taps[2], WIDTH, "lateral2")]
     for level in (1, 0):
         up = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}")(levels[0])
-        levels.insert(0, _unit(layers.Add(name=f"add{level}")([taps[level], up]), _WIDTH, f"lateral{level}"))
+        levels.insert(0, _unit(layers.Add(name=f"add{level}")([taps[level], up]), WIDTH, f"lateral{level}"))
     return keras.Model(image, [_head(x, stride) for x, stride in zip(levels, STRIDES, strict=True)], name="yunet")
 
 
@@ -64,7 +65,7 @@ def _head(x, stride: int):
     """Apply the unit of a level that its heads share, and the heads."""
     from keras import layers
 
-    x = _unit(_unit(x, _WIDTH, f"share{stride}"), CHANNELS, f"head{stride}", activate=False)
+    x = _unit(_unit(x, WIDTH, f"share{stride}"), CHANNELS, f"head{stride}", activate=False)
     probabilities = layers.Activation("sigmoid", name=f"probabilities{stride}")(x[..., : BOX.start])
     return layers.Concatenate(name=f"map{stride}")([probabilities, x[..., BOX.start :]])
 

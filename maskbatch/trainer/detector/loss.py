@@ -31,11 +31,11 @@ def raw_maps(network, side_px: int):
 
 
 def detection_loss(target, raw):
-    """Return the loss of a batch, a scalar, for tables (B, M, 17) of `face_table` and the output (B, P, 16) of `raw_maps`."""
+    """Return the loss of a batch, a scalar: tables (B, M, 17) of `face_table`, and what `raw_maps` gives (B, P, 16)."""
     import tensorflow as tf
 
     cells = cells_of(raw.shape[1])
-    xyxy = _boxes(raw, cells)
+    xyxy = predicted_boxes(raw, cells)
     probability = tf.sigmoid(raw[..., :2])
     score = tf.sqrt(probability[..., CLASS] * probability[..., OBJECT])
     learnt = target[..., targets.SCORE] > 0
@@ -60,7 +60,7 @@ def _entropy(target, logit):
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logit) - tf.stop_gradient(best)
 
 
-def _boxes(raw, cells):
+def predicted_boxes(raw, cells):
     """Return the network's boxes (B, P, 4) in pixels."""
     import tensorflow as tf
 
