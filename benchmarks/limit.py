@@ -99,7 +99,7 @@ def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces
     seconds = 0.0
     for role, figure in figures.items():
         if figure["images"]:
-            seconds += figure["seconds"] / figure["images"] * (num_frames if role == "centerface" else num_faces)
+            seconds += figure["seconds"] / figure["images"] * (num_frames if role == "yunet" else num_faces)
     return seconds
 
 

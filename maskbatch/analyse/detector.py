@@ -1,4 +1,4 @@
-"""The face detector: images -> `Faces`, in batches. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
+"""The face detector: images -> `Faces`, in batches. Letterboxing, YuNet's decoding, and non-maximum suppression."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,8 @@ import numpy as np
 
 from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
-from maskbatch.networks.centerface import STRIDE
 from maskbatch.networks.device import Infer
+from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Faces
 
@@ -17,12 +17,14 @@ from maskbatch.types import Faces
 _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
 # pixels of the canvases in one call of the network: 64 of 640 x 640, or one of 4096 x 4096
 _MOST_CANVAS_PIXELS = 27_000_000
-# peaks of an image that suppression gets; crowds have a thousand faces, a threshold of 0 finds a million peaks
+# candidates of an image that suppression gets; crowds have a thousand faces, and a threshold of 0 keeps every cell
 MOST_PEAKS = 5000
+# the log of a face's size in cells, beyond which an untrained network's numbers would overflow
+_MOST_LOG_SIZE = 10.0
 
 
 class Detector:
-    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's four maps."""
+    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to YuNet's three maps."""
 
     def __init__(self, run: Infer, settings: DetectorSettings) -> None:
         self._run = run
@@ -102,38 +104,33 @@ class _Candidates:
 
 
 def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
-    """Return candidates in canvas pixels, before suppression, from CenterFace's four maps (B, h, w, 1 | 2 | 2 | 10).
+    """Return candidates in canvas pixels, before suppression, from YuNet's three maps (B, h, w, 16).
 
-    Follows `decode` of github.com/Star-Clouds/CenterFace. A cell over the threshold is a face centred at
-    (cell + offset + 0.5) * stride, of size exp(scale) * stride. Its landmarks are in box sizes from the top left corner.
-    Only local maxima count (as in CenterNet, Zhou et al. 2019), because a close-up activates thousands of cells. The
-    5,000 best of an image count.
+    Follows `FaceDetectorYN` of OpenCV. A cell's score is the root of its two probabilities' product. Its face is centred at
+    (cell + offset) * stride and has the size exp(scale) * stride; landmarks are (cell + offset) * stride, too. The 5,000
+    best cells of an image count.
     """
-    heatmap, scale, offset, landmarks = maps
-    row, y, x = _best(*np.nonzero(_peaks(heatmap[..., 0], threshold)), heatmap[..., 0])
-    cell = np.stack([x, y], axis=-1).astype(np.float32)
-    centre = (cell + offset[row, y, x, ::-1] + 0.5) * STRIDE
-    size = np.exp(scale[row, y, x, ::-1]) * STRIDE
-    top_left = centre - size / 2
-    points = landmarks[row, y, x].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + top_left[:, None]
-    xyxy = np.concatenate([top_left, top_left + size], axis=-1)
-    return _Candidates(row.astype(np.int64), xyxy, heatmap[row, y, x, 0], points)
+    return _best(
+        _Candidates.concatenate([_decode_level(*level, threshold) for level in zip(maps, STRIDES, strict=True)])
+    )
 
 
-def _best(row: np.ndarray, y: np.ndarray, x: np.ndarray, heat: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the cells (row, y, x) of each image's best peaks, in their order; among equal peaks the upper ones."""
-    counts = np.bincount(row)
+def _decode_level(cells: np.ndarray, stride: int, threshold: float) -> _Candidates:
+    """Return the candidates of one map (B, h, w, 16)."""
+    score = np.sqrt(cells[..., CLASS] * cells[..., OBJECT])
+    row, y, x = np.nonzero(score >= threshold)
+    found, corner = cells[row, y, x], np.stack([x, y], axis=-1).astype(np.float32)
+    box, points = found[:, BOX], found[:, LANDMARKS].reshape(-1, 5, 2)
+    centre, half = (corner + box[:, :2]) * stride, np.exp(np.minimum(box[:, 2:], _MOST_LOG_SIZE)) * (stride / 2)
+    xyxy = np.concatenate([centre - half, centre + half], axis=-1)
+    return _Candidates(row.astype(np.int64), xyxy, score[row, y, x], (corner[:, None] + points) * stride)
+
+
+def _best(found: _Candidates) -> _Candidates:
+    """Return the best candidates of each image; among equal ones, those of the finer map and the upper ones."""
+    counts = np.bincount(found.row)
     if counts.max(initial=0) <= MOST_PEAKS:
-        return row, y, x
-    order = np.lexsort((-heat[row, y, x], row))
+        return found
+    order = np.lexsort((-found.score, found.row))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    keep = np.sort(order[rank < MOST_PEAKS])
-    return row[keep], y[keep], x[keep]
-
-
-def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Return (B, h, w) bool: `heat` (B, h, w) is at least `threshold` and no neighbouring cell is higher."""
-    padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)))
-    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
-    around = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
-    return (heat >= threshold) & (heat >= around)
+    return found.take(np.sort(order[rank < MOST_PEAKS]))

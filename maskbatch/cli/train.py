@@ -89,11 +89,9 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for the weights, history and report.")
 @click.option("--splits", type=FILE, help=_SPLITS)
 @_labels
-@click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
-              help="Learn the original detector's boxes in place of this source's, which do not fit the faces.")  # fmt: skip
-@click.option("--base-weights", type=FILE, help="CenterFace weights to start from. Default: the shipped ones.")
-@click.option("--distil", multiple=True, metavar="SOURCE",
-              help="Learn the original detector's faces in place of this source's boxes.")  # fmt: skip
+@click.option("--loose-boxes-of", multiple=True, metavar="SOURCE",
+              help="Learn from this source that a face is there, and not how large it is: its boxes are loose.")  # fmt: skip
+@click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped ones.")
 @click.option("--alpha", type=Number(0, 1), metavar="A",
               help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share that is best on "
               "the validation scenes without a loss for any source.")  # fmt: skip
@@ -102,9 +100,9 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Batches per epoch. Default: each scene once.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Scenes per batch."
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Scenes per batch."
 )
-@click.option("--learning-rate", type=Number(0, min_open=True), default=1e-4, show_default=True, metavar="RATE",
+@click.option("--learning-rate", type=Number(0, min_open=True), default=1e-3, show_default=True, metavar="RATE",
               help="Highest learning rate.")  # fmt: skip
 @_seed
 @_resume
@@ -118,8 +116,8 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
         from maskbatch.trainer.detector.train import train_detector as run
 
         dataset = _dataset_settings(datasets, options)
-        settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["distil"],
-                                         options["base_weights"], options["alpha"])  # fmt: skip
+        settings = DetectorTrainSettings(dataset, options["loose_boxes_of"], options["base_weights"],
+                                         options["alpha"])  # fmt: skip
         names = ("out", "epochs", "steps", "batch_size", "learning_rate", "seed", "resume")
         fitting = DetectorFitSettings(**{name: options[name] for name in names})
         with terminal.epochs() as progress:

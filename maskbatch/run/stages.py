@@ -11,7 +11,7 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import UsageError
-from maskbatch.networks import centerface, weights
+from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
 from maskbatch.networks.weights import Network
 from maskbatch.overlap import IsOver, never
@@ -53,7 +53,7 @@ def open_networks(settings: ScanSettings) -> Networks:
 @functools.lru_cache(maxsize=4)
 def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Networks:
     chosen = choose_device(wanted)
-    networks = {"detector": centerface.shipped_network(), "classifier": classifier_network(classifier_path(model))}
+    networks = {"detector": yunet.shipped_network(), "classifier": classifier_network(classifier_path(model))}
     precision = {network.role: choose_precision(network, chosen, wanted.precision) for network in networks.values()}
     detect, classify = (open_network(network, chosen, precision[network.role]) for network in networks.values())
     used = {name: _used(network, precision[network.role]) for name, network in networks.items()}

@@ -156,7 +156,7 @@ def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict
         "recipe": recipe.as_dict(),
         "backbone": settings.backbone,
         "base_weights": settings.base_weights and Path(settings.base_weights).name,
-        "detector_sha256": weights.sha256(weights.find("centerface")),
+        "detector_sha256": weights.sha256(weights.find("yunet")),
         "batch_size": fitting.batch_size,
         "steps": fitting.steps,
         "seeds": {"split": settings.dataset.seed, "training": fitting.seed},

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.networks.centerface import load_network
 from maskbatch.networks.device import Infer, choose_device, open_network
 from maskbatch.networks.weights import Network
+from maskbatch.networks.yunet import load_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.scenes import CURVE_SCORE, analyse_scenes, scene_figures
@@ -22,13 +22,13 @@ _TOLERANCE = 0.5
 
 
 def open_detector(weights: Path) -> Infer:
-    """Return CenterFace with the weights in a file, ready to run."""
-    network = Network("centerface", weights, lambda: load_network(weights))
+    """Return YuNet with the weights in a file, ready to run."""
+    network = Network("yunet", weights, lambda: load_network(weights))
     return open_network(network, choose_device(RuntimeSettings()))
 
 
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:
-    """Return {source: figures} of CenterFace with the weights in a file, at a scan's size and threshold.
+    """Return {source: figures} of YuNet with the weights in a file, at a scan's size and threshold.
 
     The figures are at IoU 0.4, except AP50.
     """

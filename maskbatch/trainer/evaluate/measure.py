@@ -10,7 +10,7 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
-from maskbatch.networks import centerface, weights
+from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Infer, choose_device, choose_precision, open_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder, check_packages
@@ -136,7 +136,7 @@ def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) ->
 def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
     """Return the shipped face detector, ready to run."""
     device = choose_device(RuntimeSettings())
-    run = open_network(centerface.shipped_network(), device, precision)
+    run = open_network(yunet.shipped_network(), device, precision)
     return Detector(run, DetectorSettings(threshold=threshold))
 
 
@@ -144,7 +144,7 @@ def face_cache(folder: Path | None) -> CutCache | None:
     """Return the cache in a folder for the findings of `shipped_detector()`; None without a folder."""
     if folder is None:
         return None
-    network, device = centerface.shipped_network(), choose_device(RuntimeSettings())
+    network, device = yunet.shipped_network(), choose_device(RuntimeSettings())
     precision = choose_precision(network, device, "auto")
     identity = {
         "weights": weights.sha256(network.int8 if precision == "int8" else network.path),
