@@ -81,7 +81,7 @@ def training_batches(samples: Samples, settings: BatchSettings, epoch: int):
         item = drawn[position]
         own = np.random.default_rng((settings.seed, epoch, int(position)))
         label = samples.label[item]
-        image, xyxy = settings.augment(samples.image(item), samples.xyxy[item, own.integers(2)], own)
+        image, xyxy = settings.augment(samples.image(item), samples.xyxy[item, own.integers(2)], int(label), own)
         return cut_crop(image, xyxy, settings.shape.size_px), settings.shape.targets(label), by_class[label]
 
     return tensor_batches(crop, len(drawn), settings.shape.parts, settings.batch_size)
