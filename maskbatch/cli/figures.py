@@ -34,11 +34,14 @@ def _print_incorrect(figures: dict) -> None:
     """Print the figures of p_incorrect by source, at 0.5; nothing for a model of two states."""
     if not figures:
         return
-    shown = table("worn incorrectly", "faces", "of these", "precision", "recall", "AP", "flagged with", "without")
+    shown = table("on", "faces", "incorrect", "precision", "recall", "AP", "with", "without")
     keys = ("precision", "recall", "average_precision", "flagged_with_mask", "flagged_without_mask")
     for name, item in figures.items():
         shown.add_row(name, str(item["faces"]), str(item["incorrect"]), *(f"{item[key]:.3f}" for key in keys))
     console().print(shown)
+    _print_line(
+        "masks worn incorrectly, by p_incorrect from 0.5 on; with, without: the share of other faces that get it"
+    )
 
 
 def print_scenes(figures: dict) -> None:
