@@ -49,6 +49,7 @@ class Costs:
             ]
             return outputs
 
+        timed.size_px = run.size_px
         return timed
 
 

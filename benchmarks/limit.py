@@ -33,7 +33,10 @@ def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callabl
     open_network = stages.open_network
 
     def wrapped(network, device, *rest):
-        return wrap(network.role, open_network(network, device, *rest))
+        opened = open_network(network, device, *rest)
+        replaced = wrap(network.role, opened)
+        replaced.size_px = opened.size_px
+        return replaced
 
     stages.open_network = wrapped
     try:

@@ -36,7 +36,7 @@ class Recorded:
     """Run a network, and keep its input, one image (1, H, W, 3) at a time."""
 
     def __init__(self, run: Infer) -> None:
-        self._run = run
+        self._run, self.size_px = run, run.size_px
         self.images: list[np.ndarray] = []
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
@@ -51,7 +51,7 @@ def calibration(scenes: Path, splits: Path, num_pictures: int) -> tuple[list[np.
     pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
     device = choose_device(RuntimeSettings(runtime="openvino"))
     opened = [Recorded(open_network(network, device, "fp32")) for network in networks()]
-    detect, classify = Detector(opened[0], DetectorSettings()), Classifier(opened[1])
+    detect, classify = Detector(opened[0], DetectorSettings()), Classifier(opened[1], opened[1].size_px)
     for batch in read_batches(pictures):
         images = [image for _, image in batch]
         classify(images, detect(images))

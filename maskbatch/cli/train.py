@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from maskbatch.trainer.evaluate.measure import DatasetSettings
 
 _BACKBONES = ("mobilenet_v2", "mobilenet_v3_large", "resnet50_v2", "efficientnet_v2_b0")
+_SIZES = tuple(str(size) for size in range(96, 225, 32))
 _SPLITS = ("CSV file with the columns path and split (optional: cluster, set). Default: folders named train, val and "
            "test, otherwise a random split.")  # fmt: skip
 
 _datasets = click.argument("datasets", nargs=-1, required=True, metavar="DATASET...", type=FOLDER)
 _labels = options(
     click.option("--labels", multiple=True, metavar="OLD=NEW",
-                 help="Map a label of the dataset to with_mask, without_mask or mask_worn_incorrectly. Can be given "
+                 help="Map a label of the dataset to with_mask, without_mask or incorrect_mask. Can be given "
                  "several times."),
     click.option("--ignore-label", multiple=True, metavar="NAME",
                  help="Ignore the boxes, or the class folder, of this label. Can be given several times."),
@@ -41,6 +42,9 @@ _resume = click.option("--resume", is_flag=True, help="Continue a stopped traini
 @click.option("--recipe", type=click.Choice(["best", "reference"]), default="best", show_default=True,
               help="best: for recorded material. reference: the head for 5 epochs at 1e-4, then the layers after the 100th "
               "for 3 epochs at 1e-5.")  # fmt: skip
+@click.option("--size", type=click.Choice(_SIZES), metavar="N",
+              help="Side of the model's crops in pixels: 96, 128, 160, 192 or 224. Default: the recipe's; 128 for best, 224 "
+              "for reference.")  # fmt: skip
 @click.option("--backbone", type=click.Choice(_BACKBONES), default="mobilenet_v2", show_default=True,
               help="Pretrained network below the head.")  # fmt: skip
 @click.option("--base-weights", default="imagenet", show_default=True, metavar="imagenet|FILE",
@@ -75,7 +79,8 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 
         dataset = _dataset_settings(datasets, options)
         settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"],
-                                 options["balance"], options["patience"])  # fmt: skip
+                                 options["balance"], options["patience"],
+                                 options["size"] and int(options["size"]))  # fmt: skip
         fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
                               resume=options["resume"])  # fmt: skip
         with terminal.epochs() as progress:

@@ -1,7 +1,7 @@
 """The choice of device, runtime and precision: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
 
 Other packages see an `Infer`: a function from images (B, H, W, 3) uint8 RGB to a list of float32 arrays (B, ...). Each
-array is an output of the network.
+array is an output of the network. An opened network also has `size_px`, the height of its images where it is fixed.
 """
 
 import os

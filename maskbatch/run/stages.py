@@ -59,7 +59,7 @@ def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Ne
     used = {name: _used(network, precision[network.role]) for name, network in networks.items()}
     return Networks(
         lambda is_over: Detector(partial(detect, is_over=is_over), detector),
-        lambda is_over: Classifier(partial(classify, is_over=is_over)),
+        lambda is_over: Classifier(partial(classify, is_over=is_over), classify.size_px),
         chosen, precision, used,
     )  # fmt: skip
 

@@ -22,9 +22,9 @@ _SCENE_FOLDERS = ("images", "annotations")
 class Picture:
     """A picture with labels.
 
-    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, -1 for faces of neither class; a picture
-    from a class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split
-    may cut a `group`. `split` is train, val, test or "" where it is not given.
+    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, an index of `STATES`; a picture from a
+    class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split may cut
+    a `group`. `split` is train, val, test or "" where it is not given.
     """
 
     path: Path
@@ -60,7 +60,7 @@ def read_datasets(
     found = [(root, part) for root in roots for part in _read_dataset(root, rules)]
     check_labels(Counter(name for _, (labelled, _) in found for name in labelled.names), rules)
     pictures = [_picture(root, labelled, split, rules) for root, (labelled, split) in found]
-    pictures = [picture for picture in pictures if picture.xyxy is not None or (picture.label >= 0).any()]
+    pictures = [picture for picture in pictures if picture.xyxy is not None or len(picture.label)]
     pictures.sort(key=lambda picture: picture.path.as_posix())
     _check_once(pictures)
     if splits_file is not None:

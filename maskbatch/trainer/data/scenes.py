@@ -23,8 +23,8 @@ CURVE_SCORE = 0.05
 class Scene:
     """The truth and the findings of one picture.
 
-    The truth is `xyxy` (K, 4) and `label` (K,), which is -1 for faces of neither class: they count neither way. The
-    findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
+    The truth is `xyxy` (K, 4) and `label` (K,); masks worn incorrectly are of neither class of p_mask and
+    count neither way. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
     """
 
     xyxy: np.ndarray
@@ -243,7 +243,7 @@ def _recall_by_size(scenes: Sequence[Scene], det_threshold: float) -> dict[str, 
 def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, int, int, int]:
     """Return the numbers of true masked faces, true faces, reported masked faces and reported faces."""
     p_mask = scene.p_mask[scene.score >= det_threshold]
-    known = scene.label[scene.label >= 0]
+    known = scene.label[scene.label != WORN_INCORRECTLY]
     return int(known.sum()), len(known), int((p_mask >= threshold).sum()), len(p_mask)
 
 
