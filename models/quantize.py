@@ -67,7 +67,7 @@ def quantized(network: Network, images: list[np.ndarray]):
     """Give the OpenVINO model with 8-bit weights and activations.
 
     Half the range of the weights is left unused. Processors without VNNI add pairs of products in 16 bits, which would
-    overflow, and so give other numbers than newer processors. The detector's heads stay in floating point, and its ranges end
+    overflow, and so give other numbers than newer processors. The detector's heads stay in floating point. Its ranges end
     at the highest activation of the calibration.
     """
     advanced = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)

@@ -52,8 +52,8 @@ def found_at(*boxes, score=0.9):
 
 
 def raw_of(*faces, side_px=128, stride=8):
-    """A perfect network's raw maps (1, P, 16) for a view: for each (xyxy, points) the cells around its centre answer, and all
-    others say no. `points` are the same for all five landmarks."""
+    """A perfect network's raw maps (1, P, 16) for a view: the cells around the centre of each (xyxy, points) answer, and no
+    other cell does. `points` are the same for all five landmarks."""
     corner, strides = cells_of(sum((side_px // step) ** 2 for step in STRIDES))
     raw = np.zeros((1, len(corner), 16), np.float32)
     raw[..., :2] = -20

@@ -23,7 +23,7 @@ class Classifier:
         self._run, self._size_px, self._max_batch = run, size_px, max_batch
 
     def __call__(self, images: Sequence[np.ndarray], faces: Faces) -> Faces:
-        """Return the faces with `p_mask` and `p_incorrect`. `images` (H, W, 3) uint8 RGB are those that `faces.row` indexes."""
+        """Return the faces with `p_mask` and `p_incorrect`. `faces.row` indexes `images` (H, W, 3) uint8 RGB."""
         parts = []
         for start in range(0, len(faces), self._max_batch):
             chosen = range(start, min(start + self._max_batch, len(faces)))
