@@ -26,7 +26,7 @@ def recorded(
     if label == 1 and rng.random() < 0.3:
         image = repaint(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20 if rng.random() < 0.8 else 45)
-    image = night(image, rng) if rng.random() < 0.06 else light(image, rng)
+    image = night(image, rng) if rng.random() < 0.06 else light(image, rng, 0.25 if rng.random() < 0.1 else 0.08)
     if rng.random() < 0.25:
         image = occlude(image, xyxy, rng)
     if rng.random() < 0.7:
@@ -70,10 +70,13 @@ def turn(
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), xyxy
 
 
-def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, sometimes to coloured light."""
+def light(image: np.ndarray, rng: np.random.Generator, colour: float = 0.08) -> np.ndarray:
+    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, as from a night camera.
+
+    `colour` is the standard deviation of the white balance, as a log of each channel; coloured light has 0.25.
+    """
     tone = _toned(np.exp(rng.normal(0, 0.3)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08))
-    white = np.exp(rng.normal(0, 0.25 if rng.random() < 0.1 else 0.08, 3))
+    white = np.exp(rng.normal(0, colour, 3))
     saturation = 0.0 if rng.random() < 0.08 else np.exp(rng.normal(0, 0.3))
     return _coloured(image, np.outer(tone, white), saturation)
 
