@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.classifier import augment
 from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 
-# a view has the scale of a scan times a factor from this range
+# at a scale factor of 1, the longest side of a picture has this many pixels
+_SCANNED_PX = 640
+# a view has this scale times a factor from this range
 _SCALE = (0.45, 1.6)
 # or a scale at which one face has a size from this range, small sizes as likely as large ones
 _FACE_PX = (8.0, 64.0)
@@ -110,7 +111,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _scale(image: np.ndarray, faces: SceneFaces, chosen: int | None, rng: np.random.Generator) -> float:
-    as_scanned = DetectorSettings().size_px / max(image.shape[:2])
+    as_scanned = _SCANNED_PX / max(image.shape[:2])
     scale = as_scanned * np.exp(rng.uniform(*np.log(_SCALE)))
     if chosen is not None and rng.random() < 0.4:
         face_px = float(boxes.size_px(faces.xyxy[chosen]))
