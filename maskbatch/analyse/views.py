@@ -119,7 +119,7 @@ def first_look(width: int, height: int, settings: DetectorSettings) -> list[View
     if settings.size_px is not None:
         return [_whole(width, height, scale, canvas_shape(width, height, settings.size_px))]
     views, least_px = [], 0.0
-    while not _fits(width, height, scale):
+    while max(width, height) > MOST_CANVAS_PX / scale:
         views += _tiles(width, height, scale, least_px)
         scale /= COARSER
         least_px = NETWORK_FACE_PX / scale
@@ -215,10 +215,6 @@ def is_claimed(views: Sequence[View], number: np.ndarray, xyxy: np.ndarray) -> n
     centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     distance = np.concatenate([centre - borders[:, :2], borders[:, 2:] - centre], axis=1).min(axis=1)
     return (longer >= least) & (longer <= most) & (distance >= np.maximum(room, longer / 2 + edge))
-
-
-def _fits(width: int, height: int, scale: float) -> bool:
-    return max(width, height) <= math.floor(MOST_CANVAS_PX / scale)
 
 
 def _whole(
