@@ -52,8 +52,8 @@ class Detector:
         groups = defaultdict(list)
         for row, view in looks:
             groups[view.canvas].append((row, view))
-        # in the order of the shapes, so that equal scores come in the same order whatever else is in the batch
-        parts = [part for shape, chosen in sorted(groups.items()) for part in _in_parts(chosen, shape)]
+        # in the order of the shapes, so that among equal scores the same one wins whatever else is in the batch
+        parts = [part for shape, chosen in sorted(groups.items(), reverse=True) for part in _in_parts(chosen, shape)]
         found = _Candidates.concatenate(
             [_Candidates.none(), *(self._detect(images, part, threshold) for part in parts)]
         )
