@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.analyse.views import first_look, second_look
+from maskbatch.analyse.views import NETWORK_FACE_PX, first_look, second_look
 from maskbatch.run import shard as shard_module
 from maskbatch.run import stages
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
@@ -106,8 +106,8 @@ def test_small_pictures_take_one_look_and_huge_ones_little_memory():
     """One canvas for a frame that fits it; for a picture of 100 megapixels no call of the network is larger than a
     batch."""
     network = Network()
-    Detector(network, DetectorSettings())([picture(1920, 1080, [(50, 50, 100, 100)])])
-    assert network.shapes == [(1, 512, 896, 3)]
+    Detector(network, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))([picture(1920, 1080, [(50, 50, 100, 100)])])
+    assert network.shapes == [(1, 640, 1024, 3)]
     Detector(network, DetectorSettings(min_face_px=11))([picture(12500, 8000)])
     assert max(np.prod(shape) for shape in network.shapes) <= 3 * 27_000_000
 

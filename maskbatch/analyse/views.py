@@ -2,8 +2,8 @@
 
 The scale follows from the smallest wanted face, not from the picture. A picture that is too large for one canvas at this
 scale is looked at in overlapping tiles, then in ever coarser views until one canvas holds all of it. The overlap holds
-every face that a tile has to find; larger faces are left to the coarser views. A finding that a tile's inner border
-may have cut is thereby never needed, and is dropped.
+every face that a tile has to find; larger faces are left to the coarser views. A finding that a tile's inner border may
+have cut is therefore never needed, and is dropped.
 """
 
 import math
@@ -22,8 +22,11 @@ NETWORK_FACE_PX = 11
 MOST_CANVAS_PX = 1280
 # each view after the tiles is coarser than the one before by this factor
 COARSER = 4
-# the smallest face that the next coarser view finds, twice over: a tile finds all faces up to this size
-OVERLAP_PX = 2 * COARSER * NETWORK_FACE_PX
+# longer side of the largest face that a tile has to find: twice as large as the smallest one of the next coarser view
+TILE_FACE_PX = 2 * COARSER * NETWORK_FACE_PX
+# a network may let a cut face end this far before the border, or misplace the centre of a whole face by this much
+MARGIN_PX = 8
+OVERLAP_PX = TILE_FACE_PX + 4 * MARGIN_PX
 # sides of canvases are multiples of this many pixels: the networks are compiled for each shape, so shapes must be few
 CANVAS_STEP_PX = 128
 # findings of a second look need at least this score: most pictures in which nothing is found hold no face
@@ -31,8 +34,6 @@ SECOND_LOOK_SCORE = 0.7
 # longest sides of the second look's views in pixels: at half size, at double size (or there is no such view), and turned
 HALF_MOST_PX, DOUBLE_MOST_PX, TURNED_MOST_PX = 640, 896, 384
 
-# a box within this distance of an inner border may be cut; two tiles may place one face's centre so far apart
-_EDGE_PX, _SLACK_PX = 1, 8
 # short side over long side of the canvases of one size: 16:9, 3:2, 4:3 and square fit cameras' pictures
 _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
 
@@ -41,15 +42,14 @@ _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
 class Claim:
     """The faces that a view answers for. All lengths are in pixels of the picture.
 
-    The longer side of a face's box is `least_px` to `most_px`. The centre is at least `room_px`, and half the longer side
-    plus `edge_px`, away from each of the `borders`: left, top, right, bottom; infinite where the picture itself ends.
+    The longer side of a face's box is `least_px` to `most_px`. The centre is more than `room_px` away from each of the
+    `borders`: left, top, right, bottom; infinite where the picture itself ends.
     """
 
     least_px: float = 0.0
     most_px: float = math.inf
     borders: tuple[float, float, float, float] = (-math.inf, -math.inf, math.inf, math.inf)
     room_px: float = 0.0
-    edge_px: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def scale_of(width: int, height: int, settings: DetectorSettings) -> float:
         Pixels of the network's input per pixel of the picture; more than 1 only where `size_px` asks for it.
 
     Example:
-        >>> scale_of(3840, 2160, DetectorSettings(min_face_px=22))
+        >>> scale_of(3840, 2160, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))
         0.5
     """
     if settings.size_px is not None:
@@ -110,10 +110,10 @@ def first_look(width: int, height: int, settings: DetectorSettings) -> list[View
         The views, from fine to coarse. The last one is of the whole picture.
 
     Example:
-        >>> [view.size for view in first_look(1920, 1080, DetectorSettings(min_face_px=22))]
+        >>> [view.size for view in first_look(1920, 1080, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))]
         [(960, 540)]
-        >>> [view.size for view in first_look(3840, 1080, DetectorSettings(min_face_px=22))]
-        [(1004, 540), (1004, 540), (480, 135)]
+        >>> len(first_look(3840, 2160, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX)))  # two tiles, one coarser view
+        3
     """
     scale = scale_of(width, height, settings)
     if settings.size_px is not None:
@@ -183,7 +183,7 @@ def to_picture(views: Sequence[View], number: np.ndarray, points: np.ndarray) ->
         (N, K, 2) float32, x, y in pixels of the picture.
 
     Example:
-        >>> views = first_look(44, 44, DetectorSettings(min_face_px=22))
+        >>> views = first_look(44, 44, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))
         >>> to_picture(views, np.array([0]), np.array([[[3.0, 5.0]]])).tolist()
         [[[6.0, 10.0]]]
     """
@@ -204,17 +204,18 @@ def is_claimed(views: Sequence[View], number: np.ndarray, xyxy: np.ndarray) -> n
         (N,) bool.
 
     Example:
-        >>> tiles = first_look(3840, 1080, DetectorSettings(min_face_px=22))
-        >>> tiles[0].region, is_claimed(tiles, np.array([0]), np.array([[1968.0, 100, 2008, 180]])).tolist()
-        ((0, 0, 2008, 1080), [False])
+        >>> views = first_look(3840, 1080, DetectorSettings())
+        >>> right = views[0].region[2]  # an inner border, which cuts the second of these faces
+        >>> is_claimed(views, np.array([0, 0]), np.array([[0, 0, 40, 50], [right - 20, 0, right, 50]])).tolist()
+        [True, False]
     """
     claims = [view.claim for view in views]
-    least, most, room, edge = np.array([(c.least_px, c.most_px, c.room_px, c.edge_px) for c in claims])[number].T
+    least, most, room = np.array([(claim.least_px, claim.most_px, claim.room_px) for claim in claims])[number].T
     borders = np.array([claim.borders for claim in claims])[number]
     longer = (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1)
     centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
     distance = np.concatenate([centre - borders[:, :2], borders[:, 2:] - centre], axis=1).min(axis=1)
-    return (longer >= least) & (longer <= most) & (distance >= np.maximum(room, longer / 2 + edge))
+    return (longer >= least) & (longer <= most) & (distance > room)
 
 
 def _whole(
@@ -226,13 +227,13 @@ def _whole(
 
 def _tiles(width: int, height: int, scale: float, least_px: float) -> list[View]:
     """Return equal tiles that cover the picture, by rows."""
-    overlap, most, edge = math.ceil(OVERLAP_PX / scale), math.floor(MOST_CANVAS_PX / scale), _EDGE_PX / scale
+    overlap, most = math.ceil(OVERLAP_PX / scale), math.floor(MOST_CANVAS_PX / scale)
     views = []
     for (top, bottom), (left, right) in product(_spans(height, most, overlap), _spans(width, most, overlap)):
         size = _scaled(right - left, bottom - top, scale)
         borders = (left or -math.inf, top or -math.inf, right if right < width else math.inf,
                    bottom if bottom < height else math.inf)  # fmt: skip
-        claim = Claim(least_px, overlap - 2 * edge, borders, overlap / 2 - _SLACK_PX / scale, edge)
+        claim = Claim(least_px, TILE_FACE_PX / scale, borders, (TILE_FACE_PX / 2 + MARGIN_PX) / scale)
         views.append(View((left, top, right, bottom), size, _canvas(size), claim=claim))
     return views
 
