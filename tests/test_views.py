@@ -175,9 +175,12 @@ def test_points_of_a_turned_view_come_back_to_the_picture(turns):
     assert sorted(corners[0, :, 0]) == [31, 32] and sorted(corners[0, :, 1]) == [17, 18]
 
 
-def test_points_of_a_tile_come_back_to_the_picture():
-    """The corners of what is painted are the corners of the region, for every view of a plan."""
+def test_points_of_a_view_come_back_to_the_picture():
+    """The corners of what is painted are the corners of the region, for every view of a plan, and at a given size for
+    lying, upright and tiny pictures."""
     views = [view for _, _, views in plans()[:40] for view in views]
+    for size in ((1920, 1080), (1080, 1920), (33, 700), (1, 1)):
+        views += first_look(*size, DetectorSettings(size_px=640))
     corners = np.array([[[0, 0], view.size] for view in views])
     found = to_picture(views, np.arange(len(views)), corners)
     np.testing.assert_allclose(found.reshape(-1, 4), [view.region for view in views], rtol=1e-6)
