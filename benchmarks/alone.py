@@ -1,6 +1,6 @@
 """Measure what each stage costs on its own: the same frames, from memory, one stage after the other.
 
-    python benchmarks/alone.py PATH [--num-frames N] [--det-size 640] [--device auto] [--precision auto]
+    python benchmarks/alone.py PATH [--num-frames N] [--det-size PX] [--device auto] [--precision auto]
 
 CPU time is that of the whole process, so that the threads of codecs and networks count. A stage that runs on one core
 takes as much wall as CPU time; the sum of the CPU column over the number of cores is the least a scan can take.

@@ -28,16 +28,17 @@ from maskbatch.overlap import never
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
-from maskbatch.run.options import check_incorrect_threshold
+from maskbatch.run.options import check_incorrect_threshold, checked
 from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.report import report_again
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.stop import Stop
 from maskbatch.run.threshold import Asked, report_thresholds
 from maskbatch.settings import (
     CPU_BATCH,
     INCORRECT_THRESHOLD,
     ClassifierSettings,
+    DetectorSettings,
     LoaderSettings,
     ReportSettings,
     RuntimeSettings,
@@ -52,7 +53,7 @@ from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 Image = np.ndarray | str | PathLike
 Paths = str | PathLike | Sequence[str | PathLike]
-THRESHOLD = ClassifierSettings().threshold
+THRESHOLD, MIN_FACE = ClassifierSettings().threshold, DetectorSettings().min_face_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,11 @@ class Model:
         device: auto, cpu, gpu or gpu:N.
         model: name of a shipped classifier, or the path of a `.keras` file that `maskbatch train` made.
         precision: auto, fp32, fp16, bf16 or int8.
+        min_face: smallest face to find, in pixels of the picture; a smaller number takes longer.
 
     Raises:
         DeviceError: the device is not usable here.
-        UsageError: the model or the precision does not exist.
+        UsageError: the model or the precision does not exist, or `min_face` is out of its range.
         WeightsError: a weight file is missing or damaged.
 
     Example:
@@ -91,12 +93,17 @@ class Model:
         [6]
     """
 
-    def __init__(self, device: str = "auto", model: str = "mask", precision: str = "auto") -> None:
+    def __init__(
+        self, device: str = "auto", model: str = "mask", precision: str = "auto", min_face: int = MIN_FACE
+    ) -> None:
         settings = ScanSettings(
-            runtime=RuntimeSettings(device=device, precision=precision), classifier=ClassifierSettings(model=model)
+            runtime=RuntimeSettings(device=device, precision=precision),
+            detector=DetectorSettings(min_face_px=checked("min_face", min_face)),
+            classifier=ClassifierSettings(model=model),
         )
-        networks = open_networks(settings)
-        self._detect, self._classify = networks.detector(never), networks.classifier(never)
+        networks = {kind: open_networks(settings_for(kind, settings)) for kind in ("image", "video")}
+        self._detect = {kind: opened.detector(never) for kind, opened in networks.items()}
+        self._classify = networks["image"].classifier(never)
 
     def find(self, images: Sequence[Image]) -> list[Faces]:
         """Find the faces in images, and tell how probable a mask is on each.
@@ -120,7 +127,7 @@ class Model:
         found = []
         for start in range(0, len(images), CPU_BATCH):
             arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
-            faces = self._classify(arrays, self._detect(arrays))
+            faces = self._classify(arrays, self._detect["image"](arrays))
             found += [_of_row(faces, row) for row in range(len(arrays))]
         return found
 
@@ -146,7 +153,7 @@ class Model:
         path = Path(path)
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
         tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._detect, self._classify, tracker, tracker.state)
+        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state)
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
             frames = batch.frames
             for row in range(len(frames)):

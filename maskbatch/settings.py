@@ -78,13 +78,17 @@ class RuntimeSettings:
 class DetectorSettings:
     """Detector input and threshold.
 
-    `size_px` is the longest side of the network's input in pixels, a multiple of 32. Faces that score below `threshold` are
-    dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is dropped.
+    `min_face_px` is the smallest wanted face in pixels of the picture as recorded; the scale of the network's input
+    follows from it. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces that
+    score below `threshold` are dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is
+    dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned.
     """
 
-    size_px: int = 640
+    size_px: int | None = None
     threshold: float = 0.5
     nms_iou: float = 0.3
+    min_face_px: int = 24
+    second_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,8 @@ class ScanOptions:
         third_state: masks that are worn incorrectly have a label of their own; None: the default, as far as the model can.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly, with the third state.
         det_threshold: minimum confidence of the detector for a face to be kept.
-        det_size: longest side of the detector's input in pixels, a multiple of 32.
+        min_face: smallest face to find, in pixels of the picture as recorded; a smaller number takes longer.
+        det_size: longest side of the detector's input in pixels, a multiple of 32, in place of `min_face`.
         model: name of a shipped classifier, or the path of a `.keras` file.
         runtime: auto, openvino or tensorflow.
         device: auto, cpu, gpu or gpu:N.
@@ -232,7 +237,8 @@ class ScanOptions:
     third_state: bool | None = None
     incorrect_threshold: float = _number(INCORRECT_THRESHOLD, 0, 1)
     det_threshold: float = _number(DetectorSettings().threshold, 0, 1)
-    det_size: int = _number(DetectorSettings().size_px, 64, 4096)
+    min_face: int = _number(DetectorSettings().min_face_px, 1, 4096)
+    det_size: int | None = _number(None, 64, 4096)
     model: str = ClassifierSettings().model
     runtime: str = _one_of("auto", "openvino", "tensorflow")
     device: str = RuntimeSettings().device

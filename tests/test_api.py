@@ -69,10 +69,13 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, monkeypa
     cases = {
         "tresh": 0.5, "threshold": 1.5, "det_threshold": "0.5", "every": 0, "crf": 23.5, "sample_fps": float("nan"),
         "if_exists": "replace", "decode_all": 1, "save": "everything", "det_size": 100, "device": "tpu", "limit": True,
+        "min_face": 0,
     }  # fmt: skip
     for name, value in cases.items():
         with pytest.raises(UsageError, match=name.replace("_", "[-_]")):
             mb.scan("a.png", **{name: value})
+    with pytest.raises(UsageError, match="--min-face"):
+        mb.Model(min_face=0)
     with pytest.raises(UsageError, match="local files only"):
         mb.scan("https://example.org/a.png")
     with pytest.raises(UsageError, match="no photo or video"):

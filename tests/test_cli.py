@@ -232,6 +232,8 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
         ("scan", tmp_path / "nowhere"): "nowhere",
         ("scan", photo, "--colour"): "--colour",
         ("scan", photo, "--det-size", "100"): "multiple of 32",
+        ("scan", photo, "--det-size", "640", "--min-face", "12"): "give one of them",
+        ("scan", photo, "--min-face", "0"): "--min-face",
         ("scan", photo, "--save", "everything"): "--save",
         ("scan", photo, "--device", "tpu"): "--device",
         ("scan", photo, "--model", "nothing.keras"): "nothing.keras",

@@ -35,8 +35,9 @@ from maskbatch.media.video.reader import VideoReader
 from maskbatch.reports.tables import write_reports
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run import space as estimate
+from maskbatch.run.identity import deciding_settings
 from maskbatch.run.stop import Stop, stop_on_signals
-from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings
+from maskbatch.settings import DetectorSettings, OutputSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import annotated
 from maskbatch.store import resume
 from maskbatch.store.database import open_store
@@ -372,6 +373,18 @@ def test_other_settings_are_refused_with_their_differences(tmp_path):
             UsageError, match=r"(?s)sampling.every: 1 -> 2.*save: annotated -> none.*--if-exists overwrite"
         ):
             check_identity(store, now)
+
+
+def test_what_the_detector_looks_for_decides_a_scan():
+    """A scan with another smallest face, size or second look cannot continue an earlier one."""
+    was = deciding_settings(ScanSettings(), [])
+    for detector, name, shown in (
+        (DetectorSettings(min_face_px=12), "detector.min_face_px", ("24", "12")),
+        (DetectorSettings(size_px=640), "detector.size_px", ("None", "640")),
+        (DetectorSettings(second_look=not DetectorSettings().second_look), "detector.second_look", None),
+    ):
+        found = differences(json.loads(json.dumps(was)), deciding_settings(ScanSettings(detector=detector), []))
+        assert found.keys() == {name} and shown in (None, found[name])
 
 
 def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes):

@@ -145,8 +145,10 @@ _COMMON = options(
     _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
              metavar="NAME|FILE"),
     _of_scan(_ADVANCED, "det_threshold", "Minimum confidence of the detector for a face to be kept.", metavar="P"),
-    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; a larger one finds smaller "
-             "faces.", metavar="PX"),
+    _of_scan(_ADVANCED, "min_face", "Smallest face to find, in pixels of the picture as recorded. A smaller number takes "
+             "longer; large pictures are then searched in tiles.", metavar="PX"),
+    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. A larger "
+             "one finds smaller faces.", metavar="PX"),
 )  # fmt: skip
 scan_options = options(
     grouped(_WHAT, "--out", type=PATH, metavar="DIR",

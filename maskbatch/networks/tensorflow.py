@@ -69,7 +69,7 @@ class TensorFlowNetwork:
                     height, width = chosen.shape[1:3]
                     raise DeviceError(
                         f"the GPU's memory is too small for one image of {width} x {height} ({self._role}): end other "
-                        "programs that use the GPU, try a smaller --det-size, or --device cpu"
+                        "programs that use the GPU, try a larger --min-face, or --device cpu"
                     ) from error
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 

@@ -25,7 +25,7 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, never
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -76,7 +76,7 @@ def _analysed(
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at` on."""
     settings, timings, is_over = conditions
-    networks, timed = open_networks(settings), timings.timed
+    networks, timed = open_networks(settings_for(sources[0].kind, settings)), timings.timed
     by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:

@@ -15,9 +15,9 @@ from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 
-# longest side of a picture as a scan looks at it
+# at a scale factor of 1, the longest side of a picture has this many pixels
 _SCANNED_PX = 640
-# a view has the scale of a scan times a factor from this range
+# a view has this scale times a factor from this range
 _SCALE = (0.45, 1.6)
 # or a scale at which one face has a size from one of these ranges, small sizes as likely as large ones
 _SMALL_PX, _LARGE_PX = (7.0, 64.0), (64.0, 360.0)

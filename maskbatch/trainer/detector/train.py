@@ -20,7 +20,7 @@ from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_fo
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.json_files import versions, write_json
 
-# the original network looks at each scene at a scan's size and at a larger one, to find small faces without a box
+# the original network looks at each scene at two sizes, because the larger one shows small faces without a box
 _LOOKS_PX = (640, 960)
 # a finding of at least this score may be a face, and is never a negative
 _UNSURE = 0.2
