@@ -6,6 +6,7 @@ import pytest
 
 from maskbatch.analyse.detector import Detector
 from maskbatch.analyse.views import NETWORK_FACE_PX, first_look, second_look
+from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.run import shard as shard_module
 from maskbatch.run import stages
 from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
@@ -17,7 +18,7 @@ WHITE, GREY = 255, 150
 
 
 class Network:
-    """CenterFace's maps for canvases in which each bright rectangle, of a size that a network finds, is a face.
+    """YuNet's maps for canvases in which each bright rectangle, of a size that a network finds, is a face.
 
     With `upright`, only rectangles that are brighter above than below are faces. A face's landmarks are all in the top
     left corner of its box. Keeps the shapes of the canvases that it was given.
@@ -28,17 +29,19 @@ class Network:
 
     def __call__(self, canvases):
         self.shapes.append(canvases.shape)
-        shape = (len(canvases), canvases.shape[1] // 4, canvases.shape[2] // 4)
-        heatmap, scale, offset = (np.zeros((*shape, channels), np.float32) for channels in (1, 2, 2))
+        count, high, wide, _ = canvases.shape
+        maps = [np.zeros((count, high // stride, wide // stride, 16), np.float32) for stride in STRIDES]
         for i, canvas in enumerate(canvases):
             _, _, stats, _ = cv2.connectedComponentsWithStats((canvas[..., 0] > 75).astype(np.uint8))
             for left, top, width, height, _ in stats[1:]:
                 if self.is_face(canvas[top : top + height, left : left + width, 0]):
                     x, y = left + width / 2, top + height / 2
-                    cell = i, min(int(y // 4), shape[1] - 1), min(int(x // 4), shape[2] - 1)
-                    heatmap[cell], scale[cell] = self.score, (np.log(height / 4), np.log(width / 4))
-                    offset[cell] = y / 4 - cell[1] - 0.5, x / 4 - cell[2] - 0.5
-        return [heatmap, scale, offset, np.zeros((*shape, 10), np.float32)]
+                    row, column = min(int(y // 8), high // 8 - 1), min(int(x // 8), wide // 8 - 1)
+                    cell, corner = maps[0][i, row, column], np.array([left / 8 - column, top / 8 - row])
+                    cell[[CLASS, OBJECT]] = self.score
+                    cell[BOX] = x / 8 - column, y / 8 - row, np.log(width / 8), np.log(height / 8)
+                    cell[LANDMARKS] = np.tile(corner, 5)
+        return maps
 
     def is_face(self, seen):
         """True for a rectangle of a size that is found, and the right way up."""
@@ -107,7 +110,7 @@ def test_small_pictures_take_one_look_and_huge_ones_little_memory():
     batch."""
     network = Network()
     Detector(network, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))([picture(1920, 1080, [(50, 50, 100, 100)])])
-    assert network.shapes == [(1, 640, 1024, 3)]
+    assert network.shapes == [(1, 576, 1024, 3)]
     Detector(network, DetectorSettings(min_face_px=11))([picture(12500, 8000)])
     assert max(np.prod(shape) for shape in network.shapes) <= 3 * 27_000_000
 
@@ -154,7 +157,7 @@ def test_the_second_look_finds_what_is_too_large_or_too_small():
     detector = Detector(Network(), DetectorSettings(second_look=True))
     for image, faces in (
         (picture(2000, 1500, [(400, 50, 1600, 1400)]), [(400, 50, 1600, 1400)]),
-        (picture(400, 300, [(100, 100, 112, 112)]), [(100, 100, 112, 112)]),
+        (picture(400, 300, [(100, 100, 106, 106)]), [(100, 100, 106, 106)]),
     ):
         assert len(Detector(Network(), DetectorSettings())([image])) == 0
         check(detector([image]), faces, 12 if image.shape[1] > 1000 else 3)
