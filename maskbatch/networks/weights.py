@@ -15,13 +15,15 @@ class Network:
 
     `role` says what it is for, `path` is its weight file. `load` returns it as a Keras model; it is called only when
     needed, and checks that the file fits. `int8`, where there is one, is a zip archive of the same network as an
-    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`).
+    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has
+    `gains_by_int8` False, and computes in fp32 where int8 is asked for.
     """
 
     role: str
     path: Path
     load: Callable[[], object]
     int8: Path | None = None
+    gains_by_int8: bool = True
 
 
 @dataclass(frozen=True, slots=True)
