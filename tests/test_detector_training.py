@@ -319,16 +319,18 @@ def test_interpolation_ends_at_both_networks():
 
 
 def test_the_alpha_chosen_harms_no_source():
-    """The best alpha at which no source loses is chosen, or the original where there is none."""
+    """The best alpha over all faces is chosen, at which no source of many faces loses a point; the original if there is
+    none. A few faces decide nothing."""
 
-    def figures(ilc, afw):
-        return {"ilc": {"ap50": ilc, "ap40": ilc, "faces": 300}, "afw": {"ap50": afw, "ap40": afw, "faces": 80}}
+    def figures(ilc, afw, few=0.9):
+        faces = {"ilc": (ilc, 300), "afw": (afw, 80), "few": (few, 20)}
+        return {source: {"ap40": ap, "faces": count} for source, (ap, count) in faces.items()}
 
-    by_alpha = {0.0: figures(0.8, 0.98), 0.5: figures(0.85, 0.98), 1.0: figures(0.9, 0.97)}
-    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 0.5
+    by_alpha = {0.0: figures(0.8, 0.98), 0.5: figures(0.85, 0.98), 1.0: figures(0.9, 0.96)}
+    assert choose_alpha(by_alpha, ["ilc", "afw", "few"]) == 0.5
     assert choose_alpha(by_alpha, ["ilc"]) == 1.0
-    by_alpha[1.0] = figures(0.9, 0.98 - 0.4 / 80)  # less than half a face
-    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 1.0
+    by_alpha[1.0] = figures(0.9, 0.975, few=0.8)
+    assert choose_alpha(by_alpha, ["ilc", "afw", "few"]) == 1.0
     assert choose_alpha({0.0: figures(0.8, 0.98), 1.0: figures(0.7, 0.98)}, ["ilc", "afw"]) == 0.0
 
 

@@ -28,6 +28,10 @@ _labels = options(
     click.option("--ignore-label", multiple=True, metavar="NAME",
                  help="Ignore the boxes, or the class folder, of this label. Can be given several times."),
 )  # fmt: skip
+_ignore = click.option(
+    "--ignore", type=FILE, metavar="FILE",
+    help="CSV file of places in which a finding is neither right nor wrong: path, x_min, y_min, x_max, y_max, mark."
+)  # fmt: skip
 _seed = click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed for the split and for training."
 )
@@ -94,12 +98,13 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for the weights, history and report.")
 @click.option("--splits", type=FILE, help=_SPLITS)
 @_labels
+@_ignore
 @click.option("--loose-boxes-of", multiple=True, metavar="SOURCE",
               help="Learn from this source that a face is there, and not how large it is: its boxes are loose.")  # fmt: skip
 @click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped ones.")
 @click.option("--alpha", type=Number(0, 1), metavar="A",
-              help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share that is best on "
-              "the validation scenes without a loss for any source.")  # fmt: skip
+              help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share with the "
+              "best precision on the validation scenes.")  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1), default=12, show_default=True, metavar="N", help="Epochs of training."
 )
@@ -140,6 +145,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
               help="Part of the dataset to measure on.")  # fmt: skip
 @click.option("--groups", type=FILE, help="CSV file with the columns path and group, as given to train.")
 @_labels
+@_ignore
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed for the split, as given to train.")
 @click.option("--threshold", type=AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
               help="Minimum probability for a face to count as masked. auto: the best one for this dataset, by the "
@@ -184,4 +190,4 @@ def _dataset_settings(datasets: tuple[Path, ...], options: dict) -> DatasetSetti
 
     rules = parse_rules(options["labels"], options["ignore_label"])
     return DatasetSettings(datasets, options["splits"], options.get("groups"), seed=options["seed"],
-                           cache=options.get("cache"), labels=rules)  # fmt: skip
+                           cache=options.get("cache"), labels=rules, ignore=options.get("ignore"))  # fmt: skip

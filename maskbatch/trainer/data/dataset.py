@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ class Picture:
 
     An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, an index of `STATES`; a picture from a
     class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split may cut
-    a `group`. `split` is train, val, test or "" where it is not given.
+    a `group`. `split` is train, val, test or "" where it is not given. In the places `ignored` (M, 4) float32 a finding is
+    neither right nor wrong.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Picture:
     source: str
     group: str
     split: str = ""
+    ignored: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from maskbatch.types import Faces
 
 # annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
 END_TO_END_IOU = 0.4
+# areas of a finding and of an ignored place around its middle differ by this factor at most
+_ALIKE = 3.0
 # the detector's threshold for a precision-recall curve; a scan reports from its own threshold on
 CURVE_SCORE = 0.05
 
@@ -68,14 +70,28 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold."""
+    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
+
+    Findings in ignored places are left out, unless they hit an annotated box.
+    """
     scenes = [picture for picture in pictures if picture.xyxy is not None]
     for batch in read_batches(scenes):
         images = [image for _, image in batch]
         faces = classify(images, detect(images))
         for row, (picture, _) in enumerate(batch):
             own = faces.take(faces.row == row)
+            own = own.take(~_is_ignored(own.xyxy, picture))
             yield Scene(picture.xyxy, picture.label, own.xyxy, own.score, own.p_mask)
+
+
+def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
+    """Tell which findings (N, 4) lie in an ignored place and hit no annotated box."""
+    hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
+    centre = (found[:, None, :2] + found[:, None, 2:]) / 2
+    inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)
+    ratio = boxes.area(found)[:, None] / np.maximum(boxes.area(picture.ignored), 1)
+    alike = inside & (ratio < _ALIKE) & (ratio > 1 / _ALIKE)
+    return (alike | (boxes.iou(found, picture.ignored) >= END_TO_END_IOU)).any(axis=1) & ~hits_box
 
 
 def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> SceneFigures:

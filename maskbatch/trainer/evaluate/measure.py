@@ -18,6 +18,7 @@ from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import Picture, read_datasets, split_pictures
 from maskbatch.trainer.data.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY, LabelRules
+from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.samples import Samples, load_samples
 from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes, scene_figures, worn_incorrectly
 from maskbatch.trainer.evaluate.figures import Answers, Judged, figures_by_size, incorrect_figures, predict
@@ -33,7 +34,7 @@ class DatasetSettings:
 
     `roots`: dataset folders. `splits_file`: a CSV of path, split, cluster, set. `groups_file`: a CSV of path, group; without
     either file, near-duplicates are the groups. `cache`: the folder in which cut faces are kept. `labels`: the meaning of
-    labels that are not ours.
+    labels that are not ours. `ignore`: a CSV of marks, see `with_marks`.
     """
 
     roots: tuple[Path, ...]
@@ -43,6 +44,7 @@ class DatasetSettings:
     seed: int = 0
     cache: Path | None = None
     labels: LabelRules = field(default_factory=LabelRules)
+    ignore: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
 def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
     """Return the pictures with the groups that a file gives, and a name for that file; "" without a file."""
     pictures = read_datasets(settings.roots, settings.splits_file, settings.labels)
+    if settings.ignore:
+        pictures = with_marks(pictures, settings.ignore)
     if settings.groups_file:
         return group_by_file(pictures, settings.groups_file), "the groups file"
     return pictures, "the splits file" if settings.splits_file else ""
