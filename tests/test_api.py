@@ -1,6 +1,7 @@
 """maskbatch from Python: examples, options, errors, continuing, progress."""
 
 import doctest
+import json
 import logging
 import os
 import re
@@ -118,6 +119,32 @@ def test_a_scan_in_a_thread_leaves_logging_and_signals_alone(tmp_path):
     thread.join()
     assert found[0].summary.files == 1
     assert before == (list(logger.handlers), logger.level, logger.propagate, signal.getsignal(signal.SIGINT))
+
+
+def test_scans_in_two_threads_list_their_own_warnings_only(tmp_path):
+    """Two scans at the same time each list the warning that a thread of theirs logs, and not the other's."""
+    names = ("first", "second")
+    at_work = threading.Barrier(len(names))
+
+    def scan(name):
+        told = []
+
+        def progress(_):
+            if not told:
+                told.append(name)
+                at_work.wait(60)
+                logging.getLogger("maskbatch").warning("about %s", name)
+                at_work.wait(60)
+
+        mb.scan(makers.write_photo(tmp_path / f"{name}.png"), tmp_path / name, progress, save="none")
+
+    threads = [threading.Thread(target=scan, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    listed = [json.loads((tmp_path / name / "run.json").read_text(encoding="utf-8"))["warnings"] for name in names]
+    assert listed == [["about first"], ["about second"]]
 
 
 def test_the_default_folder_is_named_after_the_input(tmp_path, monkeypatch):

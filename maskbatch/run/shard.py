@@ -138,7 +138,7 @@ def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentRes
     def guard(reader: SoundReader) -> TimeLimitedReader:
         if at.silenced:
             raise DecodeError(at.silenced)
-        return TimeLimitedReader(reader, _limit_s(conditions.settings))
+        return TimeLimitedReader(reader, _limit_s(conditions.settings), conditions.is_over)
 
     ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
     copy = sinks.join(at.source, ended.pieces, guard, conditions.is_over)
