@@ -1,6 +1,6 @@
 """Measure what each stage costs on its own: the same frames, from memory, one stage after the other.
 
-    python benchmarks/alone.py PATH [--num-frames N] [--det-size 640] [--device auto] [--precision auto]
+    python benchmarks/alone.py PATH [--num-frames N] [--det-size PX] [--device auto] [--precision auto]
 
 CPU time is that of the whole process, so that the threads of codecs and networks count. A stage that runs on one core
 takes as much wall as CPU time; the sum of the CPU column over the number of cores is the least a scan can take.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings, Thresholds
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Costs:
             ]
             return outputs
 
+        timed.size_px = run.size_px
         return timed
 
 
@@ -104,7 +105,7 @@ def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int
             tracker(Frames(images[batch], ids[batch], np.array(index[batch]), np.array(times_s[batch])), found)
     with costs.stage("annotate"):
         drawn = [
-            annotate(image, found.take(found.row == row), 0.5)
+            annotate(image, found.take(found.row == row), Thresholds())
             for batch, found in zip(batches, faces, strict=True)
             for row, image in enumerate(images[batch])
         ]

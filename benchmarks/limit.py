@@ -33,7 +33,10 @@ def networks_of(path: Path, options: Sequence[str], wrap: Callable[[str, Callabl
     open_network = stages.open_network
 
     def wrapped(network, device, *rest):
-        return wrap(network.role, open_network(network, device, *rest))
+        opened = open_network(network, device, *rest)
+        replaced = wrap(network.role, opened)
+        replaced.size_px = opened.size_px
+        return replaced
 
     stages.open_network = wrapped
     try:
@@ -99,7 +102,7 @@ def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces
     seconds = 0.0
     for role, figure in figures.items():
         if figure["images"]:
-            seconds += figure["seconds"] / figure["images"] * (num_frames if role == "centerface" else num_faces)
+            seconds += figure["seconds"] / figure["images"] * (num_frames if role == "yunet" else num_faces)
     return seconds
 
 

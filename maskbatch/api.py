@@ -28,27 +28,32 @@ from maskbatch.overlap import never
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
+from maskbatch.run.options import check_incorrect_threshold, checked
 from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.report import report_again
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.stop import Stop
+from maskbatch.run.threshold import Asked, report_thresholds
 from maskbatch.settings import (
     CPU_BATCH,
+    INCORRECT_THRESHOLD,
     ClassifierSettings,
+    DetectorSettings,
     LoaderSettings,
     ReportSettings,
     RuntimeSettings,
     SamplingSettings,
     ScanOptions,
     ScanSettings,
+    Thresholds,
+    third_state_or_default,
 )
 from maskbatch.store.database import open_store
-from maskbatch.store.read import last_session
 from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 Image = np.ndarray | str | PathLike
 Paths = str | PathLike | Sequence[str | PathLike]
-THRESHOLD = ClassifierSettings().threshold
+THRESHOLD, MIN_FACE = ClassifierSettings().threshold, DetectorSettings().min_face_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,11 @@ class Model:
         device: auto, cpu, gpu or gpu:N.
         model: name of a shipped classifier, or the path of a `.keras` file that `maskbatch train` made.
         precision: auto, fp32, fp16, bf16 or int8.
+        min_face: smallest face to find, in pixels of the picture; a smaller number takes longer.
 
     Raises:
         DeviceError: the device is not usable here.
-        UsageError: the model or the precision does not exist.
+        UsageError: the model or the precision does not exist, or `min_face` is out of its range.
         WeightsError: a weight file is missing or damaged.
 
     Example:
@@ -87,12 +93,17 @@ class Model:
         [6]
     """
 
-    def __init__(self, device: str = "auto", model: str = "mask", precision: str = "auto") -> None:
+    def __init__(
+        self, device: str = "auto", model: str = "mask", precision: str = "auto", min_face: int = MIN_FACE
+    ) -> None:
         settings = ScanSettings(
-            runtime=RuntimeSettings(device=device, precision=precision), classifier=ClassifierSettings(model=model)
+            runtime=RuntimeSettings(device=device, precision=precision),
+            detector=DetectorSettings(min_face_px=checked("min_face", min_face)),
+            classifier=ClassifierSettings(model=model),
         )
-        networks = open_networks(settings)
-        self._detect, self._classify = networks.detector(never), networks.classifier(never)
+        networks = {kind: open_networks(settings_for(kind, settings)) for kind in ("image", "video")}
+        self._detect = {kind: opened.detector(never) for kind, opened in networks.items()}
+        self._classify = networks["image"].classifier(never)
 
     def find(self, images: Sequence[Image]) -> list[Faces]:
         """Find the faces in images, and tell how probable a mask is on each.
@@ -101,7 +112,8 @@ class Model:
             images: paths of photos, or arrays (H, W, 3) uint8 RGB, of any sizes.
 
         Returns:
-            One `Faces` for each image, in their order: boxes in pixels, scores, landmarks, `p_mask`.
+            One `Faces` for each image, in their order: boxes in pixels, scores, landmarks, `p_mask`, and `p_incorrect`,
+            which is NaN when the model does not know masks that are worn incorrectly.
 
         Raises:
             DecodeError: a photo cannot be read.
@@ -115,7 +127,7 @@ class Model:
         found = []
         for start in range(0, len(images), CPU_BATCH):
             arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
-            faces = self._classify(arrays, self._detect(arrays))
+            faces = self._classify(arrays, self._detect["image"](arrays))
             found += [_of_row(faces, row) for row in range(len(arrays))]
         return found
 
@@ -141,7 +153,7 @@ class Model:
         path = Path(path)
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
         tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._detect, self._classify, tracker, tracker.state)
+        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state)
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
             frames = batch.frames
             for row in range(len(frames)):
@@ -161,7 +173,7 @@ def find(image: Image) -> Faces:
         image: the path of a photo, or an array (H, W, 3) uint8 RGB.
 
     Returns:
-        Boxes `xyxy` in pixels, `score`, `landmarks` and `p_mask`, one row a face.
+        Boxes `xyxy` in pixels, `score`, `landmarks`, `p_mask` and `p_incorrect`, one row a face.
 
     Raises:
         DecodeError: the photo cannot be read.
@@ -175,26 +187,36 @@ def find(image: Image) -> Faces:
     return faces
 
 
-def draw(image: Image, faces: Faces, threshold: float = THRESHOLD) -> np.ndarray:
+def draw(
+    image: Image, faces: Faces, threshold: float = THRESHOLD, third_state: bool | None = None,
+    incorrect_threshold: float = INCORRECT_THRESHOLD,
+) -> np.ndarray:  # fmt: skip
     """Draw boxes, labels and probabilities of faces onto a copy of an image.
 
     Args:
         image: the path of a photo, or an array (H, W, 3) uint8 RGB.
         faces: what `find` gave for it.
         threshold: minimum `p_mask` for a face to count as masked.
+        third_state: masks that are worn incorrectly have a colour and a label of their own; None: the default.
+        incorrect_threshold: minimum `p_incorrect` for a mask to count as worn incorrectly, with the third state.
 
     Returns:
         A new array (H, W, 3) uint8 RGB.
 
     Raises:
         DecodeError: the photo cannot be read.
+        UsageError: the third state is asked for, and the faces have no `p_incorrect`.
 
     Example:
         >>> picture = "sample_media/portrait_bare.jpg"
         >>> draw(picture, find(picture)).shape
         (600, 560, 3)
     """
-    return annotate(_read(image), faces, threshold)
+    is_on = third_state_or_default(third_state)
+    check_incorrect_threshold(is_on, incorrect_threshold != INCORRECT_THRESHOLD)
+    if third_state and len(faces) and np.isnan(faces.p_incorrect).all():
+        raise UsageError("these faces have no p_incorrect: their model knows no mask that is worn incorrectly")
+    return annotate(_read(image), faces, Thresholds(threshold, incorrect_threshold if is_on else None))
 
 
 def scan(
@@ -267,6 +289,8 @@ class Results:
     Args:
         folder: the output folder of a scan.
         threshold: minimum probability for a face or person to count as masked; default: the scan's own.
+        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
 
     Example:
         >>> results = open("audit")
@@ -274,19 +298,23 @@ class Results:
         0.619
     """
 
-    def __init__(self, folder: str | PathLike, threshold: float | None = None) -> None:
+    def __init__(
+        self, folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
+        incorrect_threshold: float | None = None,
+    ) -> None:  # fmt: skip
         self.folder = Path(folder)
         with self._read() as connection:
-            own = last_session(connection).facts["settings"]["classifier"]["threshold"]
-        self.threshold = own if threshold is None else threshold
+            used = report_thresholds(connection, Asked(threshold, third_state, incorrect_threshold))
+        self.threshold, self.incorrect_threshold = used.mask, used.incorrect
 
     def __repr__(self) -> str:
-        return f"Results({str(self.folder)!r}, threshold={self.threshold:g})"
+        more = "" if self.incorrect_threshold is None else f", incorrect_threshold={self.incorrect_threshold:g}"
+        return f"Results({str(self.folder)!r}, threshold={self.threshold:g}{more})"
 
     @property
     def summary(self) -> Summary:
-        """The scan in numbers: files, people with and without a mask, the compliance rate."""
-        return summary_of(self.files(), self.threshold)
+        """The scan in numbers: files, people with a mask, with one worn incorrectly and without, the compliance rate."""
+        return summary_of(self.files(), self._thresholds)
 
     def files(self) -> pd.DataFrame:
         """Give a row for each input, with the columns of `files.csv`.
@@ -299,7 +327,7 @@ class Results:
             0
         """
         with self._read() as connection:
-            return read_files(connection, ReportSettings(threshold=self.threshold))
+            return read_files(connection, ReportSettings(self.threshold, self.incorrect_threshold))
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Give a row for each face in each analysed frame, with the columns of `faces.csv`.
@@ -317,25 +345,38 @@ class Results:
         """
         with self._read() as connection:
             try:
-                return read_faces(connection, self.threshold, where)
+                return read_faces(connection, self._thresholds, where)
             except pd.errors.DatabaseError as error:
                 raise UsageError(f"{where!r} is no condition over the columns of faces.csv: {error}") from error
 
-    def report(self, threshold: float | None = None) -> "Results":
-        """Write the tables of the output folder again, and give the results at that threshold; nothing is analysed.
+    def report(
+        self, threshold: float | None = None, third_state: bool | None = None, incorrect_threshold: float | None = None
+    ) -> "Results":
+        """Write the tables of the output folder again, and give the results at these thresholds; nothing is analysed.
 
         Args:
             threshold: minimum probability to count as masked; default: this object's.
+            third_state: masks that are worn incorrectly are a label of their own; default: as in this object.
+            incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: this object's.
 
         Raises:
             OSError: the folder cannot be written.
+            UsageError: the third state is asked for, and the model of the scan has none.
 
         Example:
             >>> open("audit").report(threshold=0.7).threshold
             0.7
         """
-        _, used, _ = report_again(self.folder, self.threshold if threshold is None else threshold)
-        return Results(self.folder, used)
+        is_on = self.incorrect_threshold is not None if third_state is None else third_state
+        if incorrect_threshold is None and is_on:
+            incorrect_threshold = self.incorrect_threshold
+        asked = Asked(self.threshold if threshold is None else threshold, is_on, incorrect_threshold)
+        _, used, _ = report_again(self.folder, asked)
+        return Results(self.folder, used.mask, used.incorrect is not None, used.incorrect)
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        return Thresholds(self.threshold, self.incorrect_threshold)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -343,24 +384,29 @@ class Results:
             yield connection
 
 
-def open(folder: str | PathLike, threshold: float | None = None) -> Results:
+def open(
+    folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
+    incorrect_threshold: float | None = None,
+) -> Results:  # fmt: skip
     """Open the output folder of a scan.
 
     Args:
         folder: the folder, of a scan that is finished, interrupted or still at work.
         threshold: minimum probability to count as masked; default: the scan's own.
+        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
 
     Returns:
         The results, as tables and numbers.
 
     Raises:
-        UsageError: the folder is not the output of a scan.
+        UsageError: the folder is not the output of a scan, or the third state is asked for and the scan's model has none.
 
     Example:
         >>> open("audit")
         Results('audit', threshold=0.5)
     """
-    return Results(folder, threshold)
+    return Results(folder, threshold, third_state, incorrect_threshold)
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import TypeVar
@@ -26,6 +28,14 @@ def never() -> bool:
     return False
 
 
+def in_own_context(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Return `function` bound to a copy of the context variables of this moment, for calls in another thread.
+
+    The variables tell which scan a warning belongs to. Two threads must not call the returned function at the same time.
+    """
+    return partial(copy_context().run, function)
+
+
 class Ahead:
     """An iterator over `items` that a thread makes ahead, while the caller works on earlier items.
 
@@ -37,7 +47,7 @@ class Ahead:
         self._items, self._is_over = items, is_over
         self._waiting: queue.Queue = queue.Queue(depth)
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._make, name="maskbatch-ahead", daemon=True)
+        self._thread = threading.Thread(target=in_own_context(self._make), name="maskbatch-ahead", daemon=True)
 
     def __enter__(self) -> "Ahead":
         self._thread.start()
@@ -92,7 +102,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_o
     try:
         running = deque()
         for item in items:
-            running.append(pool.submit(function, item))
+            running.append(pool.submit(in_own_context(function), item))
             if len(running) == num_at_once:
                 yield running.popleft().result()
         while running:
@@ -114,7 +124,8 @@ def for_each(
         while running or not errors:
             try:
                 if not errors:
-                    running |= {pool.submit(function, item) for item in islice(items, num_at_once - len(running))}
+                    started = islice(items, num_at_once - len(running))
+                    running |= {pool.submit(in_own_context(function), item) for item in started}
                     if not running:
                         return
                 # with a time limit: on Windows, a waiting thread receives Ctrl-C only after the wait

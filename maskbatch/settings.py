@@ -8,6 +8,26 @@ from typing import Any
 # default number of frames that go through the networks together; OpenVINO takes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+# the default of the third state: masks that are worn incorrectly are a label of their own
+THIRD_STATE = False
+INCORRECT_THRESHOLD = 0.5
+
+
+def third_state_or_default(asked: bool | None) -> bool:
+    """Return if there is a third state: what the user asked for, the default when that is None."""
+    return THIRD_STATE if asked is None else asked
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Probabilities from which a label holds (see `states.labels_of`).
+
+    `mask` is the minimum `p_mask` of with_mask, `incorrect` the minimum `p_incorrect` of incorrect_mask, None without that
+    third state.
+    """
+
+    mask: float = 0.5
+    incorrect: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +78,31 @@ class RuntimeSettings:
 class DetectorSettings:
     """Detector input and threshold.
 
-    `size_px` is the longest side of the network's input in pixels, a multiple of 32. Faces that score below `threshold` are
-    dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is dropped.
+    `min_face_px` is the smallest wanted face in pixels of the picture as recorded; the scale of the network's input
+    follows from it. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces that
+    score below `threshold` are dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is
+    dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned.
     """
 
-    size_px: int = 640
+    size_px: int | None = None
     threshold: float = 0.5
     nms_iou: float = 0.3
+    min_face_px: int = 24
+    second_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """Mask classifier. `model` is the name of a shipped one, or the path of a `.keras` file. A face counts as masked when
-    its `p_mask` is at least `threshold`."""
+    """Mask classifier. `model` is the name of a shipped one, or the path of a `.keras` file. The others are `Thresholds`."""
 
     model: str = "mask"
     threshold: float = 0.5
+    incorrect_threshold: float | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds of the labels."""
+        return Thresholds(self.threshold, self.incorrect_threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +133,21 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """p_mask >= `threshold` counts as with_mask; a person in a video counts when seen for `min_track_s` seconds or more.
+    """`threshold` and `incorrect_threshold` are those of `Thresholds`; a person in a video counts when seen for
+    `min_track_s` seconds or more.
 
     With `bom`, tables begin with a byte order mark, by which Excel knows that they are UTF-8.
     """
 
     threshold: float = 0.5
+    incorrect_threshold: float | None = None
     min_track_s: float = 0.2
     bom: bool = False
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds of the labels."""
+        return Thresholds(self.threshold, self.incorrect_threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +206,11 @@ class ScanOptions:
         keep_metadata: annotated copies keep the recording time and the camera.
         csv_bom: tables begin with a byte order mark, by which Excel knows that they are UTF-8.
         threshold: minimum probability for a face to count as masked.
+        third_state: masks that are worn incorrectly have a label of their own; None: the default, as far as the model can.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly, with the third state.
         det_threshold: minimum confidence of the detector for a face to be kept.
-        det_size: longest side of the detector's input in pixels, a multiple of 32.
+        min_face: smallest face to find, in pixels of the picture as recorded; a smaller number takes longer.
+        det_size: longest side of the detector's input in pixels, a multiple of 32, in place of `min_face`.
         model: name of a shipped classifier, or the path of a `.keras` file.
         runtime: auto, openvino or tensorflow.
         device: auto, cpu, gpu or gpu:N.
@@ -195,8 +234,11 @@ class ScanOptions:
     keep_metadata: bool = OutputSettings().keep_metadata
     csv_bom: bool = False
     threshold: float = _number(ClassifierSettings().threshold, 0, 1)
+    third_state: bool | None = None
+    incorrect_threshold: float = _number(INCORRECT_THRESHOLD, 0, 1)
     det_threshold: float = _number(DetectorSettings().threshold, 0, 1)
-    det_size: int = _number(DetectorSettings().size_px, 64, 4096)
+    min_face: int = _number(DetectorSettings().min_face_px, 1, 4096)
+    det_size: int | None = _number(None, 64, 4096)
     model: str = ClassifierSettings().model
     runtime: str = _one_of("auto", "openvino", "tensorflow")
     device: str = RuntimeSettings().device

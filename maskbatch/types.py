@@ -1,13 +1,11 @@
 """The types that flow through a scan: numpy only, checked when an object is made, and picklable."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-
-P_MASK_DECIMALS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,9 @@ class Faces:
 
     `row` (N,) int64: position in `Frames`, ascending; `xyxy` (N, 4) float32: pixels of the upright original frame;
     `score` (N,) float32; `landmarks` (N, 5, 2) float32: x, y of both eyes, nose tip and both mouth corners, the person's
-    right side first; `p_mask` (N,) float32, NaN until classified; `track_id` (N,) int64, -1 until tracked.
+    right side first; `p_mask` (N,) float32, NaN until classified; `p_incorrect` (N,) float32, the probability that a mask is
+    worn incorrectly (nose or mouth bare), NaN also where the classifier does not know that state; `track_id` (N,) int64,
+    -1 until tracked.
     """
 
     row: np.ndarray
@@ -156,31 +156,30 @@ class Faces:
     score: np.ndarray
     landmarks: np.ndarray
     p_mask: np.ndarray | None = None
+    p_incorrect: np.ndarray | None = None
     track_id: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         num_faces = len(self.row)
-        if self.p_mask is None:
-            object.__setattr__(self, "p_mask", np.full(num_faces, np.nan, np.float32))
+        for name in ("p_mask", "p_incorrect"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(num_faces, np.nan, np.float32))
         if self.track_id is None:
             object.__setattr__(self, "track_id", np.full(num_faces, -1, np.int64))
-        shapes = {"row": (), "xyxy": (4,), "score": (), "landmarks": (5, 2), "p_mask": (), "track_id": ()}
-        for name, tail in shapes.items():
-            _check_shape(name, getattr(self, name), (num_faces, *tail))
+        tails = {"xyxy": (4,), "landmarks": (5, 2)}
+        for item in fields(self):
+            _check_shape(item.name, getattr(self, item.name), (num_faces, *tails.get(item.name, ())))
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, keep: np.ndarray) -> "Faces":
         """Return the faces at `keep`: a boolean mask (N,) or an index array, applied to every field."""
-        return Faces(
-            self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep], self.p_mask[keep],
-            self.track_id[keep],
-        )  # fmt: skip
+        return Faces(*(getattr(self, item.name)[keep] for item in fields(self)))
 
-    def with_p_mask(self, p_mask: np.ndarray) -> "Faces":
-        """Return the same faces with `p_mask` (N,) float32."""
-        return replace(self, p_mask=p_mask)
+    def with_state(self, p_mask: np.ndarray, p_incorrect: np.ndarray | None = None) -> "Faces":
+        """Return the same faces with `p_mask` and `p_incorrect`, both (N,) float32; None: that state is unknown."""
+        return replace(self, p_mask=p_mask, p_incorrect=p_incorrect)
 
     def with_track_id(self, track_id: np.ndarray) -> "Faces":
         """Return the same faces with `track_id` (N,) int64."""
@@ -256,7 +255,7 @@ class Checkpoint:
 class FaceRow(NamedTuple):
     """A row of the store's table `face`, in whole ten thousandths (`_e4`) or tenths (`_e1`).
 
-    `p_mask_e4` is None when the face was not classified.
+    `p_mask_e4` is None when the face was not classified, `p_incorrect_e4` also when the classifier has no third state.
     """
 
     source_id: int
@@ -270,6 +269,7 @@ class FaceRow(NamedTuple):
     y_max_e1: int
     score_e4: int
     p_mask_e4: int | None
+    p_incorrect_e4: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +290,6 @@ class SegmentResult:
     def is_whole(self) -> bool:
         """True when this result ends a segment or a source, so that it is stored now together with those before it."""
         return bool(self.ended) or self.checkpoint is not None
-
-
-def wears_mask(p_mask: np.ndarray, threshold: float) -> np.ndarray:
-    """Return (N,) bool: with_mask, from `p_mask` (N,), rounded first as in the store, so that pictures and reports agree."""
-    return np.round(np.asarray(p_mask, np.float64), P_MASK_DECIMALS) >= threshold
 
 
 def _check_shape(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

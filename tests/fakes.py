@@ -22,8 +22,11 @@ def fake_frames(
     )
 
 
-def fake_faces(row: Sequence[int], xyxy: Sequence[Sequence[float]], p_mask: Sequence[float] | None = None) -> Faces:
-    """Faces with the given rows, boxes and, perhaps, p_mask; score 0.9, landmarks 0."""
+def fake_faces(
+    row: Sequence[int], xyxy: Sequence[Sequence[float]], p_mask: Sequence[float] | None = None,
+    p_incorrect: Sequence[float] | None = None,
+) -> Faces:  # fmt: skip
+    """Faces with the given rows, boxes and, perhaps, probabilities; score 0.9, landmarks 0."""
     num_faces = len(row)
     faces = Faces(
         np.array(row, np.int64),
@@ -31,4 +34,5 @@ def fake_faces(row: Sequence[int], xyxy: Sequence[Sequence[float]], p_mask: Sequ
         np.full(num_faces, 0.9, np.float32),
         np.zeros((num_faces, 5, 2), np.float32),
     )
-    return faces if p_mask is None else faces.with_p_mask(np.array(p_mask, np.float32))
+    states = [None if p is None else np.array(p, np.float32) for p in (p_mask, p_incorrect)]
+    return faces.with_state(*states)

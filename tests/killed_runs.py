@@ -27,7 +27,7 @@ from maskbatch.networks.device import Device
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
-from maskbatch.settings import LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
+from maskbatch.settings import ClassifierSettings, LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
 from maskbatch.store.database import Store
 from maskbatch.store.folder import prepared
 from maskbatch.types import Faces
@@ -35,6 +35,7 @@ from maskbatch.types import Faces
 SETTINGS = ScanSettings(
     runtime=RuntimeSettings(runtime="openvino", device="cpu"),
     loader=LoaderSettings(batch_size=8, num_parallel=2, prefetch=4),
+    classifier=ClassifierSettings(incorrect_threshold=0.8),
     output=OutputSettings(save=frozenset({"annotated", "crops"}), segment_s=1.4),
 )
 REPORTS = ("faces.csv", "files.csv", "summary.csv")
@@ -56,8 +57,9 @@ def detect(images):
 
 
 def classify(images, faces):
-    """p_mask from the brightness of the image."""
-    return faces.with_p_mask(np.array([images[row].mean() / 255 for row in faces.row], np.float32))
+    """p_mask from the brightness of the image; p_incorrect is high for some brightness, wherever the face."""
+    p_mask = np.array([images[row].mean() / 255 for row in faces.row], np.float32)
+    return faces.with_state(p_mask, (7 * p_mask) % 1)
 
 
 def make_inputs(folder: Path) -> Path:

@@ -28,7 +28,8 @@ class File:
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a frame of the source `name`, at 30 frames a second; `p_mask` None: not classified."""
+    """A face in a frame of the source `name`, at 30 frames a second; `p_mask` None: not classified,
+    `p_incorrect` None: by a model without that state."""
 
     name: str
     frame: int = 0
@@ -36,13 +37,14 @@ class Face:
     p_mask: float | None = 0.9
     face: int = 0
     x_min: float = 1.0
+    p_incorrect: float | None = None
 
     def row(self, source_id: int) -> FaceRow:
         """The row of the face in the store."""
-        p_mask = None if self.p_mask is None else round(self.p_mask * 10_000)
+        states = [None if p is None else round(p * 10_000) for p in (self.p_mask, self.p_incorrect)]
         time_e4 = round(self.frame / 30 * 10_000)
         return FaceRow(
-            source_id, self.frame, self.face, time_e4, self.track_id, round(10 * self.x_min), 20, 30, 40, 9000, p_mask
+            source_id, self.frame, self.face, time_e4, self.track_id, round(10 * self.x_min), 20, 30, 40, 9000, *states
         )
 
 

@@ -3,6 +3,7 @@ import pytest
 from fakes import fake_faces
 
 from maskbatch.drawing.annotate import annotate
+from maskbatch.settings import Thresholds
 from maskbatch.types import Faces
 
 BLUE, ORANGE = (0, 114, 178), (230, 159, 0)
@@ -19,9 +20,9 @@ def count(image, colour):
 def test_the_image_given_stays_as_it_is():
     """Drawing happens in a copy, also when there is nothing to draw."""
     image = grey(200, 150)
-    drawn = annotate(image, fake_faces([0], [[50, 50, 90, 100]], [0.9]), 0.5)
+    drawn = annotate(image, fake_faces([0], [[50, 50, 90, 100]], [0.9]), Thresholds())
     assert (image == 128).all() and not (drawn == 128).all()
-    empty = annotate(image, Faces.empty(), 0.5)
+    empty = annotate(image, Faces.empty(), Thresholds())
     assert (empty == image).all() and not np.shares_memory(empty, image)
 
 
@@ -29,13 +30,13 @@ def test_read_only_and_sliced_images_are_fine():
     """An image that is a read-only view with gaps in memory is drawn on like any other."""
     image = grey(400, 300)[::2, ::2]
     image.flags.writeable = False
-    assert annotate(image, fake_faces([0], [[50, 50, 90, 100]], [0.9]), 0.5).shape == (150, 200, 3)
+    assert annotate(image, fake_faces([0], [[50, 50, 90, 100]], [0.9]), Thresholds()).shape == (150, 200, 3)
 
 
 @pytest.mark.parametrize(("p_mask", "colour"), [(0.9, BLUE), (0.5, BLUE), (0.4999, ORANGE), (0.1, ORANGE)])
 def test_the_colour_tells_the_label(p_mask, colour):
     """with_mask, from the threshold on, is blue, without_mask orange; never both."""
-    drawn = annotate(grey(200, 150), fake_faces([0], [[50, 50, 90, 100]], [p_mask]), 0.5)
+    drawn = annotate(grey(200, 150), fake_faces([0], [[50, 50, 90, 100]], [p_mask]), Thresholds())
     other = ORANGE if colour == BLUE else BLUE
     assert count(drawn, colour) > 100 and count(drawn, other) == 0
 
@@ -43,8 +44,8 @@ def test_the_colour_tells_the_label(p_mask, colour):
 def test_the_threshold_decides():
     """The same face changes its label with the threshold."""
     faces = fake_faces([0], [[50, 50, 90, 100]], [0.6])
-    assert count(annotate(grey(200, 150), faces, 0.7), BLUE) == 0
-    assert count(annotate(grey(200, 150), faces, 0.6), ORANGE) == 0
+    assert count(annotate(grey(200, 150), faces, Thresholds(0.7)), BLUE) == 0
+    assert count(annotate(grey(200, 150), faces, Thresholds(0.6)), ORANGE) == 0
 
 
 @pytest.mark.parametrize("size", [(100, 75), (640, 480), (4000, 3000)])
@@ -54,7 +55,7 @@ def test_a_box_differs_from_any_background(size, background):
     image = np.empty((size[1], size[0], 3), np.uint8)
     image[:] = background
     left, right = size[0] * 0.4, size[0] * 0.6
-    drawn = annotate(image, fake_faces([0], [[left, left * 0.75, right, right * 0.75]], [0.9]), 0.5)
+    drawn = annotate(image, fake_faces([0], [[left, left * 0.75, right, right * 0.75]], [0.9]), Thresholds())
     line = drawn[size[1] // 2, : size[0] // 2].astype(float).mean(axis=1)
     assert np.abs(line - np.mean(background)).max() > 75
 
@@ -62,7 +63,7 @@ def test_a_box_differs_from_any_background(size, background):
 def test_the_face_itself_stays_visible():
     """Lines run outside the box: nothing inside it is painted over, where the image has room for them."""
     image = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
-    drawn = annotate(image, fake_faces([0], [[150, 100, 220, 190]], [0.9]), 0.5)
+    drawn = annotate(image, fake_faces([0], [[150, 100, 220, 190]], [0.9]), Thresholds())
     assert (drawn[100:190, 150:220] == image[100:190, 150:220]).all()
 
 
@@ -71,37 +72,37 @@ def test_the_face_itself_stays_visible():
 )
 def test_boxes_at_the_edge_keep_their_lines(xyxy):
     """A face that is cut by the image's border, or fills the image, still gets a box that can be seen."""
-    assert count(annotate(grey(100, 75), fake_faces([0], [xyxy], [0.9]), 0.5), BLUE) > 4
+    assert count(annotate(grey(100, 75), fake_faces([0], [xyxy], [0.9]), Thresholds()), BLUE) > 4
 
 
 @pytest.mark.parametrize("xyxy", [[-60, -60, -20, -20], [300, 300, 350, 350], [5, 5, 5, 5], [np.nan] * 4])
 def test_impossible_boxes_do_no_harm(xyxy):
     """Boxes outside the image, without area, or not a number do not raise."""
-    assert annotate(grey(100, 75), fake_faces([0], [xyxy], [0.9]), 0.5).shape == (75, 100, 3)
+    assert annotate(grey(100, 75), fake_faces([0], [xyxy], [0.9]), Thresholds()).shape == (75, 100, 3)
 
 
 def test_tiny_images_do_no_harm():
     """An image of one pixel is annotated like any other."""
-    assert annotate(grey(1, 1), fake_faces([0], [[0, 0, 1, 1]], [0.9]), 0.5).shape == (1, 1, 3)
+    assert annotate(grey(1, 1), fake_faces([0], [[0, 0, 1, 1]], [0.9]), Thresholds()).shape == (1, 1, 3)
 
 
 def test_a_face_without_p_mask_has_a_box_and_no_percentage():
     """A p_mask that is NaN does not raise."""
-    assert count(annotate(grey(200, 150), fake_faces([0], [[50, 50, 90, 100]]), 0.5), ORANGE) > 50
+    assert count(annotate(grey(200, 150), fake_faces([0], [[50, 50, 90, 100]]), Thresholds()), ORANGE) > 50
 
 
 def test_labels_cover_no_other_face():
     """In a crowd, what is drawn for the whole of it leaves every face's inner part as it was."""
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     xyxy = [[x, y, x + 22, y + 28] for y in range(40, 440, 44) for x in range(20, 610, 36)]
-    drawn = annotate(image, fake_faces([0] * len(xyxy), xyxy, np.linspace(0, 1, len(xyxy))), 0.5)
+    drawn = annotate(image, fake_faces([0] * len(xyxy), xyxy, np.linspace(0, 1, len(xyxy))), Thresholds())
     for left, top, right, bottom in xyxy:
         assert (drawn[top:bottom, left:right] == image[top:bottom, left:right]).all()
 
 
 def test_a_lone_small_face_has_a_full_label():
     """Where there is room, even a face of 12 pixels is labelled: much more is painted than its box."""
-    drawn = annotate(grey(640, 480), fake_faces([0], [[300, 200, 312, 215]], [0.9]), 0.5)
+    drawn = annotate(grey(640, 480), fake_faces([0], [[300, 200, 312, 215]], [0.9]), Thresholds())
     assert count(drawn, BLUE) > 400
 
 
@@ -110,6 +111,6 @@ def test_labels_grow_with_the_image():
     shares = []
     for scale in (1, 4):
         box = [scale * v for v in (300, 200, 360, 280)]
-        drawn = annotate(grey(640 * scale, 480 * scale), fake_faces([0], [box], [0.9]), 0.5)
+        drawn = annotate(grey(640 * scale, 480 * scale), fake_faces([0], [box], [0.9]), Thresholds())
         shares.append((drawn != 128).any(axis=2).mean())
     assert 0.6 < shares[1] / shares[0] < 1.2

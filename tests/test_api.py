@@ -1,6 +1,7 @@
 """maskbatch from Python: examples, options, errors, continuing, progress."""
 
 import doctest
+import json
 import logging
 import os
 import re
@@ -69,10 +70,13 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, monkeypa
     cases = {
         "tresh": 0.5, "threshold": 1.5, "det_threshold": "0.5", "every": 0, "crf": 23.5, "sample_fps": float("nan"),
         "if_exists": "replace", "decode_all": 1, "save": "everything", "det_size": 100, "device": "tpu", "limit": True,
+        "min_face": 0,
     }  # fmt: skip
     for name, value in cases.items():
         with pytest.raises(UsageError, match=name.replace("_", "[-_]")):
             mb.scan("a.png", **{name: value})
+    with pytest.raises(UsageError, match="--min-face"):
+        mb.Model(min_face=0)
     with pytest.raises(UsageError, match="local files only"):
         mb.scan("https://example.org/a.png")
     with pytest.raises(UsageError, match="no photo or video"):
@@ -115,6 +119,32 @@ def test_a_scan_in_a_thread_leaves_logging_and_signals_alone(tmp_path):
     thread.join()
     assert found[0].summary.files == 1
     assert before == (list(logger.handlers), logger.level, logger.propagate, signal.getsignal(signal.SIGINT))
+
+
+def test_scans_in_two_threads_list_their_own_warnings_only(tmp_path):
+    """Two scans at the same time each list the warning that a thread of theirs logs, and not the other's."""
+    names = ("first", "second")
+    at_work = threading.Barrier(len(names))
+
+    def scan(name):
+        told = []
+
+        def progress(_):
+            if not told:
+                told.append(name)
+                at_work.wait(60)
+                logging.getLogger("maskbatch").warning("about %s", name)
+                at_work.wait(60)
+
+        mb.scan(makers.write_photo(tmp_path / f"{name}.png"), tmp_path / name, progress, save="none")
+
+    threads = [threading.Thread(target=scan, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    listed = [json.loads((tmp_path / name / "run.json").read_text(encoding="utf-8"))["warnings"] for name in names]
+    assert listed == [["about first"], ["about second"]]
 
 
 def test_the_default_folder_is_named_after_the_input(tmp_path, monkeypatch):

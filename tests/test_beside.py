@@ -174,7 +174,7 @@ def test_reports_at_random_moments_beside_a_scan_are_of_one_state(tmp_path):
         while process.poll() is None:
             time.sleep(draw.random() / 5)
             try:
-                report_again(out, None)
+                report_again(out)
             except UsageError:  # there is no store yet, or no session in it
                 continue
             seen.add(check_tables(out))
@@ -254,7 +254,7 @@ def test_a_report_that_is_late_does_not_replace_the_last_one(tmp_path, fakes, mo
 
     def report_in_between(*_):
         if not threads:
-            threads.append(threading.Thread(target=report_again, args=(out, None)))
+            threads.append(threading.Thread(target=report_again, args=(out,)))
             threads[0].start()
             assert is_read.wait(60)
 

@@ -41,16 +41,6 @@ def test_nms_of_nothing_is_nothing():
     assert len(boxes.nms(np.empty((0, 4)), np.empty(0), np.empty(0, int), 0.3)) == 0
 
 
-def test_letterbox_and_back_returns_the_points():
-    """Points scaled into the canvas come back to where they were, for lying, upright and tiny images."""
-    for width, height in ((1920, 1080), (1080, 1920), (33, 700), (1, 1)):
-        fit = boxes.letterbox(width, height, 640)
-        assert max(fit.width, fit.height) == 640 and min(fit.width, fit.height) >= 1
-        box = np.array([[0, 0, width, height]], np.float32)
-        canvas = box * np.array([fit.scale_x, fit.scale_y] * 2, np.float32)
-        np.testing.assert_allclose(fit.back(canvas), box, rtol=1e-6)
-
-
 def test_square_has_the_longer_side_and_the_margin():
     """A 10 x 20 box with a margin of a quarter on each side becomes a square of 30 with the same centre."""
     np.testing.assert_allclose(boxes.square(np.array([[10, 20, 20, 40]], np.float32), 0.25), [[0, 15, 30, 45]])

@@ -1,11 +1,14 @@
 """Calibration and operating points: known answers, and a model whose last layer carries them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from trainer_makers import grey_samples, tiny_model
 
 from maskbatch.trainer.classifier.calibrate import calibrate, fit_calibration, fit_scale, predict_logits
-from maskbatch.trainer.data.batches import evaluation_batches
+from maskbatch.trainer.classifier.calibrate_incorrect import calibrate_incorrect, fit_incorrect
+from maskbatch.trainer.data.batches import evaluation_batches, shape_of
 from maskbatch.trainer.data.scenes import Scene
 from maskbatch.trainer.evaluate.operating_point import choose_for_faces, choose_for_scenes
 
@@ -50,6 +53,49 @@ def test_calibration_lives_in_the_last_layer(tmp_path):
     wanted = 1 / (1 + np.exp(-(before / found.temperature + found.shift)))
     np.testing.assert_allclose(after, wanted, atol=1e-4)
     assert [layer.name for layer in model.layers] == layers and found.faces == len(samples)
+
+
+def rare(count=6000):
+    """Return logits of a useful classifier, a rare truth (N,) bool, and groups of three."""
+    rng = np.random.default_rng(1)
+    incorrect = rng.random(count) < 0.1
+    return rng.normal(0, 1, count) + 4 * incorrect - 1, incorrect, np.arange(count) // 3
+
+
+def test_the_operating_point_of_the_third_state():
+    """At 0.5 the held-out precision is 0.9 or a little more; of useless logits the most precise point is taken."""
+    logit, incorrect, group = rare()
+    found = fit_incorrect(logit, incorrect, group)
+    assert 0.9 <= found.precision_held_out < 0.94 and found.recall_held_out > 0.85
+    flagged = logit / found.temperature + found.shift >= 0
+    assert incorrect[flagged].mean() == pytest.approx(0.91, abs=0.02)
+    assert found.faces == 6000 and found.incorrect == incorrect.sum()
+    useless = fit_incorrect(np.random.default_rng(0).normal(size=6000), incorrect, group)
+    assert np.isfinite([useless.temperature, useless.shift]).all() and not useless.precision_held_out > 0.5
+    nothing = fit_incorrect(logit, np.zeros(6000, bool), group)
+    assert (nothing.temperature, nothing.shift) == (1, 0) and np.isnan(nothing.precision_held_out)
+
+
+def test_equal_logits_are_flagged_together():
+    """Faces that the model cannot tell apart are on one side of 0.5."""
+    logit, incorrect = np.repeat([2.0, 1.0, -3.0], 20), np.repeat([True, False, False], 20)
+    incorrect[20:23] = True
+    found = fit_incorrect(logit, incorrect, np.arange(60))
+    flagged = logit / found.temperature + found.shift >= 0
+    assert flagged.tolist() == [True] * 20 + [False] * 40
+
+
+def test_each_sigmoid_is_calibrated_apart(tmp_path):
+    """The calibration of p_incorrect leaves p_mask as it is."""
+    samples = grey_samples(tmp_path)
+    samples = replace(samples, label=np.where(np.arange(len(samples)) % 4 == 0, 2, samples.label))
+    model = tiny_model(size_px=96, third_state=True)
+    batches = evaluation_batches(samples, shape=shape_of(model))
+    before, logit = model.predict(batches, verbose=0), predict_logits(model, samples, "p_incorrect")
+    model, found = calibrate_incorrect(model, samples)
+    after = model.predict(batches, verbose=0)
+    np.testing.assert_array_equal(before[:, 0], after[:, 0])
+    np.testing.assert_allclose(after[:, 1], 1 / (1 + np.exp(-(logit / found.temperature + found.shift))), atol=1e-4)
 
 
 def test_the_operating_point_of_faces():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from maskbatch.analyse.classifier import CROP_PX, Classifier, cut_crop
+from maskbatch.analyse.classifier import CROP_PX, Classifier, cut_crop, states
 from maskbatch.types import Faces
 
 
@@ -43,6 +43,25 @@ def test_each_face_gets_its_own_probability():
     run = lambda crops: [crops.mean(axis=(1, 2, 3), keepdims=False)[:, None] / 255]  # noqa: E731
     faces = faces_at([0, 1, 1, 2, 2], [[5, 5, 20, 20]] * 5)
     np.testing.assert_allclose(Classifier(run, max_batch=2)(images, faces).p_mask, [0, 0.2, 0.2, 1, 1], atol=1e-6)
+
+
+def test_crops_have_the_size_of_the_network():
+    """A network of 96 px gets crops of 96 px; of two outputs the first is p_mask."""
+
+    def run(crops):
+        assert crops.shape == (2, 96, 96, 3)
+        return [np.array([[0.2, 0.9], [0.7, 0.1]], np.float32)]
+
+    faces = Classifier(run, 96)([np.zeros((40, 40, 3), np.uint8)], faces_at([0, 0], [[5, 5, 20, 20]] * 2))
+    np.testing.assert_allclose(faces.p_mask, [0.2, 0.7])
+
+
+def test_outputs_become_states():
+    """One column has no p_incorrect, no outputs have no faces."""
+    p_mask, p_incorrect = states([np.full((2, 1), 0.5), np.full((1, 1), 0.2)])
+    assert p_mask.tolist() == [0.5, 0.5, np.float32(0.2)] and np.isnan(p_incorrect).all()
+    assert states([np.array([[0.1, 0.9]])])[1].tolist() == [np.float32(0.9)]
+    assert [len(column) for column in states([])] == [0, 0]
 
 
 def test_no_faces_need_no_network():

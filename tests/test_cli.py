@@ -79,9 +79,10 @@ def test_reports_of_the_samples_add_up(scanned):
     for column in ("faces", "people", "with_mask", "without_mask"):
         assert int(total[column]) == sum(int(row[column]) for row in files)
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    detector, classifier = weights.SHIPPED["yunet"], weights.SHIPPED["mask"]
     assert record["summary"]["files"] == len(files) and record["weights"] == {
-        role: {"file": weights.SHIPPED[name].int8_file, "sha256": weights.SHIPPED[name].int8_sha256}
-        for role, name in (("detector", "centerface"), ("classifier", "mask"))
+        "detector": {"file": detector.file, "sha256": detector.sha256},
+        "classifier": {"file": classifier.int8_file, "sha256": classifier.int8_sha256},
     }
     assert record["inputs"] == [str(SAMPLES)] and record["finished"] >= record["started"]
 
@@ -160,7 +161,7 @@ def test_both_runtimes_give_the_same_answers(tmp_path):
 
 def test_eight_bits_change_little(sparse, tmp_path):
     """What a CPU runs by default finds every face of the samples where fp32 does, says the same of it, as surely."""
-    assert json.loads((sparse / "run.json").read_text())["precision"] == {"centerface": "int8", "mask": "int8"}
+    assert json.loads((sparse / "run.json").read_text())["precision"] == {"yunet": "fp32", "mask": "int8"}
     exact = rows(scan_sparsely(tmp_path / "fp32", "--precision", "fp32") / "faces.csv")
     ours = {place: list(faces) for place, faces in itertools.groupby(rows(sparse / "faces.csv"), key=place_of)}
     assert len(exact) == sum(map(len, ours.values()))
@@ -232,10 +233,12 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
         ("scan", tmp_path / "nowhere"): "nowhere",
         ("scan", photo, "--colour"): "--colour",
         ("scan", photo, "--det-size", "100"): "multiple of 32",
+        ("scan", photo, "--det-size", "640", "--min-face", "12"): "give one of them",
+        ("scan", photo, "--min-face", "0"): "--min-face",
         ("scan", photo, "--save", "everything"): "--save",
         ("scan", photo, "--device", "tpu"): "--device",
         ("scan", photo, "--model", "nothing.keras"): "nothing.keras",
-        ("scan", photo, "--model", "centerface"): "centerface",
+        ("scan", photo, "--model", "yunet"): "yunet",
         ("scan", photo, "--every", "2", "--sample-fps", "1"): "give one of them",
         ("scan", photo, "--out", tmp_path / "file"): "is a file",
         ("scan", photo, "--out", tmp_path / "file" / "below"): "below",

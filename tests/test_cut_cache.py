@@ -19,7 +19,7 @@ from maskbatch.trainer.evaluate import measure
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Return three scenes of one face each, one of them of neither class."""
+    """Return three scenes of one face each."""
     return read_datasets([scenes(tmp_path / "scenes")])
 
 
@@ -47,7 +47,11 @@ def test_another_source_group_or_split_is_not_taken_from_the_cache(pictures, loo
     moved = [replace(p, source="new", group=f"g{i}", split="val") for i, p in enumerate(pictures)]
     samples, count = looks(moved)
     assert count == 0
-    assert set(samples.source) == {"new"} and set(samples.split) == {"val"} and samples.group.tolist() == ["g0", "g1"]
+    assert (
+        set(samples.source) == {"new"}
+        and set(samples.split) == {"val"}
+        and samples.group.tolist() == ["g0", "g1", "g2"]
+    )
 
 
 def test_another_detector_looks_again(pictures, looks):
@@ -111,7 +115,7 @@ def test_faces_that_cannot_be_kept_are_used_all_the_same(pictures, tmp_path, mon
     monkeypatch.setattr(cut_cache.np, "savez", full)
     with caplog.at_level(logging.WARNING):
         samples = load_samples(pictures, detect_nothing, CutCache(tmp_path / "cache", "nothing"))
-    assert len(samples) == 2 and "No space left" in caplog.text
+    assert len(samples) == 3 and "No space left" in caplog.text
     assert list((tmp_path / "cache").iterdir()) == []
 
 

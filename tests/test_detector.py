@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskbatch.analyse.detector import MOST_PEAKS, Detector, canvas_shape, decode
-from maskbatch.networks import centerface
+from maskbatch.analyse.detector import MOST_PEAKS, Detector, decode
+from maskbatch.analyse.views import canvas_shape
+from maskbatch.networks import yunet
 from maskbatch.networks.device import choose_device, open_network
 from maskbatch.networks.weights import Network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
@@ -18,23 +19,17 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def onnx_maps():
-    """The original CenterFace, run by onnxruntime: canvases (B, H, W, 3) -> four maps, channels last."""
-    onnx = pytest.importorskip("onnx")
+    """The original YuNet, run by onnxruntime: canvases (B, H, W, 3) RGB -> three maps, channels last."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    sys.path.insert(0, str(ROOT / "models"))
-    from convert_centerface import onnx_path
-
-    names = ("537", "538", "539", "540")
-    model = onnx.load(str(onnx_path()))
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name in ("input.1", *names):  # the file says 10 x 3 x 32 x 32; the network takes any size
-            for i in (0, 2, 3):
-                value.type.tensor_type.shape.dim[i].dim_param = f"{value.name}_{i}"
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(ROOT / "models/yunet_n.onnx"), providers=["CPUExecutionProvider"])
 
     def run(canvases):
-        maps = session.run(list(names), {"input.1": canvases.astype(np.float32).transpose(0, 3, 1, 2)})
-        return [array.transpose(0, 2, 3, 1) for array in maps]
+        bgr = np.ascontiguousarray(canvases[..., ::-1].transpose(0, 3, 1, 2), np.float32)
+        maps, (count, height, width, _) = [], canvases.shape
+        for stride in (8, 16, 32):
+            parts = session.run([f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps")], {"input": bgr})
+            maps.append(np.concatenate(parts, axis=-1).reshape(count, height // stride, width // stride, 16))
+        return maps
 
     return run
 
@@ -44,11 +39,11 @@ def port(tmp_path_factory):
     """The network in Keras with the original's weights."""
     pytest.importorskip("onnx")
     sys.path.insert(0, str(ROOT / "models"))
-    from convert_centerface import convert, onnx_path
+    from convert_yunet import ORIGINAL, convert
 
     path = tmp_path_factory.mktemp("port") / "original.weights.h5"
-    convert(onnx_path()).save_weights(path)
-    return Network("centerface", path, lambda: centerface.load_network(path))
+    convert(ORIGINAL).save_weights(path)
+    return Network("yunet", path, lambda: yunet.load_network(path))
 
 
 @pytest.mark.parametrize("name", ["openvino", "tensorflow"])
@@ -70,36 +65,43 @@ def photograph():
     return cv2.cvtColor(cv2.resize(cv2.imread(str(path)), (320, 256)), cv2.COLOR_BGR2RGB)
 
 
-def maps_with(cells, shape=(2, 8, 10)):
-    """CenterFace's maps, empty but for `cells`: (image, y, x, score, width, height) in canvas pixels."""
-    heatmap, scale = np.zeros((*shape, 1), np.float32), np.zeros((*shape, 2), np.float32)
-    offset, landmarks = np.zeros((*shape, 2), np.float32), np.full((*shape, 10), 0.5, np.float32)
-    for image, y, x, score, width, height in cells:
-        heatmap[image, y, x] = score
-        scale[image, y, x] = np.log(height / 4), np.log(width / 4)
-    return [heatmap, scale, offset, landmarks]
+def empty_maps(count, height, width):
+    """YuNet's maps for canvases (count, height, width), without a face."""
+    return [np.zeros((count, height // stride, width // stride, 16), np.float32) for stride in (8, 16, 32)]
 
 
-def test_decode_puts_a_cell_where_it_belongs():
-    """Cell (x 3, y 2) of image 1 is a face around (14, 10), as wide and high as its scale says."""
-    found = decode(maps_with([(1, 2, 3, 0.9, 8, 12)]), threshold=0.5)
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_decode_puts_a_cell_where_it_belongs(level):
+    """A cell of any map is a face of the size it says, around its corner and offset; its score is the root of a product."""
+    maps, stride = empty_maps(2, 64, 96), (8, 16, 32)[level]
+    maps[level][1, 1, 2] = [0.9, 0.4, 0.25, 0.5, np.log(2), np.log(3), *[0.5, 0.25] * 5]
+    found = decode(maps, threshold=0.5)
     assert found.row.tolist() == [1]
-    np.testing.assert_allclose(found.xyxy, [[10, 4, 18, 16]], rtol=1e-6)
-    np.testing.assert_allclose(found.landmarks, np.broadcast_to([14.0, 10.0], (1, 5, 2)), rtol=1e-6)
+    x, y = 2.25 * stride, 1.5 * stride
+    np.testing.assert_allclose(found.xyxy, [[x - stride, y - 1.5 * stride, x + stride, y + 1.5 * stride]], rtol=1e-5)
+    np.testing.assert_allclose(found.landmarks, np.tile([2.5 * stride, 1.25 * stride], (1, 5, 1)), rtol=1e-6)
+    np.testing.assert_allclose(found.score, [0.6], rtol=1e-6)
+    assert len(decode(maps, threshold=0.61).row) == 0
+
+
+def test_numbers_out_of_range_give_no_endless_box():
+    """An untrained network may say any size: boxes stay finite."""
+    maps = empty_maps(1, 32, 32)
+    maps[2][0, 0, 0] = [1, 1, 0, 0, 300, -300, *[0] * 10]
+    assert np.isfinite(decode(maps, threshold=0.5).xyxy).all()
 
 
 def fake_run(canvases):
     """A network that sees one face per bright canvas: as large as what is bright."""
-    heatmap = np.zeros((len(canvases), canvases.shape[1] // 4, canvases.shape[2] // 4, 1), np.float32)
-    scale, offset = np.zeros((*heatmap.shape[:3], 2), np.float32), np.zeros((*heatmap.shape[:3], 2), np.float32)
+    maps = empty_maps(*canvases.shape[:3])
     for i, canvas in enumerate(canvases):
         ys, xs = np.nonzero(canvas[..., 0] > 128)
         if len(ys):
             top, bottom, left, right = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
-            y, x = (top + bottom) // 8, (left + right) // 8
-            heatmap[i, y, x], scale[i, y, x] = 0.9, (np.log((bottom - top) / 4), np.log((right - left) / 4))
-            offset[i, y, x] = (top + bottom) / 8 - y - 0.5, (left + right) / 8 - x - 0.5
-    return [heatmap, scale, offset, np.zeros((*heatmap.shape[:3], 10), np.float32)]
+            y, x = (top + bottom) // 16, (left + right) // 16
+            shift = (left + right) / 16 - x, (top + bottom) / 16 - y
+            maps[0][i, y, x, :6] = 0.9, 0.9, *shift, np.log((right - left) / 8), np.log((bottom - top) / 8)
+    return maps
 
 
 def scene(width, height, box=None):
@@ -149,25 +151,21 @@ def test_canvases_are_few_and_fit():
     assert canvas_shape(1080, 1920, 640) == (640, 384)
 
 
-def peaks_everywhere(canvases):
-    """A network that is sure of nothing: every cell is a peak, its score the same or, on the left, a little higher."""
-    shape = (len(canvases), canvases.shape[1] // 4, canvases.shape[2] // 4)
-    heatmap = np.full((*shape, 1), 0.1, np.float32)
-    heatmap[:, :, ::4] += np.linspace(0.1, 0.2, shape[1], dtype=np.float32)[:, None, None]
-    return [
-        heatmap,
-        np.zeros((*shape, 2), np.float32),
-        np.zeros((*shape, 2), np.float32),
-        np.zeros((*shape, 10), np.float32),
-    ]
+def faces_everywhere(canvases):
+    """A network that is sure of nothing: every cell is a face as large as the cell; on the left more so."""
+    maps = empty_maps(*canvases.shape[:3])
+    for cells in maps:
+        cells[..., :2] = 0.1
+        cells[:, :, ::4, :2] += np.linspace(0.1, 0.2, cells.shape[1], dtype=np.float32)[:, None, None]
+    return maps
 
 
-def test_memory_does_not_grow_with_the_square_of_the_peaks():
-    """At threshold 0 each of the cells of a large canvas may be a peak: the best 5,000 of each image are kept, in memory
-    for a few copies of the network's maps."""
+def test_memory_does_not_grow_with_the_square_of_the_candidates():
+    """At threshold 0 each cell of a large canvas may be a face: the best 5,000 of each image are kept, in memory for a few
+    copies of the network's maps."""
     images = [scene(1024, 1024)] * 2
     tracemalloc.start()
-    faces = Detector(peaks_everywhere, DetectorSettings(size_px=1024, threshold=0))(images)
+    faces = Detector(faces_everywhere, DetectorSettings(size_px=1024, threshold=0))(images)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200e6
@@ -176,21 +174,17 @@ def test_memory_does_not_grow_with_the_square_of_the_peaks():
     assert faces.score.min() >= 0.1
 
 
-def test_the_best_peaks_are_kept():
-    """In each image by score; among equals the first."""
-    shape = (2, 100, 120)
-    heatmap = np.full((*shape, 1), 0.25, np.float32)
-    heatmap[1, 90:, ::3] = 0.5
-    maps = [
-        heatmap,
-        np.zeros((*shape, 2), np.float32),
-        np.zeros((*shape, 2), np.float32),
-        np.zeros((*shape, 10), np.float32),
-    ]
+def test_the_best_candidates_are_kept():
+    """In each image by score; among equals those of the finest map, the upper ones first."""
+    maps = empty_maps(2, 800, 960)
+    for cells in maps:
+        cells[..., :2] = 0.25
+    maps[0][1, 90:, ::3, :2] = 0.5
     found = decode(maps, threshold=0)
     assert np.bincount(found.row).tolist() == [MOST_PEAKS, MOST_PEAKS]
     assert (found.score[found.row == 1] == 0.5).sum() == 10 * 40
-    assert found.xyxy[found.row == 0][:, 1].max() < 4 * 43
+    first = found.xyxy[found.row == 0]
+    assert first[:, 1].max() < 8 * 43 and (first[:, 2] - first[:, 0] == 8).all()
 
 
 def test_large_canvases_go_through_the_network_one_by_one():

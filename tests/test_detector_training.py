@@ -1,6 +1,7 @@
 """Fine-tuning of the detector: targets, ignored places, training views, loss, resuming, interpolation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,12 @@ import pytest
 
 from maskbatch.analyse.detector import decode
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError
-from maskbatch.networks import centerface, weights
+from maskbatch.networks import weights
+from maskbatch.networks.yunet import STRIDES, build_network
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.detector import targets
-from maskbatch.trainer.detector.augment import cut, flip, training_view
+from maskbatch.trainer.detector.assign import assign, cells_of
+from maskbatch.trainer.detector.augment import cut, flip, training_view, turn
 from maskbatch.trainer.detector.fit import (
     DetectorFitSettings,
     fit_detector,
@@ -20,14 +23,14 @@ from maskbatch.trainer.detector.fit import (
     load_network,
     training_views,
 )
-from maskbatch.trainer.detector.loss import detection_loss, raw_maps
+from maskbatch.trainer.detector.loss import detection_loss, predicted_boxes, raw_maps
 from maskbatch.trainer.detector.measure import choose_alpha
 from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces, load_scenes
-from maskbatch.trainer.detector.targets import target_maps
+from maskbatch.trainer.detector.targets import face_table
 from maskbatch.trainer.epochs import check_finite
 from maskbatch.types import Faces
 
-ORIGINAL = weights.folder() / "centerface.weights.h5"
+ORIGINAL = weights.folder() / "yunet.weights.h5"
 
 
 def faces_at(*boxes, score=None, landmarks=np.nan):
@@ -36,7 +39,7 @@ def faces_at(*boxes, score=None, landmarks=np.nan):
     score = np.ones(count) if score is None else np.array(score)
     points = np.full((count, 5, 2), landmarks, np.float32)
     xyxy = np.array(boxes, np.float32).reshape(count, 4)
-    return SceneFaces(xyxy, points, score.astype(np.float32), (xyxy[:, :2] + xyxy[:, 2:]) / 2)
+    return SceneFaces(xyxy, points, score.astype(np.float32), np.ones(count, bool))
 
 
 def found_at(*boxes, score=0.9):
@@ -48,67 +51,105 @@ def found_at(*boxes, score=0.9):
     return Faces(np.zeros(count, np.int64), xyxy, np.full(count, score, np.float32), points)
 
 
-def raw_of(target):
-    """Return a perfect network's raw maps (1, h, w, 15) for target maps."""
-    logit = np.where(target[..., :1] >= 1, 20, -20)
-    return np.concatenate([logit, target[..., targets.SIZE.start :]], axis=-1)[None].astype(np.float32)
+def raw_of(*faces, side_px=128, stride=8):
+    """A perfect network's raw maps (1, P, 16) for a view: the cells around the centre of each (xyxy, points) answer, and no
+    other cell does. `points` are the same for all five landmarks."""
+    corner, strides = cells_of(sum((side_px // step) ** 2 for step in STRIDES))
+    raw = np.zeros((1, len(corner), 16), np.float32)
+    raw[..., :2] = -20
+    for xyxy, points in faces:
+        box, middle = np.array(xyxy, np.float32), corner + strides[:, None] / 2
+        centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        near = (strides == stride) & (np.abs(middle - centre).max(axis=1) < 2 * stride)
+        raw[0, near, :2] = 20
+        raw[0, near, 2:4] = (centre - corner[near]) / stride
+        raw[0, near, 4:6] = np.log(size / stride)
+        raw[0, near, 6:] = np.tile((points - corner[near]) / stride, 5)
+    return raw
 
 
-def loss_of(target, raw):
-    """Return the loss of one view as a number."""
-    return float(detection_loss(target[None], raw))
+def loss_of(faces, raw):
+    """The loss of one view as a number."""
+    return float(detection_loss(face_table(faces)[None], raw))
 
 
-def test_targets_are_what_decoding_turns_back_into_the_faces():
-    """Decoded target maps give the boxes and landmarks that they were made from."""
-    faces = faces_at([8, 12, 20, 28], [60, 40, 101, 99], landmarks=50.0)
-    target = target_maps(faces, 128)[None]
-    maps = [target[..., :1], *(target[..., part] for part in (targets.SIZE, targets.OFFSET, targets.LANDMARKS))]
-    found = decode(maps, threshold=0.999)
-    np.testing.assert_allclose(found.xyxy, faces.xyxy, atol=1e-3)
-    np.testing.assert_allclose(found.landmarks, faces.landmarks, atol=1e-3)
-    assert target[..., targets.BOX_WEIGHT].sum() == 18
+def test_cells_are_those_that_decoding_counts():
+    """Raw maps with one face decode to that face: corner, stride and order agree with the detector's."""
+    raw = raw_of(([30, 40, 70, 100], (50.0, 60.0)), side_px=96, stride=16)
+    maps, start = [], 0
+    for stride in STRIDES:
+        count = (96 // stride) ** 2
+        maps.append(raw[:, start : start + count].reshape(1, 96 // stride, 96 // stride, 16).copy())
+        maps[-1][..., :2] = 1 / (1 + np.exp(-maps[-1][..., :2]))
+        start += count
+    found = decode(maps, threshold=0.9)
+    assert len(found.xyxy) > 1
+    np.testing.assert_allclose(found.xyxy, np.tile([30, 40, 70, 100], (len(found.xyxy), 1)), rtol=1e-4)
+    np.testing.assert_allclose(found.landmarks, np.tile([50, 60], (len(found.xyxy), 5, 1)), rtol=1e-4)
 
 
-def test_a_face_of_a_few_pixels_has_a_peak():
-    """A face of 5 px at the edge of the view has one whole peak."""
-    for corner in (0, 30, 123):
-        target = target_maps(faces_at([corner, corner, corner + 5, corner + 5]), 128)
-        assert (target[..., targets.HEAT] == 1).sum() == 1
+def test_a_right_answer_costs_nothing_and_a_wrong_one_something():
+    """Box, landmarks, a missed face and an invented one each raise the loss."""
+    box = [40, 40, 72, 80]
+    faces = faces_at(box, landmarks=50.0)
+    right = loss_of(faces, raw_of((box, 50.0)))
+    assert right < 1e-3
+    assert loss_of(faces, raw_of(([44, 40, 76, 80], 50.0))) > right + 0.1
+    assert loss_of(faces, raw_of((box, 60.0))) > right + 0.1
+    assert loss_of(faces, raw_of()) > right + 1
+    assert loss_of(faces, raw_of((box, 50.0), ([8, 8, 28, 32], 20.0))) > right + 1
 
 
-def test_places_to_leave_out_carry_no_heatmap_loss():
+def test_places_to_leave_out_carry_no_loss():
     """In a box to leave out no answer costs anything; beside it, and in an annotated face inside it, a wrong one does."""
-    target = target_maps(faces_at([16, 16, 80, 80], [40, 40, 56, 56], score=[0, 1]), 128)
-    raw = raw_of(target)
-    calm = loss_of(target, raw)
+    faces = faces_at([16, 16, 100, 100], [44, 44, 80, 80], score=[0, 1], landmarks=60.0)
+    face, inside, beside = ([44, 44, 80, 80], 60.0), ([24, 24, 40, 40], 32.0), ([104, 8, 120, 24], 112.0)
+    calm = loss_of(faces, raw_of(face))
     assert calm < 1e-3
-    for cell, costs in (((6, 6), False), ((28, 28), True), ((12, 12), True)):
-        changed = raw.copy()
-        changed[0, cell[0], cell[1], 0] *= -1
-        assert (loss_of(target, changed) > calm + 1e-3) == costs
+    assert loss_of(faces, raw_of(face, inside)) < 1e-3
+    assert loss_of(faces, raw_of(face, beside)) > 1
+    assert loss_of(faces, raw_of()) > 1
 
 
 def test_what_only_the_original_found_keeps_its_score():
     """The loss is least at the original network's own score, neither higher nor lower."""
-    target = target_maps(faces_at([40, 40, 72, 72], score=[0.7]), 128)
-    assert target[14, 14, targets.SOFT] == np.float32(0.7) and target[..., targets.HEAT].max() == 0
-    losses = []
+    box, losses = [40, 40, 72, 72], []
     for probability in (0.3, 0.7, 0.95):
-        raw = raw_of(target)
-        raw[0, 14, 14, 0] = np.log(probability / (1 - probability))
-        losses.append(loss_of(target, raw))
-    assert losses[1] < 1e-3 < min(losses[0], losses[2])
+        raw = raw_of((box, 50.0))
+        raw[0, raw[0, :, 1] > 0, 1] = np.log(probability / (1 - probability))
+        losses.append(loss_of(faces_at(box, score=[0.7], landmarks=50.0), raw))
+    assert losses[1] < min(losses[0], losses[2]) - 0.1
 
 
-def test_unknown_landmarks_carry_no_loss():
-    """Unknown landmarks cost nothing, known ones do."""
-    for landmarks, costs in ((np.nan, False), (30.0, True)):
-        target = target_maps(faces_at([20, 20, 52, 52], landmarks=landmarks), 64)
-        assert np.isfinite(target).all()
-        changed = raw_of(target)
-        changed[..., 5:] += 1
-        assert (loss_of(target, changed) > 0.1) == costs
+def test_unknown_landmarks_and_sizes_carry_no_loss():
+    """Unknown landmarks cost nothing, and neither does the size of a face of which only the place is known."""
+    box = [40, 40, 72, 80]
+    assert np.isfinite(face_table(faces_at(box))).all()
+    assert loss_of(faces_at(box), raw_of((box, 90.0))) < 1e-3
+    placed, smaller = replace(faces_at(box), sized=np.array([False])), ([46, 48, 66, 72], 50.0)
+    assert loss_of(placed, raw_of(smaller)) + 1 < loss_of(faces_at(box), raw_of(smaller))
+    assert loss_of(placed, raw_of()) > 1
+
+
+def test_more_faces_than_a_table_holds_are_a_place_to_leave_out():
+    """The largest are learnt; where the others are, no answer costs anything."""
+    many = [[x, y, x + 6, y + 6] for x in range(0, 80, 8) for y in range(0, 80, 8)]
+    table = face_table(faces_at([80, 80, 120, 120], *many))
+    assert len(table) == targets.MOST_FACES and table[0, targets.BOX].tolist() == [80, 80, 120, 120]
+    assert (table[:-1, targets.SCORE] == 1).all() and table[-1, targets.SCORE] == 0
+
+
+def test_each_face_gets_cells_of_its_own():
+    """Two faces that overlap are assigned different cells, the nearer ones; an empty row gets none."""
+    boxes = np.array([[[30, 30, 62, 62], [50, 34, 82, 66], [0, 0, 0, 0]]], np.float32)
+    raw = raw_of((boxes[0, 0], 40.0), (boxes[0, 1], 60.0))
+    cells = cells_of(raw.shape[1])
+    score = (raw[..., 0] > 0) * np.float32(0.9) + np.float32(0.01)
+    face, iou, is_assigned = assign((boxes, np.array([[True, True, False]])), predicted_boxes(raw, cells), score, cells)
+    face, is_assigned = face.numpy()[0], is_assigned.numpy()[0]
+    assert set(face[is_assigned]) == {0, 1} and (iou.numpy()[0][is_assigned] > 0.99).all()
+    middle = (cells[0] + cells[1][:, None] / 2)[is_assigned]
+    assert middle[face[is_assigned] == 0][:, 0].mean() < middle[face[is_assigned] == 1][:, 0].mean()
 
 
 def picture_with(tmp_path, source="photos"):
@@ -125,16 +166,19 @@ def test_annotated_faces_take_the_landmarks_and_others_the_score(tmp_path):
     faces = load_scenes([picture_with(tmp_path)], detect)[0].faces
     np.testing.assert_allclose(faces.score, [1, 1, 0.8, 0], atol=1e-6)
     np.testing.assert_allclose(faces.landmarks[0], np.full((5, 2), [25, 30]))
-    np.testing.assert_allclose(faces.peak, [[25, 30], [80, 20], [20, 70], [87.5, 67.5]])
+    assert faces.sized.all()
     assert np.isnan(faces.landmarks[1]).all()
 
 
-def test_boxes_that_do_not_go_around_the_face_are_no_targets(tmp_path):
-    """Of such a source only the original's findings are learnt; annotated faces that it misses are left out."""
+def test_a_loose_box_takes_the_size_of_what_is_found_in_it(tmp_path):
+    """Of a source with boxes around heads, the finding inside is the face; without one only the place is learnt."""
     pictures, detect = [picture_with(tmp_path, "heads")], [lambda images: found_at([20, 20, 35, 40])]
     faces = load_scenes(pictures, detect, ["heads"])[0].faces
-    np.testing.assert_allclose(faces.xyxy, [[20, 20, 35, 40], [70, 10, 90, 30]])
-    np.testing.assert_allclose(faces.score, [0.9, 0], atol=1e-6)
+    np.testing.assert_allclose(faces.xyxy, [[20, 20, 35, 40], [72.5, 12.5, 87.5, 27.5]])
+    assert faces.score.tolist() == [1, 1] and faces.sized.tolist() == [True, False]
+    np.testing.assert_allclose(faces.landmarks[0], np.tile([27.5, 30], (5, 1)))
+    nothing = load_scenes(pictures, [lambda images: Faces.empty()], ["heads"])[0].faces
+    assert nothing.sized.tolist() == [False, False]
     with pytest.raises(DatasetError, match="heds"):
         load_scenes(pictures, detect, ["heds"])
     with pytest.raises(DatasetError, match="no picture has boxes"):
@@ -169,12 +213,29 @@ def test_faces_cut_off_or_too_small_are_left_out_of_the_loss():
 def test_a_flip_swaps_left_and_right_landmarks():
     """In a mirrored face the left eye is still the one further left."""
     points = np.array([[[10, 10], [20, 10], [15, 15], [11, 20], [19, 20]]], np.float32)
-    faces = SceneFaces(np.array([[5, 5, 25, 25]], np.float32), points, np.ones(1, np.float32), points[:, 2])
+    faces = SceneFaces(np.array([[5, 5, 25, 25]], np.float32), points, np.ones(1, np.float32), np.ones(1, bool))
     for seed in range(4):
         _, flipped = flip(np.zeros((64, 64, 3), np.uint8), faces, np.random.default_rng(seed))
         assert flipped.landmarks[0, 0, 0] < flipped.landmarks[0, 1, 0]
-        np.testing.assert_array_equal(flipped.peak, flipped.landmarks[:, 2])
         assert flipped.xyxy[0].tolist() in ([5, 5, 25, 25], [39, 5, 59, 25])
+
+
+def test_a_turned_view_turns_boxes_and_landmarks():
+    """Whatever the turn, the box lies on the bright pixels, with the landmark in its corner on the same pixel."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[10:20, 30:50] = 200
+    image[10, 30] = 255
+    points = np.full((1, 5, 2), (30.5, 10.5), np.float32)
+    faces = SceneFaces(np.array([[30, 10, 50, 20]], np.float32), points, np.ones(1, np.float32), np.ones(1, bool))
+    seen = set()
+    for seed in range(300):
+        turned, moved = turn(image, faces, np.random.default_rng(seed))
+        ys, xs = np.nonzero(turned[..., 0])
+        assert moved.xyxy[0].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+        x, y = moved.landmarks[0, 0]
+        assert turned[int(y), int(x), 0] == 255
+        seen.add((int(x), int(y)))
+    assert len(seen) == 4
 
 
 def test_views_follow_the_seed_and_keep_faces_in_training():
@@ -192,8 +253,7 @@ def test_views_follow_the_seed_and_keep_faces_in_training():
 
 def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
     """A step lowers the loss of its batch; a killed and resumed run ends with the weights of a whole run."""
-    model = raw_maps(load_network(ORIGINAL))
-    assert all(not layer.trainable for layer in model.layers if layer.name.endswith("_bn"))
+    model = raw_maps(load_network(ORIGINAL), 64)
     scenes = [bright_scene()]
     small = {"epochs": 2, "steps": 1, "batch_size": 2, "side_px": 64, "learning_rate": 1e-4}
     images, target = next(iter(training_views(scenes, DetectorFitSettings(tmp_path, **small), 1, 0)))
@@ -214,9 +274,9 @@ def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
 
 
 def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
-    """An absurd learning rate makes the third epoch's loss infinite; the second epoch stays, and --resume can continue."""
+    """An absurd learning rate makes the third epoch diverge, in loss or weights; the second epoch stays for --resume."""
     settings = DetectorFitSettings(tmp_path, epochs=3, steps=1, batch_size=1, side_px=64, learning_rate=1e38)
-    with pytest.raises(MaskbatchError, match=r"diverged in epoch 3: loss.* epoch 2 is kept"):
+    with pytest.raises(MaskbatchError, match=r"diverged in epoch 3: .* epoch 2 is kept"):
         fit_detector(ORIGINAL, [bright_scene()], settings)
     state = tmp_path / "state"
     assert [row["epoch"] for row in json.loads((state / "rows.json").read_text())] == [0, 1]
@@ -248,7 +308,7 @@ class _Killed:
 
 def test_interpolation_ends_at_both_networks():
     """Alpha 0 is the original to the bit, 1 the tuned network, 0.5 the middle."""
-    original, tuned = load_network(ORIGINAL), centerface.build_network()
+    original, tuned = load_network(ORIGINAL), build_network()
     for alpha in (0.0, 0.5, 1.0):
         mixed = interpolated(original, tuned, alpha).get_weights()
         for weight, first, second in zip(mixed, original.get_weights(), tuned.get_weights(), strict=True):
@@ -259,16 +319,18 @@ def test_interpolation_ends_at_both_networks():
 
 
 def test_the_alpha_chosen_harms_no_source():
-    """The best alpha at which no source loses is chosen, or the original where there is none."""
+    """The best alpha over all faces is chosen, at which no source of many faces loses a point; the original if there is
+    none. A few faces decide nothing."""
 
-    def figures(ilc, afw):
-        return {"ilc": {"ap50": ilc, "ap40": ilc, "faces": 300}, "afw": {"ap50": afw, "ap40": afw, "faces": 80}}
+    def figures(ilc, afw, few=0.9):
+        faces = {"ilc": (ilc, 300), "afw": (afw, 80), "few": (few, 20)}
+        return {source: {"ap40": ap, "faces": count} for source, (ap, count) in faces.items()}
 
-    by_alpha = {0.0: figures(0.8, 0.98), 0.5: figures(0.85, 0.98), 1.0: figures(0.9, 0.97)}
-    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 0.5
+    by_alpha = {0.0: figures(0.8, 0.98), 0.5: figures(0.85, 0.98), 1.0: figures(0.9, 0.96)}
+    assert choose_alpha(by_alpha, ["ilc", "afw", "few"]) == 0.5
     assert choose_alpha(by_alpha, ["ilc"]) == 1.0
-    by_alpha[1.0] = figures(0.9, 0.98 - 0.4 / 80)  # less than half a face
-    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 1.0
+    by_alpha[1.0] = figures(0.9, 0.975, few=0.8)
+    assert choose_alpha(by_alpha, ["ilc", "afw", "few"]) == 1.0
     assert choose_alpha({0.0: figures(0.8, 0.98), 1.0: figures(0.7, 0.98)}, ["ilc", "afw"]) == 0.0
 
 
@@ -292,7 +354,7 @@ def test_the_command_measures_before_and_after(tmp_path):
                "--alpha", "0.5", "-q"]  # fmt: skip
     result = CliRunner().invoke(main, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    load_network(tmp_path / "out" / "centerface.weights.h5")
+    load_network(tmp_path / "out" / "yunet.weights.h5")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["alpha"] == 0.5 and set(report["figures_by_alpha"]) == {"0.0", "0.5"}
     assert CliRunner().invoke(main, command).exit_code == 2

@@ -216,7 +216,7 @@ def one_face_each(images):
 
 def all_masked(images, faces):
     """The faces, each with a mask."""
-    return faces.with_p_mask(np.full(len(faces), 0.9, np.float32))
+    return faces.with_state(np.full(len(faces), 0.9, np.float32))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from stores import Face, File, fill, video
 
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, write_reports
-from maskbatch.settings import ReportSettings
+from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store
 
 COLUMNS = {"faces.csv": FACES_COLUMNS, "files.csv": FILES_COLUMNS, "summary.csv": SUMMARY_COLUMNS}
@@ -58,7 +58,7 @@ def test_the_recipe_gives_the_same_types_whatever_was_found(tmp_path, files):
         assert tuple(table.columns) == columns
     whole = {name for name in FILES_COLUMNS if read(found["files.csv"])[name].dtype == "int64"}
     assert whole == {
-        "frames_decoded", "frames_analysed", "faces", "people", "with_mask", "without_mask",
+        "frames_decoded", "frames_analysed", "faces", "people", "with_mask", "incorrect_mask", "without_mask",
     }  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_the_api_gives_what_the_tables_say(tmp_path):
     found, read = tables(tmp_path / "out", EVERYTHING), recipe()
     with open_store(tmp_path / "out", reader=True) as store, store.transaction() as connection:
         pd.testing.assert_frame_equal(read_files(connection, ReportSettings()), read(found["files.csv"]))
-        pd.testing.assert_frame_equal(read_faces(connection, 0.5), read(found["faces.csv"]))
+        pd.testing.assert_frame_equal(read_faces(connection, Thresholds()), read(found["faces.csv"]))
 
 
 def test_the_page_of_the_tables_names_each_column():
@@ -125,7 +125,7 @@ def test_the_queries_of_the_page_of_the_store_work(tmp_path, monkeypatch):
     found = tables(tmp_path / "audit", [File("a.jpg"), *VIDEOS])
     monkeypatch.chdir(tmp_path)
     text = STORE_PAGE.read_text(encoding="utf-8")
-    [query] = re.findall(r"```sql\n(SELECT.*?)```", text, re.DOTALL)
+    query, worn = re.findall(r"```sql\n(SELECT.*?)```", text, re.DOTALL)
     [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     with closing(sqlite3.connect("file:audit/scan.db?mode=ro", uri=True)) as connection:
         assert connection.execute(query.replace("p_mask < 0.5", "p_mask > 0.5")).fetchall()[0] == ("a.jpg", 1)
@@ -133,6 +133,9 @@ def test_the_queries_of_the_page_of_the_store_work(tmp_path, monkeypatch):
         for view, words in described:
             columns = [column for _, column, *_ in connection.execute(f"PRAGMA table_info({view})")]
             assert set(columns) <= set(re.findall("`(.+?)`", words))
+        assert connection.execute(worn).fetchall() == []  # of a model that does not know
+        known = connection.execute(worn.replace("p_incorrect >= 0.3", "p_mask >= 0.3")).fetchall()
+        assert known[0] == ("a.jpg", 0, 0.0, 0, None) and len(known) > 9
     names: dict = {}
     exec(example.replace("0.7", "0.9"), names)
     assert len(names["unsure"]) == len(pd.read_csv(found["faces.csv"])) and len(described) == 2

@@ -41,10 +41,10 @@ def test_reports_have_exactly_the_columns_users_are_promised(store, tmp_path):
     write_reports(store, ReportSettings())
     heads = [",".join(rows_of(tmp_path / name)[0]) for name in ("faces.csv", "files.csv", "summary.csv")]
     assert heads == [
-        "source,frame,time_s,face,track_id,x_min,y_min,x_max,y_max,score,p_mask,label",
+        "source,frame,time_s,face,track_id,x_min,y_min,x_max,y_max,score,p_mask,p_incorrect,label",
         "source,kind,status,error,width,height,fps,duration_s,frames_decoded,frames_analysed,faces,people,with_mask,"
-        "without_mask,compliance_rate,notes",
-        "level,folder,files,failed,partial,faces,people,with_mask,without_mask,compliance_rate",
+        "incorrect_mask,without_mask,compliance_rate,notes",
+        "level,folder,files,failed,partial,faces,people,with_mask,incorrect_mask,without_mask,compliance_rate",
     ]
     assert heads == [",".join(columns) for columns in (FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS)]
 
@@ -54,8 +54,8 @@ def test_faces_are_the_rows_and_their_label(store, tmp_path):
     fill(store, [File("a.jpg")], [Face("a.jpg", p_mask=0.5), Face("a.jpg", p_mask=0.4999, face=1)])
     write_reports(store, ReportSettings())
     assert (tmp_path / "faces.csv").read_bytes().split(b"\n")[1:] == [
-        b"a.jpg,0,0.0000,0,0,1.0,2.0,3.0,4.0,0.9000,0.5000,with_mask",
-        b"a.jpg,0,0.0000,1,0,1.0,2.0,3.0,4.0,0.9000,0.4999,without_mask",
+        b"a.jpg,0,0.0000,0,0,1.0,2.0,3.0,4.0,0.9000,0.5000,,with_mask",
+        b"a.jpg,0,0.0000,1,0,1.0,2.0,3.0,4.0,0.9000,0.4999,,without_mask",
         b"",
     ]
 
@@ -77,9 +77,10 @@ def test_people_are_counted_not_frames(store, tmp_path):
         files=1, faces=150, people=2, with_mask=1, without_mask=1, compliance_rate=0.5, threshold=0.6
     )
     row = dicts_of(tmp_path / "files.csv")[0]
-    counts = {name: row[name] for name in FILES_COLUMNS[10:15]}
+    counts = {name: row[name] for name in FILES_COLUMNS[10:16]}
     assert counts == {
-        "faces": "150", "people": "2", "with_mask": "1", "without_mask": "1", "compliance_rate": "0.5000",
+        "faces": "150", "people": "2", "with_mask": "1", "incorrect_mask": "0", "without_mask": "1",
+        "compliance_rate": "0.5000",
     }  # fmt: skip
 
 
@@ -135,12 +136,12 @@ def test_folders_roll_up(store, tmp_path):
     fill(store, files, faces)
     write_reports(store, ReportSettings())
     assert rows_of(tmp_path / "summary.csv")[1:] == [
-        ["0", ".", "5", "1", "1", "4", "4", "3", "1", "0.7500"],
-        ["1", "b", "3", "1", "0", "3", "3", "3", "0", "1.0000"],
-        ["2", "b/c", "1", "1", "0", "0", "0", "0", "0", ""],
-        ["1", "b-c", "1", "0", "1", "0", "0", "0", "0", ""],
-        ["2", "b-c/d", "1", "0", "1", "0", "0", "0", "0", ""],
-        ["3", "b-c/d/e", "1", "0", "1", "0", "0", "0", "0", ""],
+        ["0", ".", "5", "1", "1", "4", "4", "3", "0", "1", "0.7500"],
+        ["1", "b", "3", "1", "0", "3", "3", "3", "0", "0", "1.0000"],
+        ["2", "b/c", "1", "1", "0", "0", "0", "0", "0", "0", ""],
+        ["1", "b-c", "1", "0", "1", "0", "0", "0", "0", "0", ""],
+        ["2", "b-c/d", "1", "0", "1", "0", "0", "0", "0", "0", ""],
+        ["3", "b-c/d/e", "1", "0", "1", "0", "0", "0", "0", "0", ""],
     ]
 
 
@@ -187,7 +188,7 @@ def test_a_video_in_work_is_reported_as_far_as_it_goes(store, tmp_path):
 def test_a_run_without_files_has_empty_reports(store, tmp_path):
     """No source at all gives headers, and one row of zeros for the whole scan."""
     assert write_reports(store, ReportSettings()) == Summary(threshold=0.5)
-    assert rows_of(tmp_path / "summary.csv")[1:] == [["0", ".", *["0"] * 7, ""]]
+    assert rows_of(tmp_path / "summary.csv")[1:] == [["0", ".", *["0"] * 8, ""]]
     assert rows_of(tmp_path / "files.csv") == [list(FILES_COLUMNS)]
 
 
@@ -306,7 +307,7 @@ def test_the_table_on_the_terminal_adds_up(store):
     ]  # fmt: skip
     assert found["files"].dtype == "int64" and found["compliance_rate"].isna().tolist() == [False, False, True, False]
     assert by_top_folder(read_nothing()).values.tolist() == [
-        ["total", *[0] * 7, pytest.approx(float("nan"), nan_ok=True)]
+        ["total", *[0] * 8, pytest.approx(float("nan"), nan_ok=True)]
     ]
 
 

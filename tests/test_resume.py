@@ -4,8 +4,10 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -35,8 +37,9 @@ from maskbatch.media.video.reader import VideoReader
 from maskbatch.reports.tables import write_reports
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run import space as estimate
+from maskbatch.run.identity import deciding_settings
 from maskbatch.run.stop import Stop, stop_on_signals
-from maskbatch.settings import OutputSettings, ReportSettings, SamplingSettings
+from maskbatch.settings import DetectorSettings, OutputSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import annotated
 from maskbatch.store import resume
 from maskbatch.store.database import open_store
@@ -374,6 +377,18 @@ def test_other_settings_are_refused_with_their_differences(tmp_path):
             check_identity(store, now)
 
 
+def test_what_the_detector_looks_for_decides_a_scan():
+    """A scan with another smallest face, size or second look cannot continue an earlier one."""
+    was = deciding_settings(ScanSettings(), [])
+    for detector, name, shown in (
+        (DetectorSettings(min_face_px=12), "detector.min_face_px", ("24", "12")),
+        (DetectorSettings(size_px=640), "detector.size_px", ("None", "640")),
+        (DetectorSettings(second_look=not DetectorSettings().second_look), "detector.second_look", None),
+    ):
+        found = differences(json.loads(json.dumps(was)), deciding_settings(ScanSettings(detector=detector), []))
+        assert found.keys() == {name} and shown in (None, found[name])
+
+
 def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes):
     """Stopped between the plan and the scan, it leaves nothing that another run would have to agree with."""
     makers.write_photo(tmp_path / "in/a.png")
@@ -627,6 +642,31 @@ def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path,
     )
 
 
+def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes, monkeypatch):
+    """A session ends inside a segment; the next one sets the video aside: each crop has a row, and each row its crop."""
+    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    video = makers.write_video(tmp_path / "in/v.mp4", images)
+    scan_in_part(tmp_path)
+    crops, stored = crops_and_rows(tmp_path / "out")
+    first = min((tmp_path / "out/crops").glob("*/v.mp4_f*"))
+    beyond = first.with_name("v.mp4_f000189_0.jpg")  # what a kill leaves of a segment
+    beyond.write_bytes(first.read_bytes())
+    first.with_name("mine.jpg").write_text("of the user")
+    monkeypatch.setattr(quarantine, "left_open", lambda _: [video.name])
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {video.name: "crashes"})
+    scan(tmp_path / "in", tmp_path / "out")
+    crops, rows = crops_and_rows(tmp_path / "out")
+    assert crops == rows == stored and rows and first.with_name("mine.jpg").is_file()
+
+
+def crops_and_rows(out):
+    """Frame and face of all crops, and of all stored rows."""
+    names = (re.fullmatch(r"v\.mp4_f(\d+)_(\d+)\.jpg", path.name) for path in out.glob("crops/*/v.mp4_*"))
+    with sqlite3.connect(out / "scan.db") as connection:
+        rows = connection.execute("SELECT frame, face FROM face ORDER BY 1, 2").fetchall()
+    return sorted((int(name[1]), int(name[2])) for name in names), rows
+
+
 def scan_in_part(folder):
     """A session from `in` into `out` that stops after twelve batches, inside a long video."""
     stop, on_result = stopping_after(12)
@@ -851,6 +891,6 @@ def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):
     for name in REPORTS:
         (out / name).unlink()
     with open_store(out, reader=True) as store:
-        write_reports(store, ReportSettings(threshold=SETTINGS.classifier.threshold))
+        write_reports(store, ReportSettings(SETTINGS.classifier.threshold, SETTINGS.classifier.incorrect_threshold))
         assert [(out / name).read_bytes() for name in REPORTS] == before
         assert make_plan(store, find_sources([inputs], out)).pending == ()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,15 @@ GPU = Device("tensorflow", ("GPU:0",), "a GPU")
 
 
 def network(load=None, int8: Path | None = None) -> Network:
-    return Network("test", Path("test.keras"), load, int8)
+    """Return a network; `load` may give any function of images in place of a model."""
+
+    def load_sized():
+        model = load()
+        if not hasattr(model, "input_shape"):
+            model.input_shape = (None, None, None, 3)
+        return model
+
+    return Network("test", Path("test.keras"), load_sized, int8)
 
 
 def test_auto_takes_int8_where_it_ships_and_pays():
@@ -52,6 +61,13 @@ def test_int8_that_cannot_be_had_is_a_usage_error():
         choose_precision(network(), CPU, "int8")
     with pytest.raises(UsageError, match="int8 is for CPUs"):
         choose_precision(network(int8=Path("x.zip")), GPU, "int8")
+
+
+def test_a_network_that_gains_nothing_by_8_bits_keeps_fp32():
+    """`--precision int8` is for the network that gains: the detector's depthwise convolutions do not."""
+    plain = replace(network(), gains_by_int8=False)
+    assert choose_precision(plain, CPU, "int8") == choose_precision(plain, CPU, "auto") == "fp32"
+    assert choose_precision(plain, CPU, "bf16") == "bf16"
 
 
 def test_a_precision_the_processor_lacks_is_a_clear_error():
@@ -238,7 +254,7 @@ def test_an_image_that_finds_no_memory_is_tried_again(monkeypatch):
 def test_fp32_on_a_gpu_is_no_tf32():
     """TensorFlow would multiply with 10 bits of 23 on GPUs that can."""
     tf.config.experimental.enable_tensor_float_32_execution(True)
-    open_network(network(lambda: None), GPU, "fp32")
+    open_network(network(lambda: lambda images: images), GPU, "fp32")
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 

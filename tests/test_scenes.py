@@ -36,7 +36,7 @@ def test_a_wrong_label_costs_both_classes():
 
 def test_faces_of_neither_class_count_neither_way():
     """A finding on a mask worn incorrectly is neither a hit nor a false alarm, with either label."""
-    figures = scene_figures([scene([1, -1], p_mask=[0.9, 0.9])], 0.5, 0.5)
+    figures = scene_figures([scene([1, 2], p_mask=[0.9, 0.9])], 0.5, 0.5)
     assert figures.precision[1] == 1 and figures.recall[1] == 1 and figures.false_faces == 0
 
 
@@ -66,7 +66,7 @@ def test_pictures_without_faces_or_findings():
 
 def test_masks_worn_incorrectly_are_counted_apart():
     """Of three such faces two are found, and one of them is called with_mask; other faces do not count here."""
-    scenes = [scene([-1, -1, 1], p_mask=[0.9, 0.2, 0.9]), scene([-1], score=[0.1])]
+    scenes = [scene([2, 2, 1], p_mask=[0.9, 0.2, 0.9]), scene([2], score=[0.1])]
     third = worn_incorrectly(scenes, 0.5, 0.5)
     assert (third.faces, third.found, third.with_mask) == (3, 2, 1)
     assert worn_incorrectly([scene([1, 0])], 0.5, 0.5).faces == 0

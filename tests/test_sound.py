@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from makers import Clip, Sound, beeps_of, flashes_of, flashing, packets_of, write_video
 
-from maskbatch.errors import DecodeError
+from maskbatch.errors import DecodeError, Interrupted
 from maskbatch.media.decode import open_source
 from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.sound import reader as sound
@@ -214,6 +215,55 @@ def test_sound_that_never_returns_costs_only_sound(tmp_path, monkeypatch, caplog
         0.4, abs=0.045
     )
     assert "its decoder has not returned" in caplog.text
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_a_stop_ends_the_sound_within_two_seconds(tmp_path, caplog, is_stuck):
+    """A stop while half an hour of sound is encoded behind the last frame, or while its decoder hangs, leaves no file."""
+    path = recording(tmp_path / "a.mkv", Sound("pcm_s16le"), 5)
+    [source] = (probe(one) for one in find_sources([path], None))
+    part, target = tmp_path / "part.mp4", tmp_path / "out.mp4"
+    with VideoWriter(part, source, OutputSettings()) as writer:
+        for number in range(5):
+            writer.write(np.zeros((64, 96, 3), np.uint8), number / 25)
+    stops_at = time.monotonic() + 1
+
+    def is_over() -> bool:
+        return time.monotonic() > stops_at
+
+    def guard(reader: SoundReader) -> TimeLimitedReader:
+        return TimeLimitedReader(LongSound(reader, is_stuck), 60, is_over)
+
+    with pytest.raises(Interrupted):
+        join(target, source, [(part, writer.first_pts)], guard=guard, is_over=is_over)
+    assert time.monotonic() < stops_at + 2 and list(tmp_path.glob("*out*")) == [] and not caplog.records
+
+
+class LongSound:
+    """A reader of noise for half an hour in place of a video's sound; when stuck, its first chunk takes 4 s."""
+
+    def __init__(self, reader: SoundReader, is_stuck: bool) -> None:
+        self._reader, self._is_stuck = reader, is_stuck
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reader, name)
+
+    def __enter__(self) -> "LongSound":
+        self._reader.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._reader.__exit__(*error)
+
+    def __iter__(self):
+        time.sleep(4 if self._is_stuck else 0)
+        rng = np.random.default_rng(0)
+        for number in range(1800 * self._reader.rate // 1024):
+            noise = rng.normal(0, 0.1, (1, 1024)).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(noise, "fltp", self._reader.layout)
+            frame.sample_rate, frame.pts = self._reader.rate, 1024 * number
+            frame.time_base = Fraction(1, self._reader.rate)
+            yield [frame]
 
 
 def test_damaged_packets_are_silent(tmp_path, monkeypatch):

@@ -90,14 +90,14 @@ def test_tracks_add_up_over_results(store):
     for frames in (range(3), range(3, 10)):
         rows = tuple(Face("v", frame, 2, 0.1 * frame).row(sources["v"].id) for frame in frames)
         add_results(store, [SegmentResult(rows)])
-    assert table(store, "track") == [(sources["v"].id, 2, 10, 0, 3000, 45_000)]
+    assert table(store, "track") == [(sources["v"].id, 2, 10, 0, 3000, 45_000, None)]
 
 
 def test_views_show_plain_numbers(store):
     """What people query has names and decimals, and leaves out what is no longer among the inputs."""
     fill(store, [File("gone"), File("a")], [Face("gone"), Face("a", p_mask=0.25)])
     begun(store, [File("a")])
-    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 1.0, 2.0, 3.0, 4.0, 0.9, 0.25, 0)]
+    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 1.0, 2.0, 3.0, 4.0, 0.9, 0.25, None, 0)]
     assert table(store, "tracks", "source, frames, p_mask") == [("a", 1, 0.25)]
 
 
@@ -317,15 +317,16 @@ def test_a_folder_of_the_first_version_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".state"]
 
 
+@pytest.mark.parametrize("version", [1, 7])
 @pytest.mark.parametrize("reader", [False, True])
-def test_another_version_of_the_store_is_refused(tmp_path, reader):
+def test_another_version_of_the_store_is_refused(tmp_path, reader, version):
     """Its number is said, and nothing in it changes."""
     with open_store(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / STORE)) as connection:
-        connection.execute("PRAGMA user_version = 7")
+        connection.execute(f"PRAGMA user_version = {version}")
     before = (tmp_path / STORE).read_bytes()
-    with pytest.raises(UsageError, match=r"store 7, this one writes 1.*--out"), open_store(tmp_path, reader):
+    with pytest.raises(UsageError, match=rf"store {version}, this one writes 2.*--out"), open_store(tmp_path, reader):
         pass
     assert (tmp_path / STORE).read_bytes() == before
 

@@ -89,12 +89,49 @@ def test_a_run_leaves_model_plots_report_and_card(tmp_path, tiny):
     assert kept["recipe"]["phases"][1]["learning_rate"] == 1e-5 and kept["recipe"]["balance"] == "weights"
     assert kept["seeds"] == {"split": 0, "training": 0} and kept["versions"]["keras"]
     assert kept["dataset"]["faces"]["train"]["with_mask"] == 4 and kept["calibration"]["temperature"] > 0
-    assert kept["figures"]["all sources"]["0-16"]["accuracy"] is None
+    assert kept["figures"]["two_class"]["all sources"]["0-16"]["accuracy"] is None
+    assert kept["figures"]["incorrect_mask"] == {} and kept["incorrect_calibration"] is None
     with open(tmp_path / "out" / "history.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(kept["epochs"]) == 8
     card = (tmp_path / "out" / "model_card.md").read_text()
     assert report["model_sha256"] in card and "--recipe reference" in card and "| all sources | all |" in card
     assert said == ["12 pictures; 0 groups of 0 pictures by perceptual hash"]
+
+
+def test_a_run_with_a_third_state(tmp_path, tiny):
+    """Recipe and --size decide the model's shape; calibration, figures and card have a part on masks worn incorrectly."""
+    root = class_folders(tmp_path / "faces")
+    for i in range(8):
+        write_picture(root / "mask_worn_incorrectly" / f"{i}.png", 120 + i)
+    arguments = ["train", str(root), "--out", str(tmp_path / "out"), "--steps", "1", "--batch-size", "4"]
+    result = CliRunner().invoke(main, [*arguments, "--size", "96"])
+    assert result.exit_code == 0, result.output
+    assert "worn incorrectly" in result.output
+    kept = json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=pytest.fail)
+    assert (kept["recipe"]["size_px"], kept["recipe"]["third_state"]) == (96, True)
+    third = kept["dataset"]["faces"]["val"]["incorrect_mask"]
+    assert kept["figures"]["incorrect_mask"]["all sources"]["incorrect"] == third > 0
+    assert kept["incorrect_calibration"]["incorrect"] == third
+    assert kept["calibration"]["faces"] == kept["figures"]["two_class"]["all sources"]["all"]["faces"]
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "## Masks worn incorrectly" in card and "--size 96" in card and "96 x 96" in card
+    model = load_model(tmp_path / "out" / "model.keras")
+    assert (model.input_shape, model.output_shape) == ((None, 96, 96, 3), (None, 2))
+    assert CliRunner().invoke(main, [*arguments, "--size", "100"]).exit_code == 2
+    evaluated = ["evaluate", str(root), "--model", str(tmp_path / "out" / "model.keras"), "--json", str(tmp_path / "x")]
+    result = CliRunner().invoke(main, evaluated)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "x").read_text())["faces"]["incorrect_mask"]["faces"]
+    assert (figures["faces"], figures["incorrect"]) == (20, 8)
+
+
+def test_a_recipe_of_two_states_leaves_the_third_out(tmp_path, tiny):
+    """The reference recipe does not see masks worn incorrectly."""
+    root = class_folders(tmp_path / "faces")
+    write_picture(root / "incorrect_mask" / "0.png", 120)
+    report = train(settings_for(root, recipe="reference"), FitSettings(tmp_path / "out", 4, 1))
+    assert sum(count["incorrect_mask"] for count in report["dataset"]["faces"].values()) == 0
+    assert sum(count["with_mask"] for count in report["dataset"]["faces"].values()) == 6
 
 
 def test_patience_and_balance_override_the_recipe(tmp_path, tiny):
@@ -196,7 +233,8 @@ def test_evaluate_takes_the_labels_of_others(tmp_path, make):
     assert result.exit_code == 0, result.output
     assert "bootstrap over pictures" in result.output
     figures = json.loads((tmp_path / "new" / "figures.json").read_text())
-    assert (figures["faces"]["scenes"]["all"]["faces"], figures["faces"]["scenes"]["all"]["groups"]) == (2, 2)
+    of_scenes = figures["faces"]["two_class"]["scenes"]["all"]
+    assert (of_scenes["faces"], of_scenes["groups"]) == (2, 2) and figures["faces"]["incorrect_mask"] == {}
     assert figures["scenes"]["scenes"]["faces"] == 2
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,11 +18,15 @@ from trainer_makers import (
 
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
-from maskbatch.trainer.classifier import augment
+from maskbatch.networks.device import choose_device, open_network
+from maskbatch.settings import RuntimeSettings
+from maskbatch.trainer.classifier import augment, loss
 from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Phase, Recipe
 from maskbatch.trainer.data.batches import (
+    UNKNOWN,
     BatchSettings,
+    Shape,
     class_weights,
     evaluation_batches,
     sample_weights,
@@ -30,17 +35,24 @@ from maskbatch.trainer.data.batches import (
 from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import read_datasets, split_pictures
 from maskbatch.trainer.data.samples import load_samples
-from maskbatch.trainer.evaluate.figures import Judged, balanced_accuracy, calibration_error, figures_by_size, predict
-from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, load_model, unfreeze
+from maskbatch.trainer.evaluate.figures import (
+    Judged,
+    balanced_accuracy,
+    calibration_error,
+    figures_by_size,
+    incorrect_figures,
+    predict,
+)
+from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, classifier_network, load_model, unfreeze
 
 
 def test_class_folders_and_scenes_are_read(tmp_path):
-    """Both layouts give their labels; masks worn incorrectly are neither class and make no sample."""
+    """Both layouts give their labels; masks worn incorrectly are a third one."""
     pictures = read_datasets([class_folders(tmp_path / "faces"), scenes(tmp_path / "scenes")])
     assert len(pictures) == 15
     samples = load_samples(pictures, detect_middle)
-    assert len(samples) == 14 and samples.label.sum() == 7
-    assert samples.annotated.sum() == 2 and samples.detected.all()
+    assert np.bincount(samples.label).tolist() == [7, 7, 1]
+    assert samples.annotated.sum() == 3 and samples.detected.all()
 
 
 @pytest.mark.parametrize("folder", ["annotations", "."])
@@ -99,7 +111,7 @@ def test_samples_carry_both_boxes_and_survive_the_cache(tmp_path):
     again = load_samples(pictures, detect_nothing, cache)
     assert first.region == again.region
     np.testing.assert_array_equal(first.xyxy, again.xyxy)
-    np.testing.assert_allclose(np.diff(first.xyxy, axis=1)[:, 0], [[2, 2, 0, 0]] * 2)
+    np.testing.assert_allclose(np.diff(first.xyxy, axis=1)[:, 0], [[2, 2, 0, 0]] * 3)
     assert first.path.tolist() == again.path.tolist()
 
 
@@ -118,12 +130,47 @@ def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
     image = np.random.default_rng(1).integers(0, 255, (side * 2, side * 2, 3), dtype=np.uint8)
     xyxy = np.array([side / 2, side / 2, side * 1.5, side * 1.5], np.float32)
     for seed in range(30):
-        changed, box = change(image, xyxy, np.random.default_rng(seed))
-        again, _ = change(image, xyxy, np.random.default_rng(seed))
+        changed, box = change(image, xyxy, seed % 3, np.random.default_rng(seed))
+        again, _ = change(image, xyxy, seed % 3, np.random.default_rng(seed))
         assert changed.dtype == np.uint8 and changed.ndim == 3
         np.testing.assert_array_equal(changed, again)
         height, width = changed.shape[:2]
         assert box[2] - box[0] > 0 and box[0] < width and box[2] > 0 and box[1] < height and box[3] > 0
+
+
+def test_a_mask_is_repainted_and_the_rest_of_the_picture_is_not():
+    """The lower half of the face changes for most seeds; eyes, forehead and the picture's border stay as they are."""
+    image = np.random.default_rng(1).integers(60, 200, (120, 120, 3), dtype=np.uint8)
+    xyxy = np.array([30, 30, 90, 90], np.float32)
+    changes = []
+    for seed in range(20):
+        painted = augment.repaint(image, xyxy, np.random.default_rng(seed))
+        np.testing.assert_array_equal(painted[:55], image[:55])
+        np.testing.assert_array_equal(painted[:, :30], image[:, :30])
+        changes.append(np.abs(painted.astype(int) - image)[65:80, 45:75].mean())
+    assert min(changes) > 5
+    for box in ([0, 0, 2, 2], [-50, -50, -10, -10], [100, 100, 400, 400], [-20, -20, 140, 140]):
+        assert augment.repaint(image, np.array(box, np.float32), np.random.default_rng(0)).shape == image.shape
+
+
+def test_only_masks_are_repainted(monkeypatch, tmp_path):
+    """Faces without a mask, or with one that is worn incorrectly, keep their colours."""
+    monkeypatch.setattr(augment, "repaint", lambda *_: pytest.fail("repainted"))
+    image, xyxy = np.full((40, 40, 3), 90, np.uint8), np.array([10, 10, 30, 30], np.float32)
+    for label in (0, 2):
+        for seed in range(20):
+            augment.recorded(image, xyxy, label, np.random.default_rng(seed))
+    with pytest.raises(pytest.fail.Exception):
+        for seed in range(20):
+            augment.recorded(image, xyxy, 1, np.random.default_rng(seed))
+
+
+def test_a_night_picture_is_grey_or_green():
+    """A night picture has one hue at most."""
+    image = np.random.default_rng(1).integers(0, 255, (30, 30, 3), dtype=np.uint8)
+    for seed in range(20):
+        red, green, blue = augment.night(image, np.random.default_rng(seed)).mean((0, 1))
+        assert green >= max(red, blue) - 4  # noise
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 20), (64, 48)])
@@ -162,7 +209,24 @@ def test_every_sample_comes_in_turn_unless_oversampled(tmp_path):
     few = samples.take(np.r_[:6, 6:8])
     _, labels, weights = batches(few, balance="weights")
     assert set(weights[labels == 1]) == {np.float32(class_weights(few.label)[1])}
-    assert class_weights(np.array([0, 0, 0, 1])).tolist() == pytest.approx([2 / 3, 2])
+    assert class_weights(np.array([0, 0, 0, 1]))[:2].tolist() == pytest.approx([2 / 3, 2])
+    by_state = class_weights(np.array([0, 0, 0, 1, 2]))
+    assert by_state[2] / (by_state[2] + 4) == pytest.approx(0.12)
+
+
+def test_batches_have_the_models_size_and_targets(tmp_path):
+    """Crops have the model's side; a mask worn incorrectly has no target of p_mask."""
+    samples = grey_samples(tmp_path)
+    samples = replace(samples, label=np.where(np.arange(len(samples)) == 0, 2, samples.label))
+    shape = Shape(96, third_state=True)
+    ((crops, targets, _),) = evaluation_batches(samples, 32, shape)
+    assert crops.shape == (len(samples), 96, 96, 3)
+    assert targets.numpy()[0].tolist() == [UNKNOWN, 1]
+    np.testing.assert_array_equal(targets.numpy()[1:, 0], samples.label[1:])
+    assert not targets.numpy()[1:, 1].any()
+    settings = BatchSettings(4, 3, 0, augment.recorded, "oversample", shape)
+    crops, targets, _ = next(iter(training_batches(samples, settings, 0)))
+    assert crops.shape == (4, 96, 96, 3) and targets.shape == (4, 2)
 
 
 def test_evaluation_batches_keep_the_order(tmp_path):
@@ -181,6 +245,18 @@ def test_sample_weights_balance_the_classes(tmp_path):
     assert weights[samples.label == 0].sum() == pytest.approx(weights[samples.label == 1].sum())
 
 
+def test_masks_worn_incorrectly_have_a_share_of_the_draws(tmp_path):
+    """They get 12 % of the draws, by the root of the number of groups; a source of one person gets few of them."""
+    samples = grey_samples(tmp_path, count=15)
+    many, one = np.arange(30) < 9, (np.arange(30) >= 9) & (np.arange(30) < 13)
+    samples = replace(samples, label=np.where(many | one, 2, samples.label), source=np.where(one, "one", "many"),
+                      group=np.where(one, "person", samples.group))  # fmt: skip
+    weights = sample_weights(samples)
+    assert weights.sum() == pytest.approx(1) and weights[many | one].sum() == pytest.approx(0.12)
+    assert weights[many].sum() == pytest.approx(3 * weights[one].sum())
+    assert weights[samples.label == 0].sum() == pytest.approx(0.44)
+
+
 def by_brightness(crops):
     """Classify grey pictures perfectly."""
     return [(crops.mean(axis=(1, 2, 3)) / 255)[:, None].astype(np.float32)]
@@ -191,7 +267,9 @@ def test_shuffling_a_dataset_changes_no_figure(tmp_path):
     samples = grey_samples(tmp_path, count=15)
     order = np.random.default_rng(0).permutation(len(samples))
     shuffled = samples.take(order)
-    p_mask, p_shuffled = predict(by_brightness, samples, 4), predict(by_brightness, shuffled, 7)
+    p_mask, _ = predict(by_brightness, samples, batch_size=4)
+    p_shuffled, unknown = predict(by_brightness, shuffled, batch_size=7)
+    assert np.isnan(unknown).all()
     assert dict(zip(samples.path, p_mask, strict=True)) == dict(zip(shuffled.path, p_shuffled, strict=True))
     plain = figures_by_size(Judged(samples.label, p_mask, samples.group), samples.size_px)
     mixed = figures_by_size(Judged(shuffled.label, p_shuffled, shuffled.group), shuffled.size_px)
@@ -280,7 +358,7 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
 
     def spoil(epoch, step, steps, loss, in_epoch=1):
         if (epoch, step) == (in_epoch, 1):
-            built[-1].get_layer("hidden").set_weights([np.full((4, 8), np.nan), np.zeros(8)])
+            built[-1].get_layer("p_mask").set_weights([np.full((8, 1), np.nan), np.zeros(1)])
 
     cut, whole = (FitSettings(tmp_path / name, 4, 2, seed=3) for name in ("cut", "whole"))
     with pytest.raises(MaskbatchError, match=r"diverged in epoch 2: (loss|a weight).*epoch 1 is kept"):
@@ -317,6 +395,70 @@ def test_training_stops_early_with_the_best_weights(tmp_path):
     assert len(rows) == 7 and [path.name for path in (tmp_path / "b" / "state").glob("epoch*")] == ["epoch6"]
 
 
+def test_a_third_state_leaves_p_mask_alone(tmp_path):
+    """Masks worn incorrectly train p_incorrect only; the loss of both columns is that of each, and the run resumes."""
+    import keras
+
+    samples = parts_of(tmp_path)
+    third = samples.train.take(np.arange(4))
+    third = replace(third, label=np.full(4, 2))
+    model = tiny_model(size_px=96, third_state=True)
+    ((crops, targets, _),) = evaluation_batches(third, 8, Shape(96, True))
+    given = model(crops)
+    model.compile(keras.optimizers.SGD(0.1), loss=loss.StatesLoss(), metrics=loss.metrics())
+    before = model.get_layer("p_mask").get_weights()
+    measured = model.test_on_batch(crops, targets, return_dict=True)
+    assert measured["loss"] == pytest.approx(-np.log(given[:, 1]).mean(), rel=1e-3) and measured["accuracy"] == 0
+    model.train_on_batch(crops, targets)
+    for one, other in zip(before, model.get_layer("p_mask").get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    bare = np.array([[0.0, 0.0]], np.float32)
+    known = loss.StatesLoss()(bare, np.array([[0.2, 0.6]], np.float32))
+    assert float(known) == pytest.approx(-np.log(0.8) - np.log(0.4), rel=1e-5)
+
+
+def test_a_training_of_three_states_resumes(tmp_path):
+    """The checkpoint holds loss and metrics, the history the area of p_incorrect; a resumed run ends like a whole one."""
+    samples = parts_of(tmp_path)
+    label = np.where(np.arange(len(samples.train)) % 4 == 0, 2, samples.train.label)
+    samples = replace(samples, train=replace(samples.train, label=label))
+    build = partial(tiny_model, size_px=96, third_state=True)
+    phases = Phase(1, 1e-3, None), Phase(1, 1e-3, 0, cosine=True)
+    recipe = replace(tiny_recipe(*phases, patience=None), size_px=96, third_state=True)
+    part = replace(recipe, phases=phases[:1])
+    fit(build, samples, part, FitSettings(tmp_path / "a", 4, 2))
+    resumed, _ = fit(build, samples, recipe, FitSettings(tmp_path / "a", 4, 2, resume=True))
+    whole, rows = fit(build, samples, recipe, FitSettings(tmp_path / "b", 4, 2))
+    for one, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert "incorrect_area" in rows[0] and "val_incorrect_area" in (tmp_path / "b" / "history.csv").read_text()
+    whole.save(tmp_path / "model.keras")
+    loaded = load_model(tmp_path / "model.keras")
+    assert loaded.input_shape == (None, 96, 96, 3) and loaded.output_shape == (None, 2)
+
+
+def test_a_model_of_any_size_and_a_third_state(tmp_path):
+    """The backbone takes the same weights at each size; the model's parts have the names that calibration looks for."""
+    small, large = (build_model(base_weights=None, size_px=size, third_state=True) for size in (96, 128))
+    large.set_weights(small.get_weights())
+    assert small.output_shape == (None, 2) and large.input_shape == (None, 128, 128, 3)
+    answers = small.predict_on_batch(np.zeros((1, 96, 96, 3), np.float32))
+    heads = [small.get_layer(name).output.shape for name in ("p_mask", "p_incorrect")]
+    assert answers.dtype == np.float32 and heads == [(None, 1), (None, 1)]
+    small.save(tmp_path / "small.keras")
+    run = open_network(classifier_network(tmp_path / "small.keras"), choose_device(RuntimeSettings()))
+    assert run.size_px == 96 and run(np.zeros((1, 96, 96, 3), np.uint8))[0].shape == (1, 2)
+
+
+def test_figures_of_the_third_state():
+    """Of four faces worn incorrectly three are flagged, and one of four others is flagged too."""
+    label = np.array([2, 2, 2, 2, 1, 1, 0, 0])
+    found = incorrect_figures(label, np.array([0.9, 0.8, 0.5, 0.1, 0.7, 0.2, 0.1, 0.1]))
+    assert (found.precision, found.recall, found.flagged_with_mask, found.flagged_without_mask) == (0.75, 0.75, 0.5, 0)
+    none = incorrect_figures(label[4:], np.zeros(4))
+    assert np.isnan([none.precision, none.recall, none.average_precision]).all() and none.incorrect == 0
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_trains(backbone):
     """One step through head and last layers changes the weights; pixels go in unscaled."""
@@ -340,7 +482,12 @@ def test_the_reference_recipe_is_the_reference():
         (5, 1e-4, None),
         (3, 1e-5, 100),
     ]
-    assert recipe.balance == "none" and recipe.patience is None and recipe.augment is augment.reference
+    assert (
+        (recipe.size_px, recipe.third_state) == (224, False)
+        and recipe.balance == "none"
+        and recipe.patience is None
+        and recipe.augment is augment.reference
+    )
     scaling = build_model(base_weights=None, unit_scale=recipe.unit_scale).get_layer("normalise")
     assert (scaling.scale, scaling.offset) == (1 / 255, 0)
 
@@ -371,10 +518,16 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     with pytest.raises(WeightsError, match="does not hold weights"):
         build_model(base_weights=str(tmp_path / "rubbish.keras"))
     image = keras.Input((224, 224, 3))
-    two = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(image)))
+    two = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(image)))
     two.save(tmp_path / "two.keras")
-    with pytest.raises(WeightsError, match=r"gives \(None, 2\)"):
+    with pytest.raises(WeightsError, match=r"gives \(None, 3\)"):
         load_model(tmp_path / "two.keras")
+    for number, shape in enumerate([(224, 128, 3), (16, 16, 3), (1024, 1024, 3), (None, None, 3), (128, 128, 1)]):
+        image = keras.Input(shape)
+        odd = keras.Model(image, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(image)))
+        odd.save(tmp_path / f"{number}.keras")
+        with pytest.raises(WeightsError, match="does not fit"):
+            load_model(tmp_path / f"{number}.keras")
     two.save(tmp_path / "two.h5")  # Keras's safe mode does not hold for this format
     with pytest.raises(WeightsError, match=r"not a \.keras model"):
         load_model(tmp_path / "two.h5")

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from click.testing import CliRunner
 from makers import numbered, write_photo, write_video
 
 from maskbatch.cli.main import main
-from maskbatch.run.log import Warnings
+from maskbatch.media.guard.limits import with_time_limit
+from maskbatch.media.read_ahead import by_threads
+from maskbatch.overlap import for_each, in_order
+from maskbatch.run.log import Warnings, collected_warnings
 from maskbatch.run.progress import Tally, printable
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Ended, SegmentResult, Shard, Source
@@ -108,3 +112,27 @@ def test_warnings_are_bounded():
     for number in range(1000):
         warnings.handle(logging.LogRecord("maskbatch", logging.WARNING, "", 0, "number %d", (number,), None))
     assert warnings.number == 1000 and len(warnings.messages) == 200 and warnings.messages[-1] == "number 199"
+
+
+def test_warnings_of_threads_belong_to_the_scan_that_started_them():
+    """What threads of all kinds log is listed by the collection around them, and what others log is not."""
+
+    def warn(word):
+        logging.getLogger("maskbatch").warning(word)
+        return word
+
+    def lane():
+        yield warn("lane")
+
+    with collected_warnings() as outer:
+        with collected_warnings() as inner:
+            assert list(in_order(warn, ["in order"], 2)) == ["in order"]
+            for_each(warn, ["for each"], 2, halt=lambda: None)
+            assert list(by_threads([lane()], 1)) == ["lane"]
+            with_time_limit(lambda: warn("time limit"), 60)
+        with_time_limit(lambda: warn("outer"), 60)  # in the same thread as the call before
+        stranger = threading.Thread(target=warn, args=("stranger",))
+        stranger.start()
+        stranger.join()
+    assert inner.messages == ["in order", "for each", "lane", "time limit"]
+    assert outer.messages == ["outer"]

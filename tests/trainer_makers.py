@@ -80,16 +80,19 @@ def grey_samples(tmp_path, count=6, detect=detect_nothing):
     return load_samples(pictures, detect)
 
 
-def tiny_model(*_):
+def tiny_model(backbone=None, base_weights=None, unit_scale=False, size_px=224, third_state=False):
     """Return a network with the classifier's shape and layer names that trains in a moment."""
     import keras
     from keras import layers
 
-    image = keras.Input((224, 224, 3), name="image")
-    inside = keras.Input((224, 224, 3))
+    image = keras.Input((size_px, size_px, 3), name="image")
+    inside = keras.Input((size_px, size_px, 3))
     small = layers.AveragePooling2D(32, name="shrink")(inside)
     base = keras.Model(inside, layers.Conv2D(4, 3, activation="relu", name="conv")(small), name="tiny")
     x = layers.Rescaling(1 / 127.5, offset=-1, name="normalise")(image)
     x = layers.GlobalAveragePooling2D(name="pool")(base(x, training=False))
     x = layers.Dropout(0.5, name="dropout")(layers.Dense(8, activation="relu", name="hidden")(x))
-    return keras.Model(image, layers.Dense(1, activation="sigmoid", name="p_mask", dtype="float32")(x))
+    states = [layers.Dense(1, activation="sigmoid", name="p_mask", dtype="float32")(x)]
+    if third_state:
+        states.append(layers.Dense(1, activation="sigmoid", name="p_incorrect", dtype="float32")(x))
+    return keras.Model(image, layers.Concatenate(name="states")(states) if third_state else states[0])

@@ -1,81 +1,99 @@
-"""The face detector: images -> `Faces`, in batches. Letterboxing, CenterFace's decoding, and non-maximum suppression."""
+"""The face detector: images -> `Faces`, in batches. Views, YuNet's decoding, and non-maximum suppression."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from maskbatch.analyse.views import SECOND_LOOK_SCORE, View, first_look, is_claimed, second_look, to_picture
 from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
-from maskbatch.networks.centerface import STRIDE
 from maskbatch.networks.device import Infer
+from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Faces
 
-# short side over long side of the canvases: 16:9, 3:2, 4:3 and square fit cameras' pictures with little padding
-_ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
 # pixels of the canvases in one call of the network: 64 of 640 x 640, or one of 4096 x 4096
 _MOST_CANVAS_PIXELS = 27_000_000
-# peaks of an image that suppression gets; crowds have a thousand faces, a threshold of 0 finds a million peaks
+# candidates of a view that suppression gets; crowds have a thousand faces, and a threshold of 0 keeps every cell
 MOST_PEAKS = 5000
+# the log of a face's size in cells, beyond which an untrained network's numbers would overflow
+_MOST_LOG_SIZE = 10.0
+
+_Plan = Callable[[int, int, DetectorSettings], list[View]]
 
 
 class Detector:
-    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to CenterFace's four maps."""
+    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to YuNet's three maps."""
 
     def __init__(self, run: Infer, settings: DetectorSettings) -> None:
         self._run = run
         self._settings = settings
 
     def __call__(self, images: Sequence[np.ndarray]) -> Faces:
-        """Return the faces of B images (H, W, 3) uint8 RGB of any sizes, by image, then descending score."""
-        groups = defaultdict(list)
-        for row, image in enumerate(images):
-            height, width = image.shape[:2]
-            groups[canvas_shape(width, height, self._settings.size_px)].append(row)
-        found = [
-            self._detect([images[row] for row in part], shape).in_rows(part)
-            for shape, rows in groups.items()
-            for part in _in_parts(rows, shape)
-        ]
-        return _Candidates.concatenate(found).faces() if found else Faces.empty()
+        """Return the faces of B images (H, W, 3) uint8 RGB of any sizes, by image, then descending score.
 
-    def _detect(self, images: list[np.ndarray], shape: tuple[int, int]) -> "_Candidates":
-        canvases = np.zeros((len(images), *shape, 3), np.uint8)
-        fits = [_fit(image, canvas, self._settings.size_px) for image, canvas in zip(images, canvases, strict=True)]
-        found = decode(self._run(canvases), self._settings.threshold)
+        The faces of an image do not depend on the other images.
+        """
+        threshold = self._settings.threshold
+        found = self._look(images, self._plan(images, range(len(images)), first_look), threshold)
+        if self._settings.second_look:
+            rows = sorted({*range(len(images))} - {*found.row.tolist()})
+            again = self._look(images, self._plan(images, rows, second_look), max(threshold, SECOND_LOOK_SCORE))
+            found = _Candidates.concatenate([found, again])
+        return found.faces()
+
+    def _plan(self, images: Sequence[np.ndarray], rows: Iterable[int], plan: _Plan) -> list[tuple[int, View]]:
+        """Return the views of some images, each with the image's row."""
+        return [
+            (row, view) for row in rows for view in plan(images[row].shape[1], images[row].shape[0], self._settings)
+        ]
+
+    def _look(self, images: Sequence[np.ndarray], looks: Sequence[tuple[int, View]], threshold: float) -> "_Candidates":
+        """Return what is found in views, without what overlaps something better in the same image."""
+        groups = defaultdict(list)
+        for row, view in looks:
+            groups[view.canvas].append((row, view))
+        # in the order of the shapes, so that among equal scores the same one wins whatever else is in the batch
+        parts = [part for shape, chosen in sorted(groups.items(), reverse=True) for part in _in_parts(chosen, shape)]
+        found = _Candidates.concatenate(
+            [_Candidates.none(), *(self._detect(images, part, threshold) for part in parts)]
+        )
         found = found.take(boxes.nms(found.xyxy, found.score, found.row, self._settings.nms_iou))
-        scale = np.array([(fit.scale_x, fit.scale_y) for fit in fits], np.float32)[found.row]
-        size = np.array([image.shape[1::-1] for image in images], np.float32)[found.row]
-        found.xyxy = boxes.clip(found.xyxy / np.tile(scale, 2), size[:, 0], size[:, 1])
-        found.landmarks = found.landmarks / scale[:, None]
+        size = np.array([image.shape[1::-1] for image in images], np.float32).reshape(-1, 2)[found.row]
+        found.xyxy = boxes.clip(found.xyxy, size[:, 0], size[:, 1])
         return found.take(np.flatnonzero(boxes.area(found.xyxy) > 0))
 
+    def _detect(
+        self, images: Sequence[np.ndarray], looks: Sequence[tuple[int, View]], threshold: float
+    ) -> "_Candidates":
+        """Return what the network finds in views of one canvas shape, in pixels of the images."""
+        rows, views = zip(*looks, strict=True)
+        canvases = np.zeros((len(views), *views[0].canvas, 3), np.uint8)
+        for row, view, canvas in zip(rows, views, canvases, strict=True):
+            _paint(images[row], view, canvas)
+        found = decode(self._run(canvases), threshold)
+        corners = to_picture(views, found.row, found.xyxy.reshape(-1, 2, 2))
+        found.xyxy = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=-1)
+        found.landmarks = to_picture(views, found.row, found.landmarks)
+        return found.take(is_claimed(views, found.row, found.xyxy)).in_rows(rows)
 
-def canvas_shape(width: int, height: int, size_px: int) -> tuple[int, int]:
-    """Return (height, width) of the smallest canvas, in multiples of 32, that holds the image scaled to `size_px`.
 
-    There are seven canvases: four aspect ratios, in portrait and landscape.
-    """
-    fit = boxes.letterbox(width, height, size_px)
-    sides = (-(-int(size_px * aspect) // 32) * 32 for aspect in _ASPECTS)
-    short = next(side for side in sides if side >= min(fit.width, fit.height))
-    return (short, size_px) if width >= height else (size_px, short)
-
-
-def _in_parts(rows: list[int], shape: tuple[int, int]) -> Iterator[list[int]]:
-    """Yield the rows in groups whose canvases (height, width) and maps fit in memory."""
+def _in_parts(looks: list[tuple[int, View]], shape: tuple[int, int]) -> Iterator[list[tuple[int, View]]]:
+    """Yield the views in groups whose canvases (height, width) and maps fit in memory."""
     most = max(1, _MOST_CANVAS_PIXELS // (shape[0] * shape[1]))
-    return (rows[start : start + most] for start in range(0, len(rows), most))
+    return (looks[start : start + most] for start in range(0, len(looks), most))
 
 
-def _fit(image: np.ndarray, canvas: np.ndarray, size_px: int) -> boxes.Letterbox:
-    """Scale an image into the top left corner of its canvas, in place."""
-    height, width = image.shape[:2]
-    fit = boxes.letterbox(width, height, size_px)
-    resize(image, (fit.width, fit.height), canvas[: fit.height, : fit.width])
-    return fit
+def _paint(image: np.ndarray, view: View, canvas: np.ndarray) -> None:
+    """Put a view of an image into the top left corner of its canvas, in place."""
+    left, top, right, bottom = view.region
+    region = image[top:bottom, left:right]
+    if view.turns == 0:
+        resize(region, view.size, canvas[: view.size[1], : view.size[0]])
+    else:
+        turned = np.rot90(resize(region, view.size), view.turns)
+        canvas[: turned.shape[0], : turned.shape[1]] = turned
 
 
 class _Candidates:
@@ -87,7 +105,7 @@ class _Candidates:
     def take(self, keep: np.ndarray) -> "_Candidates":
         return _Candidates(self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep])
 
-    def in_rows(self, rows: list[int]) -> "_Candidates":
+    def in_rows(self, rows: Sequence[int]) -> "_Candidates":
         """Return the same candidates with image numbers of the whole batch: `rows[number]` for each number."""
         return _Candidates(np.array(rows, np.int64)[self.row], self.xyxy, self.score, self.landmarks)
 
@@ -96,44 +114,44 @@ class _Candidates:
         return Faces(self.row[order], self.xyxy[order], self.score[order], self.landmarks[order])
 
     @staticmethod
+    def none() -> "_Candidates":
+        empty = Faces.empty()
+        return _Candidates(empty.row, empty.xyxy, empty.score, empty.landmarks)
+
+    @staticmethod
     def concatenate(parts: "list[_Candidates]") -> "_Candidates":
         fields = ("row", "xyxy", "score", "landmarks")
         return _Candidates(*(np.concatenate([getattr(part, field) for part in parts]) for field in fields))
 
 
 def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
-    """Return candidates in canvas pixels, before suppression, from CenterFace's four maps (B, h, w, 1 | 2 | 2 | 10).
+    """Return candidates in canvas pixels, before suppression, from YuNet's three maps (B, h, w, 16).
 
-    Follows `decode` of github.com/Star-Clouds/CenterFace. A cell over the threshold is a face centred at
-    (cell + offset + 0.5) * stride, of size exp(scale) * stride. Its landmarks are in box sizes from the top left corner.
-    Only local maxima count (as in CenterNet, Zhou et al. 2019), because a close-up activates thousands of cells. The
-    5,000 best of an image count.
+    Follows `FaceDetectorYN` of OpenCV. A cell's score is the root of its two probabilities' product. Its face is centred at
+    (cell + offset) * stride and has the size exp(scale) * stride; landmarks are (cell + offset) * stride, too. The 5,000
+    best cells of an image count.
     """
-    heatmap, scale, offset, landmarks = maps
-    row, y, x = _best(*np.nonzero(_peaks(heatmap[..., 0], threshold)), heatmap[..., 0])
-    cell = np.stack([x, y], axis=-1).astype(np.float32)
-    centre = (cell + offset[row, y, x, ::-1] + 0.5) * STRIDE
-    size = np.exp(scale[row, y, x, ::-1]) * STRIDE
-    top_left = centre - size / 2
-    points = landmarks[row, y, x].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + top_left[:, None]
-    xyxy = np.concatenate([top_left, top_left + size], axis=-1)
-    return _Candidates(row.astype(np.int64), xyxy, heatmap[row, y, x, 0], points)
+    return _best(
+        _Candidates.concatenate([_decode_level(*level, threshold) for level in zip(maps, STRIDES, strict=True)])
+    )
 
 
-def _best(row: np.ndarray, y: np.ndarray, x: np.ndarray, heat: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the cells (row, y, x) of each image's best peaks, in their order; among equal peaks the upper ones."""
-    counts = np.bincount(row)
+def _decode_level(cells: np.ndarray, stride: int, threshold: float) -> _Candidates:
+    """Return the candidates of one map (B, h, w, 16)."""
+    score = np.sqrt(cells[..., CLASS] * cells[..., OBJECT])
+    row, y, x = np.nonzero(score >= threshold)
+    found, corner = cells[row, y, x], np.stack([x, y], axis=-1).astype(np.float32)
+    box, points = found[:, BOX], found[:, LANDMARKS].reshape(-1, 5, 2)
+    centre, half = (corner + box[:, :2]) * stride, np.exp(np.minimum(box[:, 2:], _MOST_LOG_SIZE)) * (stride / 2)
+    xyxy = np.concatenate([centre - half, centre + half], axis=-1)
+    return _Candidates(row.astype(np.int64), xyxy, score[row, y, x], (corner[:, None] + points) * stride)
+
+
+def _best(found: _Candidates) -> _Candidates:
+    """Return the best candidates of each image; among equal ones, those of the finer map and the upper ones."""
+    counts = np.bincount(found.row)
     if counts.max(initial=0) <= MOST_PEAKS:
-        return row, y, x
-    order = np.lexsort((-heat[row, y, x], row))
+        return found
+    order = np.lexsort((-found.score, found.row))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    keep = np.sort(order[rank < MOST_PEAKS])
-    return row[keep], y[keep], x[keep]
-
-
-def _peaks(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """Return (B, h, w) bool: `heat` (B, h, w) is at least `threshold` and no neighbouring cell is higher."""
-    padded = np.pad(heat, ((0, 0), (1, 1), (1, 1)))
-    rows = np.maximum(np.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
-    around = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
-    return (heat >= threshold) & (heat >= around)
+    return found.take(np.sort(order[rank < MOST_PEAKS]))

@@ -13,12 +13,12 @@ _SCENE_FIGURES = {
 
 
 def print_faces(figures: dict) -> None:
-    """Print the classifier's figures by source and face size.
+    """Print the classifier's figures (see `face_report`): two states by source and face size, the third one by source.
 
     Balanced is the balanced accuracy, with its 95 % interval over pictures.
     """
     shown = table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
-    for name, by_size in figures.items():
+    for name, by_size in figures["two_class"].items():
         for size, item in by_size.items():
             if item["faces"]:
                 balanced = item["balanced_accuracy"]
@@ -27,6 +27,21 @@ def print_faces(figures: dict) -> None:
                 shown.add_row(name, size, str(item["faces"]), f"{balanced['value']:.4f}", interval, *rest)
     console().print(shown)
     _print_line("95 %: bootstrap over pictures with all their faces; known near-duplicates count as one picture")
+    _print_incorrect(figures["incorrect_mask"])
+
+
+def _print_incorrect(figures: dict) -> None:
+    """Print the figures of p_incorrect by source, at 0.5; nothing for a model of two states."""
+    if not figures:
+        return
+    shown = table("on", "faces", "incorrect", "precision", "recall", "AP", "with", "without")
+    keys = ("precision", "recall", "average_precision", "flagged_with_mask", "flagged_without_mask")
+    for name, item in figures.items():
+        shown.add_row(name, str(item["faces"]), str(item["incorrect"]), *(f"{item[key]:.3f}" for key in keys))
+    console().print(shown)
+    _print_line(
+        "masks worn incorrectly, by p_incorrect from 0.5 on; with, without: the share of other faces that get it"
+    )
 
 
 def print_scenes(figures: dict) -> None:

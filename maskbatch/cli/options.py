@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.settings import CPU_BATCH, GPU_BATCH, ScanOptions
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, THIRD_STATE, ScanOptions
 
 BESIDE = "<beside the input>"
 PATH = click.Path(path_type=Path)
@@ -84,6 +84,8 @@ def grouped(group: str, *names: str, **more: object) -> Callable:
 def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
     """Give the command-line form of a field of `ScanOptions`: its name, default, and range or choices."""
     item, flag = _FIELDS[name], f"--{name.replace('_', '-')}"
+    if item.type == (bool | None):
+        return grouped(group, f"{flag}/--no-{flag[2:]}", default=None, help=help)
     if item.default is False:
         return grouped(group, flag, is_flag=True, help=help)
     if item.default is True:
@@ -110,6 +112,10 @@ _COMMON = options(
             help="List the files that a scan would read, with estimates of time and disk space; scan nothing."),
     _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
              "only writes the tables again.", metavar="P"),
+    _of_scan(_WHAT, "third_state", "Label masks that are worn incorrectly (nose or mouth bare) as incorrect_mask, with a "
+             f"model that knows them. Default: {'on with such a model' if THIRD_STATE else 'off'}."),
+    _of_scan(_WHAT, "incorrect_threshold", "Minimum probability for a mask to count as worn incorrectly, with "
+             "--third-state.", metavar="P"),
     _of_scan(_SPEED, "device", "Device that runs the networks; gpu means all GPUs.", metavar="auto|cpu|gpu|gpu:N"),
     _of_scan(_SPEED, "require_gpu", "Stop with an error when no GPU is usable."),
     _of_scan(_SPEED, "runtime", "Library that runs the networks. auto: TensorFlow on a usable GPU, otherwise OpenVINO."),
@@ -139,8 +145,10 @@ _COMMON = options(
     _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
              metavar="NAME|FILE"),
     _of_scan(_ADVANCED, "det_threshold", "Minimum confidence of the detector for a face to be kept.", metavar="P"),
-    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; a larger one finds smaller "
-             "faces.", metavar="PX"),
+    _of_scan(_ADVANCED, "min_face", "Smallest face to find, in pixels of the picture as recorded. A smaller number takes "
+             "longer; large pictures are then searched in tiles.", metavar="PX"),
+    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. A larger "
+             "one finds smaller faces.", metavar="PX"),
 )  # fmt: skip
 scan_options = options(
     grouped(_WHAT, "--out", type=PATH, metavar="DIR",

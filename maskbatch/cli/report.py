@@ -14,10 +14,14 @@ from maskbatch.cli.terminal import open_terminal
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--threshold", type=Number(0, 1), metavar="P",
               help="Minimum probability for a face to count as masked. Default: that of the scan.")  # fmt: skip
+@click.option("--third-state/--no-third-state", default=None,
+              help="Label masks that are worn incorrectly as incorrect_mask, or not. Default: as in the scan.")  # fmt: skip
+@click.option("--incorrect-threshold", type=Number(0, 1), metavar="P",
+              help="Minimum probability for a mask to count as worn incorrectly. Default: that of the scan.")  # fmt: skip
 @click.option("--csv-bom", is_flag=True,
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def report(folder: Path, threshold: float | None, csv_bom: bool, quiet: bool) -> None:
+def report(folder: Path, csv_bom: bool, quiet: bool, **asked: float | bool | None) -> None:
     """Write the tables of a scan again, for example with another threshold; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
@@ -26,11 +30,12 @@ def report(folder: Path, threshold: float | None, csv_bom: bool, quiet: bool) ->
         from maskbatch import api
         from maskbatch.run.job import Outcome
         from maskbatch.run.report import report_again
+        from maskbatch.run.threshold import Asked
         from maskbatch.store.lock import at_work
 
-        summary, used, is_finished = report_again(folder, threshold, csv_bom)
+        summary, _, is_finished = report_again(folder, Asked(**asked), csv_bom)
         outcome = Outcome(folder, summary, (), ())
-        terminal.results(outcome, api.open(folder, used).files())
+        terminal.results(outcome, api.open(folder, **asked).files())
         if not is_finished:
             session = at_work(folder)
             why = f"the scan is still at work ({session})" if session else "the scan was interrupted"

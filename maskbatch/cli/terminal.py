@@ -108,7 +108,7 @@ class Terminal(Listener):
             return
         with suppress(BrokenPipeError, SystemExit):  # nobody reads stdout any more; the scan is done all the same
             screen = console()
-            screen.print(_by_folder(files))
+            screen.print(_by_folder(files, summary.incorrect_threshold is not None))
             self._print_broken(screen, broken, len(files))
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
             for line in (
@@ -162,13 +162,15 @@ def table(*columns: str, title: str | None = None):
     return made
 
 
-def _by_folder(files: pd.DataFrame):
-    """Return a table with a row for each top folder, and one for all files."""
+def _by_folder(files: pd.DataFrame, has_third_state: bool):
+    """Return a table with a row for each top folder, and one for all files; masks worn incorrectly with the third state."""
     from maskbatch.reports.summary import by_top_folder
 
     rows = by_top_folder(files)
-    shown = table("folder", "files", "failed", "partial", "people", "with", "without", "rate",
-                  title="people with and without a mask")  # fmt: skip
+    states, title = ("with", "without"), "people with and without a mask"
+    if has_third_state:
+        states, title = ("with", "incorrectly", "without"), "people with a mask, with one worn incorrectly, and without"
+    shown = table("folder", "files", "failed", "partial", "people", *states, "rate", title=title)
     for column in shown.columns[1:]:
         column.justify = "right"
     last = len(rows) - 1
@@ -176,7 +178,8 @@ def _by_folder(files: pd.DataFrame):
         if _MOST_FOLDERS <= position < last:
             continue
         rate = f"{row.compliance_rate:.1%}" if row.people else ""
-        numbers = (row.files, row.failed, row.partial, row.people, row.with_mask, row.without_mask, rate)
+        people = (row.with_mask, *([row.incorrect_mask] if has_third_state else []), row.without_mask)
+        numbers = (row.files, row.failed, row.partial, row.people, *people, rate)
         style = "bold" if position == last else "red" if row.failed else None
         shown.add_row(printable(row.folder), *map(str, numbers), style=style)
         if position == _MOST_FOLDERS - 1 and last > _MOST_FOLDERS:

@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from maskbatch.trainer.evaluate.measure import DatasetSettings
 
 _BACKBONES = ("mobilenet_v2", "mobilenet_v3_large", "resnet50_v2", "efficientnet_v2_b0")
+_SIZES = tuple(str(size) for size in range(96, 225, 32))
 _SPLITS = ("CSV file with the columns path and split (optional: cluster, set). Default: folders named train, val and "
            "test, otherwise a random split.")  # fmt: skip
 
 _datasets = click.argument("datasets", nargs=-1, required=True, metavar="DATASET...", type=FOLDER)
 _labels = options(
     click.option("--labels", multiple=True, metavar="OLD=NEW",
-                 help="Map a label of the dataset to with_mask, without_mask or mask_worn_incorrectly. Can be given "
+                 help="Map a label of the dataset to with_mask, without_mask or incorrect_mask. Can be given "
                  "several times."),
     click.option("--ignore-label", multiple=True, metavar="NAME",
                  help="Ignore the boxes, or the class folder, of this label. Can be given several times."),
+)  # fmt: skip
+_ignore = click.option(
+    "--ignore", type=FILE, metavar="FILE",
+    help="CSV file of places in which a finding is neither right nor wrong: path, x_min, y_min, x_max, y_max, mark."
 )  # fmt: skip
 _seed = click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed for the split and for training."
@@ -41,6 +46,9 @@ _resume = click.option("--resume", is_flag=True, help="Continue a stopped traini
 @click.option("--recipe", type=click.Choice(["best", "reference"]), default="best", show_default=True,
               help="best: for recorded material. reference: the head for 5 epochs at 1e-4, then the layers after the 100th "
               "for 3 epochs at 1e-5.")  # fmt: skip
+@click.option("--size", type=click.Choice(_SIZES), metavar="N",
+              help="Side of the model's crops in pixels: 96, 128, 160, 192 or 224. Default: the recipe's; 128 for best, 224 "
+              "for reference.")  # fmt: skip
 @click.option("--backbone", type=click.Choice(_BACKBONES), default="mobilenet_v2", show_default=True,
               help="Pretrained network below the head.")  # fmt: skip
 @click.option("--base-weights", default="imagenet", show_default=True, metavar="imagenet|FILE",
@@ -75,7 +83,8 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 
         dataset = _dataset_settings(datasets, options)
         settings = TrainSettings(dataset, options["recipe"], options["backbone"], options["base_weights"],
-                                 options["balance"], options["patience"])  # fmt: skip
+                                 options["balance"], options["patience"],
+                                 options["size"] and int(options["size"]))  # fmt: skip
         fitting = FitSettings(options["out"], options["batch_size"], options["steps"], options["seed"],
                               resume=options["resume"])  # fmt: skip
         with terminal.epochs() as progress:
@@ -89,22 +98,21 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder for the weights, history and report.")
 @click.option("--splits", type=FILE, help=_SPLITS)
 @_labels
-@click.option("--ignore-boxes-of", multiple=True, metavar="SOURCE",
-              help="Learn the original detector's boxes in place of this source's, which do not fit the faces.")  # fmt: skip
-@click.option("--base-weights", type=FILE, help="CenterFace weights to start from. Default: the shipped ones.")
-@click.option("--distil", multiple=True, metavar="SOURCE",
-              help="Learn the original detector's faces in place of this source's boxes.")  # fmt: skip
+@_ignore
+@click.option("--loose-boxes-of", multiple=True, metavar="SOURCE",
+              help="Learn from this source that a face is there, and not how large it is: its boxes are loose.")  # fmt: skip
+@click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped ones.")
 @click.option("--alpha", type=Number(0, 1), metavar="A",
-              help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share that is best on "
-              "the validation scenes without a loss for any source.")  # fmt: skip
+              help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share with the "
+              "best precision on the validation scenes.")  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(1), default=12, show_default=True, metavar="N", help="Epochs of training."
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Batches per epoch. Default: each scene once.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Scenes per batch."
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="Scenes per batch."
 )
-@click.option("--learning-rate", type=Number(0, min_open=True), default=1e-4, show_default=True, metavar="RATE",
+@click.option("--learning-rate", type=Number(0, min_open=True), default=1e-3, show_default=True, metavar="RATE",
               help="Highest learning rate.")  # fmt: skip
 @_seed
 @_resume
@@ -118,8 +126,8 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
         from maskbatch.trainer.detector.train import train_detector as run
 
         dataset = _dataset_settings(datasets, options)
-        settings = DetectorTrainSettings(dataset, options["ignore_boxes_of"], options["distil"],
-                                         options["base_weights"], options["alpha"])  # fmt: skip
+        settings = DetectorTrainSettings(dataset, options["loose_boxes_of"], options["base_weights"],
+                                         options["alpha"])  # fmt: skip
         names = ("out", "epochs", "steps", "batch_size", "learning_rate", "seed", "resume")
         fitting = DetectorFitSettings(**{name: options[name] for name in names})
         with terminal.epochs() as progress:
@@ -137,6 +145,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
               help="Part of the dataset to measure on.")  # fmt: skip
 @click.option("--groups", type=FILE, help="CSV file with the columns path and group, as given to train.")
 @_labels
+@_ignore
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed for the split, as given to train.")
 @click.option("--threshold", type=AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
               help="Minimum probability for a face to count as masked. auto: the best one for this dataset, by the "
@@ -181,4 +190,4 @@ def _dataset_settings(datasets: tuple[Path, ...], options: dict) -> DatasetSetti
 
     rules = parse_rules(options["labels"], options["ignore_label"])
     return DatasetSettings(datasets, options["splits"], options.get("groups"), seed=options["seed"],
-                           cache=options.get("cache"), labels=rules)  # fmt: skip
+                           cache=options.get("cache"), labels=rules, ignore=options.get("ignore"))  # fmt: skip

@@ -7,7 +7,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from maskbatch.types import Faces, wears_mask
+from maskbatch.settings import Thresholds
+from maskbatch.states import INCORRECT_MASK, WITH_MASK, WITHOUT_MASK, labels_of
+from maskbatch.types import Faces
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
@@ -17,7 +19,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 class _Look:
     """The words and RGB colours of one class.
 
-    Every kind of colour vision can tell the blue and the orange of Okabe and Ito apart; they differ in brightness too.
+    Every kind of colour vision can tell the blue, purple and orange of Okabe and Ito apart; they differ in brightness too.
     """
 
     word: str
@@ -25,8 +27,11 @@ class _Look:
     text: tuple[int, int, int]
 
 
-_WITH_MASK = _Look("mask", (0, 114, 178), _WHITE)
-_WITHOUT_MASK = _Look("no mask", (230, 159, 0), _BLACK)
+_LOOKS = {
+    WITH_MASK: _Look("mask", (0, 114, 178), _WHITE),
+    INCORRECT_MASK: _Look("worn incorrectly", (204, 121, 167), _BLACK),
+    WITHOUT_MASK: _Look("no mask", (230, 159, 0), _BLACK),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class _Label:
     size: tuple[int, int]
 
 
-def annotate(image: np.ndarray, faces: Faces, threshold: float) -> np.ndarray:
+def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds) -> np.ndarray:
     """Return a copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it.
 
     Every face gets its box. Large faces get their label first; a label without a free place is shortened, then left out.
@@ -47,20 +52,27 @@ def annotate(image: np.ndarray, faces: Faces, threshold: float) -> np.ndarray:
     drawn = np.ascontiguousarray(image).copy()
     if len(faces) == 0:
         return drawn
-    looks = [_WITH_MASK if masked else _WITHOUT_MASK for masked in wears_mask(faces.p_mask, threshold)]
+    labels = labels_of(faces.p_mask, faces.p_incorrect, thresholds)
+    looks, p_labels = [_LOOKS[label] for label in labels.tolist()], _p_labels(faces, labels)
     xyxy = np.nan_to_num(faces.xyxy)
     strokes = _strokes(xyxy, image.shape)
     outer = np.array([_draw_box(drawn, *item) for item in zip(xyxy, strokes, looks, strict=True)])
     taken = outer
     largest_first = np.argsort(-(outer[:, 2] - outer[:, 0]) * (outer[:, 3] - outer[:, 1]), kind="stable")
     for face in largest_first:
-        labels = _labels(looks[face], float(faces.p_mask[face]), outer[face], image.shape)
-        placed = _place(labels, outer[face], np.delete(taken, face, axis=0), image.shape)
+        versions = _versions(looks[face], p_labels[face], outer[face], image.shape)
+        placed = _place(versions, outer[face], np.delete(taken, face, axis=0), image.shape)
         if placed is not None:
             label, left, top = placed
             _draw_label(drawn, label, (left, top), looks[face])
             taken = np.vstack([taken, [left, top, left + label.size[0], top + label.size[1]]])
     return drawn
+
+
+def _p_labels(faces: Faces, labels: np.ndarray) -> list[float]:
+    """Return the probability of each face's own label, NaN for a face that is not classified."""
+    p_mask, p_incorrect = faces.p_mask.astype(np.float64), faces.p_incorrect.astype(np.float64)
+    return np.select([labels == WITH_MASK, labels == INCORRECT_MASK], [p_mask, p_incorrect], 1 - p_mask).tolist()
 
 
 def _strokes(xyxy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -99,7 +111,7 @@ def _draw_box(drawn: np.ndarray, xyxy: np.ndarray, stroke: int, look: _Look) -> 
     return outer
 
 
-def _labels(look: _Look, p_mask: float, outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[_Label]:
+def _versions(look: _Look, p_label: float, outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[_Label]:
     """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 
     Text grows with the face, from a size that is readable when the image fills a screen to one that does not dominate it.
@@ -107,7 +119,7 @@ def _labels(look: _Look, p_mask: float, outer: np.ndarray, shape: tuple[int, ...
     short_side = min(shape[:2])
     smallest = max(9, round(short_side / 80))
     preferred = int(np.clip((outer[2] - outer[0]) * 0.12, smallest, max(smallest, short_side / 28)))
-    percent = "" if np.isnan(p_mask) else f"{100 * (p_mask if look is _WITH_MASK else 1 - p_mask):.0f}%"
+    percent = "" if np.isnan(p_label) else f"{100 * p_label:.0f}%"
     for text in dict.fromkeys((f"{look.word} {percent}".strip(), percent)):
         for height_px in dict.fromkeys((preferred, smallest)):
             if text:

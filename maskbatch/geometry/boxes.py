@@ -1,7 +1,5 @@
 """Geometry of (N, 4) arrays of boxes, xyxy in pixels. numpy only."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 # number of boxes whose mutual overlaps are in memory at once
@@ -76,25 +74,3 @@ def square(xyxy: np.ndarray, margin: float) -> np.ndarray:
 def size_px(xyxy: np.ndarray) -> np.ndarray:
     """Return face sizes (N,) in pixels: the geometric mean of width and height, as in every table by size."""
     return np.sqrt(area(xyxy))
-
-
-@dataclass(frozen=True, slots=True)
-class Letterbox:
-    """The placement of an image in a canvas: scaled by (`scale_x`, `scale_y`), in the top left corner."""
-
-    scale_x: float
-    scale_y: float
-    width: int
-    height: int
-
-    def back(self, points: np.ndarray) -> np.ndarray:
-        """Return points (..., 2) or boxes (..., 4) of the canvas in pixels of the original image."""
-        scale = np.array([self.scale_x, self.scale_y], points.dtype)
-        return points / np.tile(scale, points.shape[-1] // 2)
-
-
-def letterbox(width: int, height: int, longest_px: int) -> Letterbox:
-    """Return the scaling that makes an image's longest side `longest_px`; sides are whole pixels, at least 1."""
-    scale = longest_px / max(width, height)
-    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
-    return Letterbox(new_width / width, new_height / height, new_width, new_height)

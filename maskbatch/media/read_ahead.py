@@ -6,11 +6,12 @@ the first photo, and most of the memory.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import count
 from typing import TypeVar
 
 from maskbatch.errors import Interrupted
-from maskbatch.overlap import Ahead
+from maskbatch.overlap import Ahead, in_own_context
 
 Item = TypeVar("Item")
 # (lanes, number of items that may wait) -> the items, from each lane in turn
@@ -39,11 +40,13 @@ def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
     waiting: dict[int, Item] = {}
     tickets = count()
     interrupted: list[Interrupted] = []  # TensorFlow would replace them by errors of its own
+    end = object()
+    next_of = [in_own_context(partial(next, lane, end)) for lane in lanes]
 
-    def tickets_of(lane: int) -> Iterator[int]:
-        with closing(lanes[int(lane)]) as items:
+    def tickets_of(number: int) -> Iterator[int]:
+        with closing(lanes[int(number)]):
             try:
-                for item in items:
+                while (item := next_of[int(number)]()) is not end:
                     ticket = next(tickets)
                     waiting[ticket] = item
                     yield ticket

@@ -1,7 +1,7 @@
 """The choice of device, runtime and precision: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
 
 Other packages see an `Infer`: a function from images (B, H, W, 3) uint8 RGB to a list of float32 arrays (B, ...). Each
-array is an output of the network.
+array is an output of the network. An opened network also has `size_px`, the height of its images where it is fixed.
 """
 
 import os
@@ -78,6 +78,8 @@ def choose_precision(network: Network, device: Device, asked: str) -> str:
         return "int8" if network.int8 and device.runtime == "openvino" else "fp32"
     if asked == "int8" and device.runtime != "openvino":
         raise UsageError("int8 is for CPUs, by the OpenVINO runtime: use --precision auto, fp16 or fp32 here")
+    if asked == "int8" and not network.gains_by_int8:
+        return "fp32"
     if asked == "int8" and not network.int8:
         raise UsageError(f"{network.path.name} has no int8 weights (only the shipped models do): use --precision auto")
     return asked

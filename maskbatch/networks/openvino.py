@@ -39,6 +39,7 @@ class OpenVinoNetwork:
     """A network with one compiled model per image shape, compiled when the shape is first met.
 
     Threads may call it at the same time: each thread has its own requests, as many as can run at once on all cores.
+    `size_px` is the height of the images that the network takes; None where it takes any.
     """
 
     def __init__(self, network: Network, precision: str) -> None:
@@ -47,6 +48,7 @@ class OpenVinoNetwork:
             # the few operations of an int8 model that are not quantised compute in fp32
             self._precision_hint = _hint("fp32" if precision == "int8" else precision)
             self._model = read_int8(network) if precision == "int8" else converted(network)
+        self.size_px = _size_px(self._model)
         self._identity = f"{network.role} {sha256(network.int8 if precision == 'int8' else network.path)}"
         self._compiled = {}
         self._compiling = threading.Lock()
@@ -84,6 +86,11 @@ class OpenVinoNetwork:
             if position < len(images):
                 request.start_async([images[position : position + 1]])
         return results
+
+
+def _size_px(model) -> int | None:
+    height = model.input(0).partial_shape[1]
+    return height.get_length() if height.is_static else None
 
 
 def _wait(request, requests: list, is_over: Callable[[], bool]) -> None:

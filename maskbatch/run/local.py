@@ -26,8 +26,9 @@ from maskbatch.run.quarantine import set_aside
 from maskbatch.run.shard import HANG, probed, run_shard
 from maskbatch.run.stages import open_networks
 from maskbatch.run.stop import Stop
-from maskbatch.run.threshold import follow_threshold
+from maskbatch.run.threshold import follow_threshold, with_known_states
 from maskbatch.settings import ReportSettings, ScanSettings
+from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
 from maskbatch.store.lock import Lock
@@ -83,13 +84,15 @@ class Driver:
     """A scan on this machine.
 
     The networks are opened when it is made: what cannot run fails before anything is written. `warnings` are those that
-    run.json lists. Raises DeviceError, UsageError and WeightsError.
+    run.json lists; `third_state` is true when the user asked for it. Raises DeviceError, UsageError and WeightsError.
     """
 
-    def __init__(self, settings: ScanSettings, warnings: Warnings | None = None) -> None:
+    def __init__(
+        self, settings: ScanSettings, warnings: Warnings | None = None, third_state: bool | None = None
+    ) -> None:
         check_address_space()
-        self.settings = settings
         self.networks = open_networks(settings)
+        self.settings = with_known_states(settings, self.networks, third_state)
         self._warnings = warnings or Warnings()
         self._limit_s = HANG * settings.sampling.stall_s
 
@@ -133,6 +136,8 @@ class Driver:
             session = _Session(number, store, lock, stop, on_result)
             write_run_json(store, plan.out)
             plan = begin(store, plan)
+            if "crops" in self.settings.output.save:
+                remove_crops_without_rows(store)
             follow_threshold(store, self.settings)
         except OSError as error:
             raise _cannot_write(plan.out, error) from error
@@ -163,7 +168,8 @@ class Driver:
         A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
         one. In this order, the tables that stay are always complete.
         """
-        report = ReportSettings(threshold=self.settings.classifier.threshold, bom=self.settings.csv_bom)
+        used = self.settings.classifier.thresholds
+        report = ReportSettings(used.mask, used.incorrect, bom=self.settings.csv_bom)
         figures = {
             "seconds": round(seconds, 2), "frames": session.frames["analysed"],
             "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),

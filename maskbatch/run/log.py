@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # numpy; --help needs none
@@ -15,6 +16,8 @@ if TYPE_CHECKING:  # numpy; --help needs none
 log = logging.getLogger(__name__)
 
 _MOST_WARNINGS = 200
+# the scan that this thread works for
+_collecting: ContextVar[Warnings | None] = ContextVar("maskbatch_warnings", default=None)
 
 
 class FileLog:
@@ -59,10 +62,13 @@ class Warnings(logging.Handler):
 
 @contextmanager
 def collected_warnings() -> Iterator[Warnings]:
-    """Collect the warnings of maskbatch inside the block."""
+    """Collect the warnings that the block logs, also in threads that it starts with its context variables."""
     warnings, logger = Warnings(), logging.getLogger("maskbatch")
+    before = _collecting.set(warnings)
+    warnings.addFilter(lambda _: _collecting.get() is warnings)  # other scans may run in this process
     logger.addHandler(warnings)
     try:
         yield warnings
     finally:
         logger.removeHandler(warnings)
+        _collecting.reset(before)

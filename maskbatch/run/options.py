@@ -4,11 +4,13 @@ import math
 import re
 from dataclasses import Field, fields
 from numbers import Integral, Real
+from typing import Any
 
 from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
 from maskbatch.settings import (
+    INCORRECT_THRESHOLD,
     ClassifierSettings,
     DetectorSettings,
     Limits,
@@ -18,35 +20,68 @@ from maskbatch.settings import (
     SamplingSettings,
     ScanOptions,
     ScanSettings,
+    third_state_or_default,
 )
+
+_FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
 def scan_settings(options: ScanOptions) -> ScanSettings:
     """Turn the options of a scan into settings. Raises UsageError for values that are wrong or exclude each other."""
-    for item in fields(ScanOptions):
-        if reason := _why_not(item, getattr(options, item.name)):
-            raise UsageError(f"--{item.name.replace('_', '-')} {reason}, not {getattr(options, item.name)!r}")
+    for name in _FIELDS:
+        checked(name, getattr(options, name))
     save = _save(options.save)
-    if options.det_size % 32:
+    if options.det_size is not None and options.min_face != DetectorSettings().min_face_px:
+        raise UsageError("--min-face and --det-size both choose the size of the detector's input: give one of them")
+    if options.det_size is not None and options.det_size % 32:
         raise UsageError(f"--det-size must be a multiple of 32, such as {round(options.det_size / 32) * 32}")
     if options.every != 1 and options.sample_fps:
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
+    has_third_state = third_state_or_default(options.third_state)
+    check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
     hwaccel = check_hwaccel(options.hwaccel)
     sampling = (options.every, options.sample_fps, options.stall_limit, hwaccel, options.decode_all)
     return ScanSettings(
         loader=LoaderSettings(batch_size=options.batch_size),
         sampling=SamplingSettings(*sampling),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
-        detector=DetectorSettings(size_px=options.det_size, threshold=options.det_threshold),
-        classifier=ClassifierSettings(options.model, options.threshold),
+        detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),
+        classifier=ClassifierSettings(
+            options.model, options.threshold, options.incorrect_threshold if has_third_state else None
+        ),
         output=OutputSettings(
             save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
         ),
         workers=options.workers,
         csv_bom=options.csv_bom,
     )  # fmt: skip
+
+
+def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
+    """Raise UsageError when a threshold of the third state is given without that state."""
+    if is_given and not has_third_state:
+        raise UsageError("--incorrect-threshold is a threshold of the third state: give --third-state as well")
+
+
+def checked(name: str, value: Any) -> Any:
+    """Give back the value of an option of a scan.
+
+    Args:
+        name: a field of `ScanOptions`.
+        value: its value.
+
+    Raises:
+        UsageError: the option does not take such a value.
+
+    Example:
+        >>> checked("min_face", 12)
+        12
+    """
+    if reason := _why_not(_FIELDS[name], value):
+        raise UsageError(f"--{name.replace('_', '-')} {reason}, not {value!r}")
+    return value
 
 
 def _why_not(item: Field, value: object) -> str | None:
@@ -58,9 +93,10 @@ def _why_not(item: Field, value: object) -> str | None:
         return None if _is_within(limits, value, is_whole) else f"takes a {'whole ' * is_whole}number{_range(limits)}"
     if choices := item.metadata.get("choices"):
         return None if value in choices else f"takes {', '.join(choices[:-1])} or {choices[-1]}"
-    if isinstance(value, type(item.default)):
+    is_flag = "bool" in str(item.type)
+    if isinstance(value, bool if is_flag else str):
         return None
-    return "takes True or False" if isinstance(item.default, bool) else "takes a text"
+    return "takes True or False" if is_flag else "takes a text"
 
 
 def _is_within(limits: Limits, value: object, is_whole: bool) -> bool:

@@ -5,26 +5,28 @@ from pathlib import Path
 
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import Summary, write_reports
-from maskbatch.settings import ReportSettings
+from maskbatch.run.threshold import Asked, report_thresholds
+from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store
 from maskbatch.store.read import last_session
 
+_OWN = Asked()
 
-def report_again(out: Path, threshold: float | None, bom: bool = False) -> tuple[Summary, float, bool]:
-    """Write the reports of the scan in `out` again, at its own threshold or another one.
 
-    With `bom` the tables begin with a byte order mark; `run.json` names the threshold. Beside a scan at work they show what
+def report_again(out: Path, asked: Asked = _OWN, bom: bool = False) -> tuple[Summary, Thresholds, bool]:
+    """Write the reports of the scan in `out` again, at its own thresholds or those that are `asked` for.
+
+    With `bom` the tables begin with a byte order mark; `run.json` names the thresholds. Beside a scan at work they show what
     it has stored so far. If the scan ends meanwhile, they are written once more, so that the last ones are complete.
-    Returns the summary, the threshold, and true if the scan had finished. Raises UsageError when `out` holds no scan,
-    OSError when it cannot be written.
+    Returns the summary, the thresholds, and true if the scan had finished. Raises UsageError when `out` holds no scan, or
+    one without the third state that is asked for; OSError when it cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
         while True:
             with store.transaction() as connection:
-                last = last_session(connection)
-            own = last.facts["settings"]["classifier"]["threshold"]
-            settings = ReportSettings(threshold=own if threshold is None else threshold, bom=bom)
+                last, used = last_session(connection), report_thresholds(connection, asked)
+            settings = ReportSettings(used.mask, used.incorrect, bom=bom)
             try:
                 summary = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(summary))
@@ -36,4 +38,4 @@ def report_again(out: Path, threshold: float | None, bom: bool = False) -> tuple
             with store.transaction() as connection:
                 now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
-                return summary, settings.threshold, last.how == "finished"
+                return summary, used, last.how == "finished"

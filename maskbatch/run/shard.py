@@ -25,7 +25,7 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, never
-from maskbatch.run.stages import open_networks
+from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -76,7 +76,7 @@ def _analysed(
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at` on."""
     settings, timings, is_over = conditions
-    networks, timed = open_networks(settings), timings.timed
+    networks, timed = open_networks(settings_for(sources[0].kind, settings)), timings.timed
     by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
@@ -138,7 +138,7 @@ def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentRes
     def guard(reader: SoundReader) -> TimeLimitedReader:
         if at.silenced:
             raise DecodeError(at.silenced)
-        return TimeLimitedReader(reader, _limit_s(conditions.settings))
+        return TimeLimitedReader(reader, _limit_s(conditions.settings), conditions.is_over)
 
     ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
     copy = sinks.join(at.source, ended.pieces, guard, conditions.is_over)

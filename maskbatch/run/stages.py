@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import UsageError
-from maskbatch.networks import centerface, weights
-from maskbatch.networks.device import Device, choose_device, choose_precision, open_network
+from maskbatch.networks import weights, yunet
+from maskbatch.networks.device import Device, Infer, choose_device, choose_precision, open_network
 from maskbatch.networks.weights import Network
-from maskbatch.overlap import IsOver
-from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
+from maskbatch.overlap import IsOver, never
+from maskbatch.settings import RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
 from maskbatch.types import Faces
 
@@ -37,25 +37,63 @@ class Networks:
     precision: dict[str, str]
     weights: dict[str, dict[str, str]]
 
+    def has_third_state(self) -> bool:
+        """Tell if the classifier knows masks that are worn incorrectly. Its answer for a grey picture says so."""
+        grey, box = np.full((32, 32, 3), 128, np.uint8), np.array([[8, 8, 24, 24]], np.float32)
+        face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+        return not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Both networks with the facts about them, whatever the settings of the stages."""
+
+    detect: Infer
+    classify: Infer
+    device: Device
+    precision: dict[str, str]
+    weights: dict[str, dict[str, str]]
+
 
 def open_networks(settings: ScanSettings) -> Networks:
     """Open the networks that `settings` ask for, or give those this process has open. Raises DeviceError, UsageError and
     WeightsError."""
-    return _open(settings.runtime, settings.detector, settings.classifier.model)
+    opened = _open(settings.runtime, settings.classifier.model)
+    return Networks(
+        lambda is_over: Detector(partial(opened.detect, is_over=is_over), settings.detector),
+        lambda is_over: Classifier(partial(opened.classify, is_over=is_over), opened.classify.size_px),
+        opened.device, opened.precision, opened.weights,
+    )  # fmt: skip
+
+
+def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
+    """Give the settings for sources of one kind.
+
+    A second look is for photos. In a video most frames without a face have none, and the next frame is a second look.
+
+    Args:
+        kind: image or video, as in `Source`.
+        settings: the settings of the scan.
+
+    Returns:
+        The same settings, for videos without the second look.
+
+    Example:
+        >>> settings_for("video", ScanSettings()).detector.second_look
+        False
+    """
+    detector = replace(settings.detector, second_look=settings.detector.second_look and kind == "image")
+    return replace(settings, detector=detector)
 
 
 @functools.lru_cache(maxsize=4)
-def _open(wanted: RuntimeSettings, detector: DetectorSettings, model: str) -> Networks:
+def _open(wanted: RuntimeSettings, model: str) -> _Opened:
     chosen = choose_device(wanted)
-    networks = {"detector": centerface.shipped_network(), "classifier": classifier_network(classifier_path(model))}
+    networks = {"detector": yunet.shipped_network(), "classifier": classifier_network(classifier_path(model))}
     precision = {network.role: choose_precision(network, chosen, wanted.precision) for network in networks.values()}
     detect, classify = (open_network(network, chosen, precision[network.role]) for network in networks.values())
     used = {name: _used(network, precision[network.role]) for name, network in networks.items()}
-    return Networks(
-        lambda is_over: Detector(partial(detect, is_over=is_over), detector),
-        lambda is_over: Classifier(partial(classify, is_over=is_over)),
-        chosen, precision, used,
-    )  # fmt: skip
+    return _Opened(detect, classify, chosen, precision, used)
 
 
 def classifier_path(model: str) -> Path:

@@ -1,21 +1,69 @@
-"""Another threshold for a scan that is there: nothing is analysed again."""
+"""Other thresholds for a scan that is there: nothing is analysed again."""
 
-from maskbatch.settings import ScanSettings
+from dataclasses import dataclass, replace
+from sqlite3 import Connection
+
+from maskbatch.errors import UsageError
+from maskbatch.run.options import check_incorrect_threshold
+from maskbatch.run.stages import Networks
+from maskbatch.settings import INCORRECT_THRESHOLD, ScanSettings, Thresholds
 from maskbatch.sinks.relabel import sort_crops
 from maskbatch.store.database import Store
-from maskbatch.store.read import sessions
+from maskbatch.store.read import has_third_state, last_session, sessions
+
+_TWO_STATES = "knows two states, with_mask and without_mask, and no mask that is worn incorrectly"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asks for in a report; None: that of the scan. `third_state` False: two labels only."""
+
+    threshold: float | None = None
+    third_state: bool | None = None
+    incorrect_threshold: float | None = None
+
+
+def report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
+    """Give the thresholds of a report: what is asked for, else those of the scan.
+
+    Raises UsageError when a third state is asked for that the scan's model does not know.
+    """
+    own = _thresholds(last_session(connection).facts)
+    mask = own.mask if asked.threshold is None else asked.threshold
+    is_on = own.incorrect is not None if asked.third_state is None else asked.third_state
+    check_incorrect_threshold(is_on, asked.incorrect_threshold is not None)
+    if not is_on:
+        return Thresholds(mask)
+    if own.incorrect is None and not has_third_state(connection):
+        raise UsageError(f"the model of this scan {_TWO_STATES}: report it without --third-state")
+    incorrect = own.incorrect if asked.incorrect_threshold is None else asked.incorrect_threshold
+    return Thresholds(mask, INCORRECT_THRESHOLD if incorrect is None else incorrect)
+
+
+def with_known_states(settings: ScanSettings, networks: Networks, asked: bool | None) -> ScanSettings:
+    """Give the settings without a third state that is on by default only, where the model has none.
+
+    Raises UsageError when the third state, or a threshold of its own, was `asked` for.
+    """
+    incorrect = settings.classifier.incorrect_threshold
+    if incorrect is None or networks.has_third_state():
+        return settings
+    if asked or incorrect != INCORRECT_THRESHOLD:
+        raise UsageError(f"the model {settings.classifier.model!r} {_TWO_STATES}: scan without --third-state and "
+                         "--incorrect-threshold, or choose another --model")  # fmt: skip
+    return replace(settings, classifier=replace(settings.classifier, incorrect_threshold=None))
 
 
 def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
-    """Say what follows from a threshold that is not that of the last session, None when it is the same."""
+    """Say what follows from thresholds that are not those of the last session, None when they are the same."""
     with store.transaction() as connection:
         has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()
-        before = [_threshold(session.facts) for session in sessions(connection)[-1:]]
-    now = settings.classifier.threshold
+        before = [_thresholds(session.facts) for session in sessions(connection)[-1:]]
+    now = settings.classifier.thresholds
     if not has_results or before[0] in (None, now):
         return None
-    save = settings.output.save
-    words = [f"threshold {now:g} in place of {before[0]:g}: the tables are written anew, and no file is analysed again"]
+    save, changes = settings.output.save, ", ".join(_changes(before[0], now))
+    words = [f"{changes}: the tables are written anew, and no file is analysed again"]
     if "crops" in save:
         words.append("crops move to the folder of their new label")
     if "annotated" in save:
@@ -23,21 +71,32 @@ def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
     return "; ".join(words)
 
 
+def _changes(before: Thresholds, now: Thresholds) -> list[str]:
+    changes = [] if now.mask == before.mask else [f"threshold {now.mask:g} in place of {before.mask:g}"]
+    if now.incorrect == before.incorrect:
+        return changes
+    if now.incorrect is None:
+        return [*changes, "no third state any more"]
+    place = "" if before.incorrect is None else f" in place of {before.incorrect:g}"
+    return [*changes, f"third state from {now.incorrect:g} on{place}"]
+
+
 def follow_threshold(store: Store, settings: ScanSettings) -> None:
-    """Sort crops that are there by the threshold of `settings`, that of the session which has just begun. Raises OSError.
+    """Sort crops that are there by the thresholds of `settings`, those of the session which has just begun. Raises OSError.
 
     A session that was killed may have sorted them only in part: all thresholds since the last one that ended count.
     """
     with store.transaction() as connection:
         earlier = sessions(connection)[:-1]
-    thresholds = set()
+    found = set()
     for session in reversed(earlier):
-        thresholds.add(_threshold(session.facts))
+        found.add(_thresholds(session.facts))
         if session.how is not None:
             break
-    if "crops" in settings.output.save and thresholds - {settings.classifier.threshold}:
-        sort_crops(store, settings.classifier.threshold)
+    if "crops" in settings.output.save and found - {settings.classifier.thresholds}:
+        sort_crops(store, settings.classifier.thresholds)
 
 
-def _threshold(facts: dict) -> float | None:
-    return facts.get("settings", {}).get("classifier", {}).get("threshold")
+def _thresholds(facts: dict) -> Thresholds | None:
+    classifier = facts.get("settings", {}).get("classifier")
+    return classifier and Thresholds(classifier["threshold"], classifier["incorrect_threshold"])

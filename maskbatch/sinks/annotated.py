@@ -51,7 +51,7 @@ class AnnotatedSink:
     """
 
     def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
-        self._threshold = settings.classifier.threshold
+        self._thresholds = settings.classifier.thresholds
         self._copies = {source.id: _copy(source, at.copy, settings.output) for source in sources}
 
     def __enter__(self) -> "AnnotatedSink":
@@ -69,7 +69,7 @@ class AnnotatedSink:
         for row, faces in by_frame(batch):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
-                drawn = annotate(batch.frames.images[row], faces, self._threshold)
+                drawn = annotate(batch.frames.images[row], faces, self._thresholds)
                 with _of_one(copy):
                     copy.write(drawn, float(batch.frames.timestamp_s[row]))
 

@@ -8,7 +8,8 @@ from maskbatch.media.names import crop_name, inside
 from maskbatch.media.write import write_image
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import by_frame, warn_or_raise
-from maskbatch.types import Batch, Source, wears_mask
+from maskbatch.states import labels_of
+from maskbatch.types import Batch, Source
 
 _MARGIN = 0.25
 
@@ -19,17 +20,16 @@ class CropSink:
 
     def __init__(self, sources: Sequence[Source], settings: ScanSettings) -> None:
         self._sources = {source.id: source for source in sources}
-        self._folder, self._threshold = settings.output.folder / "crops", settings.classifier.threshold
+        self._folder, self._thresholds = settings.output.folder / "crops", settings.classifier.thresholds
 
     def write(self, batch: Batch) -> None:
         """Write the faces of a batch. Raises OSError when the disk fails."""
         frames = batch.frames
         for row, faces in by_frame(batch):
             source, frame = self._sources[int(frames.source_id[row])], int(frames.index[row])
-            is_masked = wears_mask(faces.p_mask, self._threshold)
-            for face, xyxy in enumerate(faces.xyxy):
+            labels = labels_of(faces.p_mask, faces.p_incorrect, self._thresholds)
+            for face, (xyxy, label) in enumerate(zip(faces.xyxy, labels.tolist(), strict=True)):
                 crop = _cut(frames.images[row], xyxy)
-                label = "with_mask" if is_masked[face] else "without_mask"
                 try:
                     if crop.size:
                         write_image(inside(self._folder / label, crop_name(source, frame, face)), crop)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import folded, name_text, stem_of_crop
+from maskbatch.states import LABELS
 from maskbatch.store.database import LOGS, STORE, Store, check_version, is_store, open_store
 from maskbatch.store.lock import Lock, locked
 from maskbatch.store.read import all_media
 
 SEGMENTS = ".segments"
 _REPORTS = ("faces.csv", "files.csv", "summary.csv", "run.json")
-_MEDIA_FOLDERS = ("annotated", "crops/with_mask", "crops/without_mask", "crops")  # the inner ones first
+_MEDIA_FOLDERS = ("annotated", *(f"crops/{label}" for label in LABELS), "crops")  # the inner ones first
 _OURS = ("annotated", "crops", SEGMENTS, STORE, *_REPORTS)
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
         (copies if kind == "annotated" else stems).add(name)
     if copies:
         _remove(out / "annotated", lambda name: name_text(folded(name)) in copies)
-    for label in ("with_mask", "without_mask") if stems else ():
+    for label in LABELS if stems else ():
         _remove(out / "crops" / label, lambda name: _stem(folded(name)) in stems)
 
 

@@ -10,6 +10,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import crop_stem, folded, name_text, named, stem_of_crop, written_names
 from maskbatch.media.walk import NotLookedAt
+from maskbatch.states import LABELS
 from maskbatch.store.database import Store
 from maskbatch.store.folder import files_below
 from maskbatch.store.read import Known, faces_in, known_sources
@@ -121,7 +122,7 @@ def _copies(out: Path) -> set[str]:
 def _stems(out: Path) -> set[str]:
     """Give the folded beginnings of the names of all crops. Raises OSError where they cannot be listed, UsageError."""
     found = set()
-    for label in ("with_mask", "without_mask"):
+    for label in LABELS:
         names = (folded(name) for name, _ in files_below(_there(out / "crops") / label))
         found |= {name_text(stem) for name in names if (stem := stem_of_crop(name))}
     return found

@@ -114,6 +114,12 @@ def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | 
     return None if row is None or row[0] is None else Fingerprint(*row)
 
 
+def has_third_state(connection: Connection) -> bool:
+    """Tell if a face may have a `p_incorrect`: some track has, or no face is classified yet."""
+    known = "SELECT 1 FROM track WHERE p_incorrect_sum_e4 IS NOT NULL"
+    return bool(connection.execute(f"SELECT EXISTS ({known}) OR NOT EXISTS (SELECT 1 FROM track)").fetchone()[0])
+
+
 def faces_in(connection: Connection) -> set[int]:
     """Give the ids of the sources that have a face."""
     return {source_id for (source_id,) in connection.execute("SELECT DISTINCT source_id FROM track")}

@@ -21,8 +21,14 @@ def face_rows(batch: Batch) -> list[FaceRow]:
         *scaled(faces.xyxy, 1).T,
         scaled(faces.score, 4),
     ]
-    p_mask = [None if np.isnan(p) else int(scaled(p, 4)) for p in faces.p_mask]
-    return [FaceRow(*row, p) for row, p in zip(np.stack(columns, 1).tolist(), p_mask, strict=True)]
+    states = zip(_or_none(faces.p_mask), _or_none(faces.p_incorrect), strict=True)
+    return [FaceRow(*row, *state) for row, state in zip(np.stack(columns, 1).tolist(), states, strict=True)]
+
+
+def _or_none(p: np.ndarray) -> list[int | None]:
+    """Give probabilities (N,) in ten thousandths, None for NaN."""
+    values = scaled(np.nan_to_num(p), 4).tolist()
+    return [None if is_nan else value for value, is_nan in zip(values, np.isnan(p), strict=True)]
 
 
 def scaled(values: np.ndarray, decimals: int) -> np.ndarray:

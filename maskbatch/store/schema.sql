@@ -4,7 +4,7 @@
 -- in _e4 holds ten thousandths, one in _e1 tenths. The views `faces` and `tracks` have them as plain numbers.
 
 PRAGMA application_id = 1296187732;  -- "MBAT"
-PRAGMA user_version = 1;             -- the version of this schema
+PRAGMA user_version = 2;             -- the version of this schema
 
 -- One row for each time a scan was begun in this folder, or continued.
 CREATE TABLE session (
@@ -68,6 +68,7 @@ CREATE TABLE face (
     y_max_e1  INTEGER NOT NULL,
     score_e4  INTEGER NOT NULL,             -- confidence of the detector
     p_mask_e4 INTEGER,                      -- probability of a mask; NULL: not classified
+    p_incorrect_e4 INTEGER,                 -- probability that a mask is worn incorrectly; NULL: the model does not know that
     PRIMARY KEY (source_id, frame, face)
 ) WITHOUT ROWID;
 
@@ -79,6 +80,7 @@ CREATE TABLE track (
     first_e4  INTEGER NOT NULL,             -- seconds
     last_e4   INTEGER NOT NULL,
     p_sum_e4  INTEGER NOT NULL,             -- sum of p_mask
+    p_incorrect_sum_e4 INTEGER,             -- sum of p_incorrect; NULL: the model does not know that
     PRIMARY KEY (source_id, track_id)
 ) WITHOUT ROWID;
 
@@ -97,11 +99,12 @@ CREATE INDEX media_source ON media(source_id);
 CREATE VIEW faces AS
     SELECT source.name AS source, frame, time_e4 / 10000.0 AS time_s, face, track_id, x_min_e1 / 10.0 AS x_min,
            y_min_e1 / 10.0 AS y_min, x_max_e1 / 10.0 AS x_max, y_max_e1 / 10.0 AS y_max, score_e4 / 10000.0 AS score,
-           p_mask_e4 / 10000.0 AS p_mask, source.position AS position
+           p_mask_e4 / 10000.0 AS p_mask, p_incorrect_e4 / 10000.0 AS p_incorrect, source.position AS position
     FROM face JOIN source ON source.id = face.source_id WHERE source.position IS NOT NULL;
 
 -- Their tracks. Reports count a track as a person only when it was seen for 0.2 s or longer.
 CREATE VIEW tracks AS
     SELECT source.name AS source, track_id, frames, first_e4 / 10000.0 AS first_s, last_e4 / 10000.0 AS last_s,
-           round(p_sum_e4 / 10000.0 / frames, 4) AS p_mask, source.position AS position
+           round(p_sum_e4 / 10000.0 / frames, 4) AS p_mask,
+           round(p_incorrect_sum_e4 / 10000.0 / frames, 4) AS p_incorrect, source.position AS position
     FROM track JOIN source ON source.id = track.source_id WHERE source.position IS NOT NULL;

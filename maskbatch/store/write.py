@@ -19,8 +19,9 @@ from maskbatch.types import Checkpoint, Ended, FaceRow, SegmentResult, Source
 
 _FACE = f"INSERT INTO face VALUES ({', '.join('?' * len(FaceRow._fields))})"
 _TRACK = """
-    INSERT INTO track VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, track_id) DO UPDATE SET
-        frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4
+    INSERT INTO track VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, track_id) DO UPDATE SET
+        frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4,
+        p_incorrect_sum_e4 = p_incorrect_sum_e4 + excluded.p_incorrect_sum_e4
 """
 _ENDED = """
     UPDATE source SET state = 'done', error = ?, transient = ?, notes = ?, fps = coalesce(?, fps),
@@ -154,4 +155,6 @@ def _tracks(rows: Iterable[FaceRow]) -> Iterator[tuple[int, ...]]:
         if row.p_mask_e4 is not None:
             tracks[row.source_id, row.track_id].append(row)
     for key, seen in tracks.items():
-        yield *key, len(seen), seen[0].time_e4, seen[-1].time_e4, sum(row.p_mask_e4 for row in seen)
+        incorrect = [row.p_incorrect_e4 for row in seen]
+        sums = sum(row.p_mask_e4 for row in seen), None if None in incorrect else sum(incorrect)
+        yield *key, len(seen), seen[0].time_e4, seen[-1].time_e4, *sums

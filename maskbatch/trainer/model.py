@@ -8,6 +8,10 @@ from maskbatch.errors import WeightsError
 from maskbatch.networks.weights import Network, find_int8
 from maskbatch.trainer.model_file import check_model_file
 
+# the last layer of each head
+P_MASK, P_INCORRECT = "p_mask", "p_incorrect"
+_SIZES_PX = range(32, 513)
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
@@ -25,17 +29,26 @@ BACKBONES = {
 }
 
 
-def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imagenet", unit_scale: bool = False):
-    """Build the classifier: RGB (N, 224, 224, 3) 0-255 -> p_mask (N, 1) in 0-1.
+def build_model(
+    backbone: str = "mobilenet_v2",
+    base_weights: str | None = "imagenet",
+    unit_scale: bool = False,
+    size_px: int = CROP_PX,
+    third_state: bool = False,
+):
+    """Build the classifier: RGB (N, size_px, size_px, 3) 0-255 -> p_mask (N, 1) in 0-1.
 
     Backbone -> GlobalAveragePooling2D -> Dense 128 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. Normalisation is part of the
     graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep ImageNet's
-    statistics, which small, imbalanced batches would spoil.
+    statistics, which small, imbalanced batches would spoil. The third state is a second head on the same pooled features,
+    Dense 64 ReLU -> Dropout 0.5 -> Dense 1 sigmoid, and a second column of the output: p_mask, p_incorrect (N, 2).
 
     Args:
         backbone: A key of `BACKBONES`.
         base_weights: "imagenet" (downloaded by Keras), a weights file of this backbone, or None for random weights.
         unit_scale: Divide pixels by 255 instead of scaling them to -1 to 1; without effect on a backbone that normalises.
+        size_px: Side of the crops.
+        third_state: Add p_incorrect, the probability that a mask is worn incorrectly.
 
     Raises:
         WeightsError: The weights cannot be had or do not fit.
@@ -43,16 +56,21 @@ def build_model(backbone: str = "mobilenet_v2", base_weights: str | None = "imag
     import keras
     from keras import layers
 
-    image = keras.Input((CROP_PX, CROP_PX, 3), name="image")
+    image = keras.Input((size_px, size_px, 3), name="image")
     chosen = BACKBONES[backbone]
-    base = _build_base(chosen, base_weights)
+    base = _build_base(chosen, base_weights, size_px)
     scale, offset = (1 / 255, 0) if unit_scale else (1 / 127.5, -1)
     x = image if chosen.normalises else layers.Rescaling(scale, offset=offset, name="normalise")(image)
-    x = layers.GlobalAveragePooling2D(name="pool")(base(x, training=False))
-    x = layers.Dense(128, activation="relu", name="hidden")(x)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(base(x, training=False))
+    x = layers.Dense(128, activation="relu", name="hidden")(pooled)
     x = layers.Dropout(0.5, name="dropout")(x)
-    p_mask = layers.Dense(1, activation="sigmoid", name="p_mask", dtype="float32")(x)
-    return keras.Model(image, p_mask, name=f"mask_{backbone}")
+    output = layers.Dense(1, activation="sigmoid", name=P_MASK, dtype="float32")(x)
+    if third_state:
+        x = layers.Dense(64, activation="relu", name="hidden_incorrect")(pooled)
+        x = layers.Dropout(0.5, name="dropout_incorrect")(x)
+        p_incorrect = layers.Dense(1, activation="sigmoid", name=P_INCORRECT, dtype="float32")(x)
+        output = layers.Concatenate(name="states", dtype="float32")([output, p_incorrect])
+    return keras.Model(image, output, name=f"mask_{backbone}")
 
 
 def backbone_of(model):
@@ -89,21 +107,26 @@ def load_model(path: Path):
     except Exception as error:  # Keras raises many types for foreign files
         reason = str(error).strip().split("\n")[0][:200]
         raise WeightsError(f"{path} is not a model that Keras can load safely: {reason}") from error
-    wanted, given = (None, CROP_PX, CROP_PX, 3), model.input_shape
-    if given != wanted or model.output_shape != (None, 1):
+    if not _is_square(model.input_shape) or model.output_shape not in ((None, 1), (None, 2)):
         raise WeightsError(
-            f"{path} does not fit: a mask classifier takes {wanted} and gives (None, 1), this model takes {given} and "
-            f"gives {model.output_shape}. Train one with maskbatch train"
+            f"{path} does not fit: a mask classifier takes (None, S, S, 3), with S from {_SIZES_PX[0]} to {_SIZES_PX[-1]}, "
+            f"and gives (None, 1) or (None, 2); this model takes {model.input_shape} and gives {model.output_shape}. "
+            "Train one with maskbatch train"
         )
     return model
 
 
-def _build_base(backbone: Backbone, base_weights: str | None):
+def _is_square(shape: object) -> bool:
+    """Return True for the input shape of a classifier. A model with several inputs has a list or a dict of shapes."""
+    return isinstance(shape, tuple) and shape[1:] in {(size, size, 3) for size in _SIZES_PX}
+
+
+def _build_base(backbone: Backbone, base_weights: str | None, size_px: int):
     import keras
 
     build = getattr(keras.applications, backbone.application)
     options = {"include_preprocessing": True} if backbone.normalises else {}
-    shape = (CROP_PX, CROP_PX, 3)
+    shape = (size_px, size_px, 3)
     if base_weights is None or base_weights == "imagenet":
         try:
             return build(input_shape=shape, include_top=False, weights=base_weights, **options)

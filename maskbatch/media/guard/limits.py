@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 from maskbatch.errors import Interrupted, TransientError
 from maskbatch.media.decode import Reader, ReaderAround
+from maskbatch.overlap import in_own_context
 from maskbatch.types import Decoded
 
 Result = TypeVar("Result")
@@ -25,7 +26,7 @@ def with_time_limit(call: Callable[[], Result], limit_s: float, is_over: Callabl
     call is then abandoned in its thread.
     """
     worker = _Worker.get()
-    worker.calls.put(call)
+    worker.calls.put(in_own_context(call))
     ends_at = time.monotonic() + limit_s
     while True:
         try:
@@ -93,7 +94,7 @@ class TimeLimitedReader(ReaderAround):
 
     def _ask(self, call: Callable) -> object:
         """Run `call` in the thread; return or raise its outcome. Raises TransientError after the limit, and Interrupted."""
-        self._worker.calls.put(call)
+        self._worker.calls.put(in_own_context(call))
         leave_s = _LEAVE_S
         # counted in short waits, so that time during which the whole process was suspended does not count
         wait_s, waited_s, progress = min(_LOOK_S, self._limit_s), 0.0, self._reader.progress

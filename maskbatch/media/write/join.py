@@ -54,7 +54,7 @@ def join(
     for may_copy in (True, False):
         reader = SoundReader(source.path, pieces, may_copy)
         try:
-            sound_for = partial(_track, source, reader, guard)
+            sound_for = partial(_track, source, reader, guard, is_over)
             return _write(path, source, parts, sound_for, is_over)
         except Interrupted:
             raise
@@ -69,8 +69,8 @@ def join(
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _track(source: Source, reader: SoundReader, guard: Guard, output: OutputContainer) -> AudioTrack:
-    return AudioTrack(source.path, output, reader, guard)
+def _track(source: Source, reader: SoundReader, guard: Guard, is_over: IsOver, output: OutputContainer) -> AudioTrack:
+    return AudioTrack(source.path, output, reader, guard, is_over)
 
 
 def _write(

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import av
 from av.container import OutputContainer
 
+from maskbatch.errors import Interrupted
 from maskbatch.media.sound.reader import CannotCopy, SoundReader
 from maskbatch.media.sound.samples import NUM_IN_FRAME
+from maskbatch.overlap import IsOver, never
 
 # wraps a reader to limit its time
 Guard = Callable[[SoundReader], AbstractContextManager]
@@ -41,11 +43,13 @@ class AudioTrack:
 
     Enter it before the first packet of `output` is written. A file without sound gives a track that writes nothing. The
     track ends at sound that cannot be read, with a warning that names `path`. Entering and writing raise CannotCopy for
-    packets that must not be copied.
+    packets that must not be copied, and Interrupted once `is_over()` says so.
     """
 
-    def __init__(self, path: Path, output: OutputContainer, reader: SoundReader, guard: Guard) -> None:
-        self._path, self._output, self._reader, self._guard = path, output, reader, guard
+    def __init__(
+        self, path: Path, output: OutputContainer, reader: SoundReader, guard: Guard, is_over: IsOver = never
+    ) -> None:
+        self._path, self._output, self._reader, self._guard, self._is_over = path, output, reader, guard, is_over
         self._stack = ExitStack()
         self._chunks: Iterator[list] = iter(())
         self._ready: deque[av.Packet] = deque()
@@ -58,6 +62,8 @@ class AudioTrack:
             stack.push(self.__exit__)
             try:
                 self._chunks = iter(self._stack.enter_context(self._guard(self._reader)))
+            except Interrupted:
+                raise
             except Exception as error:
                 self._give_up(error)
             if first := self._next_chunk():
@@ -71,6 +77,8 @@ class AudioTrack:
     ) -> None:
         try:
             self._stack.__exit__(kind, error, trace)
+        except Interrupted:
+            raise
         except Exception as failure:
             self._give_up(failure)
 
@@ -78,22 +86,28 @@ class AudioTrack:
         """Write the packets that start before `time_s` in the output, or all remaining ones for None."""
         while self._track is not None:
             while self._ready:
+                self._check_stop()
                 if self._is_pause_before(self._ready[0]):
                     self._ready.appendleft(self._silent_packet())
                 if time_s is not None and self._ready[0].pts * self._ready[0].time_base >= time_s:
                     return
                 self._write(self._ready.popleft())
+            self._check_stop()
             chunk = self._next_chunk()
             if chunk:
                 self._make(chunk)
             else:
                 self._end()
 
+    def _check_stop(self) -> None:
+        if self._is_over():
+            raise Interrupted("stopped")
+
     def _next_chunk(self) -> list:
         """Return the next packets or frames, none at the end."""
         try:
             return next(self._chunks, [])
-        except (CannotCopy, MemoryError):
+        except (CannotCopy, Interrupted, MemoryError):
             raise
         except Exception as error:  # after any error the video continues without sound
             self._give_up(error)

@@ -11,14 +11,22 @@ import av
 import cv2
 import numpy as np
 
-Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+# image, xyxy, label (0 without a mask, 1 with, 2 worn incorrectly), rng
+Augment = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def recorded(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Make the face far, blurred, compressed, badly lit, turned or partly hidden, and its box as inexact as a detector's."""
+def recorded(
+    image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the face far, blurred, compressed, badly lit, turned or partly hidden, and its box as inexact as a detector's.
+
+    Some masks get another colour or a pattern: skin-coloured and patterned masks are rare in training data.
+    """
     image, xyxy = flip(image, xyxy, rng)
+    if label == 1 and rng.random() < 0.3:
+        image = repaint(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20 if rng.random() < 0.8 else 45)
-    image = light(image, rng)
+    image = night(image, rng) if rng.random() < 0.06 else light(image, rng, 0.25 if rng.random() < 0.1 else 0.08)
     if rng.random() < 0.25:
         image = occlude(image, xyxy, rng)
     if rng.random() < 0.7:
@@ -35,7 +43,9 @@ def recorded(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> t
     return image, jitter(xyxy, rng)
 
 
-def reference(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def reference(
+    image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotate, zoom and flip, as the reference system does."""
     image, xyxy = flip(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20)
@@ -60,15 +70,48 @@ def turn(
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), xyxy
 
 
-def light(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, as from a night camera."""
-    values = image.astype(np.float32) / 255
-    values = np.power(values, np.exp(rng.normal(0, 0.3)), dtype=np.float32)
-    values = (values - 0.5) * np.exp(rng.normal(0, 0.2)) + 0.5 + rng.normal(0, 0.08)
-    values = values * np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
-    grey = values.mean(axis=2, keepdims=True)
+def light(image: np.ndarray, rng: np.random.Generator, colour: float = 0.08) -> np.ndarray:
+    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, as from a night camera.
+
+    `colour` is the standard deviation of the white balance, as a log of each channel; coloured light has 0.25.
+    """
+    tone = _toned(np.exp(rng.normal(0, 0.3)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08))
+    white = np.exp(rng.normal(0, colour, 3))
     saturation = 0.0 if rng.random() < 0.08 else np.exp(rng.normal(0, 0.3))
-    return (np.clip(grey + (values - grey) * saturation, 0, 1) * 255).astype(np.uint8)
+    return _coloured(image, np.outer(tone, white), saturation)
+
+
+def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make a picture of a night camera: grey or greenish, bright in the middle tones, of low contrast and full of noise."""
+    tone = _toned(rng.uniform(0.4, 1.2), rng.uniform(0.5, 1.1), rng.uniform(-0.15, 0.15))
+    tint = np.array([rng.uniform(0.5, 1), 1, rng.uniform(0.5, 1)]) if rng.random() < 0.3 else np.ones(3)
+    return noise(_tinted(_coloured(image, np.outer(tone, np.ones(3)), 0.0), tint), rng)
+
+
+def repaint(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Give the lower half of an upright face another hue, the colour of the upper half, or a pattern, with a soft edge.
+
+    Light and shade stay, so that a mask keeps its folds.
+    """
+    (left, top), (width, height) = xyxy[:2], np.maximum(xyxy[2:] - xyxy[:2], 1)
+    first, last = (int(np.clip(top + share * height, 0, image.shape[0])) for share in (0.42, 1.12))
+    start, end = (int(np.clip(left + share * width, 0, image.shape[1])) for share in (0.0, 1.0))
+    if last - first < 4 or end - start < 4:
+        return image
+    part = np.ascontiguousarray(image[first:last, start:end])
+    y, x = np.ogrid[first:last, start:end]
+    distance = ((x - left - width / 2) / (0.5 * width)) ** 2 + ((y - top - 0.78 * height) / (0.34 * height)) ** 2
+    share = np.clip((1.15 - distance) / 0.3, 0, 1)[..., None].astype(np.float32) * np.float32(rng.uniform(0.6, 1))
+    how = rng.random()
+    if how < 0.4:
+        painted = _hued(part, rng)
+    elif how < 0.7:
+        painted = _shade(part, rng) * _skin(image, xyxy, rng)
+    else:
+        painted = _shade(part, rng) * _pattern(part.shape[:2], rng)
+    image = image.copy()
+    image[first:last, start:end] = np.clip(part + (painted - part) * share, 0, 255)
+    return image
 
 
 def occlude(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -116,8 +159,8 @@ def blur(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.nd
 
 def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add sensor noise with a standard deviation of up to 15 grey levels."""
-    grain = rng.normal(0, rng.uniform(1, 15), image.shape)
-    return np.clip(image + grain, 0, 255).astype(np.uint8)
+    grain = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 15))
+    return cv2.add(image, grain, dtype=cv2.CV_8U)
 
 
 def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -150,6 +193,58 @@ def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     shift = np.clip(rng.normal(0, 0.05, 2), -0.15, 0.15) * size
     factor = np.exp(np.clip(rng.normal(0, 0.1) + rng.normal(0, 0.05, 2), -0.3, 0.3))
     return _scaled(xyxy + np.tile(shift, 2), factor)
+
+
+def _toned(gamma: float, contrast: float, brightness: float) -> np.ndarray:
+    """Return the new value (256,) in 0-1, not clipped, of each grey level."""
+    return (np.power(np.arange(256) / 255, gamma) - 0.5) * contrast + 0.5 + brightness
+
+
+def _coloured(image: np.ndarray, levels: np.ndarray, saturation: float) -> np.ndarray:
+    """Return the image with `levels` (256, 3) in 0-1 of each channel, and then with another saturation; 0 is grey."""
+    values = cv2.LUT(np.ascontiguousarray(image), (levels * 255).astype(np.float32)[None])
+    mix = np.eye(3) * saturation + (1 - saturation) / 3
+    return np.clip(cv2.transform(values, mix.astype(np.float32)), 0, 255).astype(np.uint8)
+
+
+def _tinted(image: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    return _coloured(image, np.outer(np.arange(256) / 255, tint), 1.0)
+
+
+def _hued(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part with another hue and more or less saturation; white and grey get a colour too."""
+    hsv = cv2.cvtColor(part, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + rng.integers(180)) % 180
+    saturation = hsv[..., 1] * np.float32(np.exp(rng.normal(0, 0.4))) + np.float32(rng.uniform(0, 110))
+    hsv[..., 1] = np.minimum(saturation, 255)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
+
+
+def _shade(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the light and shade (h, w, 1) of the part, about 1; dark parts are not spread to full contrast."""
+    grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32) + 20
+    return (grey / grey.mean())[..., None].clip(0.2, 1.8) * np.float32(rng.uniform(0.8, 1.2))
+
+
+def _skin(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a colour (3,) float32 near that of the face between forehead and nose."""
+    height, width = image.shape[:2]
+    (left, top), (right, bottom) = xyxy[:2], xyxy[2:]
+    rows = slice(int(max(top + 0.15 * (bottom - top), 0)), int(np.clip(top + 0.45 * (bottom - top), 1, height)))
+    columns = slice(int(max(left + 0.25 * (right - left), 0)), int(np.clip(right - 0.25 * (right - left), 1, width)))
+    upper = image[rows, columns].reshape(-1, 3)
+    colour = np.median(upper, axis=0) if len(upper) else np.array([200, 150, 130])
+    return (colour * np.exp(rng.normal(0, 0.08, 3))).astype(np.float32)
+
+
+def _pattern(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return spots, checks or stripes (h, w, 3) float32 of two to four colours."""
+    colours = rng.uniform(0, 255, (rng.integers(2, 5), 3)).astype(np.float32)
+    rows, columns = rng.integers(3, 13, 2)
+    rows, columns = ((rows, columns), (rows, 1), (1, columns))[rng.choice(3, p=(0.6, 0.2, 0.2))]
+    cells = colours[rng.integers(len(colours), size=(rows, columns))]
+    how = cv2.INTER_NEAREST if rng.random() < 0.4 else cv2.INTER_CUBIC
+    return cv2.resize(cells, shape[::-1], interpolation=how)
 
 
 def _scaled(xyxy: np.ndarray, factor: np.ndarray) -> np.ndarray:

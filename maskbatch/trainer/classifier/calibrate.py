@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbatch.errors import MaskbatchError
-from maskbatch.trainer.data.batches import evaluation_batches
+from maskbatch.trainer.data.batches import evaluation_batches, shape_of
 from maskbatch.trainer.data.samples import Samples
 from maskbatch.trainer.evaluate.figures import calibration_error
+from maskbatch.trainer.model import P_MASK
 
 # the relative gain of held-out log loss that justifies a shift
 _MIN_GAIN = 0.01
@@ -40,11 +41,11 @@ class Calibration:
 
 
 def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Calibration]:
-    """Change the last layer of a model of `build_model` in place, so that it is calibrated on samples.
+    """Change the last layer of p_mask in a model of `build_model` in place, so that it is calibrated on samples.
 
     Args:
         model: The trained model.
-        samples: Faces that the model was not trained on and that resemble the input of a scan.
+        samples: Faces with and without a mask that the model was not trained on and that resemble the input of a scan.
         method: "temperature", "platt", or "auto": Platt scaling where its held-out log loss is at least 1 % lower.
 
     Raises:
@@ -56,22 +57,26 @@ def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Ca
             "the trained model gives numbers that are not finite: it can be neither calibrated nor kept"
         )
     found = fit_calibration(logit, samples.label, samples.group, method)
-    layer = model.get_layer("p_mask")
-    kernel, bias = layer.get_weights()
-    layer.set_weights([kernel / found.temperature, bias / found.temperature + found.shift])
+    fold(model.get_layer(P_MASK), found.temperature, found.shift)
     return model, found
 
 
-def predict_logits(model, samples: Samples) -> np.ndarray:
-    """Return the input (N,) float64 of the last sigmoid, which is exact where p_mask is rounded to 1."""
+def fold(layer, temperature: float, shift: float) -> None:
+    """Change the weights of a Dense layer so that its logit is divided by `temperature` and then shifted."""
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel / temperature, bias / temperature + shift])
+
+
+def predict_logits(model, samples: Samples, name: str = P_MASK) -> np.ndarray:
+    """Return the input (N,) float64 of the sigmoid layer `name`, which is exact where a probability is rounded to 1."""
     import keras
 
-    layer = model.get_layer("p_mask")
+    layer = model.get_layer(name)
     activation, layer.activation = layer.activation, keras.activations.linear
     try:
         # the given model may have been compiled with the sigmoid
-        bare = keras.Model(model.inputs, model.outputs)
-        return bare.predict(evaluation_batches(samples), verbose=0)[:, 0].astype(np.float64)
+        bare = keras.Model(model.inputs, layer.output)
+        return bare.predict(evaluation_batches(samples, shape=shape_of(model)), verbose=0)[:, 0].astype(np.float64)
     finally:
         layer.activation = activation
 

@@ -63,20 +63,33 @@ def chosen_epoch(rows: Sequence[dict], recipe: Recipe) -> int:
     return chosen["epoch"]
 
 
+_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
 class _Phases(Course):
     """The classifier's training: phases that thaw more layers or change the learning rate."""
 
-    columns = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+    columns = _COLUMNS
 
     def __init__(self, build: Callable[[], object], samples: FitSamples, recipe: Recipe, settings: FitSettings) -> None:
         super().__init__(settings.steps or max(1, len(samples.train) // settings.batch_size), settings.seed)
         self._build, self._recipe, self._train = build, recipe, samples.train
-        self.validation = evaluation_batches(samples.val)
-        self._settings = BatchSettings(settings.batch_size, self.steps, self.seed, recipe.augment, recipe.balance)
+        self.validation = evaluation_batches(samples.val, shape=recipe.shape)
+        self._settings = BatchSettings(
+            settings.batch_size, self.steps, self.seed, recipe.augment, recipe.balance, recipe.shape
+        )
+        if recipe.third_state:
+            self.columns = (*_COLUMNS[:-1], "incorrect_area", "val_incorrect_area", _COLUMNS[-1])
 
     def start(self):
         """Return the untrained model."""
         return self._build()
+
+    def resume(self, folder: Path):
+        """Return the model of an epoch's folder."""
+        from maskbatch.trainer.classifier import loss  # noqa: F401 (registers what the model was compiled with)
+
+        return super().resume(folder)
 
     def batches(self, epoch: int):
         """Return the tf.data.Dataset of one epoch."""
@@ -86,7 +99,7 @@ class _Phases(Course):
         """Compile the model where a phase begins, and seed dropout."""
         phase, begins = self._recipe.phase_at(epoch)
         if begins:
-            _compile(model, phase, self.steps)
+            _compile(model, phase, self.steps, self._recipe.third_state)
         _seed_dropout(model, self.seed, epoch)
 
     def is_over(self, rows: Sequence[dict]) -> bool:
@@ -98,13 +111,18 @@ class _Phases(Course):
         return super().kept_epochs(rows) | {chosen_epoch(rows, self._recipe)}
 
 
-def _compile(model, phase: Phase, steps: int) -> None:
+def _compile(model, phase: Phase, steps: int, third_state: bool) -> None:
     import keras
+
+    from maskbatch.trainer.classifier.loss import StatesLoss, metrics
 
     unfreeze(model, phase.first_layer)
     total = phase.epochs * steps
     rate = warm_cosine(phase.learning_rate, total, total // 10) if phase.cosine else phase.learning_rate
-    model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
+    if third_state:
+        model.compile(keras.optimizers.Adam(rate), loss=StatesLoss(), metrics=metrics())
+    else:
+        model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
 
 
 def _seed_dropout(model, seed: int, epoch: int) -> None:

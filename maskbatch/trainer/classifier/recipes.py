@@ -2,8 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
+from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.trainer.classifier import augment
-from maskbatch.trainer.data.batches import Balance
+from maskbatch.trainer.data.batches import Balance, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Recipe:
 
     `balance`: see `BatchSettings`. `patience`: training stops after this many epochs of the last phase without a better
     validation loss, and the best epoch is the result; None runs all epochs and takes the last. `unit_scale` scales pixels
-    by 1/255, as the reference system does, and not to the range that the backbone was trained on.
+    by 1/255, as the reference system does, and not to the range that the backbone was trained on. `size_px` is the side of
+    the crops. With a `third_state` the model learns p_incorrect too.
     """
 
     name: str
@@ -35,11 +37,18 @@ class Recipe:
     balance: Balance = "none"
     patience: int | None = None
     unit_scale: bool = False
+    size_px: int = CROP_PX
+    third_state: bool = False
 
     @property
     def num_epochs(self) -> int:
         """Return the number of epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the model's crops and targets."""
+        return Shape(self.size_px, self.third_state)
 
     def as_dict(self) -> dict:
         """Return the recipe for JSON; the augmentation is the name of its function in `augment.py`."""
@@ -57,5 +66,12 @@ class Recipe:
 _REFERENCE = Recipe("reference", (Phase(5, 1e-4, None), Phase(3, 1e-5, 100)), augment.reference, unit_scale=True)
 # no patience: the learning rate ends at zero, so the last epoch is the best, while the least validation loss (before
 # calibration) is that of the first epoch, whose head is less certain
-_BEST = Recipe("best", (Phase(1, 1e-3, None), Phase(2, 2e-4, 0, cosine=True)), augment.recorded, balance="oversample")
+_BEST = Recipe(
+    "best",
+    (Phase(1, 1e-3, None), Phase(4, 2e-4, 0, cosine=True)),
+    augment.recorded,
+    balance="oversample",
+    size_px=128,
+    third_state=True,
+)
 RECIPES = {recipe.name: recipe for recipe in (_REFERENCE, _BEST)}

@@ -11,12 +11,13 @@ from maskbatch.networks import weights
 from maskbatch.settings import ClassifierSettings
 from maskbatch.trainer.checks import check_folder, check_out, check_packages
 from maskbatch.trainer.classifier.calibrate import calibrate
+from maskbatch.trainer.classifier.calibrate_incorrect import calibrate_incorrect
 from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, chosen_epoch, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Recipe
 from maskbatch.trainer.data.batches import Balance
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.groups import Grouping
-from maskbatch.trainer.data.labels import LABELS
+from maskbatch.trainer.data.labels import LABELS, STATES, WORN_INCORRECTLY
 from maskbatch.trainer.data.reading import fingerprint
 from maskbatch.trainer.data.samples import Samples, load_samples
 from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_folder
@@ -41,7 +42,7 @@ _MODEL = "model.keras"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """The dataset, the recipe and the network; None in `balance` and `patience` keeps the recipe's own."""
+    """The dataset, the recipe and the network; None in `balance`, `patience` and `size_px` keeps the recipe's."""
 
     dataset: DatasetSettings
     recipe: str = "best"
@@ -49,6 +50,7 @@ class TrainSettings:
     base_weights: str | None = "imagenet"
     balance: Balance | None = None
     patience: int | None = None
+    size_px: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     pictures, groups = load_pictures(dataset)
     listener.say(f"{len(pictures)} pictures; {groups}")
     for split in _NEEDED:
-        _check_classes(split, [label for p in pictures if p.split == split for label in p.label if label >= 0])
+        _check_classes(split, [label for p in pictures if p.split == split for label in p.label])
     report = _plan(settings, fitting, recipe) | {"dataset": _dataset(settings, fingerprint(pictures), groups)}
     check_plan(report, fitting.out, fitting.resume)
     untrained = None if fitting.resume else _untrained(settings, recipe, fitting.seed)
-    by_split = _samples_by_split(pictures, dataset.cache or fitting.out / "cache")
+    by_split = _samples_by_split(pictures, dataset.cache or fitting.out / "cache", recipe)
     report["dataset"]["faces"] = {split: _counts(samples) for split, samples in by_split.items()}
     guide = guide_samples(by_split["val"])
     samples = FitSamples(by_split["train"], guide)
@@ -98,7 +100,8 @@ def guide_samples(val: Samples) -> Samples:
     They are the faces of annotated scenes, which resemble the input of a scan, where both classes have enough of them;
     otherwise they are all faces.
     """
-    enough = np.bincount(val.label[val.annotated], minlength=2).min() >= _MIN_GUIDE_FACES
+    counts = np.bincount(val.label[val.annotated], minlength=len(STATES))
+    enough = counts[: len(LABELS)].min() >= _MIN_GUIDE_FACES
     return val.take(val.annotated) if enough else val
 
 
@@ -107,12 +110,17 @@ def _untrained(settings: TrainSettings, recipe: Recipe, seed: int):
     import keras
 
     keras.utils.set_random_seed(seed)
-    return build_model(settings.backbone, settings.base_weights, recipe.unit_scale)
+    return build_model(settings.backbone, settings.base_weights, recipe.unit_scale, recipe.size_px, recipe.third_state)
 
 
-def _samples_by_split(pictures: Sequence[Picture], cache: Path) -> dict[str, Samples]:
-    """Return the faces of each split. Raises DatasetError when unreadable pictures leave a split without a class."""
+def _samples_by_split(pictures: Sequence[Picture], cache: Path, recipe: Recipe) -> dict[str, Samples]:
+    """Return the faces of each split, those of a third state only for a recipe that learns it.
+
+    Raises DatasetError when unreadable pictures leave a split without a class.
+    """
     samples = load_samples(pictures, shipped_detector(), face_cache(cache))
+    if not recipe.third_state:
+        samples = samples.take(samples.label != WORN_INCORRECTLY)
     by_split = {split: samples.take(samples.split == split) for split in (*_NEEDED, "test")}
     for split in _NEEDED:
         _check_classes(split, by_split[split].label)
@@ -121,33 +129,39 @@ def _samples_by_split(pictures: Sequence[Picture], cache: Path) -> dict[str, Sam
 
 def _finish(model, guide: Samples, val: Samples, report: dict, out: Path) -> None:
     """Calibrate on `guide`, measure on `val`, add the figures to `report`, and write everything."""
-    model, calibration = calibrate(model, guide)
+    worn_or_not = val.label != WORN_INCORRECTLY
+    model, calibration = calibrate(model, guide.take(guide.label != WORN_INCORRECTLY))
+    incorrect = None
+    if report["recipe"]["third_state"]:
+        model, incorrect = calibrate_incorrect(model, guide)
     whole = state_folder(out) / "calibrated.keras"
     model.save(whole)
-    p_mask, threshold = predict_file(whole, val), ClassifierSettings().threshold
+    answers, threshold = predict_file(whole, val), ClassifierSettings().threshold
+    label, p_mask = val.label[worn_or_not], answers.p_mask[worn_or_not]
     report |= {
         "calibration": asdict(calibration),
+        "incorrect_calibration": incorrect and asdict(incorrect),
         "model_sha256": weights.sha256(whole),
         "threshold": threshold,
-        "figures": face_report(val, p_mask, threshold),
-        "operating_point": asdict(choose_for_faces(val.label, p_mask)),
+        "figures": face_report(val, answers, threshold),
+        "operating_point": asdict(choose_for_faces(label, p_mask)),
     }
-    write_training(report, val.label, p_mask, out)
+    write_training(report, label, p_mask, out)
     whole.replace(out / _MODEL)
 
 
 def _recipe(settings: TrainSettings) -> Recipe:
-    changed = {"balance": settings.balance, "patience": settings.patience}
+    changed = {"balance": settings.balance, "patience": settings.patience, "size_px": settings.size_px}
     return replace(RECIPES[settings.recipe], **{name: value for name, value in changed.items() if value is not None})
 
 
 def _check_classes(split: str, label: Sequence[int]) -> None:
-    if len(np.unique(label)) < 2:
+    if not set(range(len(LABELS))) <= set(np.unique(label).tolist()):
         raise DatasetError(f"the {split} split needs faces of both classes; it has {len(label)} faces")
 
 
 def _counts(samples: Samples) -> dict[str, int]:
-    return dict(zip(LABELS, np.bincount(samples.label, minlength=2).tolist(), strict=True))
+    return dict(zip(STATES, np.bincount(samples.label, minlength=len(STATES)).tolist(), strict=True))
 
 
 def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict:
@@ -156,7 +170,7 @@ def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict
         "recipe": recipe.as_dict(),
         "backbone": settings.backbone,
         "base_weights": settings.base_weights and Path(settings.base_weights).name,
-        "detector_sha256": weights.sha256(weights.find("centerface")),
+        "detector_sha256": weights.sha256(weights.find("yunet")),
         "batch_size": fitting.batch_size,
         "steps": fitting.steps,
         "seeds": {"split": settings.dataset.seed, "training": fitting.seed},

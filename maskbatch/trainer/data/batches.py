@@ -1,17 +1,22 @@
 """Samples as tf.data batches for training and evaluation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX, cut_crop
 from maskbatch.trainer.classifier.augment import Augment
+from maskbatch.trainer.data.labels import LABELS, STATES, WORN_INCORRECTLY
 from maskbatch.trainer.data.samples import Samples
 
 Balance = Literal["none", "weights", "oversample"]
 
+# the target of p_mask for a mask that is worn incorrectly
+UNKNOWN = -1.0
+# the share of draws of masks worn incorrectly, which are rare
+_INCORRECT_SHARE = 0.12
 # annotated scenes look like the input of a scan; in class folders the background gives the class away
 _SCENE_WEIGHT = 2.0
 
@@ -23,7 +28,29 @@ class TensorSpec(NamedTuple):
     shape: tuple[int, ...]
 
 
-_CROP_PARTS = (TensorSpec("uint8", (CROP_PX, CROP_PX, 3)), TensorSpec("float32", (1,)), TensorSpec("float32", ()))
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The crops and targets of a model: crops of `size_px`, and a second column of targets with a `third_state`."""
+
+    size_px: int = CROP_PX
+    third_state: bool = False
+
+    @property
+    def parts(self) -> tuple[TensorSpec, TensorSpec, TensorSpec]:
+        """Return types and shapes of a crop, its targets and its weight."""
+        crop, targets = (self.size_px, self.size_px, 3), (2 if self.third_state else 1,)
+        return TensorSpec("uint8", crop), TensorSpec("float32", targets), TensorSpec("float32", ())
+
+    def targets(self, label: int) -> np.ndarray:
+        """Return the targets (1,) or (2,) float32 of p_mask and p_incorrect; see `UNKNOWN`."""
+        is_incorrect = label == WORN_INCORRECTLY
+        both = np.array([UNKNOWN if is_incorrect else label, is_incorrect], np.float32)
+        return both if self.third_state else both[:1]
+
+
+def shape_of(model) -> Shape:
+    """Return the shape of a model of `build_model`."""
+    return Shape(model.input_shape[1], model.output_shape[1] > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +66,38 @@ class BatchSettings:
     seed: int
     augment: Augment
     balance: Balance = "none"
+    shape: Shape = field(default_factory=Shape)
 
 
 def training_batches(samples: Samples, settings: BatchSettings, epoch: int):
-    """Return one epoch: a tf.data.Dataset of crops (B, 224, 224, 3) uint8, labels (B, 1) and loss weights (B,) float32.
+    """Return one epoch: a tf.data.Dataset of crops (B, S, S, 3) uint8, targets (B, 1 or 2) and loss weights (B,) float32.
 
     The batches depend on (seed, epoch, position) only, not on the number of threads.
     """
     drawn = _drawn(samples, settings, epoch)
-    by_class = class_weights(samples.label) if settings.balance == "weights" else np.ones(2, np.float32)
+    by_class = class_weights(samples.label) if settings.balance == "weights" else np.ones(len(STATES), np.float32)
 
     def crop(position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         item = drawn[position]
         own = np.random.default_rng((settings.seed, epoch, int(position)))
         label = samples.label[item]
-        image, xyxy = settings.augment(samples.image(item), samples.xyxy[item, own.integers(2)], own)
-        return cut_crop(image, xyxy), np.array([label], np.float32), by_class[label]
+        image, xyxy = settings.augment(samples.image(item), samples.xyxy[item, own.integers(2)], int(label), own)
+        return cut_crop(image, xyxy, settings.shape.size_px), settings.shape.targets(label), by_class[label]
 
-    return tensor_batches(crop, len(drawn), _CROP_PARTS, settings.batch_size)
+    return tensor_batches(crop, len(drawn), settings.shape.parts, settings.batch_size)
 
 
-def evaluation_batches(samples: Samples, batch_size: int = 32):
+def evaluation_batches(samples: Samples, batch_size: int = 32, shape: Shape | None = None):
     """Return every sample once, in order, cut as in a scan.
 
-    The parts are crops (B, 224, 224, 3) uint8, labels (B, 1) float32 and weights (B,) float32 of 1.
+    The parts are crops (B, S, S, 3) uint8, targets (B, 1 or 2) float32 and weights (B,) float32 of 1.
     """
+    shape = shape or Shape()
 
     def crop(position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return samples.crop(position), samples.label[position : position + 1].astype(np.float32), np.float32(1)
+        return samples.crop(position, shape.size_px), shape.targets(samples.label[position]), np.float32(1)
 
-    return tensor_batches(crop, len(samples), _CROP_PARTS, batch_size)
+    return tensor_batches(crop, len(samples), shape.parts, batch_size)
 
 
 def tensor_batches(make: Callable[[np.ndarray], tuple], count: int, parts: Sequence[TensorSpec], batch_size: int):
@@ -95,22 +124,32 @@ def in_turn(population: int, count: int, rng: np.random.Generator) -> np.ndarray
 def sample_weights(samples: Samples) -> np.ndarray:
     """Return the share (N,) of draws that each sample gets.
 
-    Both classes are drawn equally often, and each source by the root of its size. Faces of annotated scenes count twice.
+    Faces with and without a mask are drawn equally often, masks worn incorrectly in 12 % of the draws. Each source is drawn
+    by the root of its size. Of masks worn incorrectly, the size is the number of groups: some sources show one person many
+    times. Faces of annotated scenes count twice.
     """
     weights = np.where(samples.annotated, _SCENE_WEIGHT, 1.0)
     for source in np.unique(samples.source):
-        for label in (0, 1):
+        for label in range(len(STATES)):
             cell = (samples.source == source) & (samples.label == label)
-            weights[cell] /= np.sqrt(max(cell.sum(), 1))
-    for label in (0, 1):
+            size = len(np.unique(samples.group[cell])) if label == WORN_INCORRECTLY else cell.sum()
+            weights[cell] *= np.sqrt(size) / max(cell.sum(), 1)
+    for label in range(len(STATES)):
         chosen = samples.label == label
-        weights[chosen] /= max(weights[chosen].sum(), np.finfo(float).tiny)
+        share = _INCORRECT_SHARE if label == WORN_INCORRECTLY else (1 - _INCORRECT_SHARE) / len(LABELS)
+        weights[chosen] *= share / max(weights[chosen].sum(), np.finfo(float).tiny)
     return weights / weights.sum()
 
 
 def class_weights(label: np.ndarray) -> np.ndarray:
-    """Return the weight (2,) float32 of a sample of each class, so that both classes have the same sum; their mean is 1."""
-    return (len(label) / (2 * np.maximum(np.bincount(label, minlength=2), 1))).astype(np.float32)
+    """Return the weight (3,) float32 of a sample of each state.
+
+    Faces with and without a mask have the same sum, masks worn incorrectly 12 % of all; the mean of the first two is 1.
+    """
+    counts = np.bincount(label, minlength=len(STATES))
+    total = counts[: len(LABELS)].sum()
+    sums = np.array([total / 2, total / 2, total * _INCORRECT_SHARE / (1 - _INCORRECT_SHARE)])
+    return (sums / np.maximum(counts, 1)).astype(np.float32)
 
 
 def _drawn(samples: Samples, settings: BatchSettings, epoch: int) -> np.ndarray:

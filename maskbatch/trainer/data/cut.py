@@ -16,7 +16,7 @@ from maskbatch.types import Faces
 
 # around the face in a kept region: the crop's own margin, and room for jitter, turning and shifting
 _REGION_MARGIN = 0.75
-# a crop never shows a larger face, so shrinking to this size loses nothing
+# a crop of the largest size never shows a larger face, so shrinking to this size loses nothing, for any model
 _FACE_PX = round(CROP_PX / (1 + 2 * MARGIN)) + 10
 _MATCH_IOU = 0.4
 # a picture of a class folder in which no face is found is a face crop unless one side is this much longer
@@ -66,7 +66,7 @@ def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterabl
     """Give all fields of each labelled face except `position`; `faces` are the detector's in this picture."""
     annotated = _whole_picture(image, faces.xyxy) if picture.xyxy is None else picture.xyxy
     for xyxy, label in zip(annotated, picture.label, strict=False):
-        if label < 0 or boxes.area(xyxy) <= 0:
+        if boxes.area(xyxy) <= 0:
             continue
         matched = _match(xyxy, faces.xyxy)
         pair = np.stack([xyxy, xyxy if matched is None else faces.xyxy[matched]])

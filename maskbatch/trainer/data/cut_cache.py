@@ -19,7 +19,7 @@ from maskbatch.trainer.data.reading import content_fingerprint
 log = logging.getLogger(__name__)
 
 # raise the version when faces are cut or kept in another way
-_VERSION = 3
+_VERSION = 4
 _ARRAYS = tuple(field.name for field in fields(CutFaces) if field.name != "region")
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ _SCENE_FOLDERS = ("images", "annotations")
 class Picture:
     """A picture with labels.
 
-    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, -1 for faces of neither class; a picture
-    from a class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split
-    may cut a `group`. `split` is train, val, test or "" where it is not given.
+    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, an index of `STATES`; a picture from a
+    class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split may cut
+    a `group`. `split` is train, val, test or "" where it is not given. In the places `ignored` (M, 4) float32 a finding is
+    neither right nor wrong.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Picture:
     source: str
     group: str
     split: str = ""
+    ignored: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def read_datasets(
     found = [(root, part) for root in roots for part in _read_dataset(root, rules)]
     check_labels(Counter(name for _, (labelled, _) in found for name in labelled.names), rules)
     pictures = [_picture(root, labelled, split, rules) for root, (labelled, split) in found]
-    pictures = [picture for picture in pictures if picture.xyxy is not None or (picture.label >= 0).any()]
+    pictures = [picture for picture in pictures if picture.xyxy is not None or len(picture.label)]
     pictures.sort(key=lambda picture: picture.path.as_posix())
     _check_once(pictures)
     if splits_file is not None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from maskbatch.errors import UsageError
 
-LABELS = ("without_mask", "with_mask")  # the index is the class: 1 = with_mask, as in p_mask
-WORN_INCORRECTLY = -1  # neither class; there are too few such faces for a third one
-_CLASSES = {**{name: label for label, name in enumerate(LABELS)}, "mask_worn_incorrectly": WORN_INCORRECTLY}
-# a misspelling in a dataset that was copied often
-_KNOWN = {**_CLASSES, "mask_weared_incorrect": WORN_INCORRECTLY}
+LABELS = ("without_mask", "with_mask")  # the two classes of p_mask; the index is the class
+STATES = (*LABELS, "incorrect_mask")  # with the third state, of which only p_incorrect knows
+WORN_INCORRECTLY = 2
+_CLASSES = {name: label for label, name in enumerate(STATES)}
+# names of datasets, one of them a misspelling in a dataset that was copied often
+_KNOWN = {**_CLASSES, "mask_worn_incorrectly": WORN_INCORRECTLY, "mask_weared_incorrect": WORN_INCORRECTLY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class LabelRules:
 
     def __post_init__(self) -> None:
         for old, new in self.renamed:
-            if new not in _CLASSES:
+            if new not in _KNOWN:
                 raise UsageError(f"--labels {old}={new}: {new!r} is not one of {', '.join(_CLASSES)}")
         meanings = {*self.renamed, *((name, "") for name in self.ignored)}
         olds = [old for old, _ in meanings]
@@ -38,7 +39,7 @@ class LabelRules:
         return name in self.ignored or self.class_of(name) is not None
 
     def class_of(self, name: str) -> int | None:
-        """Return 0 (without_mask), 1 (with_mask) or -1 (neither); None for a label that is ignored or unknown."""
+        """Return 0 (without_mask), 1 (with_mask) or 2 (incorrect_mask); None for a label that is ignored or unknown."""
         if name in self.ignored:
             return None
         return _KNOWN.get(dict(self.renamed).get(name, name))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from maskbatch.analyse.classifier import cut_crop
+from maskbatch.analyse.classifier import CROP_PX, cut_crop
 from maskbatch.trainer.data.cut import CutFaces, cut_faces
 from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import Picture
@@ -35,9 +35,9 @@ class Samples(CutFaces):
         """Return the region of one sample, (H, W, 3) uint8 RGB."""
         return decode_jpeg(self.region[position])
 
-    def crop(self, position: int) -> np.ndarray:
-        """Return the classifier's input for one sample, (224, 224, 3) uint8 RGB, cut by the detector's box."""
-        return cut_crop(self.image(position), self.xyxy[position, 1])
+    def crop(self, position: int, size_px: int = CROP_PX) -> np.ndarray:
+        """Return the classifier's input for one sample, (size_px, size_px, 3) uint8 RGB, cut by the detector's box."""
+        return cut_crop(self.image(position), self.xyxy[position, 1], size_px)
 
 
 def load_samples(

@@ -7,13 +7,16 @@ from itertools import pairwise
 import numpy as np
 
 from maskbatch.geometry import boxes
+from maskbatch.states import reaches
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.labels import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.data.reading import read_batches
-from maskbatch.types import Faces, wears_mask
+from maskbatch.types import Faces
 
 # annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
 END_TO_END_IOU = 0.4
+# areas of a finding and of an ignored place around its middle differ by this factor at most
+_ALIKE = 3.0
 # the detector's threshold for a precision-recall curve; a scan reports from its own threshold on
 CURVE_SCORE = 0.05
 
@@ -22,8 +25,8 @@ CURVE_SCORE = 0.05
 class Scene:
     """The truth and the findings of one picture.
 
-    The truth is `xyxy` (K, 4) and `label` (K,), which is -1 for faces of neither class: they count neither way. The
-    findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
+    The truth is `xyxy` (K, 4) and `label` (K,); masks worn incorrectly are of neither class of p_mask and
+    count neither way. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
     """
 
     xyxy: np.ndarray
@@ -67,14 +70,28 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold."""
+    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
+
+    Findings in ignored places are left out, unless they hit an annotated box.
+    """
     scenes = [picture for picture in pictures if picture.xyxy is not None]
     for batch in read_batches(scenes):
         images = [image for _, image in batch]
         faces = classify(images, detect(images))
         for row, (picture, _) in enumerate(batch):
             own = faces.take(faces.row == row)
+            own = own.take(~_is_ignored(own.xyxy, picture))
             yield Scene(picture.xyxy, picture.label, own.xyxy, own.score, own.p_mask)
+
+
+def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
+    """Tell which findings (N, 4) lie in an ignored place and hit no annotated box."""
+    hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
+    centre = (found[:, None, :2] + found[:, None, 2:]) / 2
+    inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)
+    ratio = boxes.area(found)[:, None] / np.maximum(boxes.area(picture.ignored), 1)
+    alike = inside & (ratio < _ALIKE) & (ratio > 1 / _ALIKE)
+    return (alike | (boxes.iou(found, picture.ignored) >= END_TO_END_IOU)).any(axis=1) & ~hits_box
 
 
 def scene_figures(scenes: Sequence[Scene], det_threshold: float, threshold: float) -> SceneFigures:
@@ -125,7 +142,7 @@ def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: f
         theirs = (box >= 0) & (scene.label[box] == WORN_INCORRECTLY) if len(scene.label) else np.zeros(len(box), bool)
         faces += int((scene.label == WORN_INCORRECTLY).sum())
         found += int(theirs.sum())
-        with_mask += int(wears_mask(scene.p_mask[shown][theirs], threshold).sum())
+        with_mask += int(reaches(scene.p_mask[shown][theirs], threshold).sum())
     return WornIncorrectly(faces, found, with_mask)
 
 
@@ -242,7 +259,7 @@ def _recall_by_size(scenes: Sequence[Scene], det_threshold: float) -> dict[str, 
 def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, int, int, int]:
     """Return the numbers of true masked faces, true faces, reported masked faces and reported faces."""
     p_mask = scene.p_mask[scene.score >= det_threshold]
-    known = scene.label[scene.label >= 0]
+    known = scene.label[scene.label != WORN_INCORRECTLY]
     return int(known.sum()), len(known), int((p_mask >= threshold).sum()), len(p_mask)
 
 

@@ -10,17 +10,20 @@ import cv2
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.classifier import augment
 from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 
-# a view has the scale of a scan times a factor from this range
+# at a scale factor of 1, the longest side of a picture has this many pixels
+_SCANNED_PX = 640
+# a view has this scale times a factor from this range
 _SCALE = (0.45, 1.6)
-# or a scale at which one face has a size from this range, small sizes as likely as large ones
-_FACE_PX = (8.0, 64.0)
+# or a scale at which one face has a size from one of these ranges, small sizes as likely as large ones
+_SMALL_PX, _LARGE_PX = (7.0, 64.0), (64.0, 360.0)
+_SMALL_SHARE, _LARGE_SHARE = 0.35, 0.15
 _MAX_ENLARGED = 1.6
+_TURNED_SHARE = 0.08
 _MOSAIC_SHARE = 0.3
 # a picture covers at least this share of its view's side, because black teaches nothing; mosaics have small faces too
 _MIN_COVERED = 0.6
@@ -41,7 +44,7 @@ def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, 
         image, faces = _tiled(parts, side_px // 2)
     else:
         image, faces = window(scenes[position], side_px, rng)
-    image, faces = flip(image, faces, rng)
+    image, faces = turn(*flip(image, faces, rng), rng)
     return degrade(image, rng), faces
 
 
@@ -92,8 +95,22 @@ def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View
         [width, 0, width, 0], np.float32
     )
     sign, shift = np.array([-1, 1], np.float32), np.array([width, 0], np.float32)
-    landmarks, peak = faces.landmarks[:, _MIRRORED] * sign + shift, faces.peak * sign + shift
-    return np.ascontiguousarray(image[:, ::-1]), SceneFaces(xyxy, landmarks, faces.score, peak)
+    landmarks = faces.landmarks[:, _MIRRORED] * sign + shift
+    return np.ascontiguousarray(image[:, ::-1]), SceneFaces(xyxy, landmarks, faces.score, faces.sized)
+
+
+def turn(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View:
+    """Turn a few views by 90, 180 or 270 degrees: people lie down, and cameras hang on their side."""
+    if rng.random() >= _TURNED_SHARE:
+        return image, faces
+    for _ in range(rng.integers(1, 4)):
+        width = image.shape[1]  # a quarter turn anticlockwise: (x, y) -> (y, width - x)
+        left, top, right, bottom = faces.xyxy.T
+        xyxy = np.stack([top, width - right, bottom, width - left], axis=1).astype(np.float32)
+        x, y = faces.landmarks[..., 0], faces.landmarks[..., 1]
+        faces = replace(faces, xyxy=xyxy, landmarks=np.stack([y, width - x], axis=-1).astype(np.float32))
+        image = np.rot90(image)
+    return np.ascontiguousarray(image), faces
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -110,11 +127,13 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _scale(image: np.ndarray, faces: SceneFaces, chosen: int | None, rng: np.random.Generator) -> float:
-    as_scanned = DetectorSettings().size_px / max(image.shape[:2])
+    as_scanned = _SCANNED_PX / max(image.shape[:2])
     scale = as_scanned * np.exp(rng.uniform(*np.log(_SCALE)))
-    if chosen is not None and rng.random() < 0.4:
+    drawn = rng.random()
+    if chosen is not None and drawn < _SMALL_SHARE + _LARGE_SHARE:
         face_px = float(boxes.size_px(faces.xyxy[chosen]))
-        scale = np.exp(rng.uniform(*np.log(_FACE_PX))) / max(face_px, 1.0)
+        sizes = _SMALL_PX if drawn < _SMALL_SHARE else _LARGE_PX
+        scale = np.exp(rng.uniform(*np.log(sizes))) / max(face_px, 1.0)
         scale = np.clip(scale, 0.2 * as_scanned, 2.5 * as_scanned)
     return float(min(scale, _MAX_ENLARGED))
 
@@ -124,7 +143,8 @@ def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
     inside = boxes.clip(faces.xyxy, side_px, side_px)
     shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
     whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
-    whole &= ((faces.peak >= 0) & (faces.peak < side_px)).all(axis=1)
+    centre = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2
+    whole &= ((centre >= 0) & (centre < side_px)).all(axis=1)
     faces = replace(faces, score=np.where(whole, faces.score, 0).astype(np.float32))
     return faces.take(shown > 0)
 

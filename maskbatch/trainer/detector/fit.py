@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.networks import centerface
-from maskbatch.networks.centerface import load_network
+from maskbatch.networks.yunet import build_network, load_network
 from maskbatch.trainer.data.batches import TensorSpec, in_turn, tensor_batches
 from maskbatch.trainer.detector.augment import training_view
 from maskbatch.trainer.detector.loss import detection_loss, raw_maps
 from maskbatch.trainer.detector.samples import DetectorScene
-from maskbatch.trainer.detector.targets import CHANNELS, target_maps
+from maskbatch.trainer.detector.targets import COLUMNS, MOST_FACES, face_table
 from maskbatch.trainer.epochs import MODEL, Course, Progress, no_progress, run_epochs, warm_cosine
 
 _AVERAGE = "average.weights.h5"
@@ -32,9 +31,9 @@ class DetectorFitSettings:
     out: Path
     epochs: int = 12
     steps: int | None = None
-    batch_size: int = 8
+    batch_size: int = 16
     side_px: int = 384
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     averaged_steps: int = 200
     seed: int = 0
     resume: bool = False
@@ -62,8 +61,8 @@ def fit_detector(
 
 
 def with_weights(weights: Sequence[np.ndarray]):
-    """Return CenterFace with these weights, in the order of `get_weights`."""
-    network = centerface.build_network()
+    """Return YuNet with these weights, in the order of `get_weights`."""
+    network = build_network()
     network.set_weights(weights)
     return network
 
@@ -79,7 +78,7 @@ def interpolated(original, tuned, alpha: float):
 
 
 def training_views(scenes: Sequence[DetectorScene], settings: DetectorFitSettings, steps: int, epoch: int):
-    """Return one epoch: a tf.data.Dataset of views (B, S, S, 3) uint8 and target maps (B, S/4, S/4, 19) float32.
+    """Return one epoch: a tf.data.Dataset of views (B, S, S, 3) uint8 and tables (B, 80, 17) float32 of faces.
 
     The views depend on (seed, epoch, position) only, not on the number of threads.
     """
@@ -89,10 +88,9 @@ def training_views(scenes: Sequence[DetectorScene], settings: DetectorFitSetting
     def view(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         own = np.random.default_rng((settings.seed, epoch, int(position)))
         image, faces = training_view(scenes, int(drawn[position]), side_px, own)
-        return image, target_maps(faces, side_px)
+        return image, face_table(faces)
 
-    cells = side_px // centerface.STRIDE
-    parts = (TensorSpec("uint8", (side_px, side_px, 3)), TensorSpec("float32", (cells, cells, CHANNELS)))
+    parts = (TensorSpec("uint8", (side_px, side_px, 3)), TensorSpec("float32", (MOST_FACES, COLUMNS)))
     return tensor_batches(view, len(drawn), parts, settings.batch_size)
 
 
@@ -110,7 +108,7 @@ class _FineTuning(Course):
 
         network = load_network(self._original)
         self.average = network.get_weights()
-        model = raw_maps(network)
+        model = raw_maps(network, self._settings.side_px)
         total = self._settings.epochs * self.steps
         rate = warm_cosine(self._settings.learning_rate, total, round(total * _WARMUP_SHARE))
         optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MAX_GRADIENT_NORM)

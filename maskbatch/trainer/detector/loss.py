@@ -1,93 +1,108 @@
-"""The detector's loss: focal loss on the heatmap, boxes and landmarks at the faces' centres."""
+"""The detector's loss: class, object, box and landmarks of the cells that were assigned to faces.
 
+Parts and shares are those of YuNet's authors (github.com/ShiqiYu/libfacedetection.train). New are places that are left out,
+faces of which only the place is known, and faces that only the original network found.
+"""
+
+from maskbatch.networks.yunet import BOX, CHANNELS, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.trainer.detector import targets
+from maskbatch.trainer.detector.assign import assign, cells_of
 
-# exponents of CornerNet and CenterNet, which reduce the weight of easy cells and of cells near a centre
-_ALPHA, _BETA = 2.0, 4.0
-# smooth L1 is quadratic up to this error, in log size, cells and box sizes
-_SMOOTH = 0.1
-_BOX_SHARE, _LANDMARK_SHARE = 1.0, 0.25
+_BOX_SHARE, _LANDMARK_SHARE = 5.0, 0.1
+# class target of a face whose box is not to be learnt: the overlap that boxes of known faces reach
+_USUAL_IOU = 0.85
+_TINY = 1e-7
 
 
-def raw_maps(network):
-    """Return CenterFace with its maps in one tensor (B, h, w, 15): the heatmap's logit, scale, offset, landmarks.
+def raw_maps(network, side_px: int):
+    """Return YuNet for views of one size, its maps in one tensor (B, P, 16), with logits in place of probabilities.
 
-    The model shares the network's weights. Batch norms are frozen, because their statistics are better than those of a few
-    small batches.
+    The model shares the network's weights.
     """
     import keras
 
-    for layer in network.layers:
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    names = ("heatmap_logit", "scale", "offset", "landmarks")
-    joined = keras.layers.Concatenate(name="raw_maps")([network.get_layer(name).output for name in names])
-    return keras.Model(network.inputs, joined, name="centerface_training")
+    heads = keras.Model(network.inputs, [network.get_layer(f"head{stride}_depth").output for stride in STRIDES])
+    image = keras.Input((side_px, side_px, 3), name="view")
+    flat = [
+        keras.layers.Reshape(((side_px // stride) ** 2, CHANNELS))(one)
+        for stride, one in zip(STRIDES, heads(image), strict=True)
+    ]
+    return keras.Model(image, keras.layers.Concatenate(axis=1, name="raw_maps")(flat), name="yunet_training")
 
 
 def detection_loss(target, raw):
-    """Return the loss of a batch, a scalar, for targets (B, h, w, 19) of `target_maps` and the output of `raw_maps`."""
-    return heatmap_loss(target, raw[..., 0]) + _geometry_loss(target, raw)
-
-
-def heatmap_loss(target, logit):
-    """Return the penalty-reduced focal loss per annotated face (CornerNet, Law & Deng 2018), plus distillation.
-
-    Cells in which only the original network saw a face learn its score by the quality focal loss (Li et al. 2020,
-    arXiv:2006.04388), which is zero where both networks agree.
-    """
+    """Return the loss of a batch, a scalar: tables (B, M, 17) of `face_table`, and what `raw_maps` gives (B, P, 16)."""
     import tensorflow as tf
 
-    probability = tf.sigmoid(logit)
-    log_yes, log_no = tf.math.log_sigmoid(logit), tf.math.log_sigmoid(-logit)
-    heat, weight, soft = (target[..., i] for i in (targets.HEAT, targets.HEAT_WEIGHT, targets.SOFT))
-    is_centre = tf.cast(heat >= 1, tf.float32)
-    positive = is_centre * (1 - probability) ** _ALPHA * log_yes
-    negative = (1 - is_centre) * (1 - heat) ** _BETA * probability**_ALPHA * log_no
-    entropy = soft * log_yes + (1 - soft) * log_no
-    distilled = tf.cast(soft > 0, tf.float32) * (soft - probability) ** 2 * entropy
-    total = -tf.reduce_sum(weight * (positive + negative) + distilled)
-    return total / tf.maximum(tf.reduce_sum(is_centre) + tf.reduce_sum(tf.cast(soft > 0, tf.float32)), 1.0)
+    cells = cells_of(raw.shape[1])
+    xyxy = predicted_boxes(raw, cells)
+    probability = tf.sigmoid(raw[..., :2])
+    score = tf.sqrt(probability[..., CLASS] * probability[..., OBJECT])
+    learnt = target[..., targets.SCORE] > 0
+    face, iou, is_assigned = assign((target[..., targets.BOX], learnt), xyxy, score, cells)
+    own = tf.gather(target, face, batch_dims=1)
+    mask = tf.cast(is_assigned, tf.float32)
+    sized, pointed = mask * own[..., targets.SIZED], mask * own[..., targets.HAS_LANDMARKS]
+    class_target = tf.where(own[..., targets.SIZED] > 0, iou, _USUAL_IOU)
+    total = tf.reduce_sum(mask * _entropy(class_target, raw[..., CLASS]))
+    heeded = tf.maximum(mask, 1 - _left_out(target, cells))
+    total += tf.reduce_sum(heeded * _entropy(mask * own[..., targets.SCORE], raw[..., OBJECT]))
+    total += _BOX_SHARE * tf.reduce_sum(sized * _box_loss(own[..., targets.BOX], xyxy))
+    total += _LANDMARK_SHARE * tf.reduce_sum(pointed * _landmark_loss(own[..., targets.LANDMARKS], raw, cells))
+    return total / tf.maximum(tf.reduce_sum(mask), 1.0)
 
 
-def _geometry_loss(target, raw):
-    """Return smooth L1 of size, offset and landmarks, and 1 - IoU, per cell of the 3 x 3 around each centre.
-
-    Sizes are logarithms; offsets and landmarks are in box sizes, because two cells matter for a face of three cells and
-    not for a face of fifty.
-    """
+def _entropy(target, logit):
+    """Return the binary cross-entropy of each cell, less that of the target itself, so that 0 is the best."""
     import tensorflow as tf
 
-    box, points = target[..., targets.BOX_WEIGHT], target[..., targets.LANDMARK_WEIGHT]
-    size, offset = target[..., targets.SIZE], target[..., targets.OFFSET]
-    overlap = _iou(size, offset, raw)
-    shift = (offset - raw[..., 3:5]) / tf.exp(size)
-    per_box = tf.reduce_sum(_smooth_l1(size - raw[..., 1:3]) + _smooth_l1(shift), axis=-1)
-    per_box += 1 - overlap
-    per_points = tf.reduce_sum(_smooth_l1(target[..., targets.LANDMARKS] - raw[..., 5:15]), axis=-1)
-    boxes_loss = tf.reduce_sum(box * per_box) / tf.maximum(tf.reduce_sum(box), 1.0)
-    points_loss = tf.reduce_sum(points * per_points) / tf.maximum(tf.reduce_sum(points), 1.0)
-    return _BOX_SHARE * boxes_loss + _LANDMARK_SHARE * points_loss
+    best = -(target * tf.math.log(target + _TINY) + (1 - target) * tf.math.log(1 - target + _TINY))
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logit) - tf.stop_gradient(best)
 
 
-def _iou(size, offset, raw):
-    """Return the IoU (B, h, w) of each cell's target box and its own box; both are relative to the same cell.
-
-    An evaluation counts boxes by their IoU, which smooth L1 alone does not optimise.
-    """
+def predicted_boxes(raw, cells):
+    """Return the network's boxes (B, P, 4) in pixels."""
     import tensorflow as tf
 
+    corner, stride = cells
+    box = raw[..., BOX]
+    centre = corner + box[..., :2] * stride[:, None]
     # far from any face the network's sizes are free, and must not overflow
-    half, own_half = tf.exp(size) / 2, tf.exp(tf.clip_by_value(raw[..., 1:3], -3.0, 7.0)) / 2
-    low = tf.maximum(offset - half, raw[..., 3:5] - own_half)
-    high = tf.minimum(offset + half, raw[..., 3:5] + own_half)
-    shared = tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
-    union = tf.reduce_prod(2 * half, axis=-1) + tf.reduce_prod(2 * own_half, axis=-1) - shared
-    return shared / union
+    half = tf.exp(tf.clip_by_value(box[..., 2:], -4.0, 5.0)) * stride[:, None] / 2
+    return tf.concat([centre - half, centre + half], axis=-1)
 
 
-def _smooth_l1(error):
-    """Return |error|, but quadratic below `_SMOOTH`, so that small errors can settle."""
+def _left_out(target, cells):
+    """Return (B, P) float32: 1 where a cell's middle lies in a place that is left out of the loss."""
     import tensorflow as tf
 
-    size = tf.abs(error)
-    return tf.where(size < _SMOOTH, size**2 / (2 * _SMOOTH), size - _SMOOTH / 2)
+    corner, stride = cells
+    middle = (corner + stride[:, None] / 2)[None, None]
+    box = target[:, :, None, targets.BOX]
+    inside = tf.reduce_all((middle >= box[..., :2]) & (middle <= box[..., 2:]), axis=-1)
+    return tf.cast(tf.reduce_any(inside & (target[..., targets.SCORE] == 0)[..., None], axis=1), tf.float32)
+
+
+def _box_loss(wanted, xyxy):
+    """Return the EIoU loss (B, P) of boxes (Zhang et al. 2022, arXiv:2101.08158): overlap, centre, width and height."""
+    import tensorflow as tf
+
+    low, high = tf.maximum(wanted[..., :2], xyxy[..., :2]), tf.minimum(wanted[..., 2:], xyxy[..., 2:])
+    shared = tf.reduce_prod(tf.maximum(high - low, 0.0), axis=-1)
+    size, own_size = wanted[..., 2:] - wanted[..., :2], xyxy[..., 2:] - xyxy[..., :2]
+    union = tf.reduce_prod(size, axis=-1) + tf.reduce_prod(own_size, axis=-1) - shared
+    around = tf.maximum(wanted[..., 2:], xyxy[..., 2:]) - tf.minimum(wanted[..., :2], xyxy[..., :2])
+    shift = (wanted[..., :2] + wanted[..., 2:] - xyxy[..., :2] - xyxy[..., 2:]) / 2
+    apart = tf.reduce_sum(shift**2, axis=-1) / tf.maximum(tf.reduce_sum(around**2, axis=-1), _TINY)
+    unlike = tf.reduce_sum((size - own_size) ** 2 / tf.maximum(around**2, _TINY), axis=-1)
+    return 1 - shared / tf.maximum(union, _TINY) + apart + unlike
+
+
+def _landmark_loss(wanted, raw, cells):
+    """Return smooth L1 (B, P), summed over five landmarks, in strides."""
+    import tensorflow as tf
+
+    corner, stride = cells
+    target = (wanted - tf.tile(corner, (1, 5))) / stride[:, None]
+    error = tf.abs(target - raw[..., LANDMARKS])
+    return tf.reduce_sum(tf.where(error < 1, 0.5 * error**2, error - 0.5), axis=-1)

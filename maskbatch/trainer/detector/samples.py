@@ -19,6 +19,8 @@ _MATCH_IOU = 0.4
 _SURE = 0.5
 # boxes that overlap more than this belong to the same face
 _SAME_PLACE_IOU = 0.3
+# side of a face over the side of a box around the head
+_FACE_OF_HEAD = 0.75
 # larger pictures are shrunk to this size, which is more than a scan ever looks at
 _KEPT_PX = 960
 
@@ -29,28 +31,27 @@ class SceneFaces:
 
     `xyxy` (K, 4) is float32; `landmarks` (K, 5, 2) float32 x, y, NaN where unknown. `score` (K,) float32 is 1 for an
     annotated face, and the original network's score (under 1) for a face that only the network found. A score of 0 marks a
-    place that is left out of the loss. `peak` (K, 2) float32 x, y is the target of the heatmap's peak: the middle of the
-    original network's box where it found the face, else of the annotated box. Annotators' boxes reach further down: the
-    middle of a face of 200 px is 16 px lower. A peak that had to move would first have to fade.
+    place that is left out of the loss. `sized` (K,) bool is False where the box says that a face is there, and not how
+    large it is.
     """
 
     xyxy: np.ndarray
     landmarks: np.ndarray
     score: np.ndarray
-    peak: np.ndarray
+    sized: np.ndarray
 
     def __len__(self) -> int:
         return len(self.xyxy)
 
     def take(self, keep: np.ndarray) -> "SceneFaces":
         """Return the faces at `keep`: a boolean mask (K,) or an index array."""
-        return SceneFaces(self.xyxy[keep], self.landmarks[keep], self.score[keep], self.peak[keep])
+        return SceneFaces(self.xyxy[keep], self.landmarks[keep], self.score[keep], self.sized[keep])
 
     def moved(self, scale: float, shift: Sequence[float]) -> "SceneFaces":
         """Return the faces scaled, then shifted by (x, y) pixels."""
         shift = np.asarray(shift, np.float32)
         xyxy, landmarks = self.xyxy * scale + np.tile(shift, 2), self.landmarks * scale + shift
-        return SceneFaces(xyxy, landmarks, self.score, self.peak * scale + shift)
+        return SceneFaces(xyxy, landmarks, self.score, self.sized)
 
     @staticmethod
     def concatenate(parts: "Sequence[SceneFaces]") -> "SceneFaces":
@@ -73,62 +74,68 @@ class DetectorScene:
 def load_scenes(
     pictures: Sequence[Picture],
     detectors: Sequence[Callable[[list[np.ndarray]], Faces]],
-    by_original: Collection[str] = (),
+    loose: Collection[str] = (),
 ) -> list[DetectorScene]:
-    """Return the scenes among `pictures`, with the findings of the original network at each of its sizes.
+    """Return the annotated scenes with the original network's findings in them.
 
     Args:
-        pictures: Pictures of scenes and of class folders; the latter are left out.
-        detectors: The original network, once for each size.
-        by_original: Sources on which the network's own findings are learnt instead of the boxes. Annotated places that
-            the network misses are left out of the loss.
+        pictures: Pictures of scenes; those without boxes are left out.
+        detectors: The original network at different sizes.
+        loose: Sources whose boxes say that a face is there, and not how large it is: those around a whole head. The
+            finding in such a box shows the size; where there is none, only the place is learnt.
 
     Raises:
-        DatasetError: No picture has boxes, or a source in `by_original` is unknown.
+        DatasetError: No picture has boxes, or a source in `loose` is unknown.
     """
     scenes = [picture for picture in pictures if picture.xyxy is not None]
     if not scenes:
         raise DatasetError("no picture has boxes: a detector learns from annotated scenes, not from class folders")
-    unknown = set(by_original) - {picture.source for picture in pictures}
+    unknown = set(loose) - {picture.source for picture in pictures}
     if unknown:
-        raise DatasetError(f"no picture comes from {sorted(unknown)[0]!r}, a source whose boxes are to be left out")
+        raise DatasetError(f"no picture comes from {sorted(unknown)[0]!r}, a source whose boxes are loose")
     result = []
     for batch in read_batches(scenes):
         images = [image for _, image in batch]
         found = _found(detectors, images)
         for row, (picture, image) in enumerate(batch):
             own = found.take(found.row == row)
-            trusted = picture.source not in by_original
-            faces = known_faces(picture.xyxy, own) if trusted else faces_by_original(picture.xyxy, own)
-            result.append(_kept(image, faces))
+            result.append(_kept(image, known_faces(picture.xyxy, own, picture.source in loose)))
     return result
 
 
-def known_faces(annotated: np.ndarray, found: Faces) -> SceneFaces:
-    """Return the annotated boxes (K, 4) with the landmarks of their findings, then the findings elsewhere."""
-    annotated = annotated[boxes.area(annotated) > 0]
+def known_faces(annotated: np.ndarray, found: Faces, loose: bool = False) -> SceneFaces:
+    """Return the annotated boxes (K, 4) with the landmarks of their findings, then the findings elsewhere.
+
+    A `loose` box becomes the best finding whose middle it holds; without one, it keeps its place and has no size.
+    """
+    annotated = annotated[boxes.area(annotated) > 0].astype(np.float32)
+    landmarks, sized = np.full((len(annotated), 5, 2), np.nan, np.float32), np.full(len(annotated), not loose)
+    inside = _centre_inside(found.xyxy, annotated)
     overlap = boxes.iou(annotated, found.xyxy)
-    landmarks, peak = np.full((len(annotated), 5, 2), np.nan, np.float32), _centre(annotated).astype(np.float32)
-    if overlap.size:
-        matched = overlap.max(axis=1) >= _MATCH_IOU
-        theirs = overlap.argmax(axis=1)[matched]
-        landmarks[matched], peak[matched] = found.landmarks[theirs], _centre(found.xyxy[theirs])
-    known = SceneFaces(annotated.astype(np.float32), landmarks, np.ones(len(annotated), np.float32), peak)
-    elsewhere = (overlap.max(axis=0, initial=0) < _SAME_PLACE_IOU) & ~_centre_inside(found.xyxy, annotated).any(axis=1)
+    match = (inside.T * (found.score + overlap)) if loose else np.where(overlap >= _MATCH_IOU, overlap, 0)
+    if match.size:
+        matched, theirs = match.max(axis=1) > 0, match.argmax(axis=1)
+        landmarks[matched] = found.landmarks[theirs[matched]]
+        if loose:
+            annotated[matched], sized[matched] = found.xyxy[theirs[matched]], True
+            annotated[~matched] = _shrunk(annotated[~matched])
+    elif loose:
+        annotated = _shrunk(annotated)
+    known = SceneFaces(annotated, landmarks, np.ones(len(annotated), np.float32), sized)
+    elsewhere = (overlap.max(axis=0, initial=0) < _SAME_PLACE_IOU) & ~inside.any(axis=1)
     return SceneFaces.concatenate([known, _by_score(found.take(elsewhere))])
-
-
-def faces_by_original(annotated: np.ndarray, found: Faces) -> SceneFaces:
-    """Return the findings, then the annotated boxes (K, 4) without a finding as places to leave out."""
-    missed = annotated[~_centre_inside(found.xyxy, annotated).any(axis=0)].astype(np.float32)
-    landmarks, score = np.full((len(missed), 5, 2), np.nan, np.float32), np.zeros(len(missed), np.float32)
-    return SceneFaces.concatenate([_by_score(found), SceneFaces(missed, landmarks, score, _centre(missed))])
 
 
 def _by_score(found: Faces) -> SceneFaces:
     """Return findings as soft targets, and uncertain findings as places to leave out."""
     score = np.where(found.score >= _SURE, np.minimum(found.score, 0.999), 0)
-    return SceneFaces(found.xyxy, found.landmarks, score.astype(np.float32), _centre(found.xyxy))
+    return SceneFaces(found.xyxy, found.landmarks, score.astype(np.float32), np.ones(len(found), bool))
+
+
+def _shrunk(xyxy: np.ndarray) -> np.ndarray:
+    """Return boxes (N, 4) around whole heads as boxes about as large as their faces."""
+    half = (xyxy[:, 2:] - xyxy[:, :2]) / 2 * _FACE_OF_HEAD
+    return np.concatenate([_centre(xyxy) - half, _centre(xyxy) + half], axis=1).astype(np.float32)
 
 
 def _centre(xyxy: np.ndarray) -> np.ndarray:

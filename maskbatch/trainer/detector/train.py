@@ -20,26 +20,24 @@ from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_fo
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.json_files import versions, write_json
 
-# the original network looks at each scene at a scan's size and at a larger one, to find small faces without a box
+# the original network looks at each scene at two sizes, because the larger one shows small faces without a box
 _LOOKS_PX = (640, 960)
 # a finding of at least this score may be a face, and is never a negative
 _UNSURE = 0.2
-_WEIGHTS = "centerface.weights.h5"
+_WEIGHTS = "yunet.weights.h5"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainSettings:
-    """The dataset, and how far its boxes and the original network are trusted.
+    """The dataset, and how far its boxes are trusted.
 
-    `ignore_boxes_of`: sources whose boxes do not go around the face. `distil`: sources on which the network must stay as
-    it is, so that it forgets nothing. On both, the original network's own findings are learnt, and figures of the first
-    mean nothing. `original`: the weights to begin with; None takes the shipped ones. `alpha`: the share of the
+    `loose_boxes_of`: sources whose boxes say that a face is there, and not how large it is; figures of box overlap mean
+    little on them. `original`: the weights to begin with; None takes the shipped ones. `alpha`: the share of the
     fine-tuning to keep, 0 to 1; None takes what is best on the validation split without loss to any source.
     """
 
     dataset: DatasetSettings
-    ignore_boxes_of: tuple[str, ...] = ()
-    distil: tuple[str, ...] = ()
+    loose_boxes_of: tuple[str, ...] = ()
     original: Path | None = None
     alpha: float | None = None
 
@@ -47,9 +45,9 @@ class DetectorTrainSettings:
 def train_detector(
     settings: DetectorTrainSettings, fitting: DetectorFitSettings, progress: Progress = no_progress
 ) -> dict:
-    """Fine-tune CenterFace into `fitting.out`, and return the report.
+    """Fine-tune YuNet into `fitting.out`, and return the report.
 
-    The folder then holds `history.csv`, `report.json` and, written last, `centerface.weights.h5`. Where nothing better is
+    The folder then holds `history.csv`, `report.json` and, written last, `yunet.weights.h5`. Where nothing better is
     found, these are the original's weights (alpha 0).
 
     Raises:
@@ -59,7 +57,7 @@ def train_detector(
     """
     start, out = time.monotonic(), fitting.out
     check_out(out, _WEIGHTS, fitting.resume)
-    original = settings.original or weights.find("centerface")
+    original = settings.original or weights.find("yunet")
     run = open_detector(original)
     pictures, groups = load_pictures(settings.dataset)
     parts = {split: _scenes(pictures, split) for split in ("train", "val")}
@@ -95,13 +93,13 @@ def _alpha(settings: DetectorTrainSettings, figures: dict[float, dict[str, dict]
     """Return the share of the fine-tuning to keep, chosen by the figures where the settings name none."""
     if settings.alpha is not None:
         return settings.alpha
-    return choose_alpha(figures, [source for source in figures[0.0] if source not in settings.ignore_boxes_of])
+    return choose_alpha(figures, [source for source in figures[0.0] if source not in settings.loose_boxes_of])
 
 
 def _plan(settings: DetectorTrainSettings, fitting: DetectorFitSettings) -> dict:
     """Return the part of the report that must be the same when a run is resumed."""
     numbers = {name: value for name, value in asdict(fitting).items() if name not in ("out", "resume")}
-    return {"settings": numbers | {"ignore_boxes_of": settings.ignore_boxes_of, "distil": settings.distil}}
+    return {"settings": numbers | {"loose_boxes_of": settings.loose_boxes_of}}
 
 
 def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
@@ -114,4 +112,4 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
 def _load(pictures: list[Picture], run: Infer, settings: DetectorTrainSettings) -> list[DetectorScene]:
     """Return the training scenes with the findings of the original network."""
     looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
-    return load_scenes(pictures, looks, {*settings.ignore_boxes_of, *settings.distil})
+    return load_scenes(pictures, looks, settings.loose_boxes_of)

@@ -1,13 +1,18 @@
 """Figures of a classifier by face size, with intervals. Labels, predictions and groups stay together."""
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from maskbatch.analyse.classifier import CROP_PX, states
 from maskbatch.networks.device import Infer
+from maskbatch.trainer.data.labels import WORN_INCORRECTLY
 from maskbatch.trainer.data.samples import Samples
 
 SIZE_BINS_PX = ((0, 16), (16, 32), (32, 64), (64, np.inf))
+# the calibration makes this the operating point
+INCORRECT_THRESHOLD = 0.5
 _RESAMPLES = 1000
 
 
@@ -61,13 +66,60 @@ class FaceFigures:
         return asdict(self)
 
 
-def predict(run: Infer, samples: Samples, batch_size: int = 64) -> np.ndarray:
-    """Return p_mask (N,) float32 of every sample, in order."""
-    parts = [
-        run(np.stack([samples.crop(i) for i in range(start, min(start + batch_size, len(samples)))]))[0].reshape(-1)
+class Answers(NamedTuple):
+    """A classifier's answers for N faces: `p_mask` and `p_incorrect` (N,) float32, NaN for a model of two states."""
+
+    p_mask: np.ndarray
+    p_incorrect: np.ndarray
+
+
+def predict(run: Infer, samples: Samples, size_px: int = CROP_PX, batch_size: int = 64) -> Answers:
+    """Return a classifier's answers for every sample, in order; `run` takes crops of `size_px`."""
+    outputs = [
+        run(np.stack([samples.crop(i, size_px) for i in range(start, min(start + batch_size, len(samples)))]))[0]
         for start in range(0, len(samples), batch_size)
     ]
-    return np.concatenate([np.empty(0, np.float32), *parts])
+    return Answers(*states(outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class IncorrectFigures:
+    """Figures of p_incorrect on faces of all three states, `incorrect` of them with a mask worn incorrectly.
+
+    `precision` and `recall` are those of p_incorrect >= 0.5; `flagged_*` is the share of the other faces that get it.
+    """
+
+    faces: int
+    incorrect: int
+    precision: float
+    recall: float
+    average_precision: float
+    flagged_with_mask: float
+    flagged_without_mask: float
+
+    def as_dict(self) -> dict:
+        """Return the figures for JSON."""
+        return asdict(self)
+
+
+def incorrect_figures(label: np.ndarray, p_incorrect: np.ndarray) -> IncorrectFigures:
+    """Return the figures of the third state for labels (N,), indexes of `STATES`. Needs scikit-learn.
+
+    Figures that need faces which are missing are NaN.
+    """
+    from sklearn import metrics
+
+    truth, flagged = label == WORN_INCORRECTLY, p_incorrect >= INCORRECT_THRESHOLD
+    shares = [float(flagged[label == value].mean()) if (label == value).any() else float("nan") for value in range(3)]
+    return IncorrectFigures(
+        faces=len(label),
+        incorrect=int(truth.sum()),
+        precision=float(truth[flagged].mean()) if flagged.any() else float("nan"),
+        recall=shares[WORN_INCORRECTLY],
+        average_precision=float(metrics.average_precision_score(truth, p_incorrect)) if truth.any() else float("nan"),
+        flagged_with_mask=shares[1],
+        flagged_without_mask=shares[0],
+    )
 
 
 def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:

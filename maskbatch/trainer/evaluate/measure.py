@@ -10,17 +10,18 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
-from maskbatch.networks import centerface, weights
+from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Infer, choose_device, choose_precision, open_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder, check_packages
 from maskbatch.trainer.data.cut_cache import CutCache
 from maskbatch.trainer.data.dataset import Picture, read_datasets, split_pictures
 from maskbatch.trainer.data.groups import Grouping, describe_groups, group_by_file, group_near_duplicates
-from maskbatch.trainer.data.labels import LabelRules
+from maskbatch.trainer.data.labels import WORN_INCORRECTLY, LabelRules
+from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.samples import Samples, load_samples
 from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes, scene_figures, worn_incorrectly
-from maskbatch.trainer.evaluate.figures import Judged, figures_by_size, predict
+from maskbatch.trainer.evaluate.figures import Answers, Judged, figures_by_size, incorrect_figures, predict
 from maskbatch.trainer.evaluate.operating_point import Thresholds, choose_for_faces, choose_for_scenes
 from maskbatch.trainer.evaluate.outputs import write_evaluation
 from maskbatch.trainer.json_files import versions
@@ -33,7 +34,7 @@ class DatasetSettings:
 
     `roots`: dataset folders. `splits_file`: a CSV of path, split, cluster, set. `groups_file`: a CSV of path, group; without
     either file, near-duplicates are the groups. `cache`: the folder in which cut faces are kept. `labels`: the meaning of
-    labels that are not ours.
+    labels that are not ours. `ignore`: a CSV of marks, see `with_marks`.
     """
 
     roots: tuple[Path, ...]
@@ -43,6 +44,7 @@ class DatasetSettings:
     seed: int = 0
     cache: Path | None = None
     labels: LabelRules = field(default_factory=LabelRules)
+    ignore: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
 def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
     """Return the pictures with the groups that a file gives, and a name for that file; "" without a file."""
     pictures = read_datasets(settings.roots, settings.splits_file, settings.labels)
+    if settings.ignore:
+        pictures = with_marks(pictures, settings.ignore)
     if settings.groups_file:
         return group_by_file(pictures, settings.groups_file), "the groups file"
     return pictures, "the splits file" if settings.splits_file else ""
@@ -96,47 +100,59 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     pictures = _measured_pictures(settings, evaluation.split)
     run = _open(model, evaluation.precision)
     samples = load_samples(pictures, shipped_detector(), face_cache(settings.cache))
-    p_mask = predict(run, samples)
-    scenes = _analyse(pictures, shipped_detector(CURVE_SCORE, evaluation.precision), Classifier(run))
+    answers = predict(run, samples, run.size_px)
+    worn_or_not = samples.label != WORN_INCORRECTLY
+    label, p_mask = samples.label[worn_or_not], answers.p_mask[worn_or_not]
+    scenes = _analyse(pictures, shipped_detector(CURVE_SCORE, evaluation.precision), Classifier(run, run.size_px))
     of_faces = of_scenes = evaluation.thresholds
     report = {}
     if evaluation.choose:
-        points = report["operating_point"] = _operating_points(samples.label, p_mask, scenes)
+        points = report["operating_point"] = _operating_points(label, p_mask, scenes)
         of_faces = Thresholds(mask=points["faces"]["mask"])
         if scenes:  # the last are all of them, or the only ones
             last = points[f"scenes of {list(scenes)[-1]}"]
             of_scenes = Thresholds(last["detector"], last["mask"])
     report["thresholds"] = {"faces": of_faces.mask, "scenes": asdict(of_scenes)}
-    report["faces"] = face_report(samples, p_mask, of_faces.mask)
+    report["faces"] = face_report(samples, answers, of_faces.mask)
     report["scenes"] = {source: _scene_report(found, of_scenes) for source, found in scenes.items()}
     if evaluation.out:
-        write_evaluation(report, samples.label, p_mask, evaluation.out)
+        write_evaluation(report, label, p_mask, evaluation.out)
     return report
 
 
-def predict_file(model: Path, samples: Samples) -> np.ndarray:
-    """Return p_mask (N,) float32 of the samples by the classifier at `model`, run as in a scan."""
-    return predict(_open(model), samples)
+def predict_file(model: Path, samples: Samples) -> Answers:
+    """Return the answers of the classifier at `model` for the samples, run as in a scan."""
+    run = _open(model)
+    return predict(run, samples, run.size_px)
 
 
-def face_report(samples: Samples, p_mask: np.ndarray, threshold: float = 0.5) -> dict:
-    """Return {"all sources" or "scenes" or a source: {face size: figures}} for p_mask (N,) of the samples."""
+def face_report(samples: Samples, answers: Answers, threshold: float = 0.5) -> dict:
+    """Return the figures of a classifier's answers for the samples, each by source, "all sources" or "scenes".
+
+    "two_class" is {source: {face size: figures}}, of faces with and without a mask, at a threshold of p_mask;
+    "incorrect_mask" is {source: figures}, of faces of all three states, and empty for a model of two states.
+    """
     chosen = {"all sources": np.ones(len(samples), bool)}
     chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
     if samples.annotated.any():
         chosen["scenes"] = samples.annotated
-    result = {}
-    for name, k in chosen.items():
-        judged = Judged(samples.label[k], p_mask[k], samples.group[k])
-        by_size = figures_by_size(judged, samples.size_px[k], threshold)
-        result[name] = {size: figures.as_dict() for size, figures in by_size.items()}
-    return result
+    two_class, third = {}, {}
+    for name, everyone in chosen.items():
+        k = everyone & (samples.label != WORN_INCORRECTLY)
+        if k.any():
+            judged = Judged(samples.label[k], answers.p_mask[k], samples.group[k])
+            by_size = figures_by_size(judged, samples.size_px[k], threshold)
+            two_class[name] = {size: figures.as_dict() for size, figures in by_size.items()}
+        if everyone.any() and not np.isnan(answers.p_incorrect).all():
+            figures = incorrect_figures(samples.label[everyone], answers.p_incorrect[everyone])
+            third[name] = figures.as_dict()
+    return {"two_class": two_class, "incorrect_mask": third}
 
 
 def shipped_detector(threshold: float = DetectorSettings().threshold, precision: str = "auto") -> Detector:
     """Return the shipped face detector, ready to run."""
     device = choose_device(RuntimeSettings())
-    run = open_network(centerface.shipped_network(), device, precision)
+    run = open_network(yunet.shipped_network(), device, precision)
     return Detector(run, DetectorSettings(threshold=threshold))
 
 
@@ -144,7 +160,7 @@ def face_cache(folder: Path | None) -> CutCache | None:
     """Return the cache in a folder for the findings of `shipped_detector()`; None without a folder."""
     if folder is None:
         return None
-    network, device = centerface.shipped_network(), choose_device(RuntimeSettings())
+    network, device = yunet.shipped_network(), choose_device(RuntimeSettings())
     precision = choose_precision(network, device, "auto")
     identity = {
         "weights": weights.sha256(network.int8 if precision == "int8" else network.path),

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbatch.settings import ClassifierSettings, DetectorSettings
+from maskbatch.states import reaches
 from maskbatch.trainer.data.scenes import Scene, macro_f1
-from maskbatch.types import wears_mask
 
 _MASK_GRID = np.round(np.arange(0.02, 0.99, 0.02), 2)
 _SCENE_MASK_GRID = np.round(np.arange(0.1, 0.91, 0.05), 2)
@@ -42,7 +42,7 @@ def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
     """
     if len(np.unique(label)) < 2:
         return OperatingPoint("balanced accuracy", float("nan"), ClassifierSettings().threshold)
-    worn = np.stack([wears_mask(p_mask, threshold) for threshold in _MASK_GRID])
+    worn = np.stack([reaches(p_mask, threshold) for threshold in _MASK_GRID])
     value = (worn[:, label == 1].mean(axis=1) + 1 - worn[:, label == 0].mean(axis=1)) / 2
     best = np.flatnonzero(value >= value.max() - 1e-9)
     chosen = best[np.abs(_MASK_GRID[best] - ClassifierSettings().threshold).argmin()]

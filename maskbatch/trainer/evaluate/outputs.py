@@ -12,7 +12,7 @@ from maskbatch.trainer.json_files import plain, write_json
 def write_training(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Path) -> None:
     """Write `report.json`, `model_card.md`, `curves.png`, `confusion_matrix.png` and `reliability.png`.
 
-    Labels and p_mask (N,) are those of the validation split.
+    Labels and p_mask (N,) are those of the validation split, without masks worn incorrectly.
     """
     plots.draw_curves(report["epochs"], out / "curves.png")
     _draw_faces(report["figures"], label, p_mask, out)
@@ -21,12 +21,12 @@ def write_training(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Pat
 
 
 def write_evaluation(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Path) -> None:
-    """Write `evaluation.json`, `confusion_matrix.png` and `reliability.png` for labels and p_mask (N,) of all faces."""
+    """Write `evaluation.json`, `confusion_matrix.png` and `reliability.png` for labels and p_mask (N,) of two states."""
     out.mkdir(parents=True, exist_ok=True)
     _draw_faces(report["faces"], label, p_mask, out)
     write_json(report, out / "evaluation.json")
 
 
 def _draw_faces(figures: dict, label: np.ndarray, p_mask: np.ndarray, out: Path) -> None:
-    plots.draw_confusion(figures["all sources"]["all"]["confusion"], out / "confusion_matrix.png")
+    plots.draw_confusion(figures["two_class"]["all sources"]["all"]["confusion"], out / "confusion_matrix.png")
     plots.draw_reliability(label, p_mask, out / "reliability.png")

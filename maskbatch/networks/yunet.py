@@ -1,0 +1,89 @@
+"""YuNet in Keras: the face detector's network.
+
+Anchor-free, with 75,856 parameters: units of a 1x1 and a depthwise 3x3 convolution, a top-down pyramid, and heads at the
+strides 8, 16 and 32. Source: Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector" (Machine Intelligence Research
+20), github.com/ShiqiYu/libfacedetection.train, Apache-2.0.
+"""
+
+from pathlib import Path
+
+from maskbatch.errors import WeightsError
+from maskbatch.networks.weights import Network, find
+
+STRIDES = (8, 16, 32)
+# channels of each map: two probabilities, a box, five landmarks
+CLASS, OBJECT, BOX, LANDMARKS = 0, 1, slice(2, 6), slice(6, 16)
+CHANNELS = 16
+# channels of the pyramid
+WIDTH = 64
+# units of the backbone's stages after the stem, and True where a stage begins with a pooling; the stem ends at stride 2
+_STAGES = ((1, 2, True), (2, 2, False), (3, 2, True), (4, 2, True), (5, 2, True))
+# the stages whose output goes into the pyramid: strides 8, 16, 32
+_TAPS = (3, 4, 5)
+
+
+def build_network():
+    """Build the untrained network: RGB (B, H, W, 3) 0-255, H and W multiples of 32 -> three maps (B, H/s, W/s, 16).
+
+    The maps are those of the strides 8, 16 and 32. Their channels are the class's and the object's probability (a face's
+    score is the root of their product); x, y of the box's centre in cells from the cell's corner; the logs of its width and
+    height over the stride; x, y of five landmarks like the centre. Batch norms are folded into the convolutions, as in the
+    ONNX file that the weights come from.
+
+    The class's, object's, box's and landmarks' heads are one unit of 16 channels: no head reads another's channels.
+    """
+    import keras
+    from keras import layers
+
+    image = keras.Input((None, None, 3), name="image")
+    x = layers.ZeroPadding2D(1, name="stem_pad")(image)
+    x = layers.ReLU()(layers.Conv2D(16, 3, strides=2, name="stem")(x))
+    x = _unit(x, 16, "stage0_1")
+    taps = []
+    for stage, units, pools in _STAGES:
+        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x) if pools else x
+        for number in range(units):
+            x = _unit(x, 16 if (stage, number) == (1, 0) else WIDTH, f"stage{stage}_{number}")
+        taps += [x] if stage in _TAPS else []
+    levels = [_unit(taps[2], WIDTH, "lateral2")]
+    for level in (1, 0):
+        up = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level}")(levels[0])
+        levels.insert(0, _unit(layers.Add(name=f"add{level}")([taps[level], up]), WIDTH, f"lateral{level}"))
+    return keras.Model(image, [_head(x, stride) for x, stride in zip(levels, STRIDES, strict=True)], name="yunet")
+
+
+def _unit(x, channels: int, name: str, activate: bool = True):
+    """Apply YuNet's unit: a 1x1 convolution, which nothing follows, then a depthwise 3x3 one."""
+    from keras import layers
+
+    x = layers.Conv2D(channels, 1, name=f"{name}_point")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depth")(x)
+    return layers.ReLU()(x) if activate else x
+
+
+def _head(x, stride: int):
+    """Apply the unit of a level that its heads share, and the heads."""
+    from keras import layers
+
+    x = _unit(_unit(x, WIDTH, f"share{stride}"), CHANNELS, f"head{stride}", activate=False)
+    probabilities = layers.Activation("sigmoid", name=f"probabilities{stride}")(x[..., : BOX.start])
+    return layers.Concatenate(name=f"map{stride}")([probabilities, x[..., BOX.start :]])
+
+
+def shipped_network() -> Network:
+    """Return the network with shipped weights. Raises WeightsError when they are missing or damaged.
+
+    Depthwise convolutions take most of its time, and 8 bits would save one part in twenty of it.
+    """
+    path = find("yunet")
+    return Network("yunet", path, lambda: load_network(path), gains_by_int8=False)
+
+
+def load_network(path: Path):
+    """Return the Keras model with the weights of a file. Raises WeightsError when the file is not for YuNet."""
+    network = build_network()
+    try:
+        network.load_weights(path)
+    except Exception as error:  # Keras and HDF5 raise many kinds
+        raise WeightsError(f"{path} does not hold YuNet's weights: {error}") from error
+    return network

@@ -1,0 +1,72 @@
+"""Marks on pictures of a dataset: places in which a finding is neither right nor wrong.
+
+Annotators leave people out. Whoever looks at the findings that no box explains can mark each of them, so that a face
+nobody boxed does not count as a false one.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from maskbatch.errors import UsageError
+from maskbatch.trainer.data.dataset import Picture
+
+_CORNERS = ("x_min", "y_min", "x_max", "y_max")
+# a picture of a face is a drawing, a statue, a poster or a mannequin; a place with no face is kept as a record only
+_IGNORED, _COUNTED = ("face", "picture_of_face", "unsure"), ("no_face",)
+
+
+def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
+    """Return the pictures with the places of a file in `ignored`.
+
+    Args:
+        pictures: The dataset's pictures.
+        file: A CSV with the columns path, x_min, y_min, x_max, y_max (pixels of the picture) and mark: face,
+            picture_of_face, unsure or no_face. A path names the picture whose own path ends with it.
+
+    Raises:
+        UsageError: The file is no such table, or names none of the pictures.
+
+    Example:
+        >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
+        (2, 4)
+    """
+    places = _read(file)
+    found = [replace(picture, ignored=_of(picture, places)) for picture in pictures]
+    if all(len(picture.ignored) == 0 for picture in found):
+        raise UsageError(f"{file} has no place to ignore in any of the dataset's pictures: check its paths")
+    return found
+
+
+def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
+    """Return {parts of a path: boxes (M, 4) float32} of the marks to ignore."""
+    places = {}
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as opened:
+            reader = csv.DictReader(opened)
+            missing = {"path", "mark", *_CORNERS} - set(reader.fieldnames or [])
+            if missing:
+                raise UsageError(f"{file} lacks the columns {', '.join(sorted(missing))}")
+            for row in reader:
+                if row["mark"] not in _IGNORED + _COUNTED:
+                    raise UsageError(
+                        f"{file}, line {reader.line_num}: the mark {row['mark']!r} is none of "
+                        f"{', '.join(_IGNORED + _COUNTED)}"
+                    )
+                if row["mark"] in _IGNORED:
+                    places.setdefault(Path(row["path"]).parts, []).append([float(row[name]) for name in _CORNERS])
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file}, line {reader.line_num}: a corner of the box is no number ({error})") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
+    return {parts: np.array(boxes, np.float32) for parts, boxes in places.items()}
+
+
+def _of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> np.ndarray:
+    """Return the places (M, 4) of one picture."""
+    parts = picture.path.resolve().parts
+    named = [places[parts[start:]] for start in range(len(parts)) if parts[start:] in places]
+    return np.concatenate(named) if named else np.empty((0, 4), np.float32)
