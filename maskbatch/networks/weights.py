@@ -62,7 +62,7 @@ SHIPPED = {
             sha256="153ec6fbdb7483dd3cc82bf510f5f92e38e9bff9dc8d546723b54b9f8c31151d",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
-            int8_sha256="ef253029ca991b6b837ca7831eaa51fe3c8e6200e6ed8b56957c3350f8adc326",
+            int8_sha256="dcdc85947c41357c5612be056d6b43dc746f748dd74693f276401e6e07043852",
         ),
     )
 }
