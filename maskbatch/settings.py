@@ -85,10 +85,10 @@ class DetectorSettings:
     """
 
     size_px: int | None = None
-    threshold: float = 0.5
+    threshold: float = 0.65
     nms_iou: float = 0.3
     min_face_px: int = 24
-    second_look: bool = False
+    second_look: bool = True
 
 
 @dataclass(frozen=True, slots=True)

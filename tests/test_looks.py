@@ -146,7 +146,7 @@ def test_a_turned_face_is_found_by_the_second_look(turns, corner):
     image = picture(640, 480, [(200, 100, 320, 260)])
     turned = np.ascontiguousarray(np.rot90(image, turns))
     [y0, x0], [y1, x1] = np.argwhere(turned[..., 0] > 75).min(0), np.argwhere(turned[..., 0] > 75).max(0) + 1
-    assert len(Detector(Network(upright=True), DetectorSettings())([turned])) == 0
+    assert len(Detector(Network(upright=True), DetectorSettings(second_look=False))([turned])) == 0
     found = Detector(Network(upright=True), DetectorSettings(second_look=True))([turned])
     check(found, [(x0, y0, x1, y1)], 4)
     np.testing.assert_allclose(found.landmarks[0], np.tile(found.xyxy[0][list(corner)], (5, 1)), atol=1e-3)
@@ -159,7 +159,7 @@ def test_the_second_look_finds_what_is_too_large_or_too_small():
         (picture(2000, 1500, [(400, 50, 1600, 1400)]), [(400, 50, 1600, 1400)]),
         (picture(400, 300, [(100, 100, 106, 106)]), [(100, 100, 106, 106)]),
     ):
-        assert len(Detector(Network(), DetectorSettings())([image])) == 0
+        assert len(Detector(Network(), DetectorSettings(second_look=False))([image])) == 0
         check(detector([image]), faces, 12 if image.shape[1] > 1000 else 3)
 
 

@@ -4,8 +4,10 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -638,6 +640,31 @@ def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path,
     assert num_frames_of(tmp_path / "in", tmp_path / "out") < 190 and contents(tmp_path / "out") == contents(
         tmp_path / "whole"
     )
+
+
+def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes, monkeypatch):
+    """A session ends inside a segment; the next one sets the video aside: each crop has a row, and each row its crop."""
+    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    video = makers.write_video(tmp_path / "in/v.mp4", images)
+    scan_in_part(tmp_path)
+    crops, stored = crops_and_rows(tmp_path / "out")
+    first = min((tmp_path / "out/crops").glob("*/v.mp4_f*"))
+    beyond = first.with_name("v.mp4_f000189_0.jpg")  # what a kill leaves of a segment
+    beyond.write_bytes(first.read_bytes())
+    first.with_name("mine.jpg").write_text("of the user")
+    monkeypatch.setattr(quarantine, "left_open", lambda _: [video.name])
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {video.name: "crashes"})
+    scan(tmp_path / "in", tmp_path / "out")
+    crops, rows = crops_and_rows(tmp_path / "out")
+    assert crops == rows == stored and rows and first.with_name("mine.jpg").is_file()
+
+
+def crops_and_rows(out):
+    """Frame and face of all crops, and of all stored rows."""
+    names = (re.fullmatch(r"v\.mp4_f(\d+)_(\d+)\.jpg", path.name) for path in out.glob("crops/*/v.mp4_*"))
+    with sqlite3.connect(out / "scan.db") as connection:
+        rows = connection.execute("SELECT frame, face FROM face ORDER BY 1, 2").fetchall()
+    return sorted((int(name[1]), int(name[2])) for name in names), rows
 
 
 def scan_in_part(folder):

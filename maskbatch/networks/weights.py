@@ -52,17 +52,17 @@ SHIPPED = {
         Weights(
             name="yunet",
             file="yunet.weights.h5",
-            sha256="76b043a8d8280e2ad9011a29fd5de8e8bac4a2076c6e06f6dd463d0ac9728782",
+            sha256="4623f4ff80dd77d19a170e206345040659607e2e8b4a7e816ae3cccd28b4125c",
             labels=("face",),
             licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
         ),
         Weights(
             name="mask",
             file="mask.keras",
-            sha256="fd0d5b0b9fd48e14a536beb46e6ef2c9b9ebcd71a299fcd063131d75185900ce",
+            sha256="153ec6fbdb7483dd3cc82bf510f5f92e38e9bff9dc8d546723b54b9f8c31151d",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
-            int8_sha256="ef253029ca991b6b837ca7831eaa51fe3c8e6200e6ed8b56957c3350f8adc326",
+            int8_sha256="dcdc85947c41357c5612be056d6b43dc746f748dd74693f276401e6e07043852",
         ),
     )
 }

@@ -28,6 +28,7 @@ from maskbatch.run.stages import open_networks
 from maskbatch.run.stop import Stop
 from maskbatch.run.threshold import follow_threshold, with_known_states
 from maskbatch.settings import ReportSettings, ScanSettings
+from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
 from maskbatch.store.lock import Lock
@@ -135,6 +136,8 @@ class Driver:
             session = _Session(number, store, lock, stop, on_result)
             write_run_json(store, plan.out)
             plan = begin(store, plan)
+            if "crops" in self.settings.output.save:
+                remove_crops_without_rows(store)
             follow_threshold(store, self.settings)
         except OSError as error:
             raise _cannot_write(plan.out, error) from error

@@ -1,7 +1,9 @@
-"""Crops follow other thresholds: they move between the folders of the labels."""
+"""Crops follow the store: they move to the folder of their label, and those without a row go."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from sqlite3 import Connection
 
 from maskbatch.media.names import folded, name_text
 from maskbatch.settings import Thresholds
@@ -11,24 +13,38 @@ from maskbatch.store.folder import files_below
 from maskbatch.store.read import all_media
 
 _CROP = re.compile(r"(.+)_f(\d{6,})_(\d+)\.jpg", re.DOTALL)
+_ROW = "SELECT 1 FROM face WHERE source_id = :source_id AND frame = :frame AND face = :face"
 _LABEL = f"""
     SELECT {label_sql("p_mask_e4 / 10000.0", "p_incorrect_e4 / 10000.0")} FROM face
     WHERE source_id = :source_id AND frame = :frame AND face = :face
 """
 
 
+def remove_crops_without_rows(store: Store) -> None:
+    """Remove the crops of videos in work whose segment was not stored. Raises OSError.
+
+    A video that is continued makes them again, one that is given up before them does not.
+    """
+    with store.transaction() as connection:
+        in_work = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state = 'part'")}
+        owners = {name: owner for name, owner in _owners(connection).items() if owner in in_work}
+        for label in LABELS if owners else ():
+            for name, path in list(files_below(store.folder / "crops" / label)):
+                place = _place(name, owners)
+                if place is not None and connection.execute(_ROW, place).fetchone() is None:
+                    Path(path).unlink(missing_ok=True)
+
+
 def sort_crops(store: Store, thresholds: Thresholds) -> None:
     """Move each crop of a scan to the folder of its label at `thresholds`; files of others stay. Raises OSError."""
     crops, parameters = store.folder / "crops", sql_parameters(thresholds)
     with store.transaction() as connection:
-        owners = {name: source_id for kind, name, source_id in all_media(connection) if kind == "crops"}
+        owners = _owners(connection)
         for label in LABELS:
             for name, path in list(files_below(crops / label)):
-                found = _CROP.fullmatch(folded(name))
-                owner = found and owners.get(name_text(found[1]))
-                if owner is None:
+                place = _place(name, owners)
+                if place is None:
                     continue
-                place = {"source_id": owner, "frame": int(found[2]), "face": int(found[3])}
                 row = connection.execute(_LABEL, parameters | place).fetchone()
                 if row is None:  # of a segment that was not stored; its frames are analysed again
                     Path(path).unlink(missing_ok=True)
@@ -36,6 +52,18 @@ def sort_crops(store: Store, thresholds: Thresholds) -> None:
                 right = row[0] or WITHOUT_MASK
                 if right != label:
                     _move(Path(path), crops / right / name)
+
+
+def _owners(connection: Connection) -> dict[str, int]:
+    """Give the source id for each folded beginning of the names of crops."""
+    return {name: source_id for kind, name, source_id in all_media(connection) if kind == "crops"}
+
+
+def _place(name: str, owners: Mapping[str, int]) -> dict[str, int] | None:
+    """Give source id, frame and face of a crop, None for a file of others."""
+    found = _CROP.fullmatch(folded(name))
+    owner = found and owners.get(name_text(found[1]))
+    return None if owner is None else {"source_id": owner, "frame": int(found[2]), "face": int(found[3])}
 
 
 def _move(path: Path, target: Path) -> None:
