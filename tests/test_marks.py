@@ -1,15 +1,23 @@
 """Marks of faces that nobody boxed, and what they change in an evaluation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from trainer_makers import scenes
 
-from maskbatch.errors import UsageError
+from maskbatch.cli.main import main
+from maskbatch.errors import DatasetError, UsageError
+from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.scenes import analyse_scenes, scene_figures
+from maskbatch.trainer.detector import train as training
+from maskbatch.trainer.evaluate import measure as evaluation
+from maskbatch.trainer.evaluate.operating_point import choose_for_scenes
 from maskbatch.types import Faces
 
 HEADER = "path,x_min,y_min,x_max,y_max,mark\n"
@@ -33,18 +41,26 @@ def marks(folder, *rows):
     return path
 
 
-def figures(pictures, *boxes):
-    """The figures of a detector that finds these boxes in each picture, all masked."""
+def scenes_of(pictures, boxes, score, p_mask=0.9, label=None):
+    """The scenes of a detector that finds these boxes in each picture, all of one state; `label` replaces the truth."""
 
     def detect(images):
-        xyxy = np.tile(np.array(boxes, np.float32), (len(images), 1))
-        row = np.repeat(np.arange(len(images)), len(boxes))
-        return Faces(row, xyxy, np.full(len(row), 0.9, np.float32), np.zeros((len(row), 5, 2), np.float32))
+        xyxy, row = (
+            np.tile(np.array(boxes, np.float32), (len(images), 1)),
+            np.repeat(np.arange(len(images)), len(boxes)),
+        )
+        return Faces(row, xyxy, np.tile(np.float32(score), len(images)), np.zeros((len(row), 5, 2), np.float32))
 
     def classify(images, faces):
-        return faces.with_state(np.full(len(faces), 0.9, np.float32))
+        return faces.with_state(np.full(len(faces), p_mask, np.float32))
 
-    return scene_figures(list(analyse_scenes(pictures, detect, classify)), 0.5, 0.5)
+    found = list(analyse_scenes(pictures, detect, classify))
+    return found if label is None else [replace(one, label=np.full_like(one.label, label)) for one in found]
+
+
+def figures(pictures, *boxes):
+    """The figures of a detector that finds these boxes in each picture, all masked."""
+    return scene_figures(scenes_of(pictures, boxes, [0.9] * len(boxes)), 0.5, 0.5)
 
 
 def test_a_face_that_nobody_boxed_is_no_false_face(tmp_path):
@@ -82,6 +98,10 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
         (HEADER + "a.png,1,2,3,4,fcae\n", "line 2: the mark 'fcae' is none of face, picture_of_face, unsure, no_face"),
         (HEADER + "a.png,1,2,3,4,face\na.png,1,2,x,4,face\n", "line 3: a corner of the box is no number"),
         (HEADER + "a.png,1,2\n", "the mark None is none of"),
+        (
+            HEADER + "a.png,1,2,3,4,face\nimages/c.png,1,2,3,4,no_face\n",
+            "1 pictures that are not in the dataset, such as images/c",
+        ),
     ],
 )
 def test_wrong_marks_are_named(tmp_path, text, said):
@@ -91,6 +111,58 @@ def test_wrong_marks_are_named(tmp_path, text, said):
     with pytest.raises(UsageError, match=said) as error:
         with_marks(pictures_in(tmp_path), path)
     assert str(path) in str(error.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    """A file in another encoding is told as such, and not as a wrong number."""
+    (tmp_path / "marks.csv").write_bytes((HEADER + "caf\xe9.png,1,2,3,4,face\n").encode("latin-1"))
+    with pytest.raises(UsageError, match="not a CSV file in UTF-8"):
+        with_marks(pictures_in(tmp_path), tmp_path / "marks.csv")
+
+
+def test_a_path_that_two_pictures_share_is_refused(tmp_path):
+    """A mark on one of two pictures of the same name must not fall on both; with its folder the path is clear."""
+    pictures = pictures_in(tmp_path / "north") + pictures_in(tmp_path / "south")
+    with pytest.raises(UsageError, match="names several pictures: put their folders before it"):
+        with_marks(pictures, marks(tmp_path, "a.png,96,10,134,60,face"))
+    marked = with_marks(pictures, marks(tmp_path, "south/scenes/images/a.png,96,10,134,60,face"))
+    assert [len(picture.ignored) for picture in marked] == [0, 0, 1, 0]
+
+
+def test_faces_that_nobody_boxed_do_not_raise_the_chosen_threshold(tmp_path):
+    """With a sure finding in an unboxed place, a high threshold looks best; once it is marked, the default stays."""
+    pictures = pictures_in(tmp_path)
+    marked = with_marks(pictures, marks(tmp_path, *(f"{name}.png,100,10,130,50,face" for name in "ab")))
+    low, high = DetectorSettings().threshold + 0.02, DetectorSettings().threshold + 0.1
+
+    def chosen(pictures):
+        scenes = scenes_of(pictures, [[10, 10, 40, 50], [100, 10, 130, 50]], score=[high, low])
+        return choose_for_scenes([*scenes, *scenes_of(pictures, [[10, 10, 40, 50]], [high], p_mask=0.1, label=0)])
+
+    assert chosen(pictures).detector > low and chosen(pictures).value == 1
+    assert chosen(marked).detector == DetectorSettings().threshold and chosen(marked).value == 1
+
+
+@pytest.mark.parametrize("command", ["evaluate", "train-detector"])
+def test_both_commands_take_marks(tmp_path, monkeypatch, command):
+    """`--ignore` reaches the pictures that are measured, and a wrong file ends the command with exit code 2."""
+    root, seen = scenes(tmp_path / "set"), []
+    (tmp_path / "splits.csv").write_text(
+        "path,split\nset/images/0.jpg,train\nset/images/1.jpg,val\nset/images/2.jpg,val\n"
+    )
+    out = [] if command == "evaluate" else ["--out", str(tmp_path / "out")]
+    given = [command, str(root), *out, "--splits", str(tmp_path / "splits.csv"), "--ignore"]
+    wrong = CliRunner().invoke(main, [*given, str(marks(tmp_path, "images/9.jpg,96,10,134,60,face"))])
+    assert wrong.exit_code == 2 and "delete their rows" in " ".join(wrong.output.split())
+
+    def stop(pictures, *_):
+        seen.extend(len(picture.ignored) for picture in pictures)
+        raise DatasetError("seen")
+
+    monkeypatch.setattr(evaluation, "load_samples", stop)
+    monkeypatch.setattr(training, "fingerprint", stop)
+    CliRunner().invoke(main, [*given, str(marks(tmp_path, "images/1.jpg,96,10,134,60,face"))])
+    assert sorted(seen) == [0, 0, 1]
 
 
 def test_the_marks_of_the_val_scenes_are_whole():

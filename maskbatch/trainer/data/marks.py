@@ -5,6 +5,7 @@ nobody boxed does not count as a false one.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,45 +29,68 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
             picture_of_face, unsure or no_face. A path names the picture whose own path ends with it.
 
     Raises:
-        UsageError: The file is no such table, or names none of the pictures.
+        UsageError: The file is no such table, names a picture that is not among `pictures`, or names two at once.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
         (2, 4)
     """
     places = _read(file)
-    found = [replace(picture, ignored=_of(picture, places)) for picture in pictures]
+    names = [_names_of(picture, places) for picture in pictures]
+    _check_names(file, places, Counter(name for own in names for name in own))
+    found = [
+        replace(picture, ignored=_joined([places[name] for name in own]))
+        for picture, own in zip(pictures, names, strict=True)
+    ]
     if all(len(picture.ignored) == 0 for picture in found):
         raise UsageError(f"{file} has no place to ignore in any of the dataset's pictures: check its paths")
     return found
 
 
 def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
-    """Return {parts of a path: boxes (M, 4) float32} of the marks to ignore."""
+    """Return {parts of a path: boxes (M, 4) float32 of the marks to ignore}; a picture may have none."""
     places = {}
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened)
             missing = {"path", "mark", *_CORNERS} - set(reader.fieldnames or [])
             if missing:
-                raise UsageError(f"{file} lacks the columns {', '.join(sorted(missing))}")
+                raise UsageError(
+                    f"{file} lacks the columns {', '.join(sorted(missing))}: add them, or give another file"
+                )
             for row in reader:
                 if row["mark"] not in _IGNORED + _COUNTED:
                     raise UsageError(
                         f"{file}, line {reader.line_num}: the mark {row['mark']!r} is none of "
                         f"{', '.join(_IGNORED + _COUNTED)}"
                     )
-                if row["mark"] in _IGNORED:
-                    places.setdefault(Path(row["path"]).parts, []).append([float(row[name]) for name in _CORNERS])
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{file}, line {reader.line_num}: a corner of the box is no number ({error})") from error
+                box = [float(row[name]) for name in _CORNERS]
+                places.setdefault(Path(row["path"]).parts, []).extend([box] if row["mark"] in _IGNORED else [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
-    return {parts: np.array(boxes, np.float32) for parts, boxes in places.items()}
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file}, line {reader.line_num}: a corner of the box is no number ({error})") from error
+    return {parts: np.array(boxes, np.float32).reshape(-1, 4) for parts, boxes in places.items()}
 
 
-def _of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> np.ndarray:
-    """Return the places (M, 4) of one picture."""
+def _names_of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> list[tuple[str, ...]]:
+    """Return the parts of those paths in the file that name the picture."""
     parts = picture.path.resolve().parts
-    named = [places[parts[start:]] for start in range(len(parts)) if parts[start:] in places]
-    return np.concatenate(named) if named else np.empty((0, 4), np.float32)
+    return [parts[start:] for start in range(len(parts)) if parts[start:] in places]
+
+
+def _check_names(file: Path, places: dict[tuple[str, ...], np.ndarray], num_named: Counter) -> None:
+    """Raise UsageError where a path in the file names no picture, or more than one."""
+    unknown = [name for name in places if not num_named[name]]
+    if unknown:
+        raise UsageError(
+            f"{file} marks {len(unknown)} pictures that are not in the dataset, such as {'/'.join(unknown[0])}: give the "
+            "dataset that was marked, or delete their rows"
+        )
+    shared = [name for name in places if num_named[name] > 1]
+    if shared:
+        raise UsageError(f"{file}: the path {'/'.join(shared[0])} names several pictures: put their folders before it")
+
+
+def _joined(places: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty((0, 4), np.float32), *places])
