@@ -659,6 +659,23 @@ def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes
     assert crops == rows == stored and rows and first.with_name("mine.jpg").is_file()
 
 
+def test_a_video_that_is_given_up_keeps_the_annotated_copy_of_its_segments(tmp_path, fakes, monkeypatch):
+    """The parts are joined by the clock of the video, which only the checkpoint knows: the file is not read again."""
+    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    video = makers.write_video(tmp_path / "in/v.mp4", images)
+    scan_in_part(tmp_path)
+    assert len(list((tmp_path / "out/.segments").glob("*/*.mp4"))) > 1
+    monkeypatch.setattr(quarantine, "left_open", lambda _: [video.name])
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {video.name: "crashes"})
+    scan(tmp_path / "in", tmp_path / "out")
+    with sqlite3.connect(tmp_path / "out/scan.db") as connection:
+        analysed, error = connection.execute("SELECT analysed, error FROM source").fetchone()
+    with av.open(tmp_path / "out/annotated/v.mp4") as copy, av.open(video) as original:
+        times = [frame.time for frame in copy.decode(video=0)]
+        assert times == pytest.approx([frame.time for frame in original.decode(video=0)][: len(times)], abs=0.001)
+    assert error == "crashes" and 0 < len(times) == analysed < len(images)
+
+
 def crops_and_rows(out):
     """Frame and face of all crops, and of all stored rows."""
     names = (re.fullmatch(r"v\.mp4_f(\d+)_(\d+)\.jpg", path.name) for path in out.glob("crops/*/v.mp4_*"))
