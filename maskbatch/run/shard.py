@@ -62,6 +62,7 @@ def run_shard(
     if at.ended is not None and fingerprint(at.source.path) is None:
         _log.warning("%s cannot be read now: its copy waits for its sound", at.source.name)
         return
+    sources = (at.source, *sources[1:])  # with the claims of the checkpoint where the file cannot be probed now
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
             for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
