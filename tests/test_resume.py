@@ -27,7 +27,7 @@ from killed_runs import REPORTS, SETTINGS, contents, make_inputs, networks
 from stores import File, fill
 
 from maskbatch.cli.main import main
-from maskbatch.errors import Interrupted, MaskbatchError, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
 from maskbatch.media.guard import trial
 from maskbatch.media.guard.trial import Suspect
 from maskbatch.media.photo import reader as photos
@@ -657,6 +657,45 @@ def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes
     scan(tmp_path / "in", tmp_path / "out")
     crops, rows = crops_and_rows(tmp_path / "out")
     assert crops == rows == stored and rows and first.with_name("mine.jpg").is_file()
+
+
+def test_a_video_that_is_given_up_keeps_the_annotated_copy_of_its_segments(tmp_path, fakes, monkeypatch):
+    """The parts are joined by the clock of the video, which only the checkpoint knows: the file is not read again."""
+    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    video = makers.write_video(tmp_path / "in/v.mp4", images)
+    scan_in_part(tmp_path)
+    assert len(list((tmp_path / "out/.segments").glob("*/*.mp4"))) > 1
+    monkeypatch.setattr(quarantine, "left_open", lambda _: [video.name])
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {video.name: "crashes"})
+    scan(tmp_path / "in", tmp_path / "out")
+    with sqlite3.connect(tmp_path / "out/scan.db") as connection:
+        analysed, error = connection.execute("SELECT analysed, error FROM source").fetchone()
+    with av.open(tmp_path / "out/annotated/v.mp4") as copy, av.open(video) as original:
+        times = [frame.time for frame in copy.decode(video=0)]
+        assert times == pytest.approx([frame.time for frame in original.decode(video=0)][: len(times)], abs=0.001)
+    assert error == "crashes" and 0 < len(times) == analysed < len(images)
+
+
+def test_a_copy_is_joined_by_its_own_clock_where_the_video_cannot_be_probed_now(tmp_path, fakes, monkeypatch):
+    """A session ends before the joining; in the next one the decoder of the video hangs while it is probed."""
+    video = makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + n, np.uint8) for n in range(90)])
+    stop = Stop()
+
+    def on_result(_, result):
+        stop.num_asked += result.checkpoint is not None and result.checkpoint.ended is not None
+
+    with pytest.raises(Interrupted, match="stopped"):
+        scan(tmp_path / "in", tmp_path / "out", stop, on_result)
+    assert len(list((tmp_path / "out/.segments").glob("*/*.mp4"))) > 1
+
+    def hangs(*_):
+        raise TransientError("its decoder hangs")
+
+    monkeypatch.setattr(shard, "probe", hangs)
+    scan(tmp_path / "in", tmp_path / "out")
+    with av.open(tmp_path / "out/annotated/v.mp4") as copy, av.open(video) as original:
+        times, expected = ([frame.time for frame in one.decode(video=0)] for one in (copy, original))
+    assert times == pytest.approx(expected, abs=0.001)
 
 
 def crops_and_rows(out):

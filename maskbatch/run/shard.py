@@ -62,6 +62,7 @@ def run_shard(
     if at.ended is not None and fingerprint(at.source.path) is None:
         _log.warning("%s cannot be read now: its copy waits for its sound", at.source.name)
         return
+    sources = (at.source, *sources[1:])  # with the claims of the checkpoint where the file cannot be probed now
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
             for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
@@ -149,7 +150,7 @@ def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings
     """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
     at = _beginning(source) if checkpoint is None else checkpoint
     at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason), at))
-    with open_sinks([source], at, settings) as sinks:
+    with open_sinks([at.source], at, settings) as sinks:
         if not sinks.is_to_join(source):
             copy = sinks.end(source)
             return SegmentResult(ended=(_noted((at.source, at.ended), copy),), copies=_states([copy]))
