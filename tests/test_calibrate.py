@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from trainer_makers import grey_samples, tiny_model
 
+from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.classifier.calibrate import calibrate, fit_calibration, fit_scale, predict_logits
 from maskbatch.trainer.classifier.calibrate_incorrect import calibrate_incorrect, fit_incorrect
 from maskbatch.trainer.data.batches import evaluation_batches, shape_of
@@ -114,4 +115,7 @@ def test_the_operating_point_of_scenes():
     chosen = choose_for_scenes([scene] * 3)
     assert chosen.value == 1 and chosen.detector > 0.55 and 0.1 < chosen.mask <= 0.3
     empty = Scene(xyxy[:0], np.empty(0, int), xyxy[:0], np.empty(0), np.empty(0))
-    assert np.isnan(choose_for_scenes([empty]).value) and choose_for_scenes([empty]).detector == 0.5
+    assert (
+        np.isnan(choose_for_scenes([empty]).value)
+        and choose_for_scenes([empty]).detector == DetectorSettings().threshold
+    )

@@ -62,18 +62,17 @@ def test_another_detector_looks_again(pictures, looks):
 
 
 def test_the_name_of_the_detector_holds_its_weights_and_settings(tmp_path, monkeypatch):
-    """Other weights, settings, precision or runtime versions give another name."""
+    """Other weights, settings or runtime versions give another name."""
     names = {measure.face_cache(tmp_path).detector}
     for name, value in (
         ("weights", SimpleNamespace(sha256=lambda path: "0" * 64)),
         ("DetectorSettings", lambda: DetectorSettings(threshold=0.4)),
-        ("choose_precision", lambda *_: "fp32"),
         ("versions", lambda: {"openvino": "other", "tensorflow": "other"}),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(f"maskbatch.trainer.evaluate.measure.{name}", value)
             names.add(measure.face_cache(tmp_path).detector)
-    assert len(names) == 5
+    assert len(names) == 4
 
 
 def test_changed_pictures_and_annotations_are_looked_at_again(pictures, looks):
