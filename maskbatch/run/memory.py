@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from maskbatch.errors import DeviceError
 
-# a scan takes 2.4 GB of addresses on two cores; with half of that, libraries crash instead of raising errors
-_LEAST_ADDRESSES = 2_000_000_000
+# a scan takes 2.4 GB of addresses on two cores; with less, OpenVINO may crash or wait for ever instead of raising an error
+_LEAST_ADDRESSES = 3_000_000_000
 
 
 def check_address_space() -> None:
