@@ -39,7 +39,7 @@ class Costs:
             self.seconds[f"{name}: network"] = self.networks
 
     def network(self, run: Callable) -> Callable:
-        """Give `run`, with its time counted apart."""
+        """Return `run`, with its time counted apart."""
 
         def timed(images: np.ndarray, **options):
             start = _clocks()
@@ -58,7 +58,7 @@ def _clocks() -> tuple[float, float]:
 
 
 def costs_of(path: Path, num_frames: int, settings: ScanSettings) -> tuple[Costs, int, int]:
-    """Give the costs, frames and faces of the first `num_frames` frames at `path`."""
+    """Return the costs, frames and faces of the first `num_frames` frames at `path`."""
     from maskbatch.media.decode import open_source
     from maskbatch.media.sources import find_sources
     from maskbatch.run import stages
@@ -128,7 +128,7 @@ def _write(costs: Costs, output, sources: tuple, times_s: tuple, drawn: list[np.
 
 
 def table(costs: Costs, num_frames: int, num_faces: int) -> str:
-    """Give the table in Markdown, in the order of the pipeline."""
+    """Return the table in Markdown, in the order of the pipeline."""
     lines = [
         f"| {num_frames} frames, {num_faces} faces | wall ms/frame | CPU ms/frame | share of CPU |",
         "|---|---|---|---|",

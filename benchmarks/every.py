@@ -16,7 +16,7 @@ from maskbatch.settings import SamplingSettings
 
 
 def read(video: Path, sampling: SamplingSettings) -> tuple[float, list[tuple[int, float, int]]]:
-    """Give CPU seconds, and (index, time, checksum) of each frame."""
+    """Return CPU seconds, and (index, time, checksum) of each frame."""
     frames, checking_s, start = [], 0.0, time.process_time()
     with VideoReader(video, sampling) as reader:
         for frame in reader:

@@ -39,7 +39,7 @@ def link(pictures: list[Picture], folder: Path) -> dict[str, Picture]:
 
 
 def of_maskbatch(photos: Path, out: Path, options: list[str]) -> Found:
-    """Give the findings of a scan."""
+    """Return the findings of a scan."""
     subprocess.run(scan_command(photos, out, ["--save", "none", *options]), check=True)
     faces = pd.read_csv(out / "faces.csv")
     return {
@@ -52,7 +52,7 @@ def of_maskbatch(photos: Path, out: Path, options: list[str]) -> Found:
 
 
 def of_rival(photos: Path, out: Path, work: Path) -> Found:
-    """Give the findings of face-mask-detector."""
+    """Return the findings of face-mask-detector."""
     rival = RIVALS[_RIVAL]
     rival.set_up(work)
     file = out.with_suffix(".json")
@@ -63,7 +63,7 @@ def of_rival(photos: Path, out: Path, work: Path) -> Found:
 
 
 def matched(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Give the finding of each face (K,) of `truth` (K, 4), -1 for none; the best overlaps first, each once."""
+    """Return the finding of each face (K,) of `truth` (K, 4), -1 for none; the best overlaps first, each once."""
     overlap = boxes.iou(truth, found)
     which = np.full(len(truth), -1)
     while overlap.size and overlap.max() >= _MIN_IOU:
@@ -74,7 +74,7 @@ def matched(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def row(name: str, pictures: dict[str, Picture], found: Found) -> str:
-    """Give a row of the table."""
+    """Return a row of the table."""
     counts = np.zeros((2, 3), int)  # [label]: faces, found, found with the right label
     num_false = 0
     for photo, picture in pictures.items():

@@ -131,7 +131,7 @@ def work() -> None:
 
 
 def watch(paths: list[Path]) -> dict[Path, dict]:
-    """Give the result of each path. A child that dies, or is killed for time or memory, costs the path it was at."""
+    """Return the result of each path. A child that dies, or is killed for time or memory, costs the path it was at."""
     results: dict[Path, dict] = {}
     while left := [path for path in paths if path not in results]:
         current, reason = _run_child(left[:CHUNK], results)

@@ -27,7 +27,7 @@ _WAITS = (
 
 
 def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:
-    """Give (stack from the outermost function, samples) of a whole scan."""
+    """Return (stack from the outermost function, samples) of a whole scan."""
     beside = Path(sys.executable).with_name("py-spy")
     spy = str(beside) if beside.exists() else shutil.which("py-spy")
     if spy is None:
@@ -46,7 +46,7 @@ def sample(path: Path, options: list[str]) -> list[tuple[list[str], int]]:
 
 
 def hottest(stacks: list[tuple[list[str], int]]) -> list[tuple[str, float, float]]:
-    """Give (function, self share, total share), the largest self share first."""
+    """Return (function, self share, total share), the largest self share first."""
     own, whole = Counter(), Counter()
     for stack, count in stacks:
         names = ["imports"] if any(_IMPORTS in frame for frame in stack) else [_name(frame) for frame in stack]

@@ -71,7 +71,7 @@ def record(path: Path, tape: Path, num_frames: int, options: Sequence[str]) -> N
 
 
 def replay(tape: Path, options: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Give images and seconds of each network on what `tape` holds."""
+    """Return images and seconds of each network on what `tape` holds."""
     with np.load(tape) as file:
         arrays = {name: file[name] for name in file.files}
     runs = {}
@@ -98,7 +98,7 @@ def replay(tape: Path, options: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces: int) -> float:
-    """Give the networks' seconds for so many frames and faces: the detector sees frames, the classifier faces."""
+    """Return the networks' seconds for so many frames and faces: the detector sees frames, the classifier faces."""
     seconds = 0.0
     for role, figure in figures.items():
         if figure["images"]:
@@ -107,7 +107,7 @@ def seconds_for(figures: dict[str, dict[str, float]], num_frames: int, num_faces
 
 
 def _every(path: Path, num_frames: int) -> list[str]:
-    """Give sampling options with which a clip gives about `num_frames` frames from all of its length."""
+    """Return sampling options with which a clip gives about `num_frames` frames from all of its length."""
     if path.is_dir():
         return []
     import av

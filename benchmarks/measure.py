@@ -47,7 +47,7 @@ def measure(command: Sequence[str], log: Path, watched: Path | None = None, allo
 
 
 def scan_command(path: Path, out: Path, options: Sequence[str] = ()) -> list[str]:
-    """Give the command line of a scan by this checkout."""
+    """Return the command line of a scan by this checkout."""
     return [sys.executable, "-m", "maskbatch", "scan", str(path), "--out", str(out), "-q", *options]
 
 
@@ -57,7 +57,7 @@ def scan(path: Path, out: Path, options: Sequence[str] = ()) -> Run:
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Give the median, and the range in brackets when there are several values."""
+    """Return the median, and the range in brackets when there are several values."""
     text = f"{statistics.median(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 

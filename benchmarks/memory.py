@@ -47,7 +47,7 @@ class Timeline:
                 self.resident_mb += _resident_mb(int(child))
 
     def shown(self) -> str:
-        """Give the course in a few numbers, each the median of a tenth of the run."""
+        """Return the course in a few numbers, each the median of a tenth of the run."""
         size = max(1, len(self.resident_mb) // _NUM_SHOWN)
         parts = [self.resident_mb[first : first + size] for first in range(0, len(self.resident_mb), size)]
         return " ".join(f"{statistics.median(part):.0f}" for part in parts[:_NUM_SHOWN])

@@ -78,7 +78,7 @@ def make_inputs(photos: Sequence[Path], folder: Path, num: int, broken: dict[int
 
 
 def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
-    """Give what does not add up in the tables of a scan of photos, where each face is a person."""
+    """Yield what does not add up in the tables of a scan of photos, where each face is a person."""
     files, faces = _rows(out / "files.csv"), _rows(out / "faces.csv")
     times = Counter(row["source"] for row in files)
     if wrong := [name for name in kinds | times if (name in kinds, times[name]) != (True, 1)]:
@@ -100,7 +100,7 @@ def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
 
 
 def _wrong_sums(out: Path, files: list[dict[str, str]]) -> Iterator[str]:
-    """Give where summary.csv or run.json disagree with files.csv; a folder counts the files at all depths below it."""
+    """Yield where summary.csv or run.json disagree with files.csv; a folder counts the files at all depths below it."""
     expected: dict[tuple[int, str], Counter] = {}
     for row in files:
         parts = row["source"].split("/")[:-1]
@@ -123,7 +123,7 @@ def _wrong_sums(out: Path, files: list[dict[str, str]]) -> Iterator[str]:
 
 
 def growth(resident_mb: Sequence[float]) -> float:
-    """Give the resident memory in the last tenth of a run over that in the third, medians."""
+    """Return the resident memory in the last tenth of a run over that in the third, medians."""
     size = max(1, len(resident_mb) // 10)
     return statistics.median(resident_mb[-size:]) / statistics.median(resident_mb[2 * size : 3 * size] or resident_mb)
 

@@ -110,7 +110,7 @@ def _walls(name: str, results) -> list[float]:
 
 
 def _ratios(above: Sequence[float], below: Sequence[float], digits: int = 2) -> str:
-    """Give the ratios within each round: the median, and the range."""
+    """Return the ratios within each round: the median, and the range."""
     return spread([one / other for one, other in zip(above, below, strict=True)], digits)
 
 

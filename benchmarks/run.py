@@ -67,7 +67,7 @@ class Bench:
         return results
 
     def _programs(self, workload: Workload, results: Results) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Give (name, function that runs it once), programs to be compared next to each other."""
+        """Yield (name, function that runs it once), programs to be compared next to each other."""
         yield ANALYSIS, lambda: self._scan(results, ANALYSIS, workload.path, ["--save", "none"])
         tape = self.work / "tapes" / f"{workload.path.parent.name}.npz"
         tape.parent.mkdir(exist_ok=True)

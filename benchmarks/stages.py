@@ -81,7 +81,7 @@ class Clock:
                 stage.cpu_s += cpu - inside[1]
 
     def wrap(self, name: str, function: Callable) -> Callable:
-        """Give `function`, timed; a generator is timed while it makes its next item."""
+        """Yield `function`, timed; a generator is timed while it makes its next item."""
         if not inspect.isgeneratorfunction(function):
             return lambda *args, **named: self.timed(name, lambda: function(*args, **named))
 
@@ -110,7 +110,7 @@ def install(clock: Clock, targets: tuple = TARGETS) -> list[str]:
 
 
 def table(clock: Clock, wall_s: float, cpu_s: float, num_frames: int) -> str:
-    """Give the table in Markdown, the stage that takes longest first."""
+    """Return the table in Markdown, the stage that takes longest first."""
     lines = ["| stage | calls | wall s | wall ms/frame | own thread's CPU s |", "|---|---|---|---|---|"]
     for name, stage in sorted(clock.stages.items(), key=lambda item: -item[1].wall_s):
         per_frame = 1000 * stage.wall_s / max(num_frames, 1)
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def count(out: Path) -> tuple[int, int, int]:
-    """Give the numbers of files, analysed frames and faces of a scan."""
+    """Return the numbers of files, analysed frames and faces of a scan."""
     import csv
 
     with open(out / "files.csv", newline="", encoding="utf-8") as file:

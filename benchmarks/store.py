@@ -26,7 +26,7 @@ _BATCH, _PER_FRAME, _FRAMES_PER_SEGMENT = 16, 10, 1500
 
 
 def rows(source_id: int, first: int, num_frames: int, per_frame: int) -> tuple[FaceRow, ...]:
-    """Give the faces of successive frames; each keeps its place and track."""
+    """Return the faces of successive frames; each keeps its place and track."""
     return tuple(
         FaceRow(source_id, frame, face, frame * 400, face, 100, 100, 400 + face, 500, 9000, (frame * 7 + face) % 10001)
         for frame in range(first, first + num_frames)

@@ -98,7 +98,7 @@ def _amount(name: str, sizes: Sizes) -> str:
 
 
 def _scenes(shared: Path) -> Iterator[_Scene]:
-    """Give the annotated pictures of the sets used here, in the order of the data set's own list."""
+    """Yield the annotated pictures of the sets used here, in the order of the data set's own list."""
     with open(shared / "splits.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] == "scene" and row["set"] in _SETS]
     for row in rows:
@@ -148,7 +148,7 @@ _Shot = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
-    """Give the shots of a clip, without end."""
+    """Yield the shots of a clip, without end."""
     if name == "noface":
         while True:
             yield _street(), np.array([0, 60, 1280, 720.0]), np.array([600, 180, 1100, 618.75])
@@ -163,7 +163,7 @@ def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
 
 
 def _move(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Give 16:9 windows at the start and the end of a shot: the camera pans across the faces and comes nearer."""
+    """Return 16:9 windows at the start and the end of a shot: the camera pans across the faces and comes nearer."""
     width, height = scene.size
     widest = min(width, height * 16 / 9)
     middle = (scene.xyxy[:, :2] + scene.xyxy[:, 2:]).mean(axis=0) / 2 if len(scene.xyxy) else np.array(scene.size) / 2
@@ -219,7 +219,7 @@ def _write_clip(path: Path, size: tuple[int, int], shots: Iterator[_Shot], secon
 
 
 def _view(shot: _Shot, share: float, size: tuple[int, int]) -> np.ndarray:
-    """Give the camera's view when `share` of the shot is over."""
+    """Return the camera's view when `share` of the shot is over."""
     image, start, end = shot
     x, y, width, height = start + (end - start) * share
     affine = np.array([[size[0] / width, 0, -x * size[0] / width], [0, size[1] / height, -y * size[1] / height]])

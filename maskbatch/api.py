@@ -317,7 +317,7 @@ class Results:
         return summary_of(self.files(), self._thresholds)
 
     def files(self) -> pd.DataFrame:
-        """Give a row for each input, with the columns of `files.csv`.
+        """Return a row for each input, with the columns of `files.csv`.
 
         Returns:
             Text columns as str, counts as int64, sizes as Int64 (missing where unknown), rates and times as float64.
@@ -330,7 +330,7 @@ class Results:
             return read_files(connection, ReportSettings(self.threshold, self.incorrect_threshold))
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
-        """Give a row for each face in each analysed frame, with the columns of `faces.csv`.
+        """Return a row for each face in each analysed frame, with the columns of `faces.csv`.
 
         Args:
             where: a condition in SQL over the columns, such as "p_mask < 0.6 AND x_max - x_min > 40".
@@ -415,7 +415,7 @@ def _model() -> Model:
 
 
 def _read(image: Image) -> np.ndarray:
-    """Give an image as an array; a path is read as a scan reads it. Raises DecodeError and ValueError."""
+    """Return an image as an array; a path is read as a scan reads it. Raises DecodeError and ValueError."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -425,6 +425,6 @@ def _read(image: Image) -> np.ndarray:
 
 
 def _of_row(faces: Faces, row: int) -> Faces:
-    """Give the faces of one image of a batch, their `row` set to 0."""
+    """Return the faces of one image of a batch, their `row` set to 0."""
     chosen = faces.take(faces.row == row)
     return replace(chosen, row=np.zeros_like(chosen.row))

@@ -22,7 +22,7 @@ _HEADS_IN_FILE = ("cls", "bbox", "obj", "kps")
 
 
 def convert(path: Path):
-    """Give the Keras network with the weights of the ONNX file at `path`."""
+    """Return the Keras network with the weights of the ONNX file at `path`."""
     graph = onnx.load(str(path)).graph
     initialisers = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
@@ -47,7 +47,7 @@ def convert(path: Path):
 
 
 def _unit_names(network) -> list[str]:
-    """Give the names of the units before the heads, in the order of the file: backbone, pyramid, shared units."""
+    """Return the names of the units before the heads, in the order of the file: backbone, pyramid, shared units."""
     points = [layer.name.removesuffix("_point") for layer in network.layers if layer.name.endswith("_point")]
     backbone = [name for name in points if name.startswith("stage")]
     return [*backbone, "lateral2", "lateral1", "lateral0", *(f"share{stride}" for stride in STRIDES)]

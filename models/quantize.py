@@ -39,13 +39,13 @@ class Recorded:
         self.images: list[np.ndarray] = []
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        """Give the network's outputs."""
+        """Return the network's outputs."""
         self.images += [images[i : i + 1].copy() for i in range(len(images))]
         return self._run(images)
 
 
 def calibration(network: Network, scenes: Path, splits: Path, num_pictures: int) -> list[np.ndarray]:
-    """Give the classifier's input for the faces of some training scenes: crops (1, H, W, 3) uint8."""
+    """Return the classifier's input for the faces of some training scenes: crops (1, H, W, 3) uint8."""
     pictures = [p for p in read_datasets([scenes], splits) if p.split == "train"]
     pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
     device = choose_device(RuntimeSettings(runtime="openvino"))
@@ -59,7 +59,7 @@ def calibration(network: Network, scenes: Path, splits: Path, num_pictures: int)
 
 
 def quantized(network: Network, images: list[np.ndarray]):
-    """Give the OpenVINO model with 8-bit weights and activations.
+    """Return the OpenVINO model with 8-bit weights and activations.
 
     Half the range of the weights is left unused. Processors without VNNI add pairs of products in 16 bits, which would
     overflow, and so give other numbers than newer processors.

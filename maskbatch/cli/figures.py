@@ -89,6 +89,6 @@ def _print_line(words: str) -> None:
 
 
 def _shown(value: object) -> str:
-    """Give a figure or a pair of figures with three decimals, and counts as they are."""
+    """Return a figure or a pair of figures with three decimals, and counts as they are."""
     values = value if isinstance(value, (tuple, list)) else [value]
     return " ".join(f"{one:.3f}" if isinstance(one, float) else str(one) for one in values)

@@ -63,7 +63,7 @@ class _Group(click.Group):
 
 
 def _lines(message: object) -> str:
-    """Give the lines of a message without what a terminal would obey in the names of files."""
+    """Return the lines of a message without what a terminal would obey in the names of files."""
     return "\n".join(map(printable, str(message).split("\n")))
 
 

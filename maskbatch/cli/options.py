@@ -66,7 +66,7 @@ class GroupedCommand(click.Command):
 
 
 def options(*decorators: Callable) -> Callable:
-    """Give several click options as one decorator, in the order they are listed in."""
+    """Return several click options as one decorator, in the order they are listed in."""
 
     def decorate(command: Callable) -> Callable:
         for option in reversed(decorators):
@@ -77,12 +77,12 @@ def options(*decorators: Callable) -> Callable:
 
 
 def grouped(group: str, *names: str, **more: object) -> Callable:
-    """Give an option of a group."""
+    """Return an option of a group."""
     return click.option(*names, cls=GroupedOption, group=group, **more)
 
 
 def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
-    """Give the command-line form of a field of `ScanOptions`: its name, default, and range or choices."""
+    """Return the command-line form of a field of `ScanOptions`: its name, default, and range or choices."""
     item, flag = _FIELDS[name], f"--{name.replace('_', '-')}"
     if item.type == (bool | None):
         return grouped(group, f"{flag}/--no-{flag[2:]}", default=None, help=help)

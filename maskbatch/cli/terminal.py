@@ -64,7 +64,7 @@ class Terminal(Listener):
             self._tell()
 
     def expect(self, sources: Sequence[Source]) -> None:
-        """Give the bar its length."""
+        """Return the bar its length."""
         self._tally.expect(sources)
         self._bar.reset(self._tally.num_frames)
 
@@ -211,7 +211,7 @@ def _next_steps(outcome: Outcome) -> list[str]:
 
 @contextmanager
 def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") -> Iterator[Terminal]:
-    """Give a terminal on `sys.stderr`, which gets the warnings of maskbatch inside the block; `log_file` gets all messages.
+    """Yield a terminal on `sys.stderr`, which gets the warnings of maskbatch inside the block; `log_file` gets all messages.
 
     Raises UsageError when that file cannot be written, or is not a log of maskbatch.
     """

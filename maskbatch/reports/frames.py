@@ -42,7 +42,7 @@ _FACE_TYPES = {
 
 
 def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame:
-    """Give a row for each file that is done, or done in part, with FILES_COLUMNS.
+    """Return a row for each file that is done, or done in part, with FILES_COLUMNS.
 
     A person is a track that is seen long enough, with the means of `p_mask` and `p_incorrect` of its faces.
     `incorrect_mask` is 0 without the third state. `compliance_rate` is NaN where nobody was seen, `fps` and `duration_s` are
@@ -67,7 +67,7 @@ def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame
 
 
 def read_faces(connection: Connection, thresholds: Thresholds, where: str | None = None) -> pd.DataFrame:
-    """Give a row for each face in each analysed frame, in the order of the files.
+    """Return a row for each face in each analysed frame, in the order of the files.
 
     `where` is a condition in SQL over the columns, such as "p_mask < 0.6". Raises pandas.errors.DatabaseError when SQLite
     does not understand it.
@@ -77,7 +77,7 @@ def read_faces(connection: Connection, thresholds: Thresholds, where: str | None
 
 
 def needed_frames(files: pd.DataFrame, min_track_s: float) -> pd.Series:
-    """Give the number of analysed frames in which a person must be seen to count, for each row of `files`.
+    """Return the number of analysed frames in which a person must be seen to count, for each row of `files`.
 
     The number is that of the frames analysed in `min_track_s` seconds, rounded up. A flicker of one frame at 30 fps is
     nobody, while in sparsely sampled video, and in photos, one frame is enough. A shorter video asks for all its frames.

@@ -57,7 +57,7 @@ def write_run_json(
 
 
 def _before(out: Path) -> Mapping[str, object]:
-    """Give what the present `run.json` says, nothing where it cannot be read."""
+    """Return what the present `run.json` says, nothing where it cannot be read."""
     try:
         values = json.loads((out / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

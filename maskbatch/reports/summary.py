@@ -46,7 +46,7 @@ def summary_of(files: pd.DataFrame, thresholds: Thresholds) -> Summary:
 
 
 def by_folder(files: pd.DataFrame) -> pd.DataFrame:
-    """Give a row for the scan and for each folder, with SUMMARY_COLUMNS; parents come before their subfolders.
+    """Return a row for the scan and for each folder, with SUMMARY_COLUMNS; parents come before their subfolders.
 
     Each row counts all files below its folder, at any depth. `level` is the depth of the folder: 0 is the scan (folder "."),
     1 a folder beside the top files. Rows of one level have no file in common.
@@ -64,7 +64,7 @@ def by_folder(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
-    """Give a row for each folder directly in the input folder, in the order of the files, then one for all, folder "total".
+    """Return a row for each folder directly in the input folder, in the order of the files, then one for all ("total").
 
     Files that lie beside these folders have a row of their own, folder ".", so that the other rows add up to the last.
     Columns are SUMMARY_COLUMNS without `level`.
@@ -84,6 +84,6 @@ def _with_rate(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _countable(files: pd.DataFrame) -> pd.DataFrame:
-    """Give the numbers of each file that can be added up."""
+    """Return the numbers of each file that can be added up."""
     status = {name: (files["status"] == name).astype("int64") for name in ("failed", "partial")}
     return files.assign(files=1, **status)[list(_COUNTS)]

@@ -21,7 +21,7 @@ _LOADER = LoaderSettings(batch_size=4, num_parallel=2, prefetch=4)
 
 
 def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float | None:
-    """Give the seconds that analysing `sources` takes, None where no frame of them can be read.
+    """Return the seconds that analysing `sources` takes, None where no frame of them can be read.
 
     Some photos from all parts of the list and the beginning of the longest video are tried, for 3 seconds at most together
     with what the networks take to open. Raises DeviceError, UsageError and WeightsError.

@@ -38,7 +38,7 @@ def dry_plan(
 
 
 def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
-    """Give lines about what is to be scanned and what is done, about time and disk.
+    """Return lines about what is to be scanned and what is done, about time and disk.
 
     Time is estimated by the rate of the sessions before, or by a trial of some seconds.
     """
@@ -83,7 +83,7 @@ def _seconds_needed(plan: Plan, settings: ScanSettings, frames: int) -> tuple[fl
 
 
 def _frames_per_second(out: Path) -> float | None:
-    """Give the rate of the earlier sessions in `out` that ended by themselves, None when there was none."""
+    """Return the rate of the earlier sessions in `out` that ended by themselves, None when there was none."""
     if not is_store(out / STORE):
         return None
     with open_store(out, reader=True) as store, store.transaction() as connection:
@@ -93,7 +93,7 @@ def _frames_per_second(out: Path) -> float | None:
 
 
 def _length(seconds: float) -> str:
-    """Give a time in words that are as exact as they need to be."""
+    """Return a time in words that are as exact as they need to be."""
     if seconds < 60:
         return counted(round(seconds), "second")
     return counted(round(seconds / 60), "minute") if seconds < 6000 else f"{seconds / 3600:.1f} hours"

@@ -16,7 +16,7 @@ _PACKAGES = ("tensorflow", "openvino", "cv2", "av", "PIL", "pillow_heif", "numpy
 
 
 def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
-    """Give those settings, and of the paths the user gave, that decide the rows and media of a scan."""
+    """Return those settings, and of the paths the user gave, that decide the rows and media of a scan."""
     values = _plain(settings)
     del values["classifier"]  # the checksum says more than the model's name; reports follow any threshold
     # "hwaccel" stays: damaged videos are patched up, and JPEG pictures computed, otherwise by each device
@@ -30,7 +30,7 @@ def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[st
 
 
 def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networks) -> dict[str, object]:
-    """Give everything that decides the rows and media of a scan: sessions of one folder have the same."""
+    """Return everything that decides the rows and media of a scan: sessions of one folder have the same."""
     return deciding_settings(settings, inputs) | {
         "runtime": networks.device.runtime,
         "precision": networks.precision,
@@ -39,7 +39,7 @@ def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networ
 
 
 def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[str, object]:
-    """Give what an auditor needs to get the same numbers again."""
+    """Return what an auditor needs to get the same numbers again."""
     return {
         "maskbatch": __version__,
         "python": platform.python_version(),
@@ -59,7 +59,7 @@ def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[
 
 
 def _plain(settings: ScanSettings) -> dict:
-    """Give settings as JSON has them; the output folder may move."""
+    """Return settings as JSON has them; the output folder may move."""
     values = asdict(settings)
     values["output"]["save"] = sorted(values["output"]["save"])
     del values["output"]["folder"]

@@ -77,7 +77,7 @@ def run_job(job: Job, listener: Listener) -> Outcome:
 
 
 def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
-    """Give the files that a scan would read, and lines about them, about time and disk; change nothing in the output folder.
+    """Return the files that a scan would read, and lines about them, time and disk; change nothing in the output folder.
 
     Raises UsageError as `run_job` does.
     """

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 OnResult = Callable[[Shard, SegmentResult], None]
 OnPending = Callable[[Sequence[Source]], None]
 _CANNOT_WRITE = (
-    "cannot write to {}: {}. What was finished is kept: when there is room, and the folder can be written, the same "
+    "cannot write to {}: {}. All finished work is kept: when there is room, and the folder can be written, the same "
     "command continues the scan"
 )
 

@@ -66,7 +66,7 @@ def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
 
 
 def checked(name: str, value: Any) -> Any:
-    """Give back the value of an option of a scan.
+    """Return the value of an option of a scan.
 
     Args:
         name: a field of `ScanOptions`.
@@ -120,5 +120,5 @@ def _save(words: str) -> frozenset[str]:
 
 
 def _encoder(codec: str, save: frozenset[str]) -> str:
-    """Give the encoder that works here; no encoder is tried when no video is written. Raises UsageError."""
+    """Return the encoder that works here; no encoder is tried when no video is written. Raises UsageError."""
     return choose_encoder(codec) if "annotated" in save else OutputSettings().codec

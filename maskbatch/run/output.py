@@ -29,7 +29,7 @@ def default_out(paths: Sequence[Path]) -> Path:
 
 
 def _name(paths: Sequence[Path]) -> str:
-    """Give the name of the first input; of several files, that of the folder they lie in."""
+    """Return the name of the first input; of several files, that of the folder they lie in."""
     first = absolute(paths[0])
     if os.path.isdir(first):
         return first.name or "all"  # a whole drive has no name

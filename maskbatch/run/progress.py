@@ -85,17 +85,17 @@ class Tally:
         self.file = source.name
 
     def rate(self) -> float:
-        """Give the frames per second since the start."""
+        """Return the frames per second since the start."""
         return self.frames_done / max(time.monotonic() - self._start, 1e-9)
 
     def eta_s(self) -> float | None:
-        """Give the seconds that are left at this rate, None before the first frame."""
+        """Return the seconds that are left at this rate, None before the first frame."""
         if not self.frames_done:
             return None
         return max(self.num_frames - self.frames_done, 0) / self.rate()
 
     def progress(self) -> Progress:
-        """Give the state at this moment."""
+        """Return the state at this moment."""
         eta_s = self.eta_s()
         return Progress(
             self.files_done, self.num_files, self.frames_done, self.num_frames, round(self.rate(), 2),
@@ -104,17 +104,17 @@ class Tally:
 
 
 def json_line(event: str, **values: object) -> str:
-    """Give one line of `--progress json`: ASCII only, line breaks in names escaped."""
+    """Return one line of `--progress json`: ASCII only, line breaks in names escaped."""
     return json.dumps({"event": event, **values})
 
 
 def counted(number: int, noun: str) -> str:
-    """Give a number with its noun, such as "1 file" or "2 files"."""
+    """Return a number with its noun, such as "1 file" or "2 files"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    """Give `text` on one line, without what a terminal would obey: control characters and bytes that are no letters are
+    """Return `text` on one line, without what a terminal would obey: control characters and bytes that are no letters are
     written as escapes, such as \\x1b."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> list[Source]:
-    """Give what is pending, without the sources that were open when the last session died and that kill a process of their
+    """Return what is pending, without the sources that were open when the last session died and that kill a process of their
     own, too. Those get their row. A video whose sound alone does so loses its sound. A session that was killed from outside
     sets nothing aside.
 
@@ -51,6 +51,6 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
 
 
 def _suspect(source: Source, at: Checkpoint | None, settings: ScanSettings) -> Suspect:
-    """Give a source with the place where its scan would be continued; its sound, where only that is left to be read."""
+    """Return a source with the place where its scan would be continued; its sound, where only that is left to be read."""
     start = None if at is None else at.reader
     return Suspect(source, settings.output.segment_s, start, is_sound=at is not None and at.ended is not None)

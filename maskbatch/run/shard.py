@@ -112,7 +112,7 @@ def _analysed(
 
 
 def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
-    """Give what a batch found, and how the sources stand that ended with it: done, or read but to be joined."""
+    """Return what a batch found, and how the sources stand that ended with it: done, or read but to be joined."""
     rows, copies, checkpoint = tuple(face_rows(batch)), [], None
     for source, one in ended:
         if sinks.is_to_join(source):
@@ -158,7 +158,7 @@ def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings
 
 
 def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:
-    """Give a video with what its container claims; a photo, and a video that takes too long to probe, as it is. Raises
+    """Return a video with what its container claims; a photo, and a video that takes too long to probe, as it is. Raises
     Interrupted once `is_over()` says so."""
     if source.kind == "image":
         return source
@@ -173,12 +173,12 @@ def _limit_s(settings: ScanSettings) -> float:
 
 
 def _with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
-    """Give a checkpoint with its source as probed now; where that failed, as it was probed before."""
+    """Return a checkpoint with its source as probed now; where that failed, as it was probed before."""
     return checkpoint if source.time_base is None else replace(checkpoint, source=source)
 
 
 def _beginning(source: Source) -> Checkpoint:
-    """Give the checkpoint of a source of which nothing has been read."""
+    """Return the checkpoint of a source of which nothing has been read."""
     return Checkpoint(source, made_with(), written_names(source))
 
 
@@ -200,7 +200,7 @@ def _counted(at: Checkpoint, batch: Batch) -> Checkpoint:
 
 
 def _whole(ended: Ended, at: Checkpoint) -> Ended:
-    """Give how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
+    """Return how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
     if at.source.kind == "image":
         return ended
     before = 0 if at.reader is None else at.reader.index
@@ -216,13 +216,13 @@ def _is_away(ended: Ended, at: Checkpoint) -> bool:
 
 
 def _num_at_once(settings: ScanSettings, device: Device) -> int:
-    """Give how many batches are with the networks: one for each GPU; while a single shard is scanned, one more than that, so
+    """Return how many batches are with the networks: one for each GPU; while a single shard is scanned, one more, so
     that a core which prepares a batch leaves no other idle."""
     return -(-max(2, len(device.names)) // settings.workers)
 
 
 def _share_of_loader(settings: ScanSettings, device: Device) -> LoaderSettings:
-    """Give how one of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
+    """Return how one of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
     loader, num_shards = settings.loader, settings.workers
     return replace(
         loader,

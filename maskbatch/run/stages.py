@@ -67,7 +67,7 @@ def open_networks(settings: ScanSettings) -> Networks:
 
 
 def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
-    """Give the settings for sources of one kind.
+    """Return the settings for sources of one kind.
 
     A second look is for photos. In a video most frames without a face have none, and the next frame is a second look.
 
@@ -97,7 +97,7 @@ def _open(wanted: RuntimeSettings, model: str) -> _Opened:
 
 
 def classifier_path(model: str) -> Path:
-    """Give the file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
+    """Return the file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
     names = [name for name, shipped in weights.SHIPPED.items() if "with_mask" in shipped.labels]
     if model in names:
         return weights.find(model)

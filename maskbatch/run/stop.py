@@ -27,7 +27,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """Give a `Stop` that the signals set, with a word to the user. The second signal also raises KeyboardInterrupt.
+    """Yield a `Stop` that the signals set, with a word to the user. The second signal also raises KeyboardInterrupt.
 
     When the block is not left some seconds later (a decoder may hang), or at a third signal, the process ends with exit
     code 130. As after a kill, finished files are whole. Outside of the main thread, which alone gets signals, no signal

@@ -16,7 +16,7 @@ _TWO_STATES = "knows two states, with_mask and without_mask, and no mask that is
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a user asks for in a report; None: that of the scan. `third_state` False: two labels only."""
+    """The thresholds that a user asks for in a report; None: those of the scan. `third_state` False: two labels only."""
 
     threshold: float | None = None
     third_state: bool | None = None
@@ -24,7 +24,7 @@ class Asked:
 
 
 def report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
-    """Give the thresholds of a report: what is asked for, else those of the scan.
+    """Return the thresholds of a report: what is asked for, else those of the scan.
 
     Raises UsageError when a third state is asked for that the scan's model does not know.
     """
@@ -41,7 +41,7 @@ def report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
 
 
 def with_known_states(settings: ScanSettings, networks: Networks, asked: bool | None) -> ScanSettings:
-    """Give the settings without a third state that is on by default only, where the model has none.
+    """Return the settings without a third state that is on by default only, where the model has none.
 
     Raises UsageError when the third state, or a threshold of its own, was `asked` for.
     """

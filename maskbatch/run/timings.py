@@ -48,7 +48,7 @@ class Timings:
             yield item
 
     def taken(self) -> dict[str, float]:
-        """Give the seconds of each stage since the last call."""
+        """Return the seconds of each stage since the last call."""
         with self._lock:
             seconds, self._seconds = dict(self._seconds), defaultdict(float)
         return seconds

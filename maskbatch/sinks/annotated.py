@@ -169,7 +169,7 @@ def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoC
 
 
 def _recording(source: Source) -> bytes:
-    """Give when and with which camera a photo was taken, as EXIF data; b"" when nothing says, or the file is gone."""
+    """Return when and with which camera a photo was taken, as EXIF data; b"" when nothing says, or the file is gone."""
     try:
         return recording_exif(read_bytes(source.path))
     except DecodeError:
@@ -188,7 +188,7 @@ def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
 
 
 def by_frame(batch: Batch) -> Iterator[tuple[int, Faces]]:
-    """Give (row, its faces) of all frames, also of those without faces."""
+    """Yield (row, its faces) of all frames, also of those without faces."""
     bounds = np.searchsorted(batch.faces.row, np.arange(len(batch.frames) + 1))
     for row in range(len(batch.frames)):
         yield row, batch.faces.take(np.arange(bounds[row], bounds[row + 1]))

@@ -55,12 +55,12 @@ def sort_crops(store: Store, thresholds: Thresholds) -> None:
 
 
 def _owners(connection: Connection) -> dict[str, int]:
-    """Give the source id for each folded beginning of the names of crops."""
+    """Return the source id for each folded beginning of the names of crops."""
     return {name: source_id for kind, name, source_id in all_media(connection) if kind == "crops"}
 
 
 def _place(name: str, owners: Mapping[str, int]) -> dict[str, int] | None:
-    """Give source id, frame and face of a crop, None for a file of others."""
+    """Return source id, frame and face of a crop, None for a file of others."""
     found = _CROP.fullmatch(folded(name))
     owner = found and owners.get(name_text(found[1]))
     return None if owner is None else {"source_id": owner, "frame": int(found[2]), "face": int(found[3])}

@@ -13,7 +13,7 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
 
 class Sinks:
-    """Write what the settings ask for. What is open when the `with` block ends is dropped; what has ended is on the disk."""
+    """Write the media of the settings. The end of the `with` block drops files that are open; finished ones are on the disk."""
 
     def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None) -> None:
         self._annotated, self._crops = annotated, crops

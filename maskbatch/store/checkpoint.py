@@ -8,7 +8,7 @@ from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Source, W
 
 
 def encoded(checkpoint: Checkpoint) -> str:
-    """Give a checkpoint as JSON. Of its source it has what the container claimed: the file may be away when the scan
+    """Return a checkpoint as JSON, with the facts that its source's container claims: the file may be away when the scan
     continues."""
     values, source = asdict(checkpoint), checkpoint.source
     values["source"] = {
@@ -19,7 +19,7 @@ def encoded(checkpoint: Checkpoint) -> str:
 
 
 def decoded(text: str, source: Source) -> Checkpoint:
-    """Give the checkpoint of `source` that `encoded` made. Raises ValueError, TypeError or KeyError for anything else."""
+    """Return the checkpoint of `source` that `encoded` made. Raises ValueError, TypeError or KeyError for anything else."""
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("no checkpoint")

@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection; what the block changes is stored as a whole, or not at all when the block raises.
+        """Yield the connection; what the block changes is stored as a whole, or not at all when the block raises.
 
         Raises OSError when the disk fails, MaskbatchError when the file is damaged.
         """
@@ -129,7 +129,7 @@ def _connect(path: Path, reader: bool) -> sqlite3.Connection:
 
 
 def _uri(path: PurePath) -> str:
-    """Give the address of an absolute path, by SQLite's rules: those of Windows network folders have four slashes."""
+    """Return the address of an absolute path, by SQLite's rules: those of Windows network folders have four slashes."""
     text = path.as_posix()
     return f"file://{'' if text.startswith('/') else '/'}{quote(os.fsencode(text), safe='/:')}"
 

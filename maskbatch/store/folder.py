@@ -84,7 +84,7 @@ def remove_segments(out: Path, kept: Container[int]) -> None:
 
 
 def segments_of(out: Path, source_id: int) -> Path:
-    """Give the folder for the parts of a video's annotated copy until they are joined."""
+    """Return the folder for the parts of a video's annotated copy until they are joined."""
     return out / SEGMENTS / str(source_id)
 
 
@@ -151,7 +151,7 @@ def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Give all files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
+    """Yield all files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
 
     def fail(error: OSError) -> None:
         raise error

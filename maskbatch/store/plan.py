@@ -24,9 +24,10 @@ _NOTHING = NotLookedAt()
 class Plan:
     """A session over `sources` into `out`.
 
-    `pending` are still to be scanned. The others are names: of sources that `changed` since they were scanned, that were
-    `unread` for a reason that may have passed, whose copy was `removed` by somebody, that are done but `away` now, and that
-    `vanished` from the inputs. `inputs` are the paths the user gave, `not_looked_at` is what was passed by there.
+    `pending` sources are still to be scanned. The other fields name sources: `changed` ones are different since they were
+    scanned; `unread` ones failed for a reason that may have passed; somebody deleted the copies of `removed` ones; `away`
+    ones are done, and missing now; `vanished` ones are no longer among the inputs. `inputs` are the paths the user gave.
+    `not_looked_at` counts the entries that were passed by there.
     """
 
     out: Path
@@ -115,12 +116,12 @@ def _written_texts(source: Source) -> tuple[str, str]:
 
 
 def _copies(out: Path) -> set[str]:
-    """Give the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed, UsageError."""
+    """Return the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed."""
     return {name_text(name) for name, _ in files_below(_there(out / "annotated"))}
 
 
 def _stems(out: Path) -> set[str]:
-    """Give the folded beginnings of the names of all crops. Raises OSError where they cannot be listed, UsageError."""
+    """Return the folded beginnings of the names of all crops. Raises OSError where they cannot be listed, UsageError."""
     found = set()
     for label in LABELS:
         names = (folded(name) for name, _ in files_below(_there(out / "crops") / label))
@@ -129,7 +130,7 @@ def _stems(out: Path) -> set[str]:
 
 
 def _there(folder: Path) -> Path:
-    """Give the folder back. Raises UsageError where it is a link to something that is away: its files are not gone."""
+    """Return the folder back. Raises UsageError where it is a link to something that is away: its files are not gone."""
     if folder.is_symlink() and not folder.exists():
         raise UsageError(
             f"{folder} is a link to {os.readlink(folder)}, which is not there: connect the drive, or remove the link"

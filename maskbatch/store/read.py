@@ -58,7 +58,7 @@ _KNOWN = """
 
 
 def known_sources(connection: Connection) -> dict[str, Known]:
-    """Give all sources by name: those of the last session in its order, then those that vanished."""
+    """Return all sources by name: those of the last session in its order, then those that vanished."""
     known = {}
     for source_id, name, position, state, transient, *rest in connection.execute(_KNOWN):
         size, mtime_ns, quick_hash, copy, crops, copy_state = rest
@@ -69,7 +69,7 @@ def known_sources(connection: Connection) -> dict[str, Known]:
 
 
 def sessions(connection: Connection) -> list[Session]:
-    """Give all sessions, the first one first."""
+    """Return all sessions, the first one first."""
     found = []
     for row in connection.execute(
         "SELECT id, started, ended, how, seconds, frames, host, pid, identity, facts, num_warnings, warnings, stages "
@@ -85,7 +85,7 @@ def sessions(connection: Connection) -> list[Session]:
 
 
 def last_session(connection: Connection) -> Session:
-    """Give the session that began last. Raises UsageError when no scan has begun here yet."""
+    """Return the session that began last. Raises UsageError when no scan has begun here yet."""
     found = sessions(connection)
     if not found:
         raise UsageError("no scan has begun in this folder yet")
@@ -93,12 +93,12 @@ def last_session(connection: Connection) -> Session:
 
 
 def left_open(connection: Connection) -> list[str]:
-    """Give the names of the sources that were being read when a session died."""
+    """Return the names of the sources that were being read when a session died."""
     return [name for (name,) in connection.execute("SELECT name FROM source WHERE opened_in IS NOT NULL ORDER BY id")]
 
 
 def last_checkpoint(connection: Connection, source: Source) -> Checkpoint | None:
-    """Give the checkpoint of a video, None when it has no whole segment or is done."""
+    """Return the checkpoint of a video, None when it has no whole segment or is done."""
     row = connection.execute(
         "SELECT checkpoint FROM segment WHERE source_id = ? ORDER BY number DESC LIMIT 1", [source.id]
     ).fetchone()
@@ -109,7 +109,7 @@ def last_checkpoint(connection: Connection, source: Source) -> Checkpoint | None
 
 
 def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | None:
-    """Give what a source's file was when it was read, None when it could not be read."""
+    """Return what a source's file was when it was read, None when it could not be read."""
     row = connection.execute("SELECT size, mtime_ns, quick_hash FROM source WHERE id = ?", [source.id]).fetchone()
     return None if row is None or row[0] is None else Fingerprint(*row)
 
@@ -121,7 +121,7 @@ def has_third_state(connection: Connection) -> bool:
 
 
 def faces_in(connection: Connection) -> set[int]:
-    """Give the ids of the sources that have a face."""
+    """Return the ids of the sources that have a face."""
     return {source_id for (source_id,) in connection.execute("SELECT DISTINCT source_id FROM track")}
 
 
@@ -133,11 +133,11 @@ def is_in_work(connection: Connection, source: Source) -> bool:
 
 
 def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
-    """Give kind and folded name of what the crops of a source begin with: one entry, or none."""
+    """Return kind and folded name of what the crops of a source begin with: one entry, or none."""
     query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"
     return connection.execute(query, [source.id]).fetchall()
 
 
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
-    """Give kind, folded name and source id of everything that scans may have written into the folder."""
+    """Yield kind, folded name and source id of everything that scans may have written into the folder."""
     yield from connection.execute("SELECT kind, folded_name, source_id FROM media")

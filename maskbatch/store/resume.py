@@ -56,7 +56,7 @@ def check_identity(store: Store, now: Mapping[str, object]) -> None:
 
 
 def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
-    """Give the checkpoint of a video that can be continued, None for any other source.
+    """Return the checkpoint of a video that can be continued, None for any other source.
 
     A video in work that cannot be continued is started over: it changed, its copy has another name or other libraries to
     encode it now, its parts are gone, or the checkpoint is not readable. Raises OSError.
@@ -145,7 +145,7 @@ def _claim_names(store: Store, plan: Plan) -> None:
 
 
 def _media_rows(source: Source) -> Iterator[tuple[str, str, str, int]]:
-    """Give the rows of `media` for a source, without their state."""
+    """Yield the rows of `media` for a source, without their state."""
     copy, own = written_names(source)
     yield "annotated", name_text(folded(copy)), name_text(copy), source.id
     yield "crops", name_text(folded(crop_stem(own))), name_text(own), source.id
@@ -164,8 +164,10 @@ def _tell(plan: Plan) -> None:
 
 
 def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
-    """Give the sources that vanished, and had names for their media that a pending source has now, or that are folders now,
-    or lie in what is a file now. They are scanned again when they are back."""
+    """Return the sources that vanished, and whose media have names that a pending source, a folder or a file has now.
+
+    They are scanned again when they are back.
+    """
     here = {name_text(source.name) for source in plan.sources}
     gone = {name: one for name, one in known.items() if name not in here}
     if not gone:
@@ -182,5 +184,5 @@ def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
 
 
 def _folders(names: Iterable[str]) -> set[str]:
-    """Give all folders that these names lie in."""
+    """Return all folders that these names lie in."""
     return {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}

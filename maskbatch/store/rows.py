@@ -6,7 +6,7 @@ from maskbatch.types import Batch, FaceRow
 
 
 def face_rows(batch: Batch) -> list[FaceRow]:
-    """Give a row for each face of a batch, in order of frame and face.
+    """Return a row for each face of a batch, in order of frame and face.
 
     Values are rounded, so that the last bits of a network's arithmetic do not show.
     """
@@ -26,7 +26,7 @@ def face_rows(batch: Batch) -> list[FaceRow]:
 
 
 def _or_none(p: np.ndarray) -> list[int | None]:
-    """Give probabilities (N,) in ten thousandths, None for NaN."""
+    """Return probabilities (N,) in ten thousandths, None for NaN."""
     values = scaled(np.nan_to_num(p), 4).tolist()
     return [None if is_nan else value for value, is_nan in zip(values, np.isnan(p), strict=True)]
 

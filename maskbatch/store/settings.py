@@ -25,7 +25,7 @@ def refusal(was: Mapping[str, object], now: Mapping[str, object], out: Path) -> 
 
 
 def differences(was: Mapping[str, object], now: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """Give what differs between two sets of settings, by name: as it was, as it is now."""
+    """Return what differs between two sets of settings, by name: as it was, as it is now."""
     old, new = _flat(was), _flat(json.loads(json.dumps(now)))
     names = (name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name))
     return {name: (_shown(old.get(name)), _shown(new.get(name))) for name in names}

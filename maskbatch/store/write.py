@@ -113,7 +113,7 @@ def forget(store: Store, source_ids: Iterable[int]) -> None:
 
 
 def now() -> str:
-    """Give this moment in UTC, ISO 8601, to the second."""
+    """Return this moment in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -127,7 +127,7 @@ def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
 
 
 def _duration_s(source: Source, ended: Ended) -> float | None:
-    """Give the length of a video: the claim of its container, unless more was read.
+    """Return the length of a video: the claim of its container, unless more was read.
 
     Recordings that were joined have a clock each, and the claim may be the length of the last one.
     """
@@ -149,7 +149,7 @@ def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
 
 
 def _tracks(rows: Iterable[FaceRow]) -> Iterator[tuple[int, ...]]:
-    """Give rows of `track` for the faces that are classified."""
+    """Yield rows of `track` for the faces that are classified."""
     tracks: dict[tuple[int, int], list[FaceRow]] = defaultdict(list)
     for row in rows:
         if row.p_mask_e4 is not None:

@@ -60,7 +60,7 @@ def _is_taken(part: dict) -> bool:
 
 
 def _parts(config: object) -> Iterator[dict]:
-    """Give every object with a class, at any depth; without recursion, which a hostile file could exhaust."""
+    """Yield every object with a class, at any depth; without recursion, which a hostile file could exhaust."""
     waiting = [config]
     while waiting:
         item = waiting.pop()

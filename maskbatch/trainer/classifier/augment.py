@@ -89,7 +89,7 @@ def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def repaint(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give the lower half of an upright face another hue, the colour of the upper half, or a pattern, with a soft edge.
+    """Return the lower half of an upright face another hue, the colour of the upper half, or a pattern, with a soft edge.
 
     Light and shade stay, so that a mask keeps its folds.
     """

@@ -125,7 +125,7 @@ def sample_weights(samples: Samples) -> np.ndarray:
     """Return the share (N,) of draws that each sample gets.
 
     Faces with and without a mask are drawn equally often, masks worn incorrectly in 12 % of the draws. Each source is drawn
-    by the root of its size. Of masks worn incorrectly, the size is the number of groups: some sources show one person many
+    by the root of its size. For masks worn incorrectly, the size is the number of groups: some sources show one person many
     times. Faces of annotated scenes count twice.
     """
     weights = np.where(samples.annotated, _SCENE_WEIGHT, 1.0)

@@ -63,7 +63,7 @@ def cut_faces(pictures: Sequence[Picture], detect: Callable[[list[np.ndarray]], 
 
 
 def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterable[tuple]:
-    """Give all fields of each labelled face except `position`; `faces` are the detector's in this picture."""
+    """Yield all fields of each labelled face except `position`; `faces` are the detector's in this picture."""
     annotated = _whole_picture(image, faces.xyxy) if picture.xyxy is None else picture.xyxy
     for xyxy, label in zip(annotated, picture.label, strict=False):
         if boxes.area(xyxy) <= 0:

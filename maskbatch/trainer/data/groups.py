@@ -103,7 +103,7 @@ def _read_grey(path: Path) -> np.ndarray | None:
 
 
 def _alike(one: np.ndarray, other: np.ndarray):
-    """Give the pairs (i, j) of near-duplicates between two lists of grey pictures (N, 32, 32) float32."""
+    """Yield the pairs (i, j) of near-duplicates between two lists of grey pictures (N, 32, 32) float32."""
     hash_one, hash_other = _hash(one), _hash(other)
     thumb_one, thumb_other = _thumb(one), _thumb(other)
     for start in range(0, len(one), _ROWS):

@@ -49,13 +49,13 @@ def _content_sha256(path: Path) -> str:
 
 
 def read_batches(pictures: Sequence[Picture]) -> Iterable[list[tuple[Picture, np.ndarray]]]:
-    """Give the readable pictures with their pixels (H, W, 3) uint8 RGB, some at a time."""
+    """Yield the readable pictures with their pixels (H, W, 3) uint8 RGB, some at a time."""
     for start in range(0, len(pictures), _BATCH):
         yield [(picture, image) for picture in pictures[start : start + _BATCH] for image in _read(picture)]
 
 
 def _read(picture: Picture) -> Iterable[np.ndarray]:
-    """Give the picture as RGB uint8, or nothing and a warning where it cannot be read."""
+    """Yield the picture as RGB uint8, or nothing and a warning where it cannot be read."""
     try:
         with open_source(Source(0, picture.path, picture.path.name, "image"), SamplingSettings()) as frames:
             for decoded in frames:

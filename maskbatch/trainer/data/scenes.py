@@ -70,7 +70,7 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Give the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
+    """Yield the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
 
     Findings in ignored places are left out, unless they hit an annotated box.
     """

@@ -55,7 +55,7 @@ def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float], columns: int) -> Iterator[Sequence]:
-    """Give axes side by side, and save them as a PNG at the end of the block."""
+    """Yield axes side by side, and save them as a PNG at the end of the block."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=120, layout="constrained")
