@@ -13,7 +13,7 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
 
 class Sinks:
-    """Write the media of the settings. The end of the `with` block drops files that are open; finished ones are on the disk."""
+    """Write the media of the settings. The end of the `with` block drops open files; finished ones are on the disk."""
 
     def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None) -> None:
         self._annotated, self._crops = annotated, crops
