@@ -332,6 +332,18 @@ def test_the_alpha_chosen_harms_no_source():
     by_alpha[1.0] = figures(0.9, 0.975, few=0.8)
     assert choose_alpha(by_alpha, ["ilc", "afw", "few"]) == 1.0
     assert choose_alpha({0.0: figures(0.8, 0.98), 1.0: figures(0.7, 0.98)}, ["ilc", "afw"]) == 0.0
+    by_alpha[1.0] = figures(0.9, 0.97)  # one point, and not more, in binary fractions too
+    assert choose_alpha(by_alpha, ["ilc", "afw"]) == 1.0
+
+
+def test_a_source_without_faces_has_no_say_in_alpha():
+    """Average precision over no face is NaN, which hides no gain of the other sources."""
+    by_alpha = {
+        alpha: {"ilc": {"ap40": ap, "faces": 300}, "empty": {"ap40": float("nan"), "faces": 0}}
+        for alpha, ap in ((0.0, 0.8), (0.5, 0.9), (1.0, 0.85))
+    }
+    assert choose_alpha(by_alpha, ["empty", "ilc"]) == 0.5
+    assert choose_alpha(by_alpha, ["empty"]) == 0.0
 
 
 def test_the_command_measures_before_and_after(tmp_path):

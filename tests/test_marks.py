@@ -76,6 +76,14 @@ def test_a_face_that_nobody_boxed_is_no_false_face(tmp_path):
     assert figures(marked, [10, 10, 40, 50], [50, 0, 180, 100]).false_faces == 1  # far larger than the face
 
 
+@pytest.mark.parametrize(("width", "false_faces"), [(90, 0.5), (91, 1), (10, 0.5), (9, 1)])
+def test_a_finding_in_a_place_has_three_times_its_area_at_most(tmp_path, width, false_faces):
+    """A finding around the middle of a place of 30 x 30 px is in it up to three times, or a third, of its area."""
+    marked = with_marks(pictures_in(tmp_path), marks(tmp_path, "a.png,100,40,130,70,face"))
+    finding = [115 - width / 2, 40, 115 + width / 2, 70]
+    assert figures(marked, [10, 10, 40, 50], finding).false_faces == false_faces
+
+
 def test_a_mark_on_a_box_takes_no_hit_away(tmp_path):
     """A finding that hits an annotated box counts, whatever is marked there."""
     marked = with_marks(pictures_in(tmp_path), marks(tmp_path, "a.png,10,10,40,50,unsure", "b.png,10,10,40,50,face"))
@@ -94,9 +102,17 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,x_min,y_min,x_max,mark\n", "lacks the columns y_max"),
-        (HEADER + "a.png,1,2,3,4,fcae\n", "line 2: the mark 'fcae' is none of face, picture_of_face, unsure, no_face"),
-        (HEADER + "a.png,1,2,3,4,face\na.png,1,2,x,4,face\n", "line 3: a corner of the box is no number"),
+        ("path,x_min,y_min,x_max,mark\n", "line 1, lacks the columns y_max: add them"),
+        (
+            HEADER + "a.png,1,2,3,4,fcae\n",
+            "line 2: the mark 'fcae' is none of face, picture_of_face, unsure, no_face: use one",
+        ),
+        (
+            HEADER + "a.png,1,2,3,4,face\na.png,1,2,x,4,face\n",
+            r"line 3: a corner of the box is no number .*: give pixels",
+        ),
+        (HEADER + "a.png,1,2,nan,4,face\n", "line 2: a corner of the box is no number .*'nan'"),
+        (HEADER + "a.png,1,2,inf,4,face\n", "line 2: a corner of the box is no number .*'inf'"),
         (HEADER + "a.png,1,2\n", "the mark None is none of"),
         (
             HEADER + "a.png,1,2,3,4,face\nimages/c.png,1,2,3,4,no_face\n",

@@ -5,6 +5,7 @@ nobody boxed does not count as a false one.
 """
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,21 +57,31 @@ def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
             missing = {"path", "mark", *_CORNERS} - set(reader.fieldnames or [])
             if missing:
                 raise UsageError(
-                    f"{file} lacks the columns {', '.join(sorted(missing))}: add them, or give another file"
+                    f"{file}, line 1, lacks the columns {', '.join(sorted(missing))}: add them, or give another file"
                 )
             for row in reader:
                 if row["mark"] not in _IGNORED + _COUNTED:
                     raise UsageError(
                         f"{file}, line {reader.line_num}: the mark {row['mark']!r} is none of "
-                        f"{', '.join(_IGNORED + _COUNTED)}"
+                        f"{', '.join(_IGNORED + _COUNTED)}: use one of these"
                     )
-                box = [float(row[name]) for name in _CORNERS]
+                box = [_finite(row[name]) for name in _CORNERS]
                 places.setdefault(Path(row["path"]).parts, []).extend([box] if row["mark"] in _IGNORED else [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{file}, line {reader.line_num}: a corner of the box is no number ({error})") from error
+        raise UsageError(
+            f"{file}, line {reader.line_num}: a corner of the box is no number ({error}): give pixels of the picture"
+        ) from error
     return {parts: np.array(boxes, np.float32).reshape(-1, 4) for parts, boxes in places.items()}
+
+
+def _finite(text: str) -> float:
+    """Return the number in a cell. Raises ValueError for any other text, also for nan and inf."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"not a finite number: {text!r}")
+    return number
 
 
 def _names_of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> list[tuple[str, ...]]:

@@ -89,8 +89,8 @@ def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
     hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
     centre = (found[:, None, :2] + found[:, None, 2:]) / 2
     inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)
-    ratio = boxes.area(found)[:, None] / np.maximum(boxes.area(picture.ignored), 1)
-    alike = inside & (ratio < _ALIKE) & (ratio > 1 / _ALIKE)
+    area, place = boxes.area(found)[:, None], np.maximum(boxes.area(picture.ignored), 1)
+    alike = inside & (area <= _ALIKE * place) & (place <= _ALIKE * area)
     return (alike | (boxes.iou(found, picture.ignored) >= END_TO_END_IOU)).any(axis=1) & ~hits_box
 
 
