@@ -153,7 +153,7 @@ class Model:
         path = Path(path)
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
         tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state)
+        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state, tracker.persons)
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
             frames = batch.frames
             for row in range(len(frames)):

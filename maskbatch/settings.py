@@ -107,11 +107,23 @@ class ClassifierSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
-    """Limits of a track. A face joins the track that it overlaps by `iou` or more; a track that is not seen for `max_gap_s`
-    seconds ends."""
+    """Limits of a track, and of a person who has several.
+
+    A face joins the track that it overlaps by `iou` or more. A track that is not seen for `max_gap_s` seconds ends. Up to
+    `short_gap_s` place alone may continue it; after that, the appearance must agree. Appearances differ by `unlike` at most
+    where a face has moved, and by `other` where it has not (see `appearance.unlikeness`). Two tracks whose appearances
+    differ by less than `same` are one person when the second begins within `link_s` seconds, and the next best person is
+    `alone` times as unlike.
+    """
 
     iou: float = 0.3
-    max_gap_s: float = 1.0
+    max_gap_s: float = 3.0
+    short_gap_s: float = 1.0
+    unlike: float = 0.3
+    other: float = 0.8
+    same: float = 0.12
+    alone: float = 1.5
+    link_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

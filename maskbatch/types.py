@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+# numbers that describe a person's appearance (see `analyse/appearance.py`)
+APPEARANCE_SIZE = 18
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -148,7 +151,9 @@ class Faces:
     `score` (N,) float32; `landmarks` (N, 5, 2) float32: x, y of both eyes, nose tip and both mouth corners, the person's
     right side first; `p_mask` (N,) float32, NaN until classified; `p_incorrect` (N,) float32, the probability that a mask is
     worn incorrectly (nose or mouth bare), NaN also where the classifier does not know that state; `track_id` (N,) int64,
-    -1 until tracked.
+    -1 until tracked. How well a face can be seen, (N,) float32 each, NaN until described: `sharpness` from 0 to 1,
+    `brightness` from 0 to 255, `turn` from 0 (frontal) to 1 (profile). `appearance` (N, APPEARANCE_SIZE) float32 describes
+    the person's colours for the tracker, NaN where a part is not in the picture.
     """
 
     row: np.ndarray
@@ -158,15 +163,19 @@ class Faces:
     p_mask: np.ndarray | None = None
     p_incorrect: np.ndarray | None = None
     track_id: np.ndarray | None = None
+    sharpness: np.ndarray | None = None
+    brightness: np.ndarray | None = None
+    turn: np.ndarray | None = None
+    appearance: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         num_faces = len(self.row)
-        for name in ("p_mask", "p_incorrect"):
+        tails = {"xyxy": (4,), "landmarks": (5, 2), "appearance": (APPEARANCE_SIZE,)}
+        for name in ("p_mask", "p_incorrect", "sharpness", "brightness", "turn", "appearance"):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, np.full(num_faces, np.nan, np.float32))
+                object.__setattr__(self, name, np.full((num_faces, *tails.get(name, ())), np.nan, np.float32))
         if self.track_id is None:
             object.__setattr__(self, "track_id", np.full(num_faces, -1, np.int64))
-        tails = {"xyxy": (4,), "landmarks": (5, 2)}
         for item in fields(self):
             _check_shape(item.name, getattr(self, item.name), (num_faces, *tails.get(item.name, ())))
 
@@ -198,12 +207,14 @@ class Faces:
 class Batch:
     """The input of sinks: frames, and the faces found in them.
 
-    When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None.
+    When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
+    has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
     """
 
     frames: Frames
     faces: Faces
     tracks: dict[str, object] | None = None
+    persons: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +264,10 @@ class Checkpoint:
 
 
 class FaceRow(NamedTuple):
-    """A row of the store's table `face`, in whole ten thousandths (`_e4`) or tenths (`_e1`).
+    """A row of the store's table `face`, in whole ten thousandths (`_e4`), hundredths (`_e2`) or tenths (`_e1`).
 
-    `p_mask_e4` is None when the face was not classified, `p_incorrect_e4` also when the classifier has no third state.
+    `p_mask_e4` is None when the face was not classified, `p_incorrect_e4` also when the classifier has no third state. The
+    last three say how well the face can be seen (see `Faces`).
     """
 
     source_id: int
@@ -270,18 +282,23 @@ class FaceRow(NamedTuple):
     score_e4: int
     p_mask_e4: int | None
     p_incorrect_e4: int | None = None
+    sharpness_e2: int | None = None
+    brightness: int | None = None
+    turn_e2: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
     """A part of a shard's results: faces, sources that ended, and whether these have an annotated copy (source id, bool).
 
-    A `checkpoint` ends a segment. `seconds` is the working time of each stage for this part.
+    `persons` are (source id, track, person) for tracks that continue an earlier one. A `checkpoint` ends a segment.
+    `seconds` is the working time of each stage for this part.
     """
 
     faces: tuple[FaceRow, ...] = ()
     ended: tuple[tuple[Source, Ended], ...] = ()
     copies: tuple[tuple[int, bool], ...] = ()
+    persons: tuple[tuple[int, int, int], ...] = ()
     checkpoint: Checkpoint | None = None
     num_frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

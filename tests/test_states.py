@@ -426,5 +426,5 @@ def test_a_folder_of_the_store_before_is_refused_whole(tmp_path, inputs, states)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for command in (("scan", inputs, "--out", out, "--save", "none"), ("report", out)):
         result = run(*command)
-        assert result.exit_code == 2 and "store 1, this one writes 2" in " ".join(result.output.split())
+        assert result.exit_code == 2 and "store 1, this one writes 3" in " ".join(result.output.split())
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -90,14 +90,33 @@ def test_tracks_add_up_over_results(store):
     for frames in (range(3), range(3, 10)):
         rows = tuple(Face("v", frame, 2, 0.1 * frame).row(sources["v"].id) for frame in frames)
         add_results(store, [SegmentResult(rows)])
-    assert table(store, "track") == [(sources["v"].id, 2, 10, 0, 3000, 45_000, None)]
+    assert table(store, "track") == [(sources["v"].id, 2, 2, 10, 0, 3000, 45_000, None)]
 
+
+def test_the_tracks_of_one_person_have_its_number(store):
+    """A result names the tracks that continue an earlier one; all others are persons of their own."""
+    sources = begun(store, [video("v")])
+    rows = tuple(Face("v", frame, track).row(sources["v"].id) for frame, track in ((0, 0), (1, 1), (9, 2)))
+    add_results(store, [SegmentResult(rows), SegmentResult(persons=((sources["v"].id, 2, 0),))])
+    assert table(store, "track", "track_id, person_id") == [(0, 0), (1, 1), (2, 0)]
+
+
+def test_deleted_appearances_are_overwritten(store):
+    """What a checkpoint knew of a person is not in the file any more when the source has ended."""
+    sources = begun(store, [video("v")])
+    at = replace(checkpoint(sources["v"]), tracks={"appearance": [[12345.67891]]})
+    add_results(store, [SegmentResult(checkpoint=at)])
+    end(store, sources, [video("v")])
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM segment").fetchone() == (0,)
+    files = [path.read_bytes() for path in store.folder.glob("scan.db*") if not path.name.endswith("-wal")]
+    assert not any(b"12345.67891" in content for content in files)
 
 def test_views_show_plain_numbers(store):
     """What people query has names and decimals, and leaves out what is no longer among the inputs."""
     fill(store, [File("gone"), File("a")], [Face("gone"), Face("a", p_mask=0.25)])
     begun(store, [File("a")])
-    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 1.0, 2.0, 3.0, 4.0, 0.9, 0.25, None, 0)]
+    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 1.0, 2.0, 3.0, 4.0, 0.9, 0.25, None, None, None, None, 0)]
     assert table(store, "tracks", "source, frames, p_mask") == [("a", 1, 0.25)]
 
 
@@ -326,7 +345,7 @@ def test_another_version_of_the_store_is_refused(tmp_path, reader, version):
     with closing(sqlite3.connect(tmp_path / STORE)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = (tmp_path / STORE).read_bytes()
-    with pytest.raises(UsageError, match=rf"store {version}, this one writes 2.*--out"), open_store(tmp_path, reader):
+    with pytest.raises(UsageError, match=rf"store {version}, this one writes 3.*--out"), open_store(tmp_path, reader):
         pass
     assert (tmp_path / STORE).read_bytes() == before
 

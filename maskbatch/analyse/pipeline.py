@@ -1,4 +1,4 @@
-"""The picture of the product: frames -> faces -> p_mask -> track_id -> batches."""
+"""The picture of the product: frames -> faces -> p_mask -> appearance -> track_id -> batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskbatch.analyse.appearance import describe
 from maskbatch.overlap import in_order
 from maskbatch.types import Batch, Faces, Frames
 
@@ -15,13 +16,14 @@ class Stages:
     """The stages of the analysis, in order.
 
     The networks are opened once in a process; the tracker is new for each shard. `tracks_of` returns the tracker's state
-    for a source id.
+    for a source id, `persons_of` the (track, person) pairs of a source that has ended.
     """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
     classify: Callable[[Sequence[np.ndarray], Faces], Faces]
     track: Callable[[Frames, Faces], Faces]
     tracks_of: Callable[[int], dict[str, object]]
+    persons_of: Callable[[int], tuple[tuple[int, int], ...]]
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
@@ -33,9 +35,11 @@ def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> I
 
     def find(frames: Frames) -> tuple[Frames, Faces]:
         faces = stages.detect(frames.images)
-        return frames, stages.classify(frames.images, faces)
+        return frames, describe(frames.images, stages.classify(frames.images, faces))
 
     with closing(in_order(find, loaded, num_at_once)) as found:
         for frames, faces in found:
             tracks = None if frames.cut is None else stages.tracks_of(int(frames.source_id[0]))
-            yield Batch(frames, stages.track(frames, faces), tracks)
+            tracked = stages.track(frames, faces)
+            persons = {ended.source_id: stages.persons_of(ended.source_id) for ended in frames.ended}
+            yield Batch(frames, tracked, tracks, persons)

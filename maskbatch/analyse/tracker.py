@@ -1,101 +1,145 @@
 """The tracker of faces from frame to frame. Arrays only; a photo is a source of one frame.
 
 The scheme is SORT's (Bewley et al. 2016, arXiv:1602.00763): predict each track's box at constant velocity, then match boxes
-by overlap. As in ByteTrack (Zhang et al. 2022, arXiv:2110.06864), unmatched boxes get a second, laxer round. It matches by
-distance in face sizes, because a small face in sampled video may not overlap itself. Faces hardly ever overlap each other,
-so taking the best pair first gives the same result as an optimal assignment.
+by overlap. As in ByteTrack (Zhang et al. 2022, arXiv:2110.06864), unmatched boxes get a second, laxer round. As in DeepSORT
+(Wojke et al. 2017, arXiv:1703.07402), that round weighs place and appearance: a small face in sampled video may not overlap
+itself. A cut ends all tracks.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
+from maskbatch.analyse.appearance import unlikeness
+from maskbatch.analyse.cuts import is_cut, small_picture
+from maskbatch.analyse.linking import Linker
 from maskbatch.geometry import boxes
 from maskbatch.settings import TrackerSettings
-from maskbatch.types import Faces, Frames
+from maskbatch.types import APPEARANCE_SIZE, Faces, Frames
 
 # A walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
 # round grows at that speed, within these limits, in face sizes.
 _SPEED_PER_S = 10.0
-_MIN_REACH, _MAX_REACH = 0.7, 2.0
+_MIN_REACH, _MAX_REACH = 0.7, 5.0
+# a face that looks unlike its track is not matched at a distance of more than this, in face sizes
+_NEAR = 0.7
 _MAX_SIZE_RATIO = 2.0
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
+# share of a new look in the mean appearance of a track that was seen often
+_LEAST_SHARE = 0.1
+# decimals of appearances: enough for any comparison, and short in a checkpoint
+_DECIMALS = 2
 
 
 @dataclass(slots=True)
 class _Tracks:
     """The T active tracks of one source.
 
-    `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time. `velocity` (T, 2) is that of its centre in pixels per
-    second. `num_seen` (T,) is the number of boxes. All are float64 except ids and counts.
+    `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time, `first_s` (T,) the time of the first. `velocity` (T, 2) is
+    that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `appearance` (T, D) the mean of their
+    appearances. All are float64 except ids and counts. `picture` is the last small picture, for cuts.
     """
 
     track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
     velocity: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    first_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     last_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     num_seen: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    appearance: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE)))
+    picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     next_id: int = 0
     previous_s: float = -np.inf
+
+
+# one row for each track
+_PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "appearance")
 
 
 class Tracker:
     """The tracker, which sets `track_id`: unique within a source, from 0 in order of appearance.
 
     Frames of a source must come in order; their grouping into batches changes nothing. A track ends when a frame lacks it
-    and it was not seen for more than `max_gap_s`. The next analysed frame may therefore always continue a track, even in a
-    sparsely sampled video.
+    and it was not seen for more than `max_gap_s`, or at a cut. The next analysed frame may therefore always continue a
+    track, even in a sparsely sampled video. `persons` tells which tracks are of one person.
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
         self._settings = settings
         self._by_source: dict[int, _Tracks] = {}
+        self._linkers: dict[int, Linker] = {}
 
     def __call__(self, frames: Frames, faces: Faces) -> Faces:
-        """Return the same faces with `track_id`. Drops the state of sources that end with `frames`."""
+        """Return the same faces with `track_id`."""
         track_id = np.full(len(faces), -1, np.int64)
         bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
         for row, (source_id, time_s) in enumerate(zip(frames.source_id, frames.timestamp_s, strict=True)):
-            tracks = self._by_source.setdefault(int(source_id), _Tracks())
-            in_frame = slice(bounds[row], bounds[row + 1])
-            track_id[in_frame] = self._follow(tracks, faces.xyxy[in_frame].astype(np.float64), float(time_s))
-        for ended in frames.ended:
-            self._by_source.pop(ended.source_id, None)
+            tracks, linker = self._of(int(source_id))
+            seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
+            self._look(tracks, linker, frames.images[row])
+            track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, float(time_s))
         return faces.with_track_id(track_id)
+
+    def persons(self, source_id: int) -> tuple[tuple[int, int], ...]:
+        """End a source, drop its state, and return (track, person) for all tracks of persons that have several.
+
+        A person has the number of the first of the tracks. No frame of this source may follow.
+        """
+        tracks, linker = self._of(source_id)
+        _end(tracks, linker, np.ones(len(tracks.track_id), bool))
+        del self._by_source[source_id], self._linkers[source_id]
+        return linker.persons()
 
     def state(self, source_id: int) -> dict[str, object]:
         """Return the state of a source as plain values, for `restore`."""
-        tracks = self._by_source.get(source_id, _Tracks())
-        values = {item.name: getattr(tracks, item.name) for item in fields(tracks)}
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+        tracks, linker = self._of(source_id)
+        values = {item.name: _plain(getattr(tracks, item.name)) for item in fields(tracks)}
+        return {**values, "linker": linker.state()}
 
     def restore(self, source_id: int, state: Mapping[str, object]) -> None:
         """Continue a source from the state of another tracker."""
-        plain = _Tracks()
-        for item in fields(plain):
-            old, new = getattr(plain, item.name), state[item.name]
+        tracks, linker = self._of(source_id)
+        for item in fields(tracks):
+            old, new = getattr(tracks, item.name), state[item.name]
             if isinstance(old, np.ndarray):
-                new = np.array(new, old.dtype).reshape(-1, *old.shape[1:])
-            setattr(plain, item.name, new)
-        self._by_source[source_id] = plain
+                new = np.array(new, old.dtype) if np.size(new) else old
+            setattr(tracks, item.name, new)
+        linker.restore(state["linker"])
 
-    def _follow(self, tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> np.ndarray:
-        """Return the track ids (n,) of the boxes (n, 4) of the source's next frame, and update `tracks`."""
+    def _of(self, source_id: int) -> tuple[_Tracks, Linker]:
+        return (
+            self._by_source.setdefault(source_id, _Tracks()),
+            self._linkers.setdefault(source_id, Linker(self._settings)),
+        )
+
+    def _look(self, tracks: _Tracks, linker: Linker, image: np.ndarray) -> None:
+        """End all tracks of a source when its next frame `image` follows a cut."""
+        picture = small_picture(image)
+        if is_cut(tracks.picture if tracks.picture.size else None, picture):
+            _end(tracks, linker, np.ones(len(tracks.track_id), bool))
+        tracks.picture = picture
+
+    def _follow(self, tracks: _Tracks, linker: Linker, faces: Faces, time_s: float) -> np.ndarray:
+        """Return the track ids (n,) of the `faces` of the source's next frame, and update `tracks`."""
         unseen_s = time_s - tracks.last_s
-        _keep(tracks, (unseen_s <= self._settings.max_gap_s) | (tracks.last_s == tracks.previous_s))
+        _end(tracks, linker, (unseen_s > self._settings.max_gap_s) & (tracks.last_s != tracks.previous_s))
+        linker.forget(time_s, tracks.first_s)
         tracks.previous_s = time_s
-        track_of_face = self._associate(tracks, xyxy, time_s)
+        xyxy = faces.xyxy.astype(np.float64)
+        track_of_face = self._associate(tracks, xyxy, faces.appearance, time_s)
         matched = track_of_face >= 0
         _update(tracks, track_of_face[matched], xyxy[matched], time_s)
+        _remember(tracks, track_of_face[matched], faces.appearance[matched])
         new = np.flatnonzero(~matched)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
-        _append(tracks, xyxy[new], time_s)
+        _append(tracks, xyxy[new], faces.appearance[new], time_s)
         return tracks.track_id[track_of_face]
 
-    def _associate(self, tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> np.ndarray:
+    def _associate(self, tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, time_s: float) -> np.ndarray:
         """Return the positions in `tracks` (n,) of the boxes (n, 4), or -1 for boxes of no track."""
         track_of_face = np.full(len(xyxy), -1)
         if len(tracks.track_id) == 0 or len(xyxy) == 0:
@@ -103,31 +147,35 @@ class Tracker:
         step_s = time_s - tracks.last_s
         moved = tracks.velocity * np.minimum(step_s, self._settings.max_gap_s)[:, None]
         predicted = tracks.xyxy + np.tile(moved, 2)
+        unlike = unlikeness(tracks.appearance, appearance)
         overlap = boxes.iou(predicted, xyxy)
-        _take_best(track_of_face, np.where(overlap >= self._settings.iou, overlap, -np.inf))
+        may_be = unlike < self._settings.other
+        _take_best(track_of_face, np.where(may_be & (overlap >= self._settings.iou), unlike - overlap, np.inf))
         if (track_of_face < 0).any():
             # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
-            reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)
-            reach[step_s > self._settings.max_gap_s] = 0
-            _take_best(track_of_face, np.where(distance < reach[:, None], -distance, -np.inf))
+            reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
+            is_near = distance < np.where(unlike < self._settings.unlike, reach, np.minimum(reach, _NEAR))
+            is_near &= may_be & self._is_recent(step_s, unlike)
+            cost = distance / reach + unlike / self._settings.unlike
+            _take_best(track_of_face, np.where(is_near, cost, np.inf))
         return track_of_face
 
+    def _is_recent(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
+        """Return (T, n) bool: after a longer gap, place alone does not tell who it is."""
+        return (step_s <= self._settings.short_gap_s)[:, None] | (unlike < self._settings.unlike)
 
-def _take_best(track_of_face: np.ndarray, affinity: np.ndarray) -> None:
-    """Match free tracks and free faces by descending `affinity` (T, n), in place in `track_of_face` (n,).
 
-    Pairs of affinity -inf never match.
+def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
+    """Match free tracks and free faces at the least total `cost` (T, n), in place in `track_of_face` (n,).
+
+    Pairs of cost inf never match.
     """
-    affinity[:, track_of_face >= 0] = -np.inf
-    affinity[track_of_face[track_of_face >= 0]] = -np.inf
-    tracks, faces = np.nonzero(affinity > -np.inf)
-    order = np.argsort(-affinity[tracks, faces], kind="stable")
-    taken = set()
-    for track, face in zip(tracks[order].tolist(), faces[order].tolist(), strict=True):
-        if track not in taken and track_of_face[face] < 0:
-            track_of_face[face] = track
-            taken.add(track)
+    cost[:, track_of_face >= 0] = np.inf
+    cost[track_of_face[track_of_face >= 0]] = np.inf
+    tracks, faces = linear_sum_assignment(np.where(np.isinf(cost), 1e6, cost))
+    is_pair = np.isfinite(cost[tracks, faces])
+    track_of_face[faces[is_pair]] = tracks[is_pair]
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -146,11 +194,20 @@ def _centre(xyxy: np.ndarray) -> np.ndarray:
     return (xyxy[:, :2] + xyxy[:, 2:]) / 2
 
 
-def _keep(tracks: _Tracks, keep: np.ndarray) -> None:
-    """End all tracks except those of the mask `keep` (T,)."""
-    if not keep.all():
-        for name in ("track_id", "xyxy", "velocity", "last_s", "num_seen"):
-            setattr(tracks, name, getattr(tracks, name)[keep])
+def _plain(value: object) -> object:
+    """Return an array as nested lists with None for NaN, which unlike NaN is equal to itself."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return np.where(np.isnan(value), None, value).tolist() if value.dtype == np.float64 else value.tolist()
+
+
+def _end(tracks: _Tracks, linker: Linker, is_over: np.ndarray) -> None:
+    """End the tracks of the mask `is_over` (T,)."""
+    for at in np.flatnonzero(is_over).tolist():
+        linker.add(int(tracks.track_id[at]), tracks.first_s[at], tracks.last_s[at], tracks.appearance[at])
+    if is_over.any():
+        for name in _PER_TRACK:
+            setattr(tracks, name, getattr(tracks, name)[~is_over])
 
 
 def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) -> None:
@@ -165,14 +222,24 @@ def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) 
     tracks.num_seen[seen] += 1
 
 
-def _append(tracks: _Tracks, xyxy: np.ndarray, time_s: float) -> None:
-    """Begin a track for each of the boxes (k, 4)."""
+def _remember(tracks: _Tracks, seen: np.ndarray, appearance: np.ndarray) -> None:
+    """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,)."""
+    before = tracks.appearance[seen]
+    share = np.maximum(1 / tracks.num_seen[seen], _LEAST_SHARE)[:, None]
+    mean = np.where(np.isnan(before), appearance, before + share * (appearance - before))
+    tracks.appearance[seen] = np.round(np.where(np.isnan(appearance), before, mean), _DECIMALS)
+
+
+def _append(tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, time_s: float) -> None:
+    """Begin a track for each of the boxes (k, 4) with appearances (k, D)."""
     num_new = len(xyxy)
     if num_new == 0:
         return
     tracks.track_id = np.append(tracks.track_id, tracks.next_id + np.arange(num_new))
     tracks.xyxy = np.concatenate([tracks.xyxy, xyxy])
     tracks.velocity = np.concatenate([tracks.velocity, np.zeros((num_new, 2))])
+    tracks.first_s = np.append(tracks.first_s, np.full(num_new, time_s))
     tracks.last_s = np.append(tracks.last_s, np.full(num_new, time_s))
     tracks.num_seen = np.append(tracks.num_seen, np.ones(num_new, np.int64))
+    tracks.appearance = np.concatenate([tracks.appearance, np.round(appearance, _DECIMALS)])
     tracks.next_id += num_new

@@ -89,7 +89,7 @@ def _analysed(
         tracker.restore(at.source.id, at.tracks)
     stages = Stages(
         timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
-        timed("track", tracker), tracker.state,
+        timed("track", tracker), tracker.state, tracker.persons,
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)
@@ -120,7 +120,8 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
         else:
             copies.append(sinks.end(source))
     done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
-    return SegmentResult(rows, done, _states(copies), checkpoint, len(batch.frames), timings.taken())
+    persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
+    return SegmentResult(rows, done, _states(copies), persons, checkpoint, len(batch.frames), timings.taken())
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:

@@ -15,7 +15,7 @@ from maskbatch.media.write import partial_file
 
 STORE = "scan.db"
 LOGS = ("-wal", "-shm", "-journal")
-VERSION = 2
+VERSION = 3
 
 _APPLICATION = b"MBAT"
 _APPLICATION_AT, _VERSION_AT = 68, 60  # in the header of an SQLite file
@@ -69,6 +69,8 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
         if not reader and not (folder / STORE).exists():
             _make(folder / STORE)
         connection = _connect(folder / STORE, reader)
+        # appearances in checkpoints are personal data: what is deleted is overwritten
+        connection.execute("PRAGMA secure_delete = ON")
     with closing(connection):
         if not reader:
             with _translated(folder):

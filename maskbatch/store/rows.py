@@ -21,14 +21,17 @@ def face_rows(batch: Batch) -> list[FaceRow]:
         *scaled(faces.xyxy, 1).T,
         scaled(faces.score, 4),
     ]
-    states = zip(_or_none(faces.p_mask), _or_none(faces.p_incorrect), strict=True)
-    return [FaceRow(*row, *state) for row, state in zip(np.stack(columns, 1).tolist(), states, strict=True)]
+    unknowns = zip(
+        _or_none(faces.p_mask, 4), _or_none(faces.p_incorrect, 4), _or_none(faces.sharpness, 2),
+        _or_none(faces.brightness, 0), _or_none(faces.turn, 2), strict=True,
+    )  # fmt: skip
+    return [FaceRow(*row, *values) for row, values in zip(np.stack(columns, 1).tolist(), unknowns, strict=True)]
 
 
-def _or_none(p: np.ndarray) -> list[int | None]:
-    """Return probabilities (N,) in ten thousandths, None for NaN."""
-    values = scaled(np.nan_to_num(p), 4).tolist()
-    return [None if is_nan else value for value, is_nan in zip(values, np.isnan(p), strict=True)]
+def _or_none(values: np.ndarray, decimals: int) -> list[int | None]:
+    """Return `values` (N,) as `scaled` does, None for NaN."""
+    whole = scaled(np.nan_to_num(values), decimals).tolist()
+    return [None if is_nan else value for value, is_nan in zip(whole, np.isnan(values), strict=True)]
 
 
 def scaled(values: np.ndarray, decimals: int) -> np.ndarray:

@@ -4,7 +4,7 @@
 -- in _e4 holds ten thousandths, one in _e1 tenths. The views `faces` and `tracks` have them as plain numbers.
 
 PRAGMA application_id = 1296187732;  -- "MBAT"
-PRAGMA user_version = 2;             -- the version of this schema
+PRAGMA user_version = 3;             -- the version of this schema
 
 -- One row for each time a scan was begun in this folder, or continued.
 CREATE TABLE session (
@@ -42,6 +42,7 @@ CREATE TABLE source (
     duration_s  REAL,
     width       INTEGER,                    -- pixels of the upright picture
     height      INTEGER,
+    recorded    TEXT NOT NULL DEFAULT '[]', -- JSON: pairs of name and value, what the file says of the time and the camera
     decoded     INTEGER NOT NULL DEFAULT 0, -- frames
     analysed    INTEGER NOT NULL DEFAULT 0  -- frames
 );
@@ -61,7 +62,7 @@ CREATE TABLE face (
     frame     INTEGER NOT NULL,             -- from 0; photos: 0
     face      INTEGER NOT NULL,             -- number of the face in the frame
     time_e4   INTEGER NOT NULL,             -- seconds
-    track_id  INTEGER NOT NULL,             -- the person within the source
+    track_id  INTEGER NOT NULL,             -- the track within the source (see `track` for its person)
     x_min_e1  INTEGER NOT NULL,             -- the box in pixels of the upright picture
     y_min_e1  INTEGER NOT NULL,
     x_max_e1  INTEGER NOT NULL,
@@ -69,13 +70,17 @@ CREATE TABLE face (
     score_e4  INTEGER NOT NULL,             -- confidence of the detector
     p_mask_e4 INTEGER,                      -- probability of a mask; NULL: not classified
     p_incorrect_e4 INTEGER,                 -- probability that a mask is worn incorrectly; NULL: the model does not know that
+    sharpness_e2 INTEGER,                   -- how well the face can be seen; NULL: unknown. From 0 (blurred) to 1
+    brightness INTEGER,                     -- mean of the face's grey values, from 0 to 255
+    turn_e2   INTEGER,                      -- from 0 (frontal) to 1 (profile)
     PRIMARY KEY (source_id, frame, face)
 ) WITHOUT ROWID;
 
--- One row for each person in each source: the classified faces of one track, added up.
+-- One row for each track in each source: its classified faces, added up. A person may have several tracks.
 CREATE TABLE track (
     source_id INTEGER NOT NULL REFERENCES source(id),
     track_id  INTEGER NOT NULL,
+    person_id INTEGER NOT NULL,             -- the number of the person's first track
     frames    INTEGER NOT NULL,             -- classified faces
     first_e4  INTEGER NOT NULL,             -- seconds
     last_e4   INTEGER NOT NULL,
@@ -99,12 +104,13 @@ CREATE INDEX media_source ON media(source_id);
 CREATE VIEW faces AS
     SELECT source.name AS source, frame, time_e4 / 10000.0 AS time_s, face, track_id, x_min_e1 / 10.0 AS x_min,
            y_min_e1 / 10.0 AS y_min, x_max_e1 / 10.0 AS x_max, y_max_e1 / 10.0 AS y_max, score_e4 / 10000.0 AS score,
-           p_mask_e4 / 10000.0 AS p_mask, p_incorrect_e4 / 10000.0 AS p_incorrect, source.position AS position
+           p_mask_e4 / 10000.0 AS p_mask, p_incorrect_e4 / 10000.0 AS p_incorrect, sharpness_e2 / 100.0 AS sharpness,
+           brightness, turn_e2 / 100.0 AS turn, source.position AS position
     FROM face JOIN source ON source.id = face.source_id WHERE source.position IS NOT NULL;
 
--- Their tracks. Reports count a track as a person only when it was seen for 0.2 s or longer.
+-- Their tracks. people.csv says who was seen long enough to count, and what follows from all tracks of a person.
 CREATE VIEW tracks AS
-    SELECT source.name AS source, track_id, frames, first_e4 / 10000.0 AS first_s, last_e4 / 10000.0 AS last_s,
+    SELECT source.name AS source, track_id, person_id, frames, first_e4 / 10000.0 AS first_s, last_e4 / 10000.0 AS last_s,
            round(p_sum_e4 / 10000.0 / frames, 4) AS p_mask,
            round(p_incorrect_sum_e4 / 10000.0 / frames, 4) AS p_incorrect, source.position AS position
     FROM track JOIN source ON source.id = track.source_id WHERE source.position IS NOT NULL;

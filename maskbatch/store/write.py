@@ -19,17 +19,19 @@ from maskbatch.types import Checkpoint, Ended, FaceRow, SegmentResult, Source
 
 _FACE = f"INSERT INTO face VALUES ({', '.join('?' * len(FaceRow._fields))})"
 _TRACK = """
-    INSERT INTO track VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, track_id) DO UPDATE SET
+    INSERT INTO track VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, track_id) DO UPDATE SET
         frames = frames + excluded.frames, last_e4 = excluded.last_e4, p_sum_e4 = p_sum_e4 + excluded.p_sum_e4,
         p_incorrect_sum_e4 = p_incorrect_sum_e4 + excluded.p_incorrect_sum_e4
 """
+_PERSON = "UPDATE track SET person_id = ? WHERE source_id = ? AND track_id = ?"
 _ENDED = """
     UPDATE source SET state = 'done', error = ?, transient = ?, notes = ?, fps = coalesce(?, fps),
         duration_s = coalesce(?, duration_s), width = coalesce(?, width), height = coalesce(?, height), decoded = ?,
-        analysed = ? WHERE id = ?
+        analysed = ?, recorded = ? WHERE id = ?
 """
 _PART = """
-    UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ? WHERE id = ?
+    UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ?,
+        recorded = ? WHERE id = ?
 """
 # a decoder that was left behind may still take the process with it
 _CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
@@ -39,7 +41,7 @@ _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
 _FORGOTTEN = """
     UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', fps = NULL, duration_s = NULL,
-        width = NULL, height = NULL, decoded = 0, analysed = 0"""
+        width = NULL, height = NULL, decoded = 0, analysed = 0, recorded = '[]'"""
 
 
 def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
@@ -87,6 +89,8 @@ def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
         for result in results:
             if result.checkpoint is not None:
                 _add_checkpoint(connection, result.checkpoint)
+            persons = [(person, source_id, track) for source_id, track, person in result.persons]
+            connection.executemany(_PERSON, persons)
             for source, ended in result.ended:
                 _end_source(connection, source, ended)
             states = [("written" if is_written else "missing", source_id) for source_id, is_written in result.copies]
@@ -121,7 +125,8 @@ def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
     source = at.source
     fps = None if source.fps is None else float(source.fps)
     decoded = at.reader.index if at.ended is None else at.ended.frames_decoded
-    cells = [fps, source.duration_s, at.width, at.height, decoded, at.frames_analysed, source.id]
+    size = at.width, at.height
+    cells = [fps, source.duration_s, *size, decoded, at.frames_analysed, json.dumps(source.recorded), source.id]
     connection.execute(_PART, cells)
     connection.execute("INSERT INTO segment VALUES (?, ?, ?)", [source.id, at.num_segments - 1, encoded(at)])
 
@@ -142,7 +147,7 @@ def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
     connection.execute(
         _ENDED,
         [error, ended.is_transient, one_line("; ".join(ended.notes)), fps, _duration_s(source, ended), *size,
-         ended.frames_decoded, ended.frames_analysed, source.id],
+         ended.frames_decoded, ended.frames_analysed, json.dumps(source.recorded), source.id],
     )  # fmt: skip
     connection.execute(_CLOSED, [source.id])
     connection.execute("DELETE FROM segment WHERE source_id = ?", [source.id])
@@ -157,4 +162,4 @@ def _tracks(rows: Iterable[FaceRow]) -> Iterator[tuple[int, ...]]:
     for key, seen in tracks.items():
         incorrect = [row.p_incorrect_e4 for row in seen]
         sums = sum(row.p_mask_e4 for row in seen), None if None in incorrect else sum(incorrect)
-        yield *key, len(seen), seen[0].time_e4, seen[-1].time_e4, *sums
+        yield *key, key[1], len(seen), seen[0].time_e4, seen[-1].time_e4, *sums

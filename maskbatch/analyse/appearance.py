@@ -1,0 +1,150 @@
+"""The appearance of the person around a face, and how well the face can be seen. Arrays only.
+
+Hair, forehead, shoulders and chest are described by their mean colours in CIE Lab, as in the first re-identification by parts
+(Farenzena et al. 2010, "Person re-identification by symmetry-driven accumulation of local features"). The lower half of the
+face is left out, so that a mask taken off changes nothing. Unlike the classifier's features, the colours do not depend on the
+model in use. They tell people apart within one recording only, and are never stored with results.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.geometry.resize import resize
+from maskbatch.types import APPEARANCE_SIZE, Faces
+
+# the region is 3 face sides wide and 4 high, from 3/4 of a side above the face on, as a grid of cells of 1/4 side
+_COLUMNS, _ROWS, _CELL = 12, 16, 0.25
+_ABOVE = 0.75
+# parts as (first row, last row, first column, last column), the last ones excluded
+_PARTS = (
+    (0, 3, 4, 8),  # hair, hat
+    (3, 5, 4, 8),  # forehead, eyes
+    (8, 11, 4, 8),  # neck, collar
+    (11, 16, 4, 8),  # chest
+    (9, 14, 1, 4),  # the shoulder on the left
+    (9, 14, 8, 11),  # the shoulder on the right
+)
+# a part counts when this share of it lies in the picture
+_LEAST_SHARE = 0.6
+# typical difference of one person's lightness and colours between two looks; light changes more than colour
+_SCALES = np.tile(np.array([30.0, 9.0, 9.0], np.float32), len(_PARTS))
+# unlikeness where there is nothing to compare
+_UNKNOWN = 0.25
+# side in pixels to which a face is scaled before its sharpness is measured
+_FACE_PX = 32
+# ratio of fine detail to contrast in a sharp face of that size
+_SHARP = 0.6
+
+
+def describe(images: Sequence[np.ndarray], faces: Faces) -> Faces:
+    """Return the faces with `appearance`, `sharpness`, `brightness` and `turn`.
+
+    Args:
+        images: arrays (H, W, 3) uint8 RGB that `faces.row` indexes.
+        faces: faces with boxes and landmarks.
+
+    Returns:
+        The same faces. Parts of a person that lie outside the picture are NaN in `appearance`.
+    """
+    if not len(faces):
+        return faces
+    looks = [_look(images[row], xyxy) for row, xyxy in zip(faces.row.tolist(), faces.xyxy, strict=True)]
+    appearance, sharpness, brightness = zip(*looks, strict=True)
+    return replace(
+        faces, appearance=np.stack(appearance), sharpness=np.array(sharpness, np.float32),
+        brightness=np.array(brightness, np.float32), turn=turn_of(faces.xyxy, faces.landmarks),
+    )  # fmt: skip
+
+
+def unlikeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how unlike the appearances (T, D) and (N, D) are, as (T, N) float32.
+
+    Below 0.15 for two looks at one person soon after each other, to 0.35 in other light or pose, and 0.2 to 1 for two people.
+    0.25 where hardly a part is seen in both, so that place and time decide.
+    """
+    gap = np.abs(first[:, None] - second[None]) / _SCALES
+    is_known = ~np.isnan(gap)
+    num_known = is_known.sum(-1)
+    # one part may be covered by somebody else: no difference counts for more than 3
+    total = np.minimum(np.where(is_known, gap, 0), 3.0).sum(-1)
+    return np.where(num_known >= 6, total / np.maximum(num_known, 1), _UNKNOWN).astype(np.float32)
+
+
+def turn_of(xyxy: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Return how far faces (N, 4) with landmarks (N, 5, 2) are turned: 0 from the front to 1 in profile, (N,) float32.
+
+    The nose tip of a turned face lies to the side of the middle between the eyes, and the eyes come closer together.
+    """
+    eyes = landmarks[:, 1] - landmarks[:, 0]
+    apart = np.linalg.norm(eyes, axis=1)
+    size = np.maximum(boxes.size_px(xyxy), 1e-3)
+    aside = np.einsum("ij,ij->i", landmarks[:, 2] - landmarks[:, :2].mean(1), eyes) / np.maximum(apart, 1e-3)
+    # from the front the eyes are about 0.4 of the face's size apart, and the nose is less than 0.05 aside
+    by_nose = np.abs(aside) / (0.25 * size)
+    by_eyes = 1 - apart / (0.35 * size)
+    return np.clip(np.maximum(by_nose, by_eyes), 0, 1).astype(np.float32)
+
+
+def _look(image: np.ndarray, xyxy: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return appearance (D,), sharpness and brightness of one face (4,) in `image` (H, W, 3)."""
+    face = _cut(image, *np.round(xyxy).astype(int))
+    if not face.size:
+        return np.full(APPEARANCE_SIZE, np.nan, np.float32), np.nan, np.nan
+    luma = cv2.cvtColor(resize(face, (_FACE_PX, _FACE_PX)), cv2.COLOR_RGB2GRAY)
+    return _appearance(image, xyxy), _sharpness(luma), float(luma.mean())
+
+
+def _sharpness(luma: np.ndarray) -> float:
+    """Return the sharpness of a face (S, S) uint8: 0 without any detail to 1. It compares fine detail with contrast."""
+    detail = cv2.Laplacian(luma, cv2.CV_32F, ksize=1).std()
+    return float(np.clip(detail / max(luma.std(), 4.0) / _SHARP, 0, 1))
+
+
+def _appearance(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+    side = float(np.max(xyxy[2:] - xyxy[:2]))
+    left = (xyxy[0] + xyxy[2]) / 2 - side * _COLUMNS * _CELL / 2
+    top = xyxy[1] - _ABOVE * side
+    right, bottom = left + side * _COLUMNS * _CELL, top + side * _ROWS * _CELL
+    height, width = image.shape[:2]
+    seen = _cut(image, *(int(round(float(value))) for value in (left, top, right, bottom)))
+    if not seen.size:
+        return np.full(APPEARANCE_SIZE, np.nan, np.float32)
+    # the grid's cells that lie in the picture, at the place they have in the region
+    first, last = _cells(left, right, width, _COLUMNS), _cells(top, bottom, height, _ROWS)
+    cells = np.full((_ROWS, _COLUMNS, 3), np.nan, np.float32)
+    size = first[1] - first[0], last[1] - last[0]
+    if min(size) > 0:
+        small = cv2.resize(_thinned(seen, size), size, interpolation=cv2.INTER_AREA)
+        lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+        cells[last[0] : last[1], first[0] : first[1]] = lab
+    return np.concatenate([_part(cells[a:b, c:d]) for a, b, c, d in _PARTS])
+
+
+def _thinned(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Leave out rows and columns of a large image: eight samples across a cell are enough for its mean."""
+    steps = [max(1, have // (8 * want)) for have, want in zip(image.shape[:2], size[::-1], strict=True)]
+    return np.ascontiguousarray(image[:: steps[0], :: steps[1]])
+
+
+def _cells(begin: float, end: float, length: int, num_cells: int) -> tuple[int, int]:
+    """Return the range of those of `num_cells` cells between two coordinates that lie within 0 to `length`."""
+    cell = (end - begin) / num_cells
+    first = int(np.clip(round((0 - begin) / cell), 0, num_cells))
+    return first, int(np.clip(round((length - begin) / cell), first, num_cells))
+
+
+def _part(cells: np.ndarray) -> np.ndarray:
+    """Return the mean Lab colour (3,) of cells (h, w, 3), NaN when too few of them lie in the picture."""
+    is_seen = ~np.isnan(cells[..., 0])
+    if is_seen.mean() < _LEAST_SHARE:
+        return np.full(3, np.nan, np.float32)
+    return cells[is_seen].mean(0)
+
+
+def _cut(image: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    return image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
