@@ -25,7 +25,9 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
+from maskbatch.people.answer import Answer, find_answer
 from maskbatch.reports.frames import read_faces, read_files
+from maskbatch.reports.people import episodes_table, people_table, timeline_table
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.options import check_incorrect_threshold, checked
@@ -33,14 +35,13 @@ from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.report import report_again
 from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.stop import Stop
-from maskbatch.run.threshold import Asked, report_thresholds
+from maskbatch.run.threshold import RULES, Asked, report_settings
 from maskbatch.settings import (
     CPU_BATCH,
     INCORRECT_THRESHOLD,
     ClassifierSettings,
     DetectorSettings,
     LoaderSettings,
-    ReportSettings,
     RuntimeSettings,
     SamplingSettings,
     ScanOptions,
@@ -291,6 +292,7 @@ class Results:
         threshold: minimum probability for a face or person to count as masked; default: the scan's own.
         third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
     Example:
         >>> results = open("audit")
@@ -300,12 +302,17 @@ class Results:
 
     def __init__(
         self, folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
-        incorrect_threshold: float | None = None,
+        incorrect_threshold: float | None = None, **rules: object,
     ) -> None:  # fmt: skip
         self.folder = Path(folder)
+        try:
+            asked = Asked(threshold, third_state, incorrect_threshold, **rules)
+        except TypeError:
+            names = ", ".join(sorted(rules.keys() - {item.name for item in fields(Asked)}))
+            raise UsageError(f"a report has no rule {names}") from None
         with self._read() as connection:
-            used = report_thresholds(connection, Asked(threshold, third_state, incorrect_threshold))
-        self.threshold, self.incorrect_threshold = used.mask, used.incorrect
+            self.settings = report_settings(connection, asked)
+        self.threshold, self.incorrect_threshold = self.settings.threshold, self.settings.incorrect_threshold
 
     def __repr__(self) -> str:
         more = "" if self.incorrect_threshold is None else f", incorrect_threshold={self.incorrect_threshold:g}"
@@ -327,7 +334,37 @@ class Results:
             0
         """
         with self._read() as connection:
-            return read_files(connection, ReportSettings(self.threshold, self.incorrect_threshold))
+            return read_files(connection, self.settings)
+
+    def people(self) -> pd.DataFrame:
+        """Return a row for each person, with the columns of `people.csv`.
+
+        Returns:
+            Verdict, seconds in each state, clock and place of each person.
+
+        Example:
+            >>> open("audit").people().verdict.value_counts()["without_mask"]
+            8
+        """
+        return people_table(self._answer())
+
+    def episodes(self) -> pd.DataFrame:
+        """Return a row for each stretch of one state of each person, with the columns of `episodes.csv`.
+
+        Example:
+            >>> open("audit").episodes().query("state == 'without_mask' and duration_s > 5").source.tolist()
+            ['video/visitors.mp4']
+        """
+        return episodes_table(self._answer())
+
+    def timeline(self) -> pd.DataFrame:
+        """Return a row for each minute in which somebody is seen, with the columns of `timeline.csv`.
+
+        Example:
+            >>> int(open("audit").timeline().people.max())
+            3
+        """
+        return timeline_table(self._answer())
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Return a row for each face in each analysed frame, with the columns of `faces.csv`.
@@ -370,13 +407,20 @@ class Results:
         is_on = self.incorrect_threshold is not None if third_state is None else third_state
         if incorrect_threshold is None and is_on:
             incorrect_threshold = self.incorrect_threshold
-        asked = Asked(self.threshold if threshold is None else threshold, is_on, incorrect_threshold)
+        own = {option: getattr(self.settings, name) for option, name in RULES.items()}
+        asked = Asked(self.threshold if threshold is None else threshold, is_on, incorrect_threshold, **own)
         _, used, _ = report_again(self.folder, asked)
-        return Results(self.folder, used.mask, used.incorrect is not None, used.incorrect)
+        return Results(
+            self.folder, used.threshold, used.incorrect_threshold is not None, used.incorrect_threshold, **own
+        )
 
     @property
     def _thresholds(self) -> Thresholds:
-        return Thresholds(self.threshold, self.incorrect_threshold)
+        return self.settings.thresholds
+
+    def _answer(self) -> Answer:
+        with self._read() as connection:
+            return find_answer(connection, self.settings)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -386,7 +430,7 @@ class Results:
 
 def open(
     folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
-    incorrect_threshold: float | None = None,
+    incorrect_threshold: float | None = None, **rules: object,
 ) -> Results:  # fmt: skip
     """Open the output folder of a scan.
 
@@ -395,6 +439,7 @@ def open(
         threshold: minimum probability to count as masked; default: the scan's own.
         third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
     Returns:
         The results, as tables and numbers.
@@ -406,7 +451,7 @@ def open(
         >>> open("audit")
         Results('audit', threshold=0.5)
     """
-    return Results(folder, threshold, third_state, incorrect_threshold)
+    return Results(folder, threshold, third_state, incorrect_threshold, **rules)
 
 
 @lru_cache(maxsize=1)

@@ -34,6 +34,8 @@ class Thresholds:
 class SamplingSettings:
     """Frames of a video to analyse: every n-th, or about `sample_fps` per second, which replaces `every` when set.
 
+    With `is_gated` these are candidates, and those are analysed that differ from what was seen (see `analyse/gate.py`).
+    With `all_frames` the frames between are decoded and passed on too, for the annotated copy.
     A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
     decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
     """
@@ -43,6 +45,8 @@ class SamplingSettings:
     stall_s: float = 60.0
     hwaccel: str = "none"
     decode_all: bool = False
+    is_gated: bool = False
+    all_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +149,36 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """`threshold` and `incorrect_threshold` are those of `Thresholds`; a person in a video counts when seen for
-    `min_track_s` seconds or more.
+    """The rules by which stored looks become people, episodes and tables. Other ones make a new report without a new scan.
 
-    With `bom`, tables begin with a byte order mark, by which Excel knows that they are UTF-8.
+    `threshold` and `incorrect_threshold` are those of `Thresholds`. With `bom`, tables begin with a byte order mark, by
+    which Excel knows that they are UTF-8.
+
+    A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s` seconds is
+    in no state meanwhile. No state lasts less than `min_state_s`. A look is unsure when no state is more probable than
+    `sure`. A person in a video counts when seen for `min_seen_s`. A face that does not move for `static_s` is a picture, and
+    counts only with `count_static`.
+
+    `clock` says where the start of a recording comes from: auto, name, metadata or none. `start` (ISO 8601) replaces it.
+    `timezone` is the IANA name of the cameras' time zone, None for that of this machine. `path_template` tells site, camera
+    and start from the names of sources; `places` is the path of a `places.toml`.
     """
 
     threshold: float = 0.5
     incorrect_threshold: float | None = None
-    min_track_s: float = 0.2
     bom: bool = False
+    min_bare_s: float = 1.0
+    max_gap_s: float = 3.0
+    min_state_s: float = 0.5
+    sure: float = 0.7
+    min_seen_s: float = 0.2
+    static_s: float = 60.0
+    count_static: bool = False
+    clock: str = "auto"
+    start: str | None = None
+    timezone: str | None = None
+    path_template: str | None = None
+    places: str | None = None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -164,8 +188,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time; `csv_bom` is that of
-    `ReportSettings`."""
+    """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time."""
 
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
@@ -174,8 +197,8 @@ class ScanSettings:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
     workers: int = 1
-    csv_bom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +230,9 @@ class ScanOptions:
         if_exists: action when the output folder holds an earlier scan: resume, overwrite or error.
         limit: scan the first `limit` files only; None: all files.
         include_hidden: scan hidden entries, and thumbnail and recycle-bin folders, too.
-        every: analyse every n-th frame of a video.
-        sample_fps: analyse about this many frames per second of a video, in place of `every`.
+        sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and one
+            every two seconds otherwise.
+        every: analyse every n-th frame of a video, in place of `sample_fps`.
         decode_all: decode the frames between the analysed ones, too, which finds damage in them.
         hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
         stall_limit: seconds without a frame after which a video is given up.
@@ -217,6 +241,14 @@ class ScanOptions:
         crf: quality of annotated videos, from 0 (best) to 51.
         keep_metadata: annotated copies keep the recording time and the camera.
         csv_bom: tables begin with a byte order mark, by which Excel knows that they are UTF-8.
+        min_bare: seconds without a mask from which on a person counts as without one.
+        max_gap: seconds for which a person may be out of sight within an episode.
+        count_static: faces that never move, as on posters and screens, count as people.
+        clock: source of the time of recording: auto, name, metadata or none.
+        start: time at which the recordings begin (ISO 8601), in place of `clock`.
+        timezone: IANA name of the cameras' time zone, such as Europe/Berlin; None: that of this machine.
+        path_template: names of sources as site, camera and start, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".
+        places: path of a places.toml with cameras, zones, lines and shifts.
         threshold: minimum probability for a face to count as masked.
         third_state: masks that are worn incorrectly have a label of their own; None: the default, as far as the model can.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly, with the third state.
@@ -235,8 +267,10 @@ class ScanOptions:
     if_exists: str = _one_of("resume", "overwrite", "error")
     limit: int | None = _number(None, 1)
     include_hidden: bool = False
+    sample_fps: float | str = field(
+        default="auto", metadata={"limits": Limits(0, None, True), "words": ("auto", "all")}
+    )
     every: int = _number(SamplingSettings().every, 1)
-    sample_fps: float | None = _number(None, 0, is_open=True)
     decode_all: bool = False
     hwaccel: str = SamplingSettings().hwaccel
     stall_limit: float = _number(SamplingSettings().stall_s, 0, is_open=True)
@@ -245,6 +279,14 @@ class ScanOptions:
     crf: int = _number(OutputSettings().crf, 0, 51)
     keep_metadata: bool = OutputSettings().keep_metadata
     csv_bom: bool = False
+    min_bare: float = _number(ReportSettings().min_bare_s, 0)
+    max_gap: float = _number(ReportSettings().max_gap_s, 0, is_open=True)
+    count_static: bool = False
+    clock: str = _one_of("auto", "name", "metadata", "none")
+    start: str | None = None
+    timezone: str | None = None
+    path_template: str | None = None
+    places: str | None = None
     threshold: float = _number(ClassifierSettings().threshold, 0, 1)
     third_state: bool | None = None
     incorrect_threshold: float = _number(INCORRECT_THRESHOLD, 0, 1)

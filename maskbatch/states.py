@@ -5,6 +5,8 @@ import numpy as np
 from maskbatch.settings import Thresholds
 
 WITH_MASK, INCORRECT_MASK, WITHOUT_MASK = LABELS = ("with_mask", "incorrect_mask", "without_mask")
+# the state of a person who can be judged by no look
+UNSURE = "unsure"
 # decimals of probabilities in the store
 _DECIMALS = 4
 

@@ -1,5 +1,6 @@
 """The types that flow through a scan: numpy only, checked when an object is made, and picklable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -56,7 +57,7 @@ class Ended:
     `error` is None when the whole source was read, else the reason. `is_transient`: the reason is outside the file, and
     the next scan reads the file again. `notes` name parts of the file that were not analysed, such as further pages.
     `pieces` are the corrections of the video's clock, which its sound needs too (see `FrameClock`). `end_s` is the time in
-    seconds up to which the video was read.
+    seconds up to which the video was read. `recorded` are the tags of a photo's time.
     """
 
     source_id: int
@@ -69,6 +70,7 @@ class Ended:
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
     end_s: float | None = None
+    recorded: tuple[tuple[str, str], ...] = ()
 
     @property
     def status(self) -> str:
@@ -106,13 +108,15 @@ class ReaderState:
 class Decoded(NamedTuple):
     """A frame from a reader: number in the source, seconds from the source's start, image (H, W, 3) uint8 RGB upright.
 
-    `cut` is the reader's state before the frame when a segment begins with it, else None.
+    `cut` is the reader's state before the frame when a segment begins with it, else None. With `is_looked_at` the frame is
+    analysed; the others are for the annotated copy.
     """
 
     index: int
     timestamp_s: float
     image: np.ndarray
     cut: ReaderState | None = None
+    is_looked_at: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,8 @@ class Frames:
     `images`: B arrays (H, W, 3) uint8 RGB upright, sizes may differ; `source_id` (B,) int64; `index` (B,) int64, the
     frame's number in its source; `timestamp_s` (B,) float64, seconds from the start of its source.
     When a segment of a video begins with the first frame, `cut` is the reader's state before that frame, else None.
-    B = 0 is possible (a batch of files that all failed).
+    `is_looked_at` (B,) bool, all True by default: the frames that are analysed. B = 0 is possible (a batch of files
+    that all failed).
     """
 
     images: tuple[np.ndarray, ...]
@@ -131,16 +136,24 @@ class Frames:
     timestamp_s: np.ndarray
     ended: tuple[Ended, ...] = ()
     cut: ReaderState | None = None
+    is_looked_at: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.is_looked_at is None:
+            object.__setattr__(self, "is_looked_at", np.ones(len(self.images), bool))
         for image in self.images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise ValueError(f"images must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        for name in ("source_id", "index", "timestamp_s"):
+        for name in ("source_id", "index", "timestamp_s", "is_looked_at"):
             _check_shape(name, getattr(self, name), (len(self.images),))
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def num_looked_at(self) -> int:
+        """Number of frames that are analysed."""
+        return int(self.is_looked_at.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +208,13 @@ class Faces:
         return replace(self, track_id=track_id)
 
     @staticmethod
+    def joined(parts: Sequence["Faces"]) -> "Faces":
+        """Return the faces of all parts, in their order."""
+        if not parts:
+            return Faces.empty()
+        return Faces(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Faces)))
+
+    @staticmethod
     def empty() -> "Faces":
         """Return an object without faces."""
         return Faces(
@@ -205,7 +225,7 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The input of sinks: frames, and the faces found in them.
+    """The input of sinks: frames, the faces found in those that were analysed, and the faces to draw on all of them.
 
     When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
     has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
@@ -215,6 +235,11 @@ class Batch:
     faces: Faces
     tracks: dict[str, object] | None = None
     persons: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    drawn: Faces | None = None
+
+    def __post_init__(self) -> None:
+        if self.drawn is None:
+            object.__setattr__(self, "drawn", self.faces)
 
 
 @dataclass(frozen=True, slots=True)

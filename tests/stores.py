@@ -44,7 +44,17 @@ class Face:
         states = [None if p is None else round(p * 10_000) for p in (self.p_mask, self.p_incorrect)]
         time_e4 = round(self.frame / 30 * 10_000)
         return FaceRow(
-            source_id, self.frame, self.face, time_e4, self.track_id, round(10 * self.x_min), 20, 30, 40, 9000, *states
+            source_id,
+            self.frame,
+            self.face,
+            time_e4,
+            self.track_id,
+            round(10 * self.x_min),
+            20,
+            310,
+            420,
+            9000,
+            *states,
         )
 
 

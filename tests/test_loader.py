@@ -36,6 +36,7 @@ class _Noting:
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
     end_s = None
+    recorded = ()
 
     def __enter__(self):
         return self
@@ -166,6 +167,7 @@ class _Endless:
     notes: tuple[str, ...] = ()
     pieces: tuple[tuple[int, int], ...] = ()
     end_s = None
+    recorded = ()
     lock = threading.Lock()
 
     def __init__(self, num_frames: int) -> None:

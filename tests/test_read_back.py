@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from stores import Face, File, fill, video
 
-from maskbatch.reports.frames import read_faces, read_files
-from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, write_reports
+from maskbatch.reports.frames import FILES_COLUMNS, read_faces, read_files
+from maskbatch.reports.summary import SUMMARY_COLUMNS
+from maskbatch.reports.tables import FACES_COLUMNS, write_reports
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store
 

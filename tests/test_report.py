@@ -7,9 +7,9 @@ import pytest
 from stores import Face, File, begun, checkpoint, end, fill, video
 
 from maskbatch.reports import tables
-from maskbatch.reports.frames import read_files
-from maskbatch.reports.summary import by_top_folder
-from maskbatch.reports.tables import FACES_COLUMNS, FILES_COLUMNS, SUMMARY_COLUMNS, Summary, escape, write_reports
+from maskbatch.reports.frames import FILES_COLUMNS, read_files
+from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_top_folder
+from maskbatch.reports.tables import FACES_COLUMNS, escape, write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.write import add_results, forget
@@ -54,8 +54,8 @@ def test_faces_are_the_rows_and_their_label(store, tmp_path):
     fill(store, [File("a.jpg")], [Face("a.jpg", p_mask=0.5), Face("a.jpg", p_mask=0.4999, face=1)])
     write_reports(store, ReportSettings())
     assert (tmp_path / "faces.csv").read_bytes().split(b"\n")[1:] == [
-        b"a.jpg,0,0.0000,0,0,1.0,2.0,3.0,4.0,0.9000,0.5000,,with_mask",
-        b"a.jpg,0,0.0000,1,0,1.0,2.0,3.0,4.0,0.9000,0.4999,,without_mask",
+        b"a.jpg,0,0.0000,0,0,1.0,2.0,31.0,42.0,0.9000,0.5000,,with_mask",
+        b"a.jpg,0,0.0000,1,0,1.0,2.0,31.0,42.0,0.9000,0.4999,,without_mask",
         b"",
     ]
 

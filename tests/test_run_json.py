@@ -63,7 +63,7 @@ def test_each_table_has_its_threshold_there(store):
     fill(store, [File("a.jpg")])
     report(store, 0.7)
     values = written(store)
-    assert {"threshold": 0.7, "min_track_s": 0.2, "bom": False}.items() <= values["report"].items()
+    assert {"threshold": 0.7, "min_seen_s": 0.2, "bom": False}.items() <= values["report"].items()
     assert values["report"]["written"] >= values["started"] and values["summary"]["threshold"] == 0.7
     assert values["summary"]["files"] == 1
 

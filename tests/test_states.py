@@ -180,7 +180,7 @@ def test_a_sum_with_an_unknown_part_is_unknown(store):
     end(store, sources, [video("v")], [Face("v", 2, p_incorrect=0.9)])
     with store.transaction() as connection:
         assert connection.execute("SELECT frames, p_incorrect_sum_e4 FROM track").fetchall() == [(3, None)]
-        assert read_files(connection, ReportSettings(0.5, 0.0, min_track_s=0.0))["with_mask"].tolist() == [1]
+        assert read_files(connection, ReportSettings(0.5, 0.0, min_seen_s=0.0))["with_mask"].tolist() == [1]
 
 
 # pictures and crops

@@ -183,7 +183,9 @@ def test_everything_else_is_kept():
 
 def looks(*colours):
     """Appearances (n, D): every part of a person has one Lab colour."""
-    return np.array([np.tile(colour, APPEARANCE_SIZE // 3) for colour in colours], np.float32).reshape(-1, APPEARANCE_SIZE)
+    return np.array([np.tile(colour, APPEARANCE_SIZE // 3) for colour in colours], np.float32).reshape(
+        -1, APPEARANCE_SIZE
+    )
 
 
 RED, GREEN, BLUE = (50, 60, 40), (50, -40, 30), (40, 20, -60)
@@ -202,7 +204,10 @@ def follow_looks(per_frame, fps, scenes=None):
 
 def test_two_people_who_cross_between_two_looks_are_told_apart_by_their_clothes():
     """At 2 frames a second each face is nearer to where the other one was: the appearance decides."""
-    per_frame = [([box(100, 100), box(180, 100)], looks(RED, GREEN)), ([box(180, 100), box(100, 100)], looks(RED, GREEN))]
+    per_frame = [
+        ([box(100, 100), box(180, 100)], looks(RED, GREEN)),
+        ([box(180, 100), box(100, 100)], looks(RED, GREEN)),
+    ]
     ids, _ = follow_looks(per_frame, 2)
     assert ids == [[0, 1], [0, 1]]
 

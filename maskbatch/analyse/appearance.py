@@ -1,9 +1,9 @@
 """The appearance of the person around a face, and how well the face can be seen. Arrays only.
 
-Hair, forehead, shoulders and chest are described by their mean colours in CIE Lab, as in the first re-identification by parts
+Hair, forehead, shoulders and chest are described by their mean colours in CIE Lab, as in re-identification by parts
 (Farenzena et al. 2010, "Person re-identification by symmetry-driven accumulation of local features"). The lower half of the
-face is left out, so that a mask taken off changes nothing. Unlike the classifier's features, the colours do not depend on the
-model in use. They tell people apart within one recording only, and are never stored with results.
+face is left out, so that a mask taken off changes nothing. Unlike the classifier's features, the colours do not depend on
+the model in use. They tell people apart within one recording only, and are never stored with results.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def describe(images: Sequence[np.ndarray], faces: Faces) -> Faces:
 def unlikeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return how unlike the appearances (T, D) and (N, D) are, as (T, N) float32.
 
-    Below 0.15 for two looks at one person soon after each other, to 0.35 in other light or pose, and 0.2 to 1 for two people.
+    Below 0.15 for two looks at one person soon after each other, to 0.35 in other light or pose, 0.2 to 1 for two people;
     0.25 where hardly a part is seen in both, so that place and time decide.
     """
     gap = np.abs(first[:, None] - second[None]) / _SCALES
@@ -110,7 +110,7 @@ def _appearance(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
     top = xyxy[1] - _ABOVE * side
     right, bottom = left + side * _COLUMNS * _CELL, top + side * _ROWS * _CELL
     height, width = image.shape[:2]
-    seen = _cut(image, *(int(round(float(value))) for value in (left, top, right, bottom)))
+    seen = _cut(image, *(round(float(value)) for value in (left, top, right, bottom)))
     if not seen.size:
         return np.full(APPEARANCE_SIZE, np.nan, np.float32)
     # the grid's cells that lie in the picture, at the place they have in the region

@@ -1,12 +1,13 @@
-"""The picture of the product: frames -> faces -> p_mask -> appearance -> track_id -> batches."""
+"""The picture of the product: frames -> faces -> p_mask -> appearance -> track_id -> batches, boxes drawn between."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from maskbatch.analyse.appearance import describe
+from maskbatch.analyse.between import between
 from maskbatch.overlap import in_order
 from maskbatch.types import Batch, Faces, Frames
 
@@ -32,10 +33,15 @@ def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> I
     The networks get `num_at_once` batches at the same time. No core is then idle during one batch's letterboxing, boxes
     and crops, or at the end of a batch.
     """
+    return between(_tracked(loaded, stages, num_at_once))
 
+
+def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iterator[Batch]:
     def find(frames: Frames) -> tuple[Frames, Faces]:
-        faces = stages.detect(frames.images)
-        return frames, describe(frames.images, stages.classify(frames.images, faces))
+        looked_at = np.flatnonzero(frames.is_looked_at)
+        images = [frames.images[row] for row in looked_at.tolist()]
+        faces = describe(images, stages.classify(images, stages.detect(images)))
+        return frames, replace(faces, row=looked_at[faces.row])
 
     with closing(in_order(find, loaded, num_at_once)) as found:
         for frames, faces in found:

@@ -24,13 +24,13 @@ from maskbatch.types import APPEARANCE_SIZE, Faces, Frames
 _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
 # a face that looks unlike its track is not matched at a distance of more than this, in face sizes
-_NEAR = 0.7
+_NEAR = 1.0
 _MAX_SIZE_RATIO = 2.0
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
 # share of a new look in the mean appearance of a track that was seen often
-_LEAST_SHARE = 0.1
+_LEAST_SHARE = 0.25
 # decimals of appearances: enough for any comparison, and short in a checkpoint
 _DECIMALS = 2
 
@@ -77,7 +77,8 @@ class Tracker:
         """Return the same faces with `track_id`."""
         track_id = np.full(len(faces), -1, np.int64)
         bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
-        for row, (source_id, time_s) in enumerate(zip(frames.source_id, frames.timestamp_s, strict=True)):
+        for row in np.flatnonzero(frames.is_looked_at).tolist():
+            source_id, time_s = frames.source_id[row], frames.timestamp_s[row]
             tracks, linker = self._of(int(source_id))
             seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
             self._look(tracks, linker, frames.images[row])

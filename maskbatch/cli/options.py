@@ -1,7 +1,7 @@
 """Options of the commands: their types, the options of a scan, and help that lists options in groups."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,8 +13,9 @@ BESIDE = "<beside the input>"
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED = "What, where, when", "Speed", "Video", "Output", "Advanced"
-GROUPS = (_WHAT, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
+_WHAT, _PEOPLE, _SPEED, _VIDEO, _OUTPUT = "What to scan", "People, time and place", "Speed", "Video", "Output"
+_ADVANCED = "Advanced"
+GROUPS = (_WHAT, _PEOPLE, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
 _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
@@ -28,13 +29,16 @@ class Number(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value!r} is not a finite number.", param, ctx)
 
 
-class AutoOrShare(click.ParamType):
-    """A number from 0 to 1, or the word auto."""
+class WordOr(click.ParamType):
+    """One of some words, or a number."""
 
-    name = "FLOAT|auto"
+    name = "FLOAT|WORD"
+
+    def __init__(self, words: Sequence[str], number: Number) -> None:
+        self._words, self._number = words, number
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        return "auto" if value == "auto" else Number(0, 1).convert(value, param, ctx)
+        return value if value in self._words else self._number.convert(value, param, ctx)
 
 
 class GroupedOption(click.Option):
@@ -94,9 +98,22 @@ def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
         more["type"] = click.Choice(choices)
     elif limits := item.metadata.get("limits"):
         kind = click.IntRange if "int" in str(item.type) else Number
-        more["type"] = kind(limits.least, limits.most, min_open=limits.is_open)
+        number = kind(limits.least, limits.most, min_open=limits.is_open)
+        words = item.metadata.get("words")
+        more["type"] = WordOr(words, number) if words else number
     more.setdefault("show_default", item.default is not None)
     return grouped(group, flag, default=item.default, help=help, **more)
+
+
+def _type_of(name: str) -> dict[str, object]:
+    """Return the click type of a rule in a report."""
+    item = _FIELDS[name]
+    if item.default is False:
+        return {"is_flag": True}
+    if choices := item.metadata.get("choices"):
+        return {"type": click.Choice(choices)}
+    limits = item.metadata.get("limits")
+    return {"type": Number(limits.least, limits.most, min_open=limits.is_open) if limits else str}
 
 
 _ABOUT_INPUTS = options(
@@ -105,6 +122,25 @@ _ABOUT_INPUTS = options(
     _of_scan(_WHAT, "limit", "Scan the first N files only.", metavar="N"),
     _of_scan(_WHAT, "include_hidden",
              "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."),
+)  # fmt: skip
+_RULES = (
+    ("min_bare", "Seconds without a mask from which on a person counts as without one.", "SECONDS"),
+    ("max_gap", "Seconds for which a person may be out of sight within an episode.", "SECONDS"),
+    ("count_static", "Count faces that never move, as on posters and screens, as people.", None),
+    ("clock", "Source of the time of recording: the names of files, their metadata, or both, which must agree.", None),
+    ("start", "Time at which the recordings begin, such as 2026-11-20T22:00; replaces --clock.", "TIME"),
+    ("timezone", "Time zone of the cameras, such as Europe/Berlin. Default: that of this machine.", "NAME"),
+    ("path_template", 'Site, camera and start in the names of files, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".',
+     "TEMPLATE"),
+    ("places", "File with cameras, zones, lines and shifts: see docs/places.md.", "FILE"),
+)  # fmt: skip
+# the same for a report, where None means: as in the scan
+rules = options(
+    *(
+        click.option(f"--{name.replace('_', '-')}", default=None, metavar=metavar, help=f"{help} Default: as in the scan.",
+                     **_type_of(name))
+        for name, help, metavar in _RULES
+    )
 )  # fmt: skip
 _COMMON = options(
     _of_scan(_WHAT, "if_exists", "When the output folder holds an earlier scan: continue it, replace it, or stop."),
@@ -116,6 +152,7 @@ _COMMON = options(
              f"model that knows them. Default: {'on with such a model' if THIRD_STATE else 'off'}."),
     _of_scan(_WHAT, "incorrect_threshold", "Minimum probability for a mask to count as worn incorrectly, with "
              "--third-state.", metavar="P"),
+    *(_of_scan(_PEOPLE, name, help, **({} if metavar is None else {"metavar": metavar})) for name, help, metavar in _RULES),
     _of_scan(_SPEED, "device", "Device that runs the networks; gpu means all GPUs.", metavar="auto|cpu|gpu|gpu:N"),
     _of_scan(_SPEED, "require_gpu", "Stop with an error when no GPU is usable."),
     _of_scan(_SPEED, "runtime", "Library that runs the networks. auto: TensorFlow on a usable GPU, otherwise OpenVINO."),
@@ -124,8 +161,9 @@ _COMMON = options(
     _of_scan(_SPEED, "batch_size", f"Frames that go through the networks together. Default: {CPU_BATCH}; on a GPU "
              f"{GPU_BATCH}.", metavar="N"),
     _of_scan(_SPEED, "workers", "Videos, or groups of 256 photos, that are scanned at the same time.", metavar="N"),
-    _of_scan(_VIDEO, "every", "Analyse every N-th frame.", metavar="N"),
-    _of_scan(_VIDEO, "sample_fps", "Analyse about F frames per second of video; replaces --every.", metavar="F"),
+    _of_scan(_VIDEO, "sample_fps", "Frames per second of video to analyse. auto: about 6 while something moves, and one "
+             "every two seconds otherwise.", metavar="auto|all|F"),
+    _of_scan(_VIDEO, "every", "Analyse every N-th frame; replaces --sample-fps.", metavar="N"),
     _of_scan(_VIDEO, "decode_all", "Decode the frames between the analysed ones too: slower, but finds damage in them."),
     _of_scan(_VIDEO, "hwaccel", "Device that decodes videos, by FFmpeg's name, such as cuda or videotoolbox. auto: the "
              "first that works. Videos that it cannot decode are decoded in software.", metavar="none|auto|NAME"),

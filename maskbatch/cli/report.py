@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER, Number
+from maskbatch.cli.options import FOLDER, Number, rules
 from maskbatch.cli.scan import EXIT_SOME_FAILED
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
@@ -18,11 +18,12 @@ from maskbatch.cli.terminal import open_terminal
               help="Label masks that are worn incorrectly as incorrect_mask, or not. Default: as in the scan.")  # fmt: skip
 @click.option("--incorrect-threshold", type=Number(0, 1), metavar="P",
               help="Minimum probability for a mask to count as worn incorrectly. Default: that of the scan.")  # fmt: skip
+@rules
 @click.option("--csv-bom", is_flag=True,
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def report(folder: Path, csv_bom: bool, quiet: bool, **asked: float | bool | None) -> None:
-    """Write the tables of a scan again, for example with another threshold; no file is analysed.
+def report(folder: Path, quiet: bool, **asked: float | bool | str | None) -> None:
+    """Write the tables of a scan again, for example with another threshold or time zone; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
     """
@@ -33,9 +34,11 @@ def report(folder: Path, csv_bom: bool, quiet: bool, **asked: float | bool | Non
         from maskbatch.run.threshold import Asked
         from maskbatch.store.lock import at_work
 
-        summary, _, is_finished = report_again(folder, Asked(**asked), csv_bom)
+        summary, _, is_finished = report_again(folder, Asked(**asked))
         outcome = Outcome(folder, summary, (), ())
-        terminal.results(outcome, api.open(folder, **asked).files())
+        terminal.results(
+            outcome, api.open(folder, **{name: value for name, value in asked.items() if name != "csv_bom"}).files()
+        )
         if not is_finished:
             session = at_work(folder)
             why = f"the scan is still at work ({session})" if session else "the scan was interrupted"

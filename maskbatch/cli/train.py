@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import FILE, FOLDER, PATH, AutoOrShare, Number, options
+from maskbatch.cli.options import FILE, FOLDER, PATH, Number, WordOr, options
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 from maskbatch.settings import PRECISIONS, ClassifierSettings, DetectorSettings
@@ -147,7 +147,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
 @_labels
 @_ignore
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed for the split, as given to train.")
-@click.option("--threshold", type=AutoOrShare(), default=ClassifierSettings().threshold, show_default=True,
+@click.option("--threshold", type=WordOr(("auto",), Number(0, 1)), default=ClassifierSettings().threshold, show_default=True,
               help="Minimum probability for a face to count as masked. auto: the best one for this dataset, by the "
               "balanced accuracy of faces, and by the macro F1 of scenes, which also sets --det-threshold.")  # fmt: skip
 @click.option("--det-threshold", type=Number(0, 1), default=DetectorSettings().threshold, show_default=True, metavar="P",

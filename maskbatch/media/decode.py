@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol
 
 from maskbatch.media.photo.reader import PhotoReader
-from maskbatch.media.video.reader import VideoReader
+from maskbatch.media.video.reader import Gate, VideoReader
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, ReaderState, Source
 
@@ -17,7 +17,7 @@ class Reader(Protocol):
     Entering and iterating raise DecodeError with a reason; frames yielded before stay valid. `progress` rises while the
     reader works, also between two frames that are far apart. `notes` name the parts of the file that were not analysed,
     in a few words each, and are complete when the iteration ends. `pieces` are the corrections of a video's clock,
-    `end_s` is the time in seconds up to which it was read; None for a photo.
+    `end_s` is the time in seconds up to which it was read; None for a photo. `recorded` are a photo's tags of its time.
     """
 
     frames_decoded: int
@@ -25,6 +25,7 @@ class Reader(Protocol):
     notes: tuple[str, ...]
     pieces: tuple[tuple[int, int], ...]
     end_s: float | None
+    recorded: tuple[tuple[str, str], ...]
 
     def __enter__(self) -> "Reader": ...
 
@@ -61,14 +62,20 @@ class ReaderAround:
     def end_s(self) -> float | None:
         return self._reader.end_s
 
+    @property
+    def recorded(self) -> tuple[tuple[str, str], ...]:
+        return self._reader.recorded
+
 
 def open_source(
-    source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
-) -> Reader:
+    source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None,
+    gate: Gate | None = None,
+) -> Reader:  # fmt: skip
     """Return a reader of the source's frames, for use in a `with` statement. A photo has one frame, at 0 seconds.
 
     A video is read from `start` on. Each of its segments of `segment_s` seconds begins with a frame that has a `cut`.
+    `gate` chooses among the sampled frames.
     """
     if source.kind == "image":
         return PhotoReader(source.path)
-    return VideoReader(source.path, sampling, segment_s, start)
+    return VideoReader(source.path, sampling, segment_s, start, gate)

@@ -26,13 +26,14 @@ _Element = tuple[int, Decoded | None, "_End | None"]
 
 
 class _End(NamedTuple):
-    """The end of reading a source: number of decoded frames, the error, and the reader's notes, pieces and end."""
+    """The end of reading a source: number of decoded frames, the error, and the reader's notes, pieces, end and tags."""
 
     num_decoded: int
     error: DecodeError | None
     notes: tuple[str, ...]
     pieces: tuple[tuple[int, int], ...]
     end_s: float | None
+    recorded: tuple[tuple[str, str], ...]
 
 
 def load(
@@ -78,7 +79,7 @@ def _lanes(
 def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -> Iterator[_Element]:
     """Yield all elements of one source, at least one. Decodes one frame ahead, to know the last frame."""
     previous = None
-    num_decoded, error, notes, pieces, end_s = 0, None, (), (), None
+    num_decoded, error, notes, pieces, end_s, recorded = 0, None, (), (), None, ()
     try:
         with opened(source) as reader:
             try:
@@ -88,14 +89,14 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
                     previous = frame
             finally:
                 num_decoded, notes = reader.frames_decoded, reader.notes
-                pieces, end_s = reader.pieces, reader.end_s
+                pieces, end_s, recorded = reader.pieces, reader.end_s, reader.recorded
     except Interrupted:  # the scan was stopped: the source has not ended
         raise
     except DecodeError as reason:
         error = reason.with_traceback(None)  # a traceback would keep this stack frame, and its image, alive
     except Exception as unexpected:  # one file must never end a scan of thousands
         error = TransientError(f"{type(unexpected).__name__}: {unexpected}")
-    yield position, previous, _End(num_decoded, error, notes, pieces, end_s)
+    yield position, previous, _End(num_decoded, error, notes, pieces, end_s, recorded)
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
@@ -155,33 +156,24 @@ class _Batch:
         if frame is not None:
             self._frames.append((source_id, frame))
             self._num_pixels += frame.image.shape[0] * frame.image.shape[1]
-            self._num_analysed += 1
+            self._num_analysed += frame.is_looked_at
             self._size = self._size or frame.image.shape[1::-1]
         if end is not None:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
             is_transient = isinstance(end.error, TransientError)
             self._ended.append(
-                Ended(
-                    source_id,
-                    end.num_decoded,
-                    self._num_analysed,
-                    *size,
-                    reason,
-                    is_transient,
-                    end.notes,
-                    end.pieces,
-                    end.end_s,
-                )
-            )
+                Ended(source_id, end.num_decoded, self._num_analysed, *size, reason, is_transient, end.notes, end.pieces,
+                      end.end_s, end.recorded)
+            )  # fmt: skip
             self._num_analysed, self._size = 0, None
 
     def take(self) -> Frames:
         """Return the collected batch and begin a new one."""
         source_id, decoded = zip(*self._frames, strict=True) if self._frames else ((), ())
-        index, timestamp_s, images, cuts = zip(*decoded, strict=True) if decoded else ((),) * 4
+        index, timestamp_s, images, cuts, looked_at = zip(*decoded, strict=True) if decoded else ((),) * 5
         frames = Frames(
             images, np.array(source_id, np.int64), np.array(index, np.int64), np.array(timestamp_s, np.float64),
-            tuple(self._ended), next(iter(cuts), None),
+            tuple(self._ended), next(iter(cuts), None), np.array(looked_at, bool),
         )  # fmt: skip
         self._frames, self._ended, self._num_pixels = [], [], 0
         return frames

@@ -8,7 +8,7 @@ import pandas as pd
 
 from maskbatch.settings import Thresholds
 
-_COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "incorrect_mask", "without_mask")
+_COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "incorrect_mask", "without_mask", "unsure")
 SUMMARY_COLUMNS = ("level", "folder", *_COUNTS, "compliance_rate")
 _TYPES = {"level": "int64", "folder": "str", **dict.fromkeys(_COUNTS, "int64"), "compliance_rate": "float64"}
 
@@ -18,8 +18,9 @@ class Summary:
     """A scan in numbers.
 
     `faces` are the rows of faces.csv, `people` the persons in the files; `with_mask`, `incorrect_mask`, `without_mask` are
-    people at `threshold` and `incorrect_threshold`, which is None without a third state. `compliance_rate` is
-    with_mask / people, to 4 decimals, None when nobody was seen. `failed` files gave no frame, `partial` files broke later.
+    people at `threshold` and `incorrect_threshold`, which is None without a third state; `unsure` people could not be
+    judged. `compliance_rate` is with_mask / (people - unsure), to 4 decimals, None when there is nobody to judge. `failed`
+    files gave no frame, `partial` files broke later.
     """
 
     files: int = 0
@@ -28,6 +29,7 @@ class Summary:
     with_mask: int = 0
     incorrect_mask: int = 0
     without_mask: int = 0
+    unsure: int = 0
     compliance_rate: float | None = None
     failed: int = 0
     partial: int = 0
@@ -38,8 +40,8 @@ class Summary:
 def summary_of(files: pd.DataFrame, thresholds: Thresholds) -> Summary:
     """Add up the files of a scan (see `frames.read_files`), which was reported at `thresholds`."""
     counts = {name: int(number) for name, number in _countable(files).sum().items()}
-    people = counts["people"]
-    rate = round(counts["with_mask"] / people, 4) if people else None
+    judged = counts["people"] - counts["unsure"]
+    rate = round(counts["with_mask"] / judged, 4) if judged else None
     return Summary(
         **counts, compliance_rate=rate, threshold=thresholds.mask, incorrect_threshold=thresholds.incorrect
     )  # fmt: skip
@@ -78,7 +80,8 @@ def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
 
 def _with_rate(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the compliance rate, and make the types those of SUMMARY_COLUMNS."""
-    rate = (rows["with_mask"].astype("float64") / rows["people"].astype("float64")).round(4)
+    judged = rows["people"].astype("float64") - rows["unsure"].astype("float64")
+    rate = (rows["with_mask"].astype("float64") / judged).round(4)
     found = rows.assign(compliance_rate=rate)
     return found.astype({name: _TYPES[name] for name in found.columns})
 

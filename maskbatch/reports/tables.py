@@ -1,4 +1,4 @@
-"""Write faces.csv, files.csv and summary.csv from the store.
+"""Write all tables from the store.
 
 All tables show one state of the store, also beside a scan that is at work. Text cells that a spreadsheet would take for a
 formula get an apostrophe in front (see `escape`). docs/tables.md explains each column.
@@ -17,28 +17,39 @@ import numpy as np
 import pandas as pd
 
 from maskbatch.media.write import partial_files
-from maskbatch.reports.frames import FILES_COLUMNS, read_files
-from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_folder, summary_of
+from maskbatch.people.answer import Answer, find_answer
+from maskbatch.people.places import read_places
+from maskbatch.reports.frames import files_table
+from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table, timeline_table
+from maskbatch.reports.summary import Summary, by_folder, summary_of
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.states import label_sql, sql_parameters
 from maskbatch.store.database import Store
 
-TABLES = ("faces.csv", "files.csv", "summary.csv")
-FACES_COLUMNS = (
-    "source", "frame", "time_s", "face", "track_id", "x_min", "y_min", "x_max", "y_max", "score", "p_mask",
-    "p_incorrect", "label",
+TABLES = (
+    "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
 )  # fmt: skip
-_DECIMALS = {"fps": 3, "duration_s": 3, "compliance_rate": 4}
+FACES_COLUMNS = (
+    "source", "frame", "time_s", "face", "track_id", "person", "x_min", "y_min", "x_max", "y_max", "score",
+    "p_mask", "p_incorrect", "label",
+)  # fmt: skip
+_DECIMALS = {
+    "fps": 3, "duration_s": 3, "compliance_rate": 4, "p_mask": 4, "recorded_h": 4, "read_h": 4, "with_people_h": 4,
+    **dict.fromkeys(("first_s", "last_s", "from_s", "to_s", "seen_s", "masked_s", "bare_s", "incorrect_s", "unsure_s",
+                     "best_time_s"), 3),
+}  # fmt: skip
 
 # SQLite makes the whole row, which takes half as long as Python; with the id in the order, it needs no sorting
 _FACES = f"""
     SELECT source.name,
-           printf(',%d,%.4f,%d,%d,%.1f,%.1f,%.1f,%.1f,%.4f,', frame, time_e4 / 10000.0, face, track_id, x_min_e1 / 10.0,
-                  y_min_e1 / 10.0, x_max_e1 / 10.0, y_max_e1 / 10.0, score_e4 / 10000.0)
+           printf(',%d,%.4f,%d,%d,%d,%.1f,%.1f,%.1f,%.1f,%.4f,', frame, time_e4 / 10000.0, face, face.track_id,
+                  coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0,
+                  y_max_e1 / 10.0, score_e4 / 10000.0)
            || CASE WHEN p_mask_e4 IS NULL THEN ',,' WHEN p_incorrect_e4 IS NULL THEN printf('%.4f,,', p_mask_e4 / 10000.0)
                 ELSE printf('%.4f,%.4f,', p_mask_e4 / 10000.0, p_incorrect_e4 / 10000.0) END
            || {label_sql("p_mask_e4 / 10000.0", "p_incorrect_e4 / 10000.0")}
     FROM source CROSS JOIN face ON face.source_id = source.id
+         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
     WHERE source.position IS NOT NULL ORDER BY source.position, source.id, frame, face
 """
 # spreadsheets of East Asia take the wide forms for the plain ones
@@ -46,23 +57,35 @@ _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 def write_reports(store: Store, settings: ReportSettings) -> Summary:
-    """Write `faces.csv`, `files.csv` and `summary.csv` beside the store.
+    """Write all tables beside the store.
 
-    They have all sources that are done, and the whole segments of videos that are not. Raises OSError.
+    They have all sources that are done, and the whole segments of videos that are not. Raises OSError, and UsageError when
+    the rules of clock or places cannot be read.
     """
-    out, bom = store.folder, settings.bom
+    out = store.folder
     with (
-        partial_files(*(out / name for name in TABLES)) as (faces_path, files_path, summary_path),
-        _open_report(faces_path, FACES_COLUMNS, bom) as faces_csv,
-        _open_report(files_path, FILES_COLUMNS, bom) as files_csv,
-        _open_report(summary_path, SUMMARY_COLUMNS, bom) as summary_csv,
+        partial_files(*(out / name for name in TABLES)) as paths,
+        _open_report(paths[0], FACES_COLUMNS, settings.bom) as faces_csv,
         store.transaction() as connection,
     ):
         _write_faces(connection, settings.thresholds, faces_csv)
-        files = read_files(connection, settings)
-        _append(files, files_csv, ("source", "error", "notes"))
-        _append(by_folder(files), summary_csv, ("folder",))
+        answer = find_answer(connection, settings)
+        files = files_table(connection, answer)
+        for path, rows in zip(paths[1:], _tables(answer, files, settings), strict=True):
+            with _open_report(path, list(rows.columns), settings.bom) as table:
+                _append(rows, table)
     return summary_of(files, settings.thresholds)
+
+
+def _tables(answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> Iterator[pd.DataFrame]:
+    """Yield the tables behind faces.csv, in the order of TABLES."""
+    yield files
+    yield by_folder(files)
+    yield people_table(answer)
+    yield episodes_table(answer)
+    yield timeline_table(answer)
+    yield places_table(answer, read_places(settings.places))
+    yield coverage_table(answer, dict(zip(files["source"], files["status"] != "ok", strict=True)))
 
 
 def escape(text: str) -> str:
@@ -95,13 +118,14 @@ def _open_report(path: Path, columns: Sequence[str], bom: bool) -> Iterator[Text
         yield file
 
 
-def _append(rows: pd.DataFrame, out: TextIO, text_columns: Sequence[str]) -> None:
-    """Append rows to a report, unknown numbers as empty cells; `text_columns` hold names of files and error messages."""
+def _append(rows: pd.DataFrame, out: TextIO) -> None:
+    """Append rows to a report, unknown numbers as empty cells; texts may be names of files, and are escaped."""
     shown = {}
-    for name in text_columns:
-        # few texts, many rows
-        safe = {text: escape(text) for text in rows[name].unique()}
-        shown[name] = rows[name].map(safe)
-    for name in _DECIMALS.keys() & rows.columns:
-        shown[name] = ["" if np.isnan(value) else f"{value:.{_DECIMALS[name]}f}" for value in rows[name].tolist()]
+    for name in rows.columns:
+        if name in _DECIMALS:
+            shown[name] = ["" if np.isnan(value) else f"{value:.{_DECIMALS[name]}f}" for value in rows[name].tolist()]
+        elif not pd.api.types.is_numeric_dtype(rows[name]):
+            # few texts, many rows
+            safe = {text: escape(text) for text in rows[name].unique()}
+            shown[name] = rows[name].map(safe)
     rows.assign(**shown).to_csv(out, header=False, index=False, lineterminator="\n")

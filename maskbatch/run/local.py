@@ -27,7 +27,7 @@ from maskbatch.run.shard import HANG, probed, run_shard
 from maskbatch.run.stages import open_networks
 from maskbatch.run.stop import Stop
 from maskbatch.run.threshold import follow_threshold, with_known_states
-from maskbatch.settings import ReportSettings, ScanSettings
+from maskbatch.settings import ScanSettings
 from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
@@ -169,7 +169,7 @@ class Driver:
         one. In this order, the tables that stay are always complete.
         """
         used = self.settings.classifier.thresholds
-        report = ReportSettings(used.mask, used.incorrect, bom=self.settings.csv_bom)
+        report = replace(self.settings.report, threshold=used.mask, incorrect_threshold=used.incorrect)
         figures = {
             "seconds": round(seconds, 2), "frames": session.frames["analysed"],
             "num_warnings": self._warnings.number, "warnings": json.dumps(self._warnings.messages),

@@ -6,9 +6,11 @@ from dataclasses import Field, fields
 from numbers import Integral, Real
 from typing import Any
 
+from maskbatch.analyse.gate import CANDIDATES_PER_S
 from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
+from maskbatch.people.where import Known, where_of
 from maskbatch.settings import (
     INCORRECT_THRESHOLD,
     ClassifierSettings,
@@ -16,6 +18,7 @@ from maskbatch.settings import (
     Limits,
     LoaderSettings,
     OutputSettings,
+    ReportSettings,
     RuntimeSettings,
     SamplingSettings,
     ScanOptions,
@@ -35,17 +38,19 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         raise UsageError("--min-face and --det-size both choose the size of the detector's input: give one of them")
     if options.det_size is not None and options.det_size % 32:
         raise UsageError(f"--det-size must be a multiple of 32, such as {round(options.det_size / 32) * 32}")
-    if options.every != 1 and options.sample_fps:
+    if options.every != 1 and options.sample_fps != "auto":
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
     has_third_state = third_state_or_default(options.third_state)
     check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
     hwaccel = check_hwaccel(options.hwaccel)
-    sampling = (options.every, options.sample_fps, options.stall_limit, hwaccel, options.decode_all)
     return ScanSettings(
         loader=LoaderSettings(batch_size=options.batch_size),
-        sampling=SamplingSettings(*sampling),
+        sampling=SamplingSettings(
+            options.every, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),
+            "annotated" in save,
+        ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
         detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),
         classifier=ClassifierSettings(
@@ -55,8 +60,29 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
         ),
         workers=options.workers,
-        csv_bom=options.csv_bom,
+        report=checked_report(ReportSettings(
+            bom=options.csv_bom, min_bare_s=options.min_bare, max_gap_s=options.max_gap, count_static=options.count_static,
+            clock=options.clock, start=options.start, timezone=options.timezone, path_template=options.path_template,
+            places=options.places,
+        )),
     )  # fmt: skip
+
+
+def _is_gated(options: ScanOptions) -> bool:
+    return options.sample_fps == "auto" and options.every == 1
+
+
+def _sample_fps(options: ScanOptions) -> float | None:
+    """Return the frames per second to analyse, or to choose from; None for every n-th."""
+    if options.sample_fps in ("auto", "all"):
+        return CANDIDATES_PER_S if _is_gated(options) else None
+    return options.sample_fps
+
+
+def checked_report(report: ReportSettings) -> ReportSettings:
+    """Return the settings of a report. Raises UsageError when a time, zone, template or `places.toml` cannot be read."""
+    where_of(Known(0, "", "video", None, None, None, None, 0, 0, ()), report)
+    return report
 
 
 def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
@@ -89,8 +115,11 @@ def _why_not(item: Field, value: object) -> str | None:
     if value is None and item.default is None:
         return None
     if limits := item.metadata.get("limits"):
-        is_whole = "int" in str(item.type)
-        return None if _is_within(limits, value, is_whole) else f"takes a {'whole ' * is_whole}number{_range(limits)}"
+        words, is_whole = item.metadata.get("words", ()), "int" in str(item.type)
+        if (isinstance(value, str) and value in words) or _is_within(limits, value, is_whole):
+            return None
+        number = f"a {'whole ' * is_whole}number{_range(limits)}"
+        return f"takes {', '.join([*words, ''])}or {number}" if words else f"takes {number}"
     if choices := item.metadata.get("choices"):
         return None if value in choices else f"takes {', '.join(choices[:-1])} or {choices[-1]}"
     is_flag = "bool" in str(item.type)

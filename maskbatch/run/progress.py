@@ -71,16 +71,20 @@ class Tally:
         self._start = time.monotonic()
         self.num_files = self.num_frames = self.files_done = self.frames_done = 0
         self.file: str | None = None
+        self._expected: dict[int, int] = {}
 
     def expect(self, sources: Sequence[Source]) -> None:
         """Count what is to be done."""
         self.num_files = len(sources)
-        self.num_frames = sum(num_analysed(source, self._sampling) for source in sources)
+        self._expected = {source.id: num_analysed(source, self._sampling) for source in sources}
+        self.num_frames = sum(self._expected.values())
 
     def add(self, shard: Shard, result: SegmentResult) -> None:
         """Count a result of a shard."""
         self.files_done += len(result.ended)
         self.frames_done += result.num_frames
+        for source, ended in result.ended:  # of a quiet video, fewer frames were worth a look than expected
+            self.num_frames += min(0, ended.frames_analysed - self._expected.pop(source.id, 0))
         source = result.ended[-1][0] if result.ended else shard.sources[0]
         self.file = source.name
 

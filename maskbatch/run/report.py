@@ -5,28 +5,27 @@ from pathlib import Path
 
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import Summary, write_reports
-from maskbatch.run.threshold import Asked, report_thresholds
-from maskbatch.settings import ReportSettings, Thresholds
+from maskbatch.run.threshold import Asked, report_settings
+from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.read import last_session
 
 _OWN = Asked()
 
 
-def report_again(out: Path, asked: Asked = _OWN, bom: bool = False) -> tuple[Summary, Thresholds, bool]:
-    """Write the reports of the scan in `out` again, at its own thresholds or those that are `asked` for.
+def report_again(out: Path, asked: Asked = _OWN) -> tuple[Summary, ReportSettings, bool]:
+    """Write the reports of the scan in `out` again, by its own rules or those that are `asked` for.
 
-    With `bom` the tables begin with a byte order mark; `run.json` names the thresholds. Beside a scan at work they show what
-    it has stored so far. If the scan ends meanwhile, they are written once more, so that the last ones are complete.
-    Returns the summary, the thresholds, and true if the scan had finished. Raises UsageError when `out` holds no scan, or
+    `run.json` names the rules. Beside a scan at work the reports show what it has stored so far. If the scan ends meanwhile,
+    they are written once more, so that the last ones are complete.
+    Returns the summary, the settings, and true if the scan had finished. Raises UsageError when `out` holds no scan, or
     one without the third state that is asked for; OSError when it cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
         while True:
             with store.transaction() as connection:
-                last, used = last_session(connection), report_thresholds(connection, asked)
-            settings = ReportSettings(used.mask, used.incorrect, bom=bom)
+                last, settings = last_session(connection), report_settings(connection, asked)
             try:
                 summary = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(summary))
@@ -38,4 +37,4 @@ def report_again(out: Path, asked: Asked = _OWN, bom: bool = False) -> tuple[Sum
             with store.transaction() as connection:
                 now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
-                return summary, used, last.how == "finished"
+                return summary, settings, last.how == "finished"

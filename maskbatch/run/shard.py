@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from maskbatch.analyse.gate import Gate
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.errors import DecodeError, Interrupted, TransientError
@@ -81,7 +82,7 @@ def _analysed(
     by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
-        reader = open_source(source, sampling, settings.output.segment_s, at.reader)
+        reader = open_source(source, sampling, settings.output.segment_s, at.reader, _gate(settings))
         return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
     tracker = Tracker(settings.tracker)
@@ -121,7 +122,7 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
             copies.append(sinks.end(source))
     done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
     persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
-    return SegmentResult(rows, done, _states(copies), persons, checkpoint, len(batch.frames), timings.taken())
+    return SegmentResult(rows, done, _states(copies), persons, checkpoint, batch.frames.num_looked_at, timings.taken())
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:
@@ -169,6 +170,10 @@ def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver
         return source
 
 
+def _gate(settings: ScanSettings) -> Gate | None:
+    return Gate() if settings.sampling.is_gated else None
+
+
 def _limit_s(settings: ScanSettings) -> float:
     return HANG * settings.sampling.stall_s
 
@@ -196,7 +201,10 @@ def _counted(at: Checkpoint, batch: Batch) -> Checkpoint:
         return at
     height, width = batch.frames.images[0].shape[:2]
     return replace(
-        at, frames_analysed=at.frames_analysed + len(batch.frames), width=at.width or width, height=at.height or height
+        at,
+        frames_analysed=at.frames_analysed + batch.frames.num_looked_at,
+        width=at.width or width,
+        height=at.height or height,
     )
 
 

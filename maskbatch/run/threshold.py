@@ -1,12 +1,12 @@
-"""Other thresholds for a scan that is there: nothing is analysed again."""
+"""Other thresholds and rules for a scan that is there: nothing is analysed again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from sqlite3 import Connection
 
 from maskbatch.errors import UsageError
-from maskbatch.run.options import check_incorrect_threshold
+from maskbatch.run.options import check_incorrect_threshold, checked, checked_report
 from maskbatch.run.stages import Networks
-from maskbatch.settings import INCORRECT_THRESHOLD, ScanSettings, Thresholds
+from maskbatch.settings import INCORRECT_THRESHOLD, ReportSettings, ScanSettings, Thresholds
 from maskbatch.sinks.relabel import sort_crops
 from maskbatch.store.database import Store
 from maskbatch.store.read import has_third_state, last_session, sessions
@@ -14,16 +14,58 @@ from maskbatch.store.read import has_third_state, last_session, sessions
 _TWO_STATES = "knows two states, with_mask and without_mask, and no mask that is worn incorrectly"
 
 
+# options of a report, and the settings that they set
+RULES = {
+    "min_bare": "min_bare_s", "max_gap": "max_gap_s",
+    **{name: name for name in ("count_static", "clock", "start", "timezone", "path_template", "places")},
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The thresholds that a user asks for in a report; None: those of the scan. `third_state` False: two labels only."""
+    """The rules that a user asks for in a report, with the names of options; None: those of the scan.
+
+    `third_state` False: two labels only.
+    """
 
     threshold: float | None = None
     third_state: bool | None = None
     incorrect_threshold: float | None = None
+    csv_bom: bool | None = None
+    min_bare: float | None = None
+    max_gap: float | None = None
+    count_static: bool | None = None
+    clock: str | None = None
+    start: str | None = None
+    timezone: str | None = None
+    path_template: str | None = None
+    places: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in RULES.keys() - {"count_static"}:
+            if getattr(self, name) is not None:
+                checked(name, getattr(self, name))
 
 
-def report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
+def report_settings(connection: Connection, asked: Asked) -> ReportSettings:
+    """Return the settings of a report: what is asked for, else those of the scan. Tables have a byte order mark only when
+    that is asked for.
+
+    Raises UsageError when a third state is asked for that the scan's model does not know, and for rules that cannot be read.
+    """
+    known = {item.name for item in fields(ReportSettings)}
+    own = {
+        name: value
+        for name, value in last_session(connection).facts["settings"].get("report", {}).items()
+        if name in known
+    }
+    used = _report_thresholds(connection, asked)
+    wanted = {name: getattr(asked, option) for option, name in RULES.items() if getattr(asked, option) is not None}
+    mine = {"threshold": used.mask, "incorrect_threshold": used.incorrect, "bom": bool(asked.csv_bom)}
+    return checked_report(ReportSettings(**own | mine | wanted))
+
+
+def _report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
     """Return the thresholds of a report: what is asked for, else those of the scan.
 
     Raises UsageError when a third state is asked for that the scan's model does not know.

@@ -1,4 +1,4 @@
-"""Annotated copies: every analysed frame with its faces drawn in."""
+"""Annotated copies: every frame with its faces drawn in."""
 
 import errno
 import logging
@@ -20,7 +20,7 @@ from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
 from maskbatch.overlap import IsOver, never
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
-from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Source
+from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class AnnotatedSink:
 
     def write(self, batch: Batch) -> None:
         """Draw and write the frames of a batch. Raises OSError when the disk fails."""
-        for row, faces in by_frame(batch):
+        for row, faces in by_frame(batch.frames, batch.drawn):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
                 drawn = annotate(batch.frames.images[row], faces, self._thresholds)
@@ -187,11 +187,11 @@ def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
         copy.broken = error.strerror or str(error)
 
 
-def by_frame(batch: Batch) -> Iterator[tuple[int, Faces]]:
+def by_frame(frames: Frames, faces: Faces) -> Iterator[tuple[int, Faces]]:
     """Yield (row, its faces) of all frames, also of those without faces."""
-    bounds = np.searchsorted(batch.faces.row, np.arange(len(batch.frames) + 1))
-    for row in range(len(batch.frames)):
-        yield row, batch.faces.take(np.arange(bounds[row], bounds[row + 1]))
+    bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
+    for row in range(len(frames)):
+        yield row, faces.take(np.arange(bounds[row], bounds[row + 1]))
 
 
 def warn_or_raise(source: Source, error: OSError, lost: str) -> None:

@@ -25,7 +25,7 @@ class CropSink:
     def write(self, batch: Batch) -> None:
         """Write the faces of a batch. Raises OSError when the disk fails."""
         frames = batch.frames
-        for row, faces in by_frame(batch):
+        for row, faces in by_frame(frames, batch.faces):
             source, frame = self._sources[int(frames.source_id[row])], int(frames.index[row])
             labels = labels_of(faces.p_mask, faces.p_incorrect, self._thresholds)
             for face, (xyxy, label) in enumerate(zip(faces.xyxy, labels.tolist(), strict=True)):

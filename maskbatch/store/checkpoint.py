@@ -44,7 +44,8 @@ def _reader(values: dict) -> ReaderState:
 
 
 def _ended(values: dict) -> Ended:
-    return Ended(**values | {"notes": tuple(values["notes"]), "pieces": _pieces(values)})
+    recorded = tuple((name, text) for name, text in values["recorded"])
+    return Ended(**values | {"notes": tuple(values["notes"]), "pieces": _pieces(values), "recorded": recorded})
 
 
 def _pieces(values: dict) -> tuple[tuple[int, int], ...]:

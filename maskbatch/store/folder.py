@@ -16,7 +16,10 @@ from maskbatch.store.lock import Lock, locked
 from maskbatch.store.read import all_media
 
 SEGMENTS = ".segments"
-_REPORTS = ("faces.csv", "files.csv", "summary.csv", "run.json")
+_REPORTS = (
+    "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
+    "run.json",
+)  # fmt: skip
 _MEDIA_FOLDERS = ("annotated", *(f"crops/{label}" for label in LABELS), "crops")  # the inner ones first
 _OURS = ("annotated", "crops", SEGMENTS, STORE, *_REPORTS)
 _log = logging.getLogger(__name__)

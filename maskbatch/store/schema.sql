@@ -102,11 +102,13 @@ CREATE INDEX media_source ON media(source_id);
 
 -- The faces of the inputs of the last session, with plain numbers.
 CREATE VIEW faces AS
-    SELECT source.name AS source, frame, time_e4 / 10000.0 AS time_s, face, track_id, x_min_e1 / 10.0 AS x_min,
+    SELECT source.name AS source, frame, time_e4 / 10000.0 AS time_s, face, face.track_id,
+           coalesce(person_id, face.track_id) AS person, x_min_e1 / 10.0 AS x_min,
            y_min_e1 / 10.0 AS y_min, x_max_e1 / 10.0 AS x_max, y_max_e1 / 10.0 AS y_max, score_e4 / 10000.0 AS score,
            p_mask_e4 / 10000.0 AS p_mask, p_incorrect_e4 / 10000.0 AS p_incorrect, sharpness_e2 / 100.0 AS sharpness,
            brightness, turn_e2 / 100.0 AS turn, source.position AS position
-    FROM face JOIN source ON source.id = face.source_id WHERE source.position IS NOT NULL;
+    FROM face JOIN source ON source.id = face.source_id
+         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id WHERE source.position IS NOT NULL;
 
 -- Their tracks. people.csv says who was seen long enough to count, and what follows from all tracks of a person.
 CREATE VIEW tracks AS

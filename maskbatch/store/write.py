@@ -147,7 +147,7 @@ def _end_source(connection: Connection, source: Source, ended: Ended) -> None:
     connection.execute(
         _ENDED,
         [error, ended.is_transient, one_line("; ".join(ended.notes)), fps, _duration_s(source, ended), *size,
-         ended.frames_decoded, ended.frames_analysed, json.dumps(source.recorded), source.id],
+         ended.frames_decoded, ended.frames_analysed, json.dumps(ended.recorded or source.recorded), source.id],
     )  # fmt: skip
     connection.execute(_CLOSED, [source.id])
     connection.execute("DELETE FROM segment WHERE source_id = ?", [source.id])

@@ -11,6 +11,8 @@ _EXIF_DIRECTORY, _EXIF_VERSION = 0x8769, 0x9000
 # make, model, date and time; in the EXIF directory: time of recording and of digitizing, UTC offsets, fractions of a second
 _KEPT = (0x010F, 0x0110, 0x0132)
 _KEPT_EXIF = (0x9003, 0x9004, 0x9010, 0x9011, 0x9012, 0x9290, 0x9291, 0x9292)
+# names of the time that a photo was taken, and of its UTC offset
+_TIME_NAMES = {0x9003: "DateTimeOriginal", 0x9011: "OffsetTimeOriginal"}
 _TEXT, _LONG, _UNDEFINED = 2, 4, 7
 _MOST_TEXT_BYTES = 255
 # errors that the parsers raise for damaged data
@@ -55,6 +57,19 @@ def recording_exif(data: bytes) -> bytes:
     num_entries = len(texts) + 1
     entries, rest = layout(texts, exif_texts, 8 + 2 + 12 * num_entries + 4)
     return b"II*\0" + struct.pack("<I", 8) + directory(entries) + rest
+
+
+def recorded_tags(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the recording time of a photo's bytes `data`, and its offset, as (name, text); () where it has none.
+
+    Never raises: damaged EXIF data counts as missing.
+    """
+    try:
+        _, exif_texts = recording(Tiff(find_exif(data)))
+    except BROKEN:
+        return ()
+    found = {tag: text.decode("ascii", "replace") for tag, text in exif_texts}
+    return tuple((name, found[tag]) for tag, name in _TIME_NAMES.items() if tag in found)
 
 
 def recording(tiff: Tiff) -> tuple[Texts, Texts]:

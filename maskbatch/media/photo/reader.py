@@ -12,6 +12,7 @@ import numpy as np
 
 from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.chunks import JPEG, PNG, TIFF, is_heif, is_webp
+from maskbatch.media.photo.exif import recorded_tags
 from maskbatch.media.photo.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
 from maskbatch.media.photo.notes import notes_of
 from maskbatch.media.photo.pillow import PILLOW_ERRORS, open_with_pillow
@@ -40,6 +41,7 @@ class PhotoReader:
         self.notes: tuple[str, ...] = ()
         self.pieces: tuple[tuple[int, int], ...] = ()
         self.end_s: float | None = None
+        self.recorded: tuple[tuple[str, str], ...] = ()
 
     def __enter__(self) -> "PhotoReader":
         return self
@@ -51,7 +53,7 @@ class PhotoReader:
 
     def __iter__(self) -> Iterator[Decoded]:
         data = read_bytes(self._path)
-        self.notes = notes_of(data)
+        self.notes, self.recorded = notes_of(data), recorded_tags(data)
         is_cut_jpeg = data.startswith(JPEG) and jpeg_has_scan(data) and not jpeg_is_whole(data)
         # OpenCV rejects a JPEG without an end marker; with one it decodes the existing part and leaves the rest grey
         image = decode_photo(data + b"\xff\xd9" if is_cut_jpeg else data)

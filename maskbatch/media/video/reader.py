@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import av
 import numpy as np
@@ -33,20 +34,30 @@ _WARM_UP_S = Fraction(2)
 _log = logging.getLogger(__name__)
 
 
+class Gate(Protocol):
+    """The choice of frames by small grey pictures (H, W) uint8 and times in seconds (see `analyse/gate.py`)."""
+
+    def __call__(self, luma: np.ndarray, time_s: float) -> bool: ...
+
+    def restart(self) -> None: ...
+
+
 class VideoReader:
     """A reader that yields the sampled frames as `Decoded`, with upright images, all of one size (see `Viewer`).
 
-    `index` and `frames_decoded` count all frames, including those that are not sampled; `Skipping` tells which of these
-    need no decoding. `timestamp_s` rises strictly. Reading begins at `start`, if given. Each segment of `segment_s` seconds
-    begins with a frame that has a `cut`.
+    With `gate`, the sampled frames are candidates, and those are looked at that it chooses by their small grey pictures.
+    With `sampling.all_frames` the other frames are yielded too. `index` and `frames_decoded` count all frames; `Skipping`
+    tells which need no decoding. `timestamp_s` rises strictly. Reading begins at `start`, if given. Each segment of
+    `segment_s` seconds begins with a frame that has a `cut`.
     Iterating raises DecodeError when no frame can be decoded. After the last frame it raises DecodeError when the file is
     damaged, ends early, or gives no frame for too long.
     """
 
     def __init__(
-        self, path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
-    ) -> None:
-        self._path = path
+        self, path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None,
+        gate: Gate | None = None,
+    ) -> None:  # fmt: skip
+        self._path, self._gate = path, gate
         self._sampling = sampling
         self._segments, self._start = Segments(segment_s), start
         self._container: InputContainer | None = None
@@ -58,6 +69,7 @@ class VideoReader:
         self.frames_decoded = self.progress = 0
         self.pieces: tuple[tuple[int, int], ...] = () if start is None else start.pieces
         self.end_s: float | None = None
+        self.recorded: tuple[tuple[str, str], ...] = ()  # a video's tags are read when it is probed
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,14 +106,14 @@ class VideoReader:
         # a frame that was yielded before another pass over the file is not yielded again
         self._first = 0 if self._start is None else self._start.index
         try:
-            yield from self._sampled(may_skip=not self._sampling.decode_all)
+            yield from self._sampled(may_skip=not (self._sampling.decode_all or self._sampling.all_frames))
         except Misjudged:
             self._reopen()
             yield from self._sampled(may_skip=False)
         self._check_whole()
 
     def _sampled(self, may_skip: bool) -> Iterator[Decoded]:
-        """Yield the sampled frames from the number `_first` on. Raises Misjudged, but only with `may_skip`."""
+        """Yield the frames from the number `_first` on. Raises Misjudged, but only with `may_skip`."""
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
@@ -111,22 +123,35 @@ class VideoReader:
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             self.pieces, self.end_s = clock.pieces, clock.end_s
-            # only sampled frames are converted to RGB
-            if not sampler.wants(index, time_s) or index < self._first:
+            is_candidate = sampler.wants(index, time_s)
+            if index < self._first:
+                continue
+            self._first = index + 1
+            is_looked_at = is_candidate and self._is_looked_at(frame, time_s)
+            # only frames that are yielded are converted to RGB
+            if not (is_looked_at or self._sampling.all_frames):
                 continue
             image = self._image(frame, index)
             cut = None
-            if self._segments.is_cut(time_s):
+            if self._segments.is_cut(time_s, is_looked_at):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
                 cut = ReaderState(
                     index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable,
                     *self._size, self._fitted_from,
                 )  # fmt: skip
-            self._first = index + 1
-            yield Decoded(index, float(time_s), image, cut)
+            yield Decoded(index, float(time_s), image, cut, is_looked_at)
         if clock.num_jumps:
             _log.warning("%s: the time stamps jump ahead by more than a day, %d times; later times are estimates",
                          self._path, clock.num_jumps)  # fmt: skip
+
+    def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction) -> bool:
+        """Tell if a sampled frame is analysed. One that may begin a segment is, and the gate starts afresh with it: so a
+        segment is read alike by whoever continues there."""
+        if self._gate is None:
+            return True
+        if self._segments.is_due(time_s):
+            self._gate.restart()
+        return self._gate(self._viewer.luma(frame), float(time_s))
 
     def _image(self, frame: av.VideoFrame, index: int) -> np.ndarray:
         """Return the picture of the frame number `index`, and record its size."""

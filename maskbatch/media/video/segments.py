@@ -16,18 +16,27 @@ def crc_of(image: np.ndarray) -> int:
 
 
 class Segments:
-    """The segments of one video, each at least `length_s` seconds and 30 analysed frames long."""
+    """The segments of one video, each at least `length_s` seconds and 30 frames long."""
 
     def __init__(self, length_s: float = math.inf) -> None:
         self._length_s = length_s
         self._begin_s: Fraction | None = None
         self._num_frames = 0
 
-    def is_cut(self, time_s: Fraction) -> bool:
-        """Return True when the next analysed frame, at `time_s`, begins a new segment. Call it once for each, in order."""
+    def is_due(self, time_s: Fraction) -> bool:
+        """Return True when a frame at `time_s` may begin a new segment."""
+        if self._begin_s is None:
+            return False
+        return time_s - self._begin_s >= self._length_s and self._num_frames >= _MIN_FRAMES
+
+    def is_cut(self, time_s: Fraction, is_looked_at: bool) -> bool:
+        """Return True when the next frame, at `time_s`, begins a new segment: one that is analysed.
+
+        Call it once for each frame that is yielded, in order.
+        """
         if self._begin_s is None:
             self._begin_s = time_s
-        is_cut = time_s - self._begin_s >= self._length_s and self._num_frames >= _MIN_FRAMES
+        is_cut = is_looked_at and self.is_due(time_s)
         if is_cut:
             self._begin_s, self._num_frames = time_s, 0
         self._num_frames += 1

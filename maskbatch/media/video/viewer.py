@@ -6,7 +6,7 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from maskbatch.media.colours import grading_of, matrix_of
 from maskbatch.media.orientation import Orientation, orientation_of
@@ -16,6 +16,9 @@ from maskbatch.media.photo.reader import MAX_PIXELS
 _SHAPELESS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 # limits of a pixel's width divided by its height: nearer to 1 is not worth a blur, further from 1 is damage
 _LEAST_ASPECT, _MOST_ASPECT = Fraction(101, 100), Fraction(4)
+
+# the small grey picture: pixels of a cell, half a face, and the number of cells across
+_CELL_PX, _LEAST_CELLS, _MOST_CELLS = 12, 48, 192
 
 Size = tuple[int, int]
 
@@ -35,6 +38,7 @@ class Viewer:
         self._codec = stream.codec_context
         # PyAV lacks a frame's aspect ratio; its codec has that of the last decoded frame, at most a frame or two later
         self._aspect = None if container.format.name in _SHAPELESS else stream.sample_aspect_ratio
+        self._small = VideoReformatter()
         self._reformatter = VideoReformatter()  # kept: a new one costs more than converting an HD frame
 
     def notice(self, frame: av.VideoFrame) -> None:
@@ -54,6 +58,13 @@ class Viewer:
         size = _within(own, self.size) if self.is_fitted else own
         image = self._orientation.upright(self._converted(frame, self._orientation.size(size)))
         return _on_black(image, self.size) if self.is_fitted else image
+
+    def luma(self, frame: av.VideoFrame) -> np.ndarray:
+        """Return a small grey picture (H, W) uint8 of a frame as it is stored, with cells of about 12 pixels."""
+        scale = max(min(frame.width // _CELL_PX, _MOST_CELLS), _LEAST_CELLS) / frame.width
+        size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+        small = self._small.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA)
+        return small.to_ndarray()
 
     def _converted(self, frame: av.VideoFrame, size: Size) -> np.ndarray:
         """Return the stored picture as RGB, scaled to `size` in the same step."""

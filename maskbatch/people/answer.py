@@ -1,0 +1,155 @@
+"""The answer of a scan: its sources, the looks at faces in them, the people, and their episodes."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.people.episodes import Episodes, find_episodes
+from maskbatch.people.looks import Looks, in_order
+from maskbatch.people.persons import Persons, find_persons
+from maskbatch.people.static import is_static
+from maskbatch.people.where import Known, Where, crossings_of, is_looked_at, where_of, zones_of
+from maskbatch.settings import ReportSettings
+
+_SOURCES = """
+    SELECT id, name, kind, fps, duration_s, width, height, decoded, analysed, recorded FROM source
+    WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
+"""
+# in the order of the columns of _as_looks; source by source
+_FACES = """
+    SELECT face.source_id, coalesce(person_id, face.track_id), frame, face, time_e4, x_min_e1, y_min_e1, x_max_e1, y_max_e1,
+           p_mask_e4, coalesce(p_incorrect_e4, -1), coalesce(sharpness_e2, -1), coalesce(brightness, -1),
+           coalesce(turn_e2, -1)
+    FROM source CROSS JOIN face ON face.source_id = source.id
+         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
+    WHERE source.position IS NOT NULL AND source.state != 'pending' AND p_mask_e4 IS NOT NULL ORDER BY source.position
+"""
+_NUM_COLUMNS, _BLOCK = 14, 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of the people in a scan.
+
+    `sources` in the order of the reports; `where` is by source id; `persons` of these sources, and their `episodes` (an
+    episode's `group` is the position of its person). `zone` and `crossed` (P,) object are of the persons. `is_static` (P,)
+    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture.
+    """
+
+    sources: tuple[Known, ...]
+    where: dict[int, Where]
+    persons: Persons
+    episodes: Episodes
+    zone: np.ndarray
+    crossed: np.ndarray
+    is_static: np.ndarray
+    counts: np.ndarray
+
+
+class _Part(NamedTuple):
+    """The people of some sources."""
+
+    persons: Persons
+    episodes: Episodes
+    zone: np.ndarray
+    crossed: np.ndarray
+    is_static: np.ndarray
+
+
+def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
+    """Derive the answer from the rows of a store, in a transaction of it. No picture is needed.
+
+    Looks are in memory for some sources at a time only.
+
+    Args:
+        connection: the connection of a transaction.
+        settings: thresholds and rules.
+
+    Returns:
+        The answer for all sources of the last session that are done, or done in part.
+
+    Raises:
+        UsageError: the rules of clock or places cannot be read.
+    """
+    sources = tuple(
+        Known(*row[:-1], tuple((name, value) for name, value in json.loads(row[-1])))
+        for row in connection.execute(_SOURCES)
+    )
+    where = {source.id: where_of(source, settings) for source in sources}
+    parts = [_part(rows, where, settings) for rows in _whole_sources(connection)]
+    persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, _NUM_COLUMNS), np.int64), where, settings)])
+    static = arrays[-1]
+    counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s)
+    return Answer(sources, where, persons, episodes, *arrays, counts & (~static | settings.count_static))
+
+
+def _part(rows: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:
+    looks = in_order(_as_looks(rows), list(where))
+    looks = looks.take(is_looked_at(looks, where))
+    episodes = find_episodes(looks, settings)
+    places = zones_of(looks, where), crossings_of(looks, where)
+    return _Part(find_persons(looks, episodes, settings), episodes, *places, is_static(looks, settings.static_s))
+
+
+def _joined(parts: Sequence[_Part]) -> _Part:
+    """Return the people of all parts as one, with the positions of episodes' persons moved along."""
+    firsts = np.cumsum([0, *(len(part.persons) for part in parts)])
+    episodes = [
+        replace(part.episodes, group=part.episodes.group + first) for part, first in zip(parts, firsts, strict=False)
+    ]
+    plain = [np.concatenate([part[at] for part in parts]) for at in range(2, len(_Part._fields))]
+    return _Part(_concatenated([part.persons for part in parts]), _concatenated(episodes), *plain)
+
+
+def _concatenated(tables: Sequence[Persons] | Sequence[Episodes]) -> Persons | Episodes:
+    first = tables[0]
+    return type(first)(*(np.concatenate([getattr(one, item.name) for one in tables]) for item in fields(first)))
+
+
+def _as_looks(rows: np.ndarray) -> Looks:
+    """Return rows (N, 14) int64 of _FACES as looks."""
+    source_id, person, frame, face, time_e4 = rows[:, :5].T
+    scales = ((10, 1e4), (11, 1e2), (12, 1), (13, 1e2))
+    plain = [np.where(rows[:, at] < 0, np.nan, rows[:, at] / scale) for at, scale in scales]
+    return Looks(source_id, person, frame, face, time_e4 / 1e4, rows[:, 5:9] / 10, rows[:, 9] / 1e4, *plain)
+
+
+def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
+    """Yield the rows of classified faces as arrays (n, 14) int64, each of whole sources."""
+    cursor, kept = connection.execute(_FACES), np.empty((0, _NUM_COLUMNS), np.int64)
+    while rows := cursor.fetchmany(_BLOCK):
+        kept = np.concatenate([kept, np.array(rows, np.int64)])
+        is_last = kept[:, 0] == kept[-1, 0]
+        if not is_last.all():
+            yield kept[~is_last]
+            kept = kept[is_last]
+    if len(kept):
+        yield kept
+
+
+def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float) -> np.ndarray:
+    """Return the number of looks (P,) at a person that make him count: those in `min_seen_s` seconds, rounded up.
+
+    A flicker of one frame at 30 fps is nobody, while in sparsely sampled video, and in photos, one look is enough. A shorter
+    video asks for all its frames.
+    """
+    needed = {source.id: _needed_looks(source, min_seen_s) for source in sources}
+    return np.array([needed[source_id] for source_id in persons.source_id.tolist()], np.int64)
+
+
+def _needed_looks(source: Known, min_seen_s: float) -> int:
+    """Return the looks that are analysed in `min_seen_s` of a source.
+
+    Analysed frames per second are the frame rate times the share analysed, which is right also for a video that broke.
+    Without a frame rate, they are the frames analysed divided by the duration.
+    """
+    if source.fps and source.decoded:
+        per_second = source.fps * source.analysed / source.decoded
+    else:
+        per_second = source.analysed / source.duration_s if source.duration_s else 0.0
+    looks = int(np.ceil(round(min_seen_s * per_second, 6)))
+    return max(1, min(looks, source.analysed))

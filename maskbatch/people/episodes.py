@@ -1,0 +1,179 @@
+"""Episodes: stretches of time in which a person is in one state.
+
+The states of a person are those of a hidden Markov model (Rabiner 1989): a look speaks for or against each state, and a
+change of state costs as much as several looks that speak against it. The most probable sequence is found by the algorithm
+of Viterbi, for all persons at the same time.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from maskbatch.people.evidence import NOT_SURE, STATES, log_likelihoods, novelty
+from maskbatch.people.looks import REASONS, Looks, qualities, visibility
+from maskbatch.settings import ReportSettings
+
+# log-likelihood that a change of state must gain: one surprising look gains less than two changes
+_CHANGE = 3.0
+# the last look of an episode lasts as long as the time between looks, but no longer than this, in seconds
+_MOST_STEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """E episodes, those of a person together and in order of time.
+
+    `group` (E,) int64 is the position of the person (see `Looks.starts`); `state` (E,) int8 indexes STATES; `from_s`, `to_s`
+    (E,) float64; `num_faces` (E,) int64: looks; `best_frame`, `best_face` (E,) int64, `best_time_s` (E,) float64: the look
+    that shows the face best, and `visibility` (E,) float64: how well; `p_mask` (E,) float64 is the mean over its looks, by
+    how far they can be trusted; `reason` (E,) str says why the state is unsure, "" otherwise.
+    """
+
+    group: np.ndarray
+    state: np.ndarray
+    from_s: np.ndarray
+    to_s: np.ndarray
+    num_faces: np.ndarray
+    best_frame: np.ndarray
+    best_face: np.ndarray
+    best_time_s: np.ndarray
+    visibility: np.ndarray
+    p_mask: np.ndarray
+    reason: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def duration_s(self) -> np.ndarray:
+        """Seconds (E,)."""
+        return self.to_s - self.from_s
+
+    def take(self, chosen: np.ndarray) -> "Episodes":
+        """Return the episodes at `chosen`: a boolean mask (E,) or an index array, applied to every field."""
+        return Episodes(*(getattr(self, item.name)[chosen] for item in fields(self)))
+
+
+def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
+    """Divide the time of each person into episodes.
+
+    Args:
+        looks: the looks at all persons.
+        settings: thresholds, the longest gap within an episode, the shortest state.
+
+    Returns:
+        Episodes without overlap. A change lies in the middle between the last look at the old state and the first at the
+        new one. A stretch without a look of more than `settings.max_gap_s` belongs to no episode.
+    """
+    if not len(looks):
+        ints, floats = np.empty(0, np.int64), np.empty(0)
+        return Episodes(
+            ints, ints.astype(np.int8), floats, floats, ints, ints, ints, floats, floats, floats, np.empty(0, "U10")
+        )
+    is_first = np.zeros(len(looks), bool)
+    is_first[looks.starts()] = True
+    gap = np.diff(looks.time_s, prepend=0.0)
+    begins = is_first | (gap > settings.max_gap_s)
+    told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
+    state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
+    state = _without_short(state, looks, begins, settings.min_state_s)
+    return _described(state, looks, is_first, begins)
+
+
+def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the most probable states (N,) int8 of stretches that begin at `starts`, from log-likelihoods (N, 4).
+
+    Step k is taken for all stretches that have a look k, so that the loop is as long as the longest stretch only.
+    """
+    lengths = np.diff(np.append(starts, len(told)))
+    order = np.argsort(-lengths, kind="stable")
+    starts, lengths = starts[order], lengths[order]
+    came_from = np.zeros(told.shape, np.int8)
+    score = told[starts].copy()
+    stay = np.eye(len(STATES), dtype=bool)
+    num_longer = np.searchsorted(-lengths, -np.arange(1, lengths[0] + 1), side="right")
+    for step in range(1, lengths[0]):
+        now = num_longer[step]
+        through = np.where(stay, score[:now, :, None], score[:now, :, None] - _CHANGE)
+        best = through.argmax(axis=1)
+        came_from[starts[:now] + step] = best
+        score[:now] = np.take_along_axis(through, best[:, None], axis=1)[:, 0] + told[starts[:now] + step]
+    state = np.zeros(len(told), np.int8)
+    state[starts + lengths - 1] = score.argmax(axis=1)
+    for step in range(lengths[0] - 1, 0, -1):
+        at = starts[: num_longer[step]] + step
+        state[at - 1] = came_from[at, state[at]]
+    return state
+
+
+def _runs(state: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Return the positions of the first looks of runs of one state."""
+    is_new = begins.copy()
+    is_new[1:] |= state[1:] != state[:-1]
+    return np.flatnonzero(is_new)
+
+
+def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_state_s: float) -> np.ndarray:
+    """Return the states (N,) without runs of less than `min_state_s` seconds. A stretch of one run keeps its state.
+
+    The shortest run goes first. It takes the state of the longer one of its neighbours.
+    """
+    state = state.copy()
+    while True:
+        starts = _runs(state, begins)
+        ends = np.append(starts[1:], len(looks))
+        from_s, to_s = _edges(starts, ends, looks, begins)
+        length_s = to_s - from_s
+        before = np.where(begins[starts], -1.0, np.roll(length_s, 1))
+        after = np.where(np.append(begins[starts[1:]], True), -1.0, np.roll(length_s, -1))
+        is_least = (length_s <= np.where(before < 0, np.inf, before)) & (length_s <= np.where(after < 0, np.inf, after))
+        goes = (length_s < min_state_s) & (np.maximum(before, after) >= 0) & is_least
+        goes[1:] &= ~goes[:-1]  # of equal neighbours only the first
+        if not goes.any():
+            return state
+        into = np.flatnonzero(goes) + np.where(after > before, 1, -1)[goes]
+        for run, other in zip(np.flatnonzero(goes).tolist(), into.tolist(), strict=True):
+            state[starts[run] : ends[run]] = state[starts[other]]
+
+
+def _edges(starts: np.ndarray, ends: np.ndarray, looks: Looks, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return from and to in seconds of runs of looks from `starts` to `ends` (exclusive)."""
+    time_s, total = looks.time_s, len(looks)
+    step_s = np.diff(time_s, append=0.0)
+    is_last = np.append(begins[1:], True)
+    # a look at the end of its stretch lasts as long as the step before it
+    before_s = np.where(begins, 0.0, np.diff(time_s, prepend=0.0))
+    lasts_s = np.clip(np.where(is_last, before_s, step_s), 0, _MOST_STEP_S)
+    from_s = np.where(begins[starts], time_s[starts], (time_s[np.maximum(starts - 1, 0)] + time_s[starts]) / 2)
+    last = ends - 1
+    is_end = is_last[last]
+    following = np.minimum(ends, total - 1)
+    to_s = np.where(is_end, time_s[last] + lasts_s[last], (time_s[last] + time_s[following]) / 2)
+    return from_s, to_s
+
+
+def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np.ndarray) -> Episodes:
+    """Return the runs of one state (N,) as episodes."""
+    starts = _runs(state, begins)
+    ends = np.append(starts[1:], len(looks))
+    run_of = np.repeat(np.arange(len(starts)), ends - starts)
+    trust = qualities(looks)
+    weight = trust.prod(axis=1) * novelty(looks.time_s, begins)
+    weight = np.maximum(weight, 1e-6)
+    p_mask = np.add.reduceat(weight * looks.p_mask, starts) / np.add.reduceat(weight, starts)
+    group = np.cumsum(is_first)[starts] - 1
+    own = state[starts]
+    reason = np.where(own == NOT_SURE, _reasons(trust, starts), "")
+    from_s, to_s = _edges(starts, ends, looks, begins)
+    seen = visibility(looks)
+    best = np.lexsort((np.arange(len(looks)), -seen, run_of))[starts]  # the first of equals
+    return Episodes(
+        group, own, from_s, to_s, ends - starts, looks.frame[best], looks.face[best], looks.time_s[best], seen[best], p_mask,
+        reason,
+    )  # fmt: skip
+
+
+def _reasons(trust: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return why each run tells little: the quality (N, 4) that lowers it most, or a probability in between."""
+    mean = np.add.reduceat(trust, starts) / np.diff(np.append(starts, len(trust)))[:, None]
+    return np.where(mean.min(axis=1) < 0.75, np.array(REASONS)[mean.argmin(axis=1)], "in between")

@@ -1,0 +1,110 @@
+"""Persons: what follows from the episodes of each. The verdict comes from the time in each state, never from a mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maskbatch.people.episodes import Episodes
+from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
+from maskbatch.people.looks import Looks
+from maskbatch.settings import ReportSettings
+
+_SURE = (MASKED, BARE, INCORRECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """P persons, in the order of their looks.
+
+    `source_id`, `person` (P,) int64; `first_s`, `last_s` (P,) float64: first and last look; `seconds` (P, 4) float64: time
+    in each of STATES; `verdict` (P,) int8 indexes STATES; `changed` (P,) bool: the person was in two states that are sure;
+    `p_mask` (P,) float64: mean over the episodes that decide; `num_faces` (P,) int64: looks; `best_frame`, `best_face` (P,)
+    int64 and `best_time_s` (P,) float64: the look that shows the face best in the state of the verdict; `reason` (P,) str:
+    why the verdict is unsure, "" otherwise.
+    """
+
+    source_id: np.ndarray
+    person: np.ndarray
+    first_s: np.ndarray
+    last_s: np.ndarray
+    seconds: np.ndarray
+    verdict: np.ndarray
+    changed: np.ndarray
+    p_mask: np.ndarray
+    num_faces: np.ndarray
+    best_frame: np.ndarray
+    best_face: np.ndarray
+    best_time_s: np.ndarray
+    reason: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+
+def find_persons(looks: Looks, episodes: Episodes, settings: ReportSettings) -> Persons:
+    """Judge each person by the time in each state.
+
+    A person was without a mask when one bare episode lasts `settings.min_bare_s` or more; with an incorrect mask likewise,
+    if not bare; with a mask when masked and never anything else that is sure. All others are unsure. A person of one look,
+    as in a photo, is judged by that look.
+    """
+    starts, ends = looks.starts(), looks.ends()
+    num_faces = ends - starts
+    seconds, longest = _by_state(episodes, len(starts))
+    was = _was(episodes, len(starts))
+    is_single = num_faces == 1
+    enough = (longest >= settings.min_bare_s) | is_single[:, None]
+    is_bare, is_incorrect = was[:, BARE] & enough[:, BARE], was[:, INCORRECT] & enough[:, INCORRECT]
+    is_masked = was[:, MASKED] & ~was[:, BARE] & ~was[:, INCORRECT]
+    verdict = np.select([is_bare, is_incorrect, is_masked], [BARE, INCORRECT, MASKED], NOT_SURE).astype(np.int8)
+    deciding = np.isin(episodes.state, _SURE) & (episodes.state == verdict[episodes.group])
+    deciding |= verdict[episodes.group] == NOT_SURE
+    chosen = episodes.take(deciding)
+    best = _best(episodes, deciding, len(starts))
+    return Persons(
+        looks.source_id[starts], looks.person[starts], looks.time_s[starts], looks.time_s[ends - 1], seconds, verdict,
+        was[:, list(_SURE)].sum(axis=1) > 1, _mean_p(chosen, len(starts)), num_faces, episodes.best_frame[best],
+        episodes.best_face[best], episodes.best_time_s[best], _reasons(episodes, was, verdict),
+    )  # fmt: skip
+
+
+def _by_state(episodes: Episodes, num_persons: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the seconds in each state and the longest episode in each, both (P, 4)."""
+    seconds, longest = np.zeros((2, num_persons, len(STATES)))
+    np.add.at(seconds, (episodes.group, episodes.state), episodes.duration_s)
+    np.maximum.at(longest, (episodes.group, episodes.state), episodes.duration_s)
+    return seconds, longest
+
+
+def _was(episodes: Episodes, num_persons: int) -> np.ndarray:
+    was = np.zeros((num_persons, len(STATES)), bool)
+    was[episodes.group, episodes.state] = True
+    return was
+
+
+def _mean_p(chosen: Episodes, num_persons: int) -> np.ndarray:
+    """Return the mean p_mask (P,) over episodes, by their number of looks."""
+    total, weight = np.zeros((2, num_persons))
+    np.add.at(total, chosen.group, chosen.p_mask * chosen.num_faces)
+    np.add.at(weight, chosen.group, chosen.num_faces)
+    return total / np.maximum(weight, 1)
+
+
+def _best(episodes: Episodes, deciding: np.ndarray, num_persons: int) -> np.ndarray:
+    """Return the episode (P,) with the best look among those of the mask `deciding` (E,)."""
+    chosen = np.flatnonzero(deciding)
+    order = chosen[np.lexsort((episodes.visibility[chosen], episodes.group[chosen]))]
+    best = np.zeros(num_persons, np.int64)
+    best[episodes.group[order]] = order  # of each person the last one, which is the best, stays
+    return best
+
+
+def _reasons(episodes: Episodes, was: np.ndarray, verdict: np.ndarray) -> np.ndarray:
+    """Return why persons (P,) are unsure: the reason of the longest unsure episode, or a state too brief to count."""
+    unsure = episodes.take(episodes.state == NOT_SURE)
+    order = np.argsort(unsure.duration_s, kind="stable")
+    reason = np.full(len(was), "", "U10")
+    reason[unsure.group[order]] = unsure.reason[order]
+    is_brief = was[:, BARE] | was[:, INCORRECT]
+    reason = np.where(is_brief, "brief", reason)
+    return np.where(verdict == NOT_SURE, reason, "")

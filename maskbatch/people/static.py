@@ -1,0 +1,62 @@
+"""Static faces: posters, screens, portraits, dolls. They never move, never change, and are no people."""
+
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.people.looks import Looks
+
+# standard deviations, as shares of the face's size: detections of a still face vary by 1-3 %, heads move more
+_MOST_MOVED, _MOST_GROWN = 0.05, 0.06
+# standard deviation of p_mask
+_MOST_CHANGED = 0.15
+# boxes at the same place overlap by this
+_SAME_PLACE = 0.6
+
+
+def is_static(looks: Looks, min_s: float) -> np.ndarray:
+    """Return (P,) bool: the persons that are none.
+
+    Their box stays where it is for `min_s` seconds or more. Several tracks at the same place of one source count together,
+    as for a poster that people walk past.
+    """
+    if not len(looks):
+        return np.zeros(0, bool)
+    starts = looks.starts()
+    steady = _is_steady(looks, starts)
+    ends = looks.ends()
+    first_s, last_s = looks.time_s[starts], looks.time_s[ends - 1]
+    found = steady & (last_s - first_s >= min_s)
+    place = _means(looks.xyxy, starts)
+    candidates = np.flatnonzero(steady)
+    for source_id in np.unique(looks.source_id[starts[candidates]]).tolist():
+        own = candidates[looks.source_id[starts[candidates]] == source_id]
+        if last_s[own].max() - first_s[own].min() < min_s:
+            continue
+        together = boxes.iou(place[own], place[own]) >= _SAME_PLACE
+        for row, position in enumerate(own.tolist()):
+            others = own[together[row]]
+            found[position] |= len(others) > 1 and last_s[others].max() - first_s[others].min() >= min_s
+    return found
+
+
+def _is_steady(looks: Looks, starts: np.ndarray) -> np.ndarray:
+    """Return (P,) bool: the box and p_mask of a person hardly vary. One look alone is not steady."""
+    counts = np.diff(np.append(starts, len(looks)))
+    centre = (looks.xyxy[:, :2] + looks.xyxy[:, 2:]) / 2
+    size = boxes.size_px(looks.xyxy)
+    mean_size = np.maximum(_means(size, starts), 1e-6)
+    moved = np.sqrt(_variances(centre, starts).sum(axis=1)) / mean_size
+    grown = np.sqrt(_variances(size, starts)) / mean_size
+    changed = np.sqrt(_variances(looks.p_mask, starts))
+    return (counts > 1) & (moved < _MOST_MOVED) & (grown < _MOST_GROWN) & (changed < _MOST_CHANGED)
+
+
+def _means(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    counts = np.diff(np.append(starts, len(values)))
+    return np.add.reduceat(values, starts) / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _variances(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    counts = np.diff(np.append(starts, len(values)))
+    apart = values - np.repeat(_means(values, starts), counts, axis=0)
+    return _means(apart**2, starts)

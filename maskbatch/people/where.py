@@ -1,0 +1,111 @@
+"""Site, camera and start of each source, and the zones and lines of the people in it."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.geometry import boxes
+from maskbatch.people.clock import Start, start_of, zone_of
+from maskbatch.people.looks import Looks
+from maskbatch.people.places import Camera, read_places
+from maskbatch.people.templates import template
+from maskbatch.settings import ReportSettings
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class Known(NamedTuple):
+    """A source that is done, or done in part, as the store knows it. `recorded` are its tags of time and camera."""
+
+    id: int
+    name: str
+    kind: str
+    fps: float | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    decoded: int
+    analysed: int
+    recorded: Tags
+
+
+class Where(NamedTuple):
+    """Where and when a source was recorded; `setup` has the zones of its camera. Empty texts: unknown."""
+
+    site: str
+    camera: str
+    start: Start
+    setup: Camera | None
+    size: tuple[int, int]
+
+
+def where_of(source: Known, settings: ReportSettings) -> Where:
+    """Return where and when a source was recorded. `places.toml` wins over the template, and that over the clock's sources.
+
+    Raises UsageError when the settings cannot be read.
+    """
+    setup = read_places(settings.places).camera_of(source.name)
+    fields = {} if settings.path_template is None else template(settings.path_template).match(source.name)
+    site = setup.site if setup is not None and setup.site else str(fields.get("site", ""))
+    camera = setup.name if setup is not None else str(fields.get("camera", ""))
+    start = start_of(source.name, source.recorded, source.duration_s, settings)
+    if "start" in fields and settings.start is None and settings.clock in ("auto", "name"):
+        moment = fields["start"]
+        zone = zone_of(settings.timezone)
+        start = Start(moment.replace(tzinfo=moment.tzinfo or zone).astimezone(zone), "name")
+    return Where(site, camera, start, setup, (source.width or 1, source.height or 1))
+
+
+def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
+    """Return (N,) bool: the looks that count by `places.toml`: of faces that are large enough, in no zone to ignore."""
+    keep = np.ones(len(looks), bool)
+    for place, own in _of_setups(looks, where):
+        keep[own] &= boxes.size_px(looks.xyxy[own]) >= place.setup.min_face_px
+        for zone in place.setup.zones:
+            if zone.ignore:
+                keep[own] &= ~zone.contains(_centre(looks.xyxy[own]), place.size)
+    return keep
+
+
+def zones_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
+    """Return the zone (P,) str in which each person is seen most often, "" for none."""
+    starts = looks.starts()
+    person = np.repeat(np.arange(len(starts)), looks.ends() - starts)
+    found = np.full(len(starts), "", object)
+    for place, own in _of_setups(looks, where):
+        zones = [zone for zone in place.setup.zones if not zone.ignore]
+        centre, best = _centre(looks.xyxy[own]), {}
+        for zone in zones:
+            inside = zone.contains(centre, place.size)
+            for position, count in zip(*np.unique(person[own][inside], return_counts=True), strict=True):
+                if count > best.get(position, (0, ""))[0]:
+                    best[position] = count, zone.name
+        for position, (_, name) in best.items():
+            found[position] = name
+    return found
+
+
+def crossings_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
+    """Return the lines (P,) str that each person crossed, such as "entrance in, entrance out"; "" for none."""
+    starts, ends = looks.starts(), looks.ends()
+    found = np.full(len(starts), "", object)
+    for position, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        place = where[int(looks.source_id[start])]
+        if place.setup is not None and place.setup.lines and end - start > 1:
+            way = _centre(looks.xyxy[start:end])
+            found[position] = ", ".join(
+                f"{line.name} {which}" for line in place.setup.lines for which in line.crossings(way, place.size)
+            )
+    return found
+
+
+def _of_setups(looks: Looks, where: Mapping[int, Where]) -> Iterator[tuple[Where, np.ndarray]]:
+    """Yield (place, positions of its looks) of each source whose camera is in `places.toml`."""
+    for source_id, place in where.items():
+        if place.setup is not None and len(own := np.flatnonzero(looks.source_id == source_id)):
+            yield place, own
+
+
+def _centre(xyxy: np.ndarray) -> np.ndarray:
+    return (xyxy[:, :2] + xyxy[:, 2:]) / 2
