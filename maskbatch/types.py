@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 # numbers that describe a person's appearance (see `analyse/appearance.py`)
-APPEARANCE_SIZE = 18
+APPEARANCE_SIZE = 21
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ itself. A cut ends all tracks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from maskbatch.analyse.appearance import unlikeness
-from maskbatch.analyse.cuts import is_cut, small_picture
+from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
 from maskbatch.geometry import boxes
 from maskbatch.settings import TrackerSettings
@@ -25,6 +26,8 @@ _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
 # a face that looks unlike its track is not matched at a distance of more than this, in face sizes
 _NEAR = 1.0
+# overlap of boxes that are in the same place
+_SAME_PLACE = 0.5
 _MAX_SIZE_RATIO = 2.0
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
@@ -56,6 +59,13 @@ class _Tracks:
     previous_s: float = -np.inf
 
 
+class _Step(NamedTuple):
+    """A frame: its time, and the gap up to which place alone tells who it is."""
+
+    time_s: float
+    instant_s: float
+
+
 # one row for each track
 _PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "appearance")
 
@@ -81,8 +91,10 @@ class Tracker:
             source_id, time_s = frames.source_id[row], frames.timestamp_s[row]
             tracks, linker = self._of(int(source_id))
             seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
-            self._look(tracks, linker, frames.images[row])
-            track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, float(time_s))
+            is_steady = self._look(tracks, linker, frames.images[row])
+            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
+            step = _Step(float(time_s), self._settings.instant_s if is_steady else 0.0)
+            track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, step)
         return faces.with_track_id(track_id)
 
     def persons(self, source_id: int) -> tuple[tuple[int, int], ...]:
@@ -117,21 +129,24 @@ class Tracker:
             self._linkers.setdefault(source_id, Linker(self._settings)),
         )
 
-    def _look(self, tracks: _Tracks, linker: Linker, image: np.ndarray) -> None:
-        """End all tracks of a source when its next frame `image` follows a cut."""
+    def _look(self, tracks: _Tracks, linker: Linker, image: np.ndarray) -> bool:
+        """End all tracks of a source when its next frame `image` follows a cut. Return True when the camera stood still."""
         picture = small_picture(image)
-        if is_cut(tracks.picture if tracks.picture.size else None, picture):
+        is_cut, is_steady = compare(tracks.picture if tracks.picture.size else None, picture)
+        if is_cut:
             _end(tracks, linker, np.ones(len(tracks.track_id), bool))
         tracks.picture = picture
+        return is_steady
 
-    def _follow(self, tracks: _Tracks, linker: Linker, faces: Faces, time_s: float) -> np.ndarray:
+    def _follow(self, tracks: _Tracks, linker: Linker, faces: Faces, step: _Step) -> np.ndarray:
         """Return the track ids (n,) of the `faces` of the source's next frame, and update `tracks`."""
+        time_s = step.time_s
         unseen_s = time_s - tracks.last_s
         _end(tracks, linker, (unseen_s > self._settings.max_gap_s) & (tracks.last_s != tracks.previous_s))
         linker.forget(time_s, tracks.first_s)
         tracks.previous_s = time_s
         xyxy = faces.xyxy.astype(np.float64)
-        track_of_face = self._associate(tracks, xyxy, faces.appearance, time_s)
+        track_of_face = self._associate(tracks, xyxy, faces.appearance, step)
         matched = track_of_face >= 0
         _update(tracks, track_of_face[matched], xyxy[matched], time_s)
         _remember(tracks, track_of_face[matched], faces.appearance[matched])
@@ -140,31 +155,33 @@ class Tracker:
         _append(tracks, xyxy[new], faces.appearance[new], time_s)
         return tracks.track_id[track_of_face]
 
-    def _associate(self, tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, time_s: float) -> np.ndarray:
+    def _associate(self, tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, step: _Step) -> np.ndarray:
         """Return the positions in `tracks` (n,) of the boxes (n, 4), or -1 for boxes of no track."""
         track_of_face = np.full(len(xyxy), -1)
         if len(tracks.track_id) == 0 or len(xyxy) == 0:
             return track_of_face
-        step_s = time_s - tracks.last_s
+        step_s = step.time_s - tracks.last_s
         moved = tracks.velocity * np.minimum(step_s, self._settings.max_gap_s)[:, None]
         predicted = tracks.xyxy + np.tile(moved, 2)
         unlike = unlikeness(tracks.appearance, appearance)
         overlap = boxes.iou(predicted, xyxy)
-        may_be = unlike < self._settings.other
-        _take_best(track_of_face, np.where(may_be & (overlap >= self._settings.iou), unlike - overlap, np.inf))
+        is_soon = step_s <= self._settings.short_gap_s
+        alike = unlike < np.where(is_soon, self._settings.unlike, self._settings.unlike_later)[:, None]
+        _take_best(track_of_face, np.where(alike & (overlap >= self._settings.iou), unlike - overlap, np.inf))
         if (track_of_face < 0).any():
             # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
             reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
-            is_near = distance < np.where(unlike < self._settings.unlike, reach, np.minimum(reach, _NEAR))
-            is_near &= may_be & self._is_recent(step_s, unlike)
-            cost = distance / reach + unlike / self._settings.unlike
-            _take_best(track_of_face, np.where(is_near, cost, np.inf))
+            is_near = (distance < reach) & alike
+            is_near |= (distance < np.minimum(reach, _NEAR)) & self._may_be(step_s, unlike)
+            _take_best(track_of_face, np.where(is_near, distance / reach + unlike / self._settings.unlike, np.inf))
+            is_there = (overlap >= _SAME_PLACE) & (step_s <= step.instant_s)[:, None]
+            _take_best(track_of_face, np.where(is_there, -overlap, np.inf))
         return track_of_face
 
-    def _is_recent(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
-        """Return (T, n) bool: after a longer gap, place alone does not tell who it is."""
-        return (step_s <= self._settings.short_gap_s)[:, None] | (unlike < self._settings.unlike)
+    def _may_be(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
+        """Return (T, n) bool: the appearance does not speak against the same person, who was seen a moment ago."""
+        return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < self._settings.other)
 
 
 def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
