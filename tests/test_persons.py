@@ -65,7 +65,9 @@ def test_bare_goes_before_incorrect():
     assert STATES[judged(badly, bare, settings=third).verdict[0]] == "without_mask"
 
 
-@pytest.mark.parametrize(("p_mask", "expected"), [(0.9, "with_mask"), (0.1, "without_mask"), (0.55, "unsure"), (np.nan, "unsure")])
+@pytest.mark.parametrize(
+    ("p_mask", "expected"), [(0.9, "with_mask"), (0.1, "without_mask"), (0.55, "unsure"), (np.nan, "unsure")]
+)
 def test_one_look_decides_alone(p_mask, expected):
     """A face in a photo is a person of one look, judged with the same margin."""
     person = judged(looks([0.0], [p_mask]))
@@ -83,7 +85,9 @@ def test_the_rate_changes_no_verdict(seed):
     """At 25, 12.5 and 6.25 looks a second all persons have the same verdict."""
     rng = np.random.default_rng(seed)
     people = [
-        stream(*((float(rng.integers(2, 5)), float(p)) for p in rng.choice([0.05, 0.95], 3)), fps=25, person=i, noise=0.05)
+        stream(
+            *((float(rng.integers(2, 5)), float(p)) for p in rng.choice([0.05, 0.95], 3)), fps=25, person=i, noise=0.05
+        )
         for i in range(20)
     ]
     full = judged(*people).verdict.tolist()
