@@ -95,10 +95,10 @@ def test_the_rate_changes_no_verdict(seed):
         assert judged(*(one.take(np.arange(0, len(one), step)) for one in people)).verdict.tolist() == full
 
 
-def placed(seconds, jitter, start_s=0.0, person=0, at=(100.0, 100.0), seed=0, p_mask=0.9, sway=0.0):
+def placed(seconds, jitter, at=(100.0, 100.0), seed=0, sway=0.0, **more):
     """Looks at a face of 50 px whose box varies by `jitter` and sways by `sway`, as shares of its size."""
     rng = np.random.default_rng(seed)
-    one = stream((seconds, p_mask), start_s=start_s, person=person)
+    one = stream((seconds, more.pop("p_mask", 0.9)), **more)
     corner = np.array(at) + 50 * sway * np.sin(one.time_s / 3)[:, None]
     xyxy = np.hstack([corner, corner + 50]) + 50 * jitter * rng.standard_normal((len(one), 4))
     return replace(one, xyxy=xyxy)
