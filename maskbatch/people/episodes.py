@@ -13,8 +13,12 @@ from maskbatch.people.evidence import NOT_SURE, STATES, log_likelihoods, novelty
 from maskbatch.people.looks import REASONS, Looks, qualities, visibility
 from maskbatch.settings import ReportSettings
 
-# log-likelihood that a change of state must gain: one surprising look gains less than two changes
-_CHANGE = 3.0
+# log-likelihood that a change of state must gain: one surprising look gains less than two changes. A change from or
+# to unsure costs less, or unsure looks before and after would hide a bare face; not so little that a brief state is unsure
+_CHANGE, _UNSURE_CHANGE = 2.1, 1.5
+_COSTS = np.full((len(STATES), len(STATES)), _CHANGE)
+_COSTS[NOT_SURE, :] = _COSTS[:, NOT_SURE] = _UNSURE_CHANGE
+np.fill_diagonal(_COSTS, 0.0)
 # the last look of an episode lasts as long as the time between looks, but no longer than this, in seconds
 _MOST_STEP_S = 0.5
 
@@ -26,7 +30,7 @@ class Episodes:
     `group` (E,) int64 is the position of the person (see `Looks.starts`); `state` (E,) int8 indexes STATES; `from_s`, `to_s`
     (E,) float64; `num_faces` (E,) int64: looks; `best_frame`, `best_face` (E,) int64, `best_time_s` (E,) float64: the look
     that shows the face best, and `visibility` (E,) float64: how well; `p_mask` (E,) float64 is the mean over its looks, by
-    how far they can be trusted; `reason` (E,) str says why the state is unsure, "" otherwise.
+    how far they can be trusted, NaN when none was classified; `reason` (E,) str says why the state is unsure, "" otherwise.
     """
 
     group: np.ndarray
@@ -74,7 +78,8 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
     is_first[looks.starts()] = True
     gap = np.diff(looks.time_s, prepend=0.0)
     begins = is_first | (gap > settings.max_gap_s)
-    told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
+    with np.errstate(invalid="ignore"):  # a state that does not exist, at a look that adds nothing
+        told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
     state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
     state = _without_short(state, looks, begins, settings.min_state_s)
     return _described(state, looks, is_first, begins)
@@ -90,11 +95,10 @@ def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
     starts, lengths = starts[order], lengths[order]
     came_from = np.zeros(told.shape, np.int8)
     score = told[starts].copy()
-    stay = np.eye(len(STATES), dtype=bool)
     num_longer = np.searchsorted(-lengths, -np.arange(1, lengths[0] + 1), side="right")
     for step in range(1, lengths[0]):
         now = num_longer[step]
-        through = np.where(stay, score[:now, :, None], score[:now, :, None] - _CHANGE)
+        through = score[:now, :, None] - _COSTS
         best = through.argmax(axis=1)
         came_from[starts[:now] + step] = best
         score[:now] = np.take_along_axis(through, best[:, None], axis=1)[:, 0] + told[starts[:now] + step]
@@ -159,8 +163,11 @@ def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np
     run_of = np.repeat(np.arange(len(starts)), ends - starts)
     trust = qualities(looks)
     weight = trust.prod(axis=1) * novelty(looks.time_s, begins)
-    weight = np.maximum(weight, 1e-6)
-    p_mask = np.add.reduceat(weight * looks.p_mask, starts) / np.add.reduceat(weight, starts)
+    known = ~np.isnan(looks.p_mask)
+    weight = np.where(known, np.maximum(weight, 1e-6), 0.0)
+    total = np.add.reduceat(weight, starts)
+    p_mask = np.add.reduceat(weight * np.where(known, looks.p_mask, 0.0), starts)
+    p_mask = np.divide(p_mask, total, out=np.full(len(starts), np.nan), where=total > 0)
     group = np.cumsum(is_first)[starts] - 1
     own = state[starts]
     reason = np.where(own == NOT_SURE, _reasons(trust, starts), "")

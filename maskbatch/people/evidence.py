@@ -9,8 +9,11 @@ from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
 # the states of a person, in the order of all arrays with one column for each of them
 STATES = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK, UNSURE)
 MASKED, BARE, INCORRECT, NOT_SURE = range(4)
-# one look cannot be surer than this, in log-odds: networks are overconfident
-_MOST = 4.0
+# one look cannot be surer than this, in log-odds:
+# networks are overconfident, and one wrong look must gain less than two changes of state (see `episodes._COSTS`)
+_MOST = 3.2
+# what a look that was not classified speaks against each sure state: what was seen before it fades
+_FADES = 0.05
 # looks that are closer together than this, in seconds, show the same thing
 _SAME_S = 0.2
 
@@ -19,7 +22,7 @@ def log_likelihoods(looks: Looks, settings: ReportSettings) -> np.ndarray:
     """Return the log-likelihood of each of STATES at each look, (N, 4) float64; -inf for a state that does not exist.
 
     A probability counts by its distance from the threshold in log-odds, times how well the face can be seen. `unsure` is
-    the state of a look that is surer of nothing than `settings.sure`.
+    the state of a look that is surer of nothing than `settings.sure`. A look without a probability tells next to nothing.
     """
     weight = qualities(looks).prod(axis=1)
     masked = _sigmoid(weight * _log_odds(looks.p_mask, settings.thresholds.mask))
@@ -29,7 +32,7 @@ def log_likelihoods(looks: Looks, settings: ReportSettings) -> np.ndarray:
         odds = _log_odds(looks.p_incorrect[known], settings.thresholds.incorrect)
         incorrect[known] = _sigmoid(weight[known] * odds)
     with np.errstate(divide="ignore"):
-        return np.log(
+        told = np.log(
             np.stack(
                 [
                     (1 - incorrect) * masked,
@@ -40,6 +43,8 @@ def log_likelihoods(looks: Looks, settings: ReportSettings) -> np.ndarray:
                 1,
             )
         )
+    told[np.isnan(looks.p_mask), MASKED : BARE + 1] = np.log(settings.sure) - _FADES
+    return told
 
 
 def novelty(time_s: np.ndarray, is_first: np.ndarray) -> np.ndarray:

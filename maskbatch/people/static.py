@@ -9,15 +9,15 @@ from maskbatch.people.looks import Looks
 _MOST_MOVED, _MOST_GROWN = 0.05, 0.06
 # standard deviation of p_mask
 _MOST_CHANGED = 0.15
-# boxes at the same place overlap by this
-_SAME_PLACE = 0.6
+# tracks of one still face differ by this in place and size, as shares of its size: a mean varies less than its looks
+_SAME_PLACE = 0.05
 
 
 def is_static(looks: Looks, min_s: float) -> np.ndarray:
     """Return (P,) bool: the persons that are none.
 
     Their box stays where it is for `min_s` seconds or more. Several tracks at the same place of one source count together,
-    as for a poster that people walk past.
+    as for a poster that people walk past. People who stop at the same counter differ in place, size or mask.
     """
     if not len(looks):
         return np.zeros(0, bool)
@@ -26,17 +26,21 @@ def is_static(looks: Looks, min_s: float) -> np.ndarray:
     ends = looks.ends()
     first_s, last_s = looks.time_s[starts], looks.time_s[ends - 1]
     found = steady & (last_s - first_s >= min_s)
-    place = _means(looks.xyxy, starts)
+    place, p_mask = _means(looks.xyxy, starts), _means(looks.p_mask, starts)
     candidates = np.flatnonzero(steady)
     for source_id in np.unique(looks.source_id[starts[candidates]]).tolist():
         own = candidates[looks.source_id[starts[candidates]] == source_id]
         if last_s[own].max() - first_s[own].min() < min_s:
             continue
-        together = boxes.iou(place[own], place[own]) >= _SAME_PLACE
-        for row, position in enumerate(own.tolist()):
-            others = own[together[row]]
+        for position in own.tolist():
+            others = own[_alike(place[own], place[position]) & (abs(p_mask[own] - p_mask[position]) < _MOST_CHANGED)]
             found[position] |= len(others) > 1 and last_s[others].max() - first_s[others].min() >= min_s
     return found
+
+
+def _alike(xyxy: np.ndarray, one: np.ndarray) -> np.ndarray:
+    """Return (N,) bool: each corner of the boxes (N, 4) is where that of the box `one` (4,) is."""
+    return np.abs(xyxy - one).max(axis=1) < _SAME_PLACE * max(float(boxes.size_px(one[None])[0]), 1e-6)
 
 
 def _is_steady(looks: Looks, starts: np.ndarray) -> np.ndarray:
