@@ -174,7 +174,7 @@ class ReportSettings:
     min_bare_s: float = 1.0
     max_gap_s: float = 3.0
     min_state_s: float = 0.5
-    sure: float = 0.7
+    sure: float = 0.65
     min_seen_s: float = 0.2
     static_s: float = 60.0
     count_static: bool = False

@@ -101,7 +101,7 @@ def test_a_scan_continues_and_tells_its_progress(tmp_path):
     assert (seen[-1].files_done, seen[-1].files, seen[-1].file) == (1, 2, "a.mp4")
     again = []
     results = mb.scan(tmp_path / "in", tmp_path / "out", again.append, save="none")
-    assert (again[-1].files_done, again[-1].files, again[-1].frames_done) == (1, 1, 5)
+    assert (again[-1].files_done, again[-1].files, again[-1].frames_done) == (1, 1, 1)
     assert again[-1].frames_per_s > 0 and again[-1].eta_s == 0
     assert results.files()["status"].tolist() == ["ok", "ok"] and results.summary.files == 2
 

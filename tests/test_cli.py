@@ -42,7 +42,19 @@ def run(*arguments):
 def scanned(tmp_path_factory):
     """The sample media, scanned once by the program itself as a user would."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    command = [sys.executable, "-m", "maskbatch", "scan", str(SAMPLES), "--out", str(out), "--save", "annotated,crops"]
+    command = [
+        sys.executable,
+        "-m",
+        "maskbatch",
+        "scan",
+        str(SAMPLES),
+        "--out",
+        str(out),
+        "--save",
+        "annotated,crops",
+        "--sample-fps",
+        "all",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stderr
     return out, result
@@ -420,7 +432,8 @@ def test_help_has_groups_and_examples():
     """`scan --help` lists its options in groups, then examples; the list of commands keeps training apart."""
     text = run("scan", "--help").output
     places = [
-        text.index(f"\n{name}:\n") for name in ("What, where, when", "Speed", "Video", "Output", "Advanced", "Examples")
+        text.index(f"\n{name}:\n")
+        for name in ("What to scan", "People, time and place", "Speed", "Video", "Output", "Advanced", "Examples")
     ]
     assert places == sorted(places) and "maskbatch scan photos/ " in text[places[-1] :]
     text = run("--help").output

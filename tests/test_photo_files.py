@@ -47,7 +47,7 @@ def read(path: Path, data: bytes) -> tuple[np.ndarray, tuple[str, ...]]:
     """The image, and the notes."""
     path.write_bytes(data)
     with PhotoReader(path) as reader:
-        [(_, _, image, _)] = reader
+        [(_, _, image, *_)] = reader
     assert image.dtype == np.uint8 and image.flags.c_contiguous and image.flags.writeable
     return image, reader.notes
 

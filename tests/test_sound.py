@@ -42,7 +42,7 @@ def copied(path: Path, target: Path, guard: Guard = unguarded) -> Path:
     with VideoWriter(part, source, OutputSettings()) as writer:
         try:
             with open_source(source, SamplingSettings()) as reader:
-                for _, time_s, image, _ in reader:
+                for _, time_s, image, *_ in reader:
                     writer.write(image, time_s)
         except DecodeError:
             pass

@@ -117,7 +117,7 @@ def test_views_show_plain_numbers(store):
     """What people query has names and decimals, and leaves out what is no longer among the inputs."""
     fill(store, [File("gone"), File("a")], [Face("gone"), Face("a", p_mask=0.25)])
     begun(store, [File("a")])
-    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 1.0, 2.0, 31.0, 42.0, 0.9, 0.25, None, None, None, None, 0)]
+    assert table(store, "faces") == [("a", 0, 0.0, 0, 0, 0, 1.0, 2.0, 31.0, 42.0, 0.9, 0.25, None, None, None, None, 0)]
     assert table(store, "tracks", "source, frames, p_mask") == [("a", 1, 0.25)]
 
 

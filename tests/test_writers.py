@@ -44,7 +44,7 @@ def _probed(path: Path) -> Source:
 
 def _frames(path: Path) -> list[tuple[float, np.ndarray]]:
     with open_source(_probed(path), ALL) as reader:
-        return [(time_s, image) for _, time_s, image, _ in reader]
+        return [(time_s, image) for _, time_s, image, *_ in reader]
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _copy(source_path: Path, target: Path, sampling: SamplingSettings = ALL) -> 
     source = _probed(source_path)
     times = []
     with _whole(target, source) as writer, open_source(source, sampling) as reader:
-        for _, time_s, image, _ in reader:
+        for _, time_s, image, *_ in reader:
             writer.write(image, time_s)
             times.append(time_s)
     return times
@@ -231,7 +231,7 @@ def test_partial_source_is_written_as_far_as_it_goes(tmp_path):
     source, num_frames = _probed(cut), 0
     whole, ends_early = _whole(tmp_path / "t.mp4", source), pytest.raises(DecodeError, match="ends early")
     with whole as writer, open_source(source, ALL) as reader, ends_early:
-        for _, time_s, image, _ in reader:
+        for _, time_s, image, *_ in reader:
             writer.write(image, time_s)
             num_frames += 1
     written = _probed(tmp_path / "t.mp4")

@@ -150,6 +150,5 @@ def _needed_looks(source: Known, min_seen_s: float) -> int:
     if source.fps and source.decoded:
         per_second = source.fps * source.analysed / source.decoded
     else:
-        per_second = source.analysed / source.duration_s if source.duration_s else 0.0
-    looks = int(np.ceil(round(min_seen_s * per_second, 6)))
-    return max(1, min(looks, source.analysed))
+        per_second = 0.0 if source.duration_s is None else source.analysed / max(source.duration_s, 1e-9)
+    return max(1, min(int(np.ceil(round(min_seen_s * per_second, 6))), source.analysed))
