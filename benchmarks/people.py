@@ -1,9 +1,9 @@
 """Compare people, tracks and episodes of a scan with the truth of rendered clips.
 
-    pip install -e '.[test]' && python benchmarks/people.py CLIPS [--sample-fps auto all 6 3 2] [--clips corridor ...]
+    pip install -e '.[dev]' && python benchmarks/people.py CLIPS [--sample-fps auto all 6 3 2] [--names corridor ...]
 
 CLIPS is the folder that benchmarks/rendered.py wrote. IDF1, HOTA and MOTA are those of TrackEval (Luiten et al. 2020), over
-the analysed frames, with the persons of a scan as tracks. Verdicts are right when the state of the truth decides: without a
+all analysed frames, with the persons of a scan as tracks. Verdicts are right when the state of the truth decides: without a
 mask for a second or more, or always with one. A change is found when an episode of the new state begins near it.
 """
 
@@ -14,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import linear_sum_assignment
 from trackeval.metrics import CLEAR, HOTA, Identity
 
 import maskbatch as mb
+from maskbatch.analyse.gate import Gate
+from maskbatch.media.video.reader import VideoReader
+from maskbatch.run.options import scan_settings
 
 _MIN_IOU = 0.5
 _NEAR_S = 1.0
@@ -24,23 +28,30 @@ _COLUMNS = ("clip", "fps", "analysed", "IDF1", "HOTA", "MOTA", "people", "truth"
             "mean error s")  # fmt: skip
 
 
-def scanned(clip: Path, sample_fps: str) -> mb.Results:
-    """Scan a clip into a temporary folder."""
-    out = Path(tempfile.mkdtemp(prefix="people_"))
+def scanned(clip: Path, sample_fps: str, out: Path) -> mb.Results:
+    """Scan a clip."""
     number = sample_fps if sample_fps in ("auto", "all") else float(sample_fps)
     return mb.scan(clip, out, sample_fps=number, save="none")
 
 
-def measured(clip: Path, sample_fps: str) -> dict[str, object]:
-    """Return the figures of one clip at one sampling."""
-    results = scanned(clip, sample_fps)
+def analysed(clip: Path, sample_fps: str) -> np.ndarray:
+    """Return the numbers of the frames that a scan analyses, also of those without a face."""
+    options = scan_settings(mb.ScanOptions(sample_fps=sample_fps if sample_fps in ("auto", "all") else float(sample_fps),
+                                           save="none"))  # fmt: skip
+    gate = Gate() if options.sampling.is_gated else None
+    with VideoReader(clip, options.sampling, options.output.segment_s, gate=gate) as reader:
+        return np.array([frame.index for frame in reader])
+
+
+def measured(clip: Path, sample_fps: str, out: Path) -> dict[str, object]:
+    """Return the figures of one clip at one sampling, scanned into the new folder `out`."""
+    results = scanned(clip, sample_fps, out)
     truth, facts = pd.read_csv(clip.with_suffix(".csv")), json.loads(clip.with_suffix(".json").read_text())
     faces, people, episodes = results.faces(), results.people(), results.episodes()
     counted = people[~people["flags"].str.contains("static")]
     truth = truth[truth.is_static == 0]
     faces = faces[faces.person.isin(counted.person)]
-    # frames that were analysed and had a face, or somebody in the truth near one of them
-    frames = np.array(sorted(set(faces.frame)))
+    frames = analysed(clip, sample_fps)
     sequence, overlap = tracking_data(truth[truth.frame.isin(frames)], faces, frames)
     who = matched(overlap)
     right = [person for person, own in truth.groupby("person") if verdict_of(own) == _verdict(counted, who.get(person))]
@@ -85,12 +96,11 @@ def tracking_data(truth: pd.DataFrame, faces: pd.DataFrame, frames: np.ndarray) 
 
 
 def matched(overlap: dict[tuple[int, int], int]) -> dict[int, int]:
-    """Return the person of the scan for each one of the truth: that with the most overlaps."""
-    best: dict[int, tuple[int, int]] = {}
-    for (real, seen), count in sorted(overlap.items()):
-        if count > best.get(real, (0, 0))[0]:
-            best[real] = count, seen
-    return {real: seen for real, (_, seen) in best.items()}
+    """Return the person of the scan for each one of the truth, one to one, with the most overlaps in all."""
+    real, seen = (sorted({pair[at] for pair in overlap}) for at in (0, 1))
+    counts = np.array([[overlap.get((one, other), 0) for other in seen] for one in real]).reshape(len(real), len(seen))
+    rows, columns = linear_sum_assignment(-counts)
+    return {real[row]: seen[column] for row, column in zip(rows, columns, strict=True) if counts[row, column]}
 
 
 def verdict_of(own: pd.DataFrame) -> str:
@@ -131,7 +141,8 @@ def main() -> None:
     for clip in sorted(given.clips.glob("*.mp4")):
         if given.names is None or clip.stem in given.names:
             for sample_fps in given.sample_fps:
-                rows.append(measured(clip, sample_fps))
+                with tempfile.TemporaryDirectory() as folder:
+                    rows.append(measured(clip, sample_fps, Path(folder) / "out"))
                 print(
                     "| " + " | ".join("" if value is None else str(value) for value in rows[-1].values()) + " |",
                     flush=True,

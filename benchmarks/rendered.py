@@ -5,7 +5,7 @@
 Writes OUT/NAME.mp4, OUT/NAME.csv (frame, time_s, person, box of the face, state, is_static) and OUT/NAME.json (people,
 episodes, cuts). The clips hold photographs of people: they stay outside the repository. benchmarks/people.py scans them.
 
-corridor: 120 s, people walk towards the camera, across and away, cross and pause. cuts: another scene every 2.5 s. change:
+corridor: 120 s, people walk towards the camera, across and away, cross and pause. cuts: another scene every 2.5 s, with two people. change:
 people stand and take masks off and on at known times. crossings: two rows of people pass each other. poster: a portrait on
 the wall, and people who walk by. night: 1080p, nobody for nine tenths of the time, sensor noise; --minutes long.
 """
@@ -45,20 +45,21 @@ class Cutout:
 
 @dataclass
 class Actor:
-    """A person in a clip. `way` has (time_s, x, y, face height) in pixels, between which he moves evenly; he is there from
-    the first to the last. `looks` are (from_s, cut-out)."""
+    """A person in a clip. Each of `ways` has (time_s, x, y, face height) in pixels, between which he moves evenly; he is
+    there from the first to the last. `looks` are (from_s, cut-out)."""
 
     person: int
-    way: list[tuple[float, float, float, float]]
+    ways: list[list[tuple[float, float, float, float]]]
     looks: list[tuple[float, Cutout]]
     is_static: bool = False
 
     def place(self, time_s: float) -> tuple[float, float, float] | None:
         """Return x and y of the face's centre and its height at a time, None when he is not there."""
-        times = [step[0] for step in self.way]
-        if not times[0] <= time_s <= times[-1]:
-            return None
-        return tuple(float(np.interp(time_s, times, [step[axis] for step in self.way])) for axis in (1, 2, 3))
+        for way in self.ways:
+            times = [step[0] for step in way]
+            if times[0] <= time_s <= times[-1]:
+                return tuple(float(np.interp(time_s, times, [step[axis] for step in way])) for axis in (1, 2, 3))
+        return None
 
 
 @dataclass
@@ -139,11 +140,14 @@ def background(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def corridor(people: Sequence[Cutout], seed: int) -> Clip:
-    """14 people in 120 s: towards the camera, across it, with pauses; two come back after half a minute."""
+    """14 people in 120 s: towards the camera, across it, with pauses; two of them come back after half a minute."""
     rng, size, actors = np.random.default_rng(seed + 1), (1280, 720), []
     for person in range(14):
         begin = person * 8.0 + float(rng.uniform(0, 3))
-        actors.append(Actor(person, _walk(rng, begin, size), [(0.0, people[person])]))
+        ways = [_walk(rng, begin, size)]
+        if person in (2, 6):  # comes back
+            ways.append(_walk(rng, ways[0][-1][0] + 30, size))
+        actors.append(Actor(person, ways, [(0.0, people[person])]))
     return Clip(size, 120.0, actors, [(0.0, background(size, seed))])
 
 
@@ -194,7 +198,7 @@ def change(people: Sequence[Cutout], seed: int) -> Clip:
         first, second = (masked[person], bare[person]) if person % 2 == 0 else (bare[person], masked[person])
         x, y, tall = float(rng.uniform(300, 980)), 320.0, float(rng.uniform(55, 100))
         way = [(begin, x, y, tall), (begin + 8.0, x + float(rng.uniform(-30, 30)), y + 8, tall)]
-        actors.append(Actor(person, way, [(begin, first), (at, dressed_alike(first, second))]))
+        actors.append(Actor(person, [way], [(begin, first), (at, dressed_alike(first, second))]))
     return Clip(size, 60.0, actors, [(0.0, background(size, seed))])
 
 
@@ -214,23 +218,23 @@ def dressed_alike(first: Cutout, second: Cutout) -> Cutout:
 
 
 def crossings(people: Sequence[Cutout], seed: int) -> Clip:
-    """Pairs of people pass each other, at nearly the same height."""
+    """Pairs of people pass each other; the one in front hides the other one's face for a moment."""
     size, actors = (1280, 720), []
     for pair in range(8):
         begin = 5.0 * pair
         for side in range(2):
             ends = (120.0, 1160.0) if side == 0 else (1160.0, 120.0)
-            y, tall = 300.0 + 70 * side, 66.0 + 10 * side
+            y, tall = 300.0 + 24 * side, 66.0 + 16 * side
             way = [(begin, ends[0], y, tall), (begin + 4.6, ends[1], y, tall)]
-            actors.append(Actor(2 * pair + side, way, [(0.0, people[2 * pair + side])]))
+            actors.append(Actor(2 * pair + side, [way], [(0.0, people[2 * pair + side])]))
     return Clip(size, 41.0, actors, [(0.0, background(size, seed))])
 
 
 def poster(people: Sequence[Cutout], seed: int) -> Clip:
     """90 s: a portrait hangs on the wall, and five people walk by."""
     rng, size = np.random.default_rng(seed + 3), (1280, 720)
-    actors = [Actor(0, [(0.0, 900.0, 210.0, 80.0), (90.0, 900.0, 210.0, 80.0)], [(0.0, people[0])], is_static=True)]
-    actors += [Actor(1 + at, _walk(rng, 6.0 + 15 * at, size), [(0.0, people[1 + at])]) for at in range(5)]
+    actors = [Actor(0, [[(0.0, 900.0, 210.0, 80.0), (90.0, 900.0, 210.0, 80.0)]], [(0.0, people[0])], is_static=True)]
+    actors += [Actor(1 + at, [_walk(rng, 6.0 + 15 * at, size)], [(0.0, people[1 + at])]) for at in range(5)]
     return Clip(size, 90.0, actors, [(0.0, background(size, seed))])
 
 
@@ -238,7 +242,7 @@ def night(people: Sequence[Cutout], seed: int, minutes: float) -> Clip:
     """1080p: a person every 80 s for 8 s, and nobody otherwise."""
     rng, size, actors = np.random.default_rng(seed + 4), (1920, 1080), []
     for person in range(max(1, int(minutes * 60 / 80))):
-        actors.append(Actor(person, _walk(rng, 80.0 * person + 30, size), [(0.0, people[person % len(people)])]))
+        actors.append(Actor(person, [_walk(rng, 80.0 * person + 30, size)], [(0.0, people[person % len(people)])]))
     return Clip(size, minutes * 60, actors, [(0.0, background(size, seed))], noise=1.0)
 
 
@@ -259,13 +263,22 @@ def frames(clip: Clip, seed: int) -> Iterator[np.ndarray]:
             yield still[key]
             continue
         canvas = clip.scenes[scene][1].astype(np.float32)
-        for actor, place in sorted(there, key=lambda item: item[1][2]):
-            _paste(clip, canvas, actor, place, index)
+        faces = [_paste(canvas, actor, place, index) for actor, place in sorted(there, key=lambda item: item[1][2])]
+        clip.truth += [
+            face for at, face in enumerate(faces) if not any(_hides(other, face) for other in faces[at + 1 :])
+        ]
         yield np.clip(canvas + noises[index % len(noises)], 0, 255).astype(np.uint8)
 
 
-def _paste(clip: Clip, canvas: np.ndarray, actor: Actor, place: tuple[float, float, float], index: int) -> None:
-    """Paste an actor onto the canvas (H, W, 3) float32, and note where his face is."""
+def _hides(front: tuple, face: tuple) -> bool:
+    """Return True when more than half of a face of the truth is behind another one."""
+    (x1, y1, x2, y2), (left, top, right, bottom) = front[3:7], face[3:7]
+    inside = max(min(x2, right) - max(x1, left), 0) * max(min(y2, bottom) - max(y1, top), 0)
+    return inside > 0.5 * (right - left) * (bottom - top)
+
+
+def _paste(canvas: np.ndarray, actor: Actor, place: tuple[float, float, float], index: int) -> tuple:
+    """Paste an actor onto the canvas (H, W, 3) float32; return the row of the truth."""
     time_s, (x, y, tall) = index / FPS, place
     if not actor.is_static:  # heads go up and down with each step, and are never quite still
         y += 0.05 * tall * math.sin(2 * math.pi * 1.8 * time_s + actor.person)
@@ -283,8 +296,8 @@ def _paste(clip: Clip, canvas: np.ndarray, actor: Actor, place: tuple[float, flo
         own = np.s_[begin[1] - top : end[1] - top, begin[0] - left : end[0] - left]
         there = np.s_[begin[1] : end[1], begin[0] : end[0]]
         canvas[there] += alpha[own] * (picture[own] - canvas[there])
-    face = box + (left, top, left, top)
-    clip.truth.append((index, time_s, actor.person, *face.round(1).tolist(), look.state, int(actor.is_static)))
+    face = box + np.array((left, top, left, top))
+    return index, time_s, actor.person, *face.round(1).tolist(), look.state, int(actor.is_static)
 
 
 def write(clip: Clip, name: str, out: Path, seed: int) -> None:
@@ -303,9 +316,9 @@ def write(clip: Clip, name: str, out: Path, seed: int) -> None:
         rows.writerow(("frame", "time_s", "person", "x_min", "y_min", "x_max", "y_max", "state", "is_static"))
         rows.writerows(clip.truth)
     episodes = [
-        (actor.person, look.state, max(begin, actor.way[0][0]), end)
+        (actor.person, look.state, max(begin, actor.ways[0][0][0]), end)
         for actor in clip.actors if not actor.is_static
-        for (begin, look), end in zip(actor.looks, [*(at for at, _ in actor.looks[1:]), actor.way[-1][0]], strict=True)
+        for (begin, look), end in zip(actor.looks, [*(at for at, _ in actor.looks[1:]), actor.ways[-1][-1][0]], strict=True)
     ]  # fmt: skip
     facts = {
         "people": sum(not actor.is_static for actor in clip.actors), "episodes": episodes,

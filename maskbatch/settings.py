@@ -138,12 +138,12 @@ class TrackerSettings:
 class OutputSettings:
     """Media to write into `folder`.
 
-    `save` is a subset of {"annotated", "crops"}. `crf` is the quality of H.264 video, where lower is better. Work on a video
-    is stored every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`, annotated copies
-    say when and with which camera the source was recorded.
+    `save` is a subset of {"annotated", "crops", "evidence"}. `crf` is the quality of H.264 video, where lower is better.
+    Work on a video is stored every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`,
+    annotated copies say when and with which camera the source was recorded.
     """
 
-    save: frozenset[str] = frozenset({"annotated"})
+    save: frozenset[str] = frozenset({"annotated", "evidence"})
     codec: str = "libx264"
     crf: int = 23
     segment_s: float = 60.0
@@ -240,7 +240,8 @@ class ScanOptions:
         decode_all: decode the frames between the analysed ones, too, which finds damage in them.
         hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
         stall_limit: seconds without a frame after which a video is given up.
-        save: media to write: annotated, crops, "annotated,crops" or none.
+        save: media to write, with commas between them: annotated copies; evidence, a few pictures of each person in a
+            video; crops, a picture of every face in every analysed frame; or none.
         codec: FFmpeg's name of the video encoder; auto: the fastest that works.
         crf: quality of annotated videos, from 0 (best) to 51.
         keep_metadata: annotated copies keep the recording time and the camera.
@@ -278,7 +279,7 @@ class ScanOptions:
     decode_all: bool = False
     hwaccel: str = SamplingSettings().hwaccel
     stall_limit: float = _number(SamplingSettings().stall_s, 0, is_open=True)
-    save: str = "annotated"
+    save: str = "annotated,evidence"
     codec: str = "auto"
     crf: int = _number(OutputSettings().crf, 0, 51)
     keep_metadata: bool = OutputSettings().keep_metadata

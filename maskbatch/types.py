@@ -316,7 +316,8 @@ class FaceRow(NamedTuple):
 class SegmentResult:
     """A part of a shard's results: faces, sources that ended, and whether these have an annotated copy (source id, bool).
 
-    `persons` are (source id, track, person) for tracks that continue an earlier one. A `checkpoint` ends a segment.
+    `persons` are (source id, track, person) for tracks that continue an earlier one. `evidence` are (source id, frame, face)
+    of looks whose picture was written. A `checkpoint` ends a segment.
     `seconds` is the working time of each stage for this part.
     """
 
@@ -324,6 +325,7 @@ class SegmentResult:
     ended: tuple[tuple[Source, Ended], ...] = ()
     copies: tuple[tuple[int, bool], ...] = ()
     persons: tuple[tuple[int, int, int], ...] = ()
+    evidence: tuple[tuple[int, int, int], ...] = ()
     checkpoint: Checkpoint | None = None
     num_frames: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

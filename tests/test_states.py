@@ -24,7 +24,6 @@ from maskbatch.cli.main import main
 from maskbatch.drawing.annotate import annotate
 from maskbatch.errors import UsageError
 from maskbatch.networks.device import Device
-from maskbatch.reports.frames import read_files
 from maskbatch.reports.tables import write_reports
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run.stages import Networks

@@ -43,11 +43,11 @@ class _Label:
     size: tuple[int, int]
 
 
-def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds) -> np.ndarray:
+def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds, with_numbers: bool = False) -> np.ndarray:
     """Return a copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it.
 
     Every face gets its box. Large faces get their label first; a label without a free place is shortened, then left out.
-    Faces without a p_mask count as without_mask and show no probability.
+    Faces without a p_mask count as without_mask and show no probability. `with_numbers`: a label begins with the track.
     """
     drawn = np.ascontiguousarray(image).copy()
     if len(faces) == 0:
@@ -60,7 +60,8 @@ def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds) -> np.ndar
     taken = outer
     largest_first = np.argsort(-(outer[:, 2] - outer[:, 0]) * (outer[:, 3] - outer[:, 1]), kind="stable")
     for face in largest_first:
-        versions = _versions(looks[face], p_labels[face], outer[face], image.shape)
+        number = f"#{faces.track_id[face]} " if with_numbers else ""
+        versions = _versions(number, looks[face], p_labels[face], (outer[face], image.shape))
         placed = _place(versions, outer[face], np.delete(taken, face, axis=0), image.shape)
         if placed is not None:
             label, left, top = placed
@@ -111,16 +112,26 @@ def _draw_box(drawn: np.ndarray, xyxy: np.ndarray, stroke: int, look: _Look) -> 
     return outer
 
 
-def _versions(look: _Look, p_label: float, outer: np.ndarray, shape: tuple[int, ...]) -> Iterator[_Label]:
+def draw_clock(drawn: np.ndarray, text: str) -> None:
+    """Write `text` into the lower left corner of `drawn` (H, W, 3) uint8 RGB, white on black, in place."""
+    height_px = max(9, round(min(drawn.shape[:2]) / 50))
+    label = _measured(text, height_px)
+    place = 0, max(drawn.shape[0] - label.size[1], 0)
+    _draw_label(drawn, label, place, _Look("", _BLACK, _WHITE))
+
+
+def _versions(number: str, look: _Look, p_label: float, place: tuple[np.ndarray, tuple[int, ...]]) -> Iterator[_Label]:
     """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 
-    Text grows with the face, from a size that is readable when the image fills a screen to one that does not dominate it.
+    `place` are the face's own box (4,) and the shape of the image. Text grows with the face, from a size that is readable
+    when the image fills a screen to one that does not dominate it.
     """
+    outer, shape = place
     short_side = min(shape[:2])
     smallest = max(9, round(short_side / 80))
     preferred = int(np.clip((outer[2] - outer[0]) * 0.12, smallest, max(smallest, short_side / 28)))
     percent = "" if np.isnan(p_label) else f"{100 * p_label:.0f}%"
-    for text in dict.fromkeys((f"{look.word} {percent}".strip(), percent)):
+    for text in dict.fromkeys((f"{number}{look.word} {percent}".strip(), f"{number}{percent}".strip())):
         for height_px in dict.fromkeys((preferred, smallest)):
             if text:
                 yield _measured(text, height_px)

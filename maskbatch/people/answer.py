@@ -11,6 +11,7 @@ import numpy as np
 from maskbatch.people.episodes import Episodes, find_episodes
 from maskbatch.people.looks import Looks, in_order
 from maskbatch.people.persons import Persons, find_persons
+from maskbatch.people.pictures import Pictures
 from maskbatch.people.static import is_static
 from maskbatch.people.where import Known, Where, crossings_of, is_looked_at, where_of, zones_of
 from maskbatch.settings import ReportSettings
@@ -37,7 +38,8 @@ class Answer:
 
     `sources` in the order of the reports; `where` is by source id; `persons` of these sources, and their `episodes` (an
     episode's `group` is the position of its person). `zone` and `crossed` (P,) object are of the persons. `is_static` (P,)
-    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture.
+    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture. `pictures` finds
+    evidence.
     """
 
     sources: tuple[Known, ...]
@@ -48,6 +50,7 @@ class Answer:
     crossed: np.ndarray
     is_static: np.ndarray
     counts: np.ndarray
+    pictures: Pictures
 
 
 class _Part(NamedTuple):
@@ -84,7 +87,8 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
     persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, _NUM_COLUMNS), np.int64), where, settings)])
     static = arrays[-1]
     counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s)
-    return Answer(sources, where, persons, episodes, *arrays, counts & (~static | settings.count_static))
+    counts &= ~static | settings.count_static
+    return Answer(sources, where, persons, episodes, *arrays, counts, Pictures(connection))
 
 
 def _part(rows: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:

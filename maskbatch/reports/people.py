@@ -14,11 +14,11 @@ from maskbatch.people.places import Places
 PEOPLE_COLUMNS = (
     "source", "site", "camera", "zone", "person", "verdict", "first_s", "last_s", "first_clock", "last_clock", "seen_s",
     "masked_s", "bare_s", "incorrect_s", "unsure_s", "flags", "reason", "crossed", "p_mask", "faces", "best_frame",
-    "best_time_s", "best_face",
+    "best_time_s", "best_face", "evidence",
 )  # fmt: skip
 EPISODES_COLUMNS = (
     "source", "site", "camera", "zone", "person", "state", "from_s", "to_s", "from_clock", "to_clock", "duration_s",
-    "reason", "p_mask", "faces", "best_frame", "best_time_s", "best_face",
+    "reason", "p_mask", "faces", "best_frame", "best_time_s", "best_face", "evidence",
 )  # fmt: skip
 TIMELINE_COLUMNS = (
     "site", "camera", "source", "minute", "people", "masked", "bare", "incorrect", "unsure", "seen_s", "masked_s", "bare_s",
@@ -46,7 +46,10 @@ def people_table(answer: Answer) -> pd.DataFrame:
         " ".join(word for word, holds in (("changed", changed), ("static", static)) if holds)
         for changed, static in zip(persons.changed[listed], answer.is_static[listed], strict=True)
     ]
-    source_id = persons.source_id[listed]
+    source_id, times = (
+        persons.source_id[listed],
+        (persons.first_s[listed], persons.last_s[listed], persons.best_time_s[listed]),
+    )
     return pd.DataFrame(
         {
             **_places_of(answer, source_id), "zone": answer.zone[listed].astype(object), "person": persons.person[listed],
@@ -56,8 +59,10 @@ def people_table(answer: Answer) -> pd.DataFrame:
             "last_clock": _clocks(answer, source_id, persons.last_s[listed]),
             "seen_s": seconds.sum(axis=1), **{name: seconds[:, state] for name, state in _SECONDS.items()},
             "flags": flags, "reason": persons.reason[listed].astype(object),
-            "crossed": answer.crossed[listed].astype(object), "p_mask": persons.p_mask[listed], "faces": persons.num_faces[listed], "best_frame": persons.best_frame[listed],
+            "crossed": answer.crossed[listed].astype(object), "p_mask": persons.p_mask[listed],
+            "faces": persons.num_faces[listed], "best_frame": persons.best_frame[listed],
             "best_time_s": persons.best_time_s[listed], "best_face": persons.best_face[listed],
+            "evidence": _evidence(answer, listed, times, persons.p_mask[listed]),
         },
         columns=list(PEOPLE_COLUMNS),
     )  # fmt: skip
@@ -76,6 +81,7 @@ def episodes_table(answer: Answer) -> pd.DataFrame:
             "reason": found.reason.astype(object), "p_mask": found.p_mask, "faces": found.num_faces,
             "best_frame": found.best_frame, "best_time_s": found.best_time_s,
             "best_face": found.best_face,
+            "evidence": _evidence(answer, found.group, (found.from_s, found.to_s, found.best_time_s), found.p_mask),
         },
         columns=list(EPISODES_COLUMNS),
     )  # fmt: skip
@@ -172,6 +178,17 @@ def _places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
         "source": [names[one] for one in source_id.tolist()],
         "site": [one.site for one in where], "camera": [one.camera for one in where],
     }  # fmt: skip
+
+
+def _evidence(answer: Answer, group: np.ndarray, times: tuple[np.ndarray, ...], p_mask: np.ndarray) -> list[str]:
+    """Return the picture for each of the persons at positions `group` (n,); `times` are begin, end and best look, (n,)."""
+    source_id, person = answer.persons.source_id[group], answer.persons.person[group]
+    return [
+        answer.pictures.nearest(*who, when, p)
+        for *who, when, p in zip(
+            source_id.tolist(), person.tolist(), zip(*times, strict=True), p_mask.tolist(), strict=True
+        )
+    ]
 
 
 def _clocks(answer: Answer, source_id: np.ndarray, seconds: np.ndarray) -> list[str]:

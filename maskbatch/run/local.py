@@ -136,7 +136,7 @@ class Driver:
             session = _Session(number, store, lock, stop, on_result)
             write_run_json(store, plan.out)
             plan = begin(store, plan)
-            if "crops" in self.settings.output.save:
+            if self.settings.output.save & {"crops", "evidence"}:
                 remove_crops_without_rows(store)
             follow_threshold(store, self.settings)
         except OSError as error:

@@ -143,8 +143,10 @@ def _range(limits: Limits) -> str:
 
 def _save(words: str) -> frozenset[str]:
     save = frozenset() if words == "none" else frozenset(words.split(","))
-    if not save <= {"annotated", "crops"}:
-        raise UsageError(f"--save takes annotated, crops, annotated,crops or none, not {words!r}")
+    if not save <= {"annotated", "crops", "evidence"}:
+        raise UsageError(
+            f"--save takes annotated, evidence and crops, with commas between them, or none, not {words!r}"
+        )
     return save
 
 

@@ -102,7 +102,7 @@ def _analysed(
         for batch in batches:
             if batch.frames.cut is not None:
                 now = _cut(now, batch, sinks)
-                yield SegmentResult(checkpoint=now, seconds=timings.taken())
+                yield SegmentResult(evidence=sinks.evidence(now.source), checkpoint=now, seconds=timings.taken())
             write(batch)
             now = _counted(now, batch)
             if any(_is_away(ended, now) for ended in batch.frames.ended):
@@ -122,7 +122,9 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
             copies.append(sinks.end(source))
     done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
     persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
-    return SegmentResult(rows, done, _states(copies), persons, checkpoint, batch.frames.num_looked_at, timings.taken())
+    evidence = tuple(one for source, _ in ended for one in sinks.evidence(source))
+    num_frames = batch.frames.num_looked_at
+    return SegmentResult(rows, done, _states(copies), persons, evidence, checkpoint, num_frames, timings.taken())
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:

@@ -5,19 +5,21 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.drawing.annotate import annotate
+from maskbatch.drawing.annotate import annotate, draw_clock
 from maskbatch.errors import DecodeError
 from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.photo.exif import recording_exif
 from maskbatch.media.photo.reader import read_bytes
 from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
 from maskbatch.overlap import IsOver, never
+from maskbatch.people.clock import later, start_of
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
@@ -52,6 +54,8 @@ class AnnotatedSink:
 
     def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
         self._thresholds = settings.classifier.thresholds
+        self._report = settings.report
+        self._starts: dict[int, datetime | None] = {}
         self._copies = {source.id: _copy(source, at.copy, settings.output) for source in sources}
 
     def __enter__(self) -> "AnnotatedSink":
@@ -69,9 +73,19 @@ class AnnotatedSink:
         for row, faces in by_frame(batch.frames, batch.drawn):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
-                drawn = annotate(batch.frames.images[row], faces, self._thresholds)
+                time_s, is_video = float(batch.frames.timestamp_s[row]), copy.source.kind == "video"
+                drawn = annotate(batch.frames.images[row], faces, self._thresholds, with_numbers=is_video)
+                if is_video and (start := self._start(copy.source)) is not None:
+                    draw_clock(drawn, later(start, time_s).isoformat(" ", "seconds"))
                 with _of_one(copy):
-                    copy.write(drawn, float(batch.frames.timestamp_s[row]))
+                    copy.write(drawn, time_s)
+
+    def _start(self, source: Source) -> datetime | None:
+        """Return when a source begins by the clock, None when nobody knows."""
+        if source.id not in self._starts:
+            start = start_of(source.name, source.recorded, source.duration_s, self._report)
+            self._starts[source.id] = start.at
+        return self._starts[source.id]
 
     def cut(self, source: Source) -> CopyState:
         """End the segment of a video; return how its copy stands. Raises OSError when the disk fails."""

@@ -29,7 +29,7 @@ class CropSink:
             source, frame = self._sources[int(frames.source_id[row])], int(frames.index[row])
             labels = labels_of(faces.p_mask, faces.p_incorrect, self._thresholds)
             for face, (xyxy, label) in enumerate(zip(faces.xyxy, labels.tolist(), strict=True)):
-                crop = _cut(frames.images[row], xyxy)
+                crop = cut(frames.images[row], xyxy, _MARGIN)
                 try:
                     if crop.size:
                         write_image(inside(self._folder / label, crop_name(source, frame, face)), crop)
@@ -37,8 +37,8 @@ class CropSink:
                     warn_or_raise(source, error, "a face without its crop")
 
 
-def _cut(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
-    """Cut the box (4,) and a quarter of its sides around it out of `image` (H, W, 3); empty when it lies outside."""
-    margin = _MARGIN * np.tile(xyxy[2:] - xyxy[:2], 2) * (-1, -1, 1, 1)
+def cut(image: np.ndarray, xyxy: np.ndarray, margin: float) -> np.ndarray:
+    """Cut the box (4,), and `margin` of its sides around it, out of `image` (H, W, 3); empty when it lies outside."""
+    margin = margin * np.tile(xyxy[2:] - xyxy[:2], 2) * (-1, -1, 1, 1)
     left, top, right, bottom = np.clip(xyxy + margin, 0, np.tile(image.shape[1::-1], 2))
     return image[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]

@@ -13,7 +13,9 @@ from maskbatch.store.folder import files_below
 from maskbatch.store.read import all_media
 
 _CROP = re.compile(r"(.+)_f(\d{6,})_(\d+)\.jpg", re.DOTALL)
-_ROW = "SELECT 1 FROM face WHERE source_id = :source_id AND frame = :frame AND face = :face"
+_ROW = "SELECT 1 FROM {} WHERE source_id = :source_id AND frame = :frame AND face = :face"
+# folders of crops, and the table that has a row for each file
+_TABLES = {**{f"crops/{label}": "face" for label in LABELS}, "evidence": "evidence"}
 _LABEL = f"""
     SELECT {label_sql("p_mask_e4 / 10000.0", "p_incorrect_e4 / 10000.0")} FROM face
     WHERE source_id = :source_id AND frame = :frame AND face = :face
@@ -21,17 +23,17 @@ _LABEL = f"""
 
 
 def remove_crops_without_rows(store: Store) -> None:
-    """Remove the crops of videos in work whose segment was not stored. Raises OSError.
+    """Remove crops and evidence of videos in work whose segment was not stored. Raises OSError.
 
     A video that is continued makes them again, one that is given up before them does not.
     """
     with store.transaction() as connection:
         in_work = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state = 'part'")}
         owners = {name: owner for name, owner in _owners(connection).items() if owner in in_work}
-        for label in LABELS if owners else ():
-            for name, path in list(files_below(store.folder / "crops" / label)):
+        for folder, table in _TABLES.items() if owners else ():
+            for name, path in list(files_below(store.folder / folder)):
                 place = _place(name, owners)
-                if place is not None and connection.execute(_ROW, place).fetchone() is None:
+                if place is not None and connection.execute(_ROW.format(table), place).fetchone() is None:
                     Path(path).unlink(missing_ok=True)
 
 

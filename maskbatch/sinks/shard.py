@@ -9,14 +9,15 @@ from maskbatch.overlap import IsOver, never
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import AnnotatedSink, Copy
 from maskbatch.sinks.crops import CropSink
+from maskbatch.sinks.evidence import EvidenceSink
 from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
 
 class Sinks:
     """Write the media of the settings. The end of the `with` block drops open files; finished ones are on the disk."""
 
-    def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None) -> None:
-        self._annotated, self._crops = annotated, crops
+    def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None, evidence: EvidenceSink | None) -> None:
+        self._annotated, self._crops, self._evidence = annotated, crops, evidence
         self._stack = ExitStack()
 
     def __enter__(self) -> "Sinks":
@@ -31,13 +32,17 @@ class Sinks:
 
     def write(self, batch: Batch) -> None:
         """Write the frames of a batch. Raises OSError when the disk fails."""
-        for sink in (self._annotated, self._crops):
+        for sink in (self._annotated, self._crops, self._evidence):
             if sink is not None:
                 sink.write(batch)
 
     def cut(self, source: Source) -> CopyState:
         """End the segment of a video; return how its annotated copy stands. Raises OSError."""
         return CopyState() if self._annotated is None else self._annotated.cut(source)
+
+    def evidence(self, source: Source) -> tuple[tuple[int, int, int], ...]:
+        """Write the evidence of a segment that ends; return (source id, frame, face) of each picture. Raises OSError."""
+        return () if self._evidence is None else self._evidence.take(source)
 
     def end(self, source: Source) -> Copy:
         """Finish what is written of a source that needs no joining; say what became of its annotated copy."""
@@ -64,4 +69,5 @@ def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings
     return Sinks(
         AnnotatedSink(sources, at, settings) if "annotated" in save else None,
         CropSink(sources, settings) if "crops" in save else None,
+        EvidenceSink(sources, settings) if "evidence" in save else None,
     )

@@ -20,8 +20,9 @@ _REPORTS = (
     "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
     "run.json",
 )  # fmt: skip
-_MEDIA_FOLDERS = ("annotated", *(f"crops/{label}" for label in LABELS), "crops")  # the inner ones first
-_OURS = ("annotated", "crops", SEGMENTS, STORE, *_REPORTS)
+_CROP_FOLDERS = (*(f"crops/{label}" for label in LABELS), "evidence")
+_MEDIA_FOLDERS = ("annotated", *_CROP_FOLDERS, "crops")  # the inner ones first
+_OURS = ("annotated", "crops", "evidence", SEGMENTS, STORE, *_REPORTS)
 _log = logging.getLogger(__name__)
 
 
@@ -102,13 +103,13 @@ def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
         (copies if kind == "annotated" else stems).add(name)
     if copies:
         _remove(out / "annotated", lambda name: name_text(folded(name)) in copies)
-    for label in LABELS if stems else ():
-        _remove(out / "crops" / label, lambda name: _stem(folded(name)) in stems)
+    for folder in _CROP_FOLDERS if stems else ():
+        _remove(out / folder, lambda name: _stem(folded(name)) in stems)
 
 
 def remove_temporary(out: Path) -> None:
     """Remove the temporary files of a scan that was killed. Raises OSError."""
-    for folder in (out / "annotated", out / "crops", out / SEGMENTS):
+    for folder in (out / "annotated", out / "crops", out / "evidence", out / SEGMENTS):
         for path in folder.rglob(".*.part*"):
             path.unlink(missing_ok=True)
     for path in out.glob(".*.part*"):
@@ -120,7 +121,7 @@ def _clear(out: Path) -> None:
     with open_store(out) as store:
         with store.transaction() as connection:  # after a kill nothing is left but the names of what is to be removed
             media = {(kind, name) for kind, name, _ in all_media(connection)}
-            for table in ("face", "track", "segment", "source", "session"):
+            for table in ("face", "track", "segment", "evidence", "source", "session"):
                 connection.execute(f"DELETE FROM {table}")
         remove_temporary(out)
         remove_media(out, media)

@@ -89,11 +89,19 @@ CREATE TABLE track (
     PRIMARY KEY (source_id, track_id)
 ) WITHOUT ROWID;
 
--- One row for each name under annotated/ or crops/ that a scan may have written. Nothing else there is ever removed.
+-- One row for each look at a face whose picture is in evidence/.
+CREATE TABLE evidence (
+    source_id INTEGER NOT NULL REFERENCES source(id),
+    frame     INTEGER NOT NULL,
+    face      INTEGER NOT NULL,
+    PRIMARY KEY (source_id, frame, face)
+) WITHOUT ROWID;
+
+-- One row for each name under annotated/, crops/ or evidence/ that a scan may have written. Nothing else there is ever removed.
 CREATE TABLE media (
-    kind        TEXT NOT NULL,              -- annotated: a file; crops: the beginning of the names of all crops of a source
+    kind        TEXT NOT NULL,              -- annotated: a file; crops: the beginning of the names of all crops and evidence
     folded_name TEXT NOT NULL,              -- the same for names that some file systems do not tell apart
-    name        TEXT NOT NULL,              -- relative to annotated/ or to crops/<label>/
+    name        TEXT NOT NULL,              -- relative to annotated/, to crops/<label>/ and evidence/
     source_id   INTEGER NOT NULL REFERENCES source(id),
     state       TEXT NOT NULL,              -- planned, written, or missing: the file could not be written
     PRIMARY KEY (kind, folded_name)

@@ -91,6 +91,7 @@ def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
                 _add_checkpoint(connection, result.checkpoint)
             persons = [(person, source_id, track) for source_id, track, person in result.persons]
             connection.executemany(_PERSON, persons)
+            connection.executemany("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?)", result.evidence)
             for source, ended in result.ended:
                 _end_source(connection, source, ended)
             states = [("written" if is_written else "missing", source_id) for source_id, is_written in result.copies]
@@ -110,7 +111,7 @@ def forget(store: Store, source_ids: Iterable[int]) -> None:
     """Drop all rows of these sources, so that they are scanned again."""
     ids = [(source_id,) for source_id in source_ids]
     with store.transaction() as connection:
-        for table in ("face", "track", "segment"):
+        for table in ("face", "track", "segment", "evidence"):
             connection.executemany(f"DELETE FROM {table} WHERE source_id = ?", ids)
         connection.executemany(f"{_FORGOTTEN} WHERE id = ?", ids)
         connection.executemany("UPDATE media SET state = 'planned' WHERE source_id = ?", ids)

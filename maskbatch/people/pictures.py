@@ -1,0 +1,51 @@
+"""Pictures that show a person: crops in evidence/, or the annotated copy of a photo."""
+
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from maskbatch.media.names import crop_stem
+
+_CROPS = """
+    SELECT evidence.source_id, coalesce(person_id, face.track_id), time_e4 / 10000.0, p_mask_e4 / 10000.0, evidence.frame,
+           evidence.face, media.name
+    FROM evidence JOIN face USING (source_id, frame, face)
+         JOIN media ON media.source_id = evidence.source_id AND media.kind = 'crops'
+         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
+    ORDER BY evidence.source_id, time_e4
+"""
+_PHOTOS = """
+    SELECT source.id, media.name FROM source JOIN media ON media.source_id = source.id AND media.kind = 'annotated'
+    WHERE source.kind = 'image' AND media.state = 'written'
+"""
+
+
+class _Picture(NamedTuple):
+    time_s: float
+    p_mask: float
+    path: str
+
+
+class Pictures:
+    """The pictures of all people, as paths relative to the output folder."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._of_person: dict[tuple[int, int], list[_Picture]] = {}
+        for source_id, person, time_s, p_mask, frame, face, name in connection.execute(_CROPS):
+            path = f"evidence/{crop_stem(name)}_f{frame:06d}_{face}.jpg"
+            self._of_person.setdefault((source_id, person), []).append(_Picture(time_s, p_mask, path))
+        self._of_photo = {source_id: f"annotated/{name}" for source_id, name in connection.execute(_PHOTOS)}
+
+    def nearest(self, source_id: int, person: int, when: tuple[float, float, float], p_mask: float) -> str:
+        """Return the picture of a person for an episode, "" when there is none.
+
+        Args:
+            source_id, person: who.
+            when: begin and end of the episode, and its best look, in seconds.
+            p_mask: probability of a mask in the episode: a picture on the same side of 0.5 is preferred.
+        """
+        if source_id in self._of_photo:
+            return self._of_photo[source_id]
+        begin_s, end_s, best_s = when
+        own = [one for one in self._of_person.get((source_id, person), ()) if begin_s <= one.time_s <= end_s]
+        alike = [one for one in own if (one.p_mask >= 0.5) == (p_mask >= 0.5)]
+        return min(alike or own, key=lambda one: abs(one.time_s - best_s), default=_Picture(0.0, 0.0, "")).path
