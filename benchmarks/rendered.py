@@ -5,9 +5,10 @@
 Writes OUT/NAME.mp4, OUT/NAME.csv (frame, time_s, person, box of the face, state, is_static) and OUT/NAME.json (people,
 episodes, cuts). The clips hold photographs of people: they stay outside the repository. benchmarks/people.py scans them.
 
-corridor: 120 s, people walk towards the camera, across and away, cross and pause. cuts: another scene every 2.5 s, with two people. change:
-people stand and take masks off and on at known times. crossings: two rows of people pass each other. poster: a portrait on
-the wall, and people who walk by. night: 1080p, nobody for nine tenths of the time, sensor noise; --minutes long.
+corridor: 120 s, people walk towards the camera, across and away, cross, pause and come back. cuts: another scene every
+2.5 s, with two people. change: people stand and take masks off and on at known times. crossings: people pass each other,
+and hide each other's faces. poster: a portrait on the wall, and people who walk by. night: 1080p, nobody for nine tenths
+of the time, sensor noise; --minutes long.
 """
 
 import argparse
@@ -183,7 +184,7 @@ def cuts(people: Sequence[Cutout], seed: int) -> Clip:
             # the second scene has its people where the first one had them
             x, y, tall = 380 + 480 * side + 12 * (scene % 3), 300, 70.0
             actors.append(
-                Actor(person, [(begin, x, y, tall), (begin + 2.46, x + 40, y + 6, tall)], [(0.0, people[person])])
+                Actor(person, [[(begin, x, y, tall), (begin + 2.46, x + 40, y + 6, tall)]], [(0.0, people[person])])
             )
     return Clip(size, 40.0, actors, scenes)
 

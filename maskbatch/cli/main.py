@@ -9,6 +9,7 @@ import click
 
 from maskbatch import __version__
 from maskbatch.cli.doctor import doctor
+from maskbatch.cli.places import places
 from maskbatch.cli.report import report
 from maskbatch.cli.scan import scan, video
 from maskbatch.cli.train import evaluate, train, train_detector
@@ -17,7 +18,7 @@ from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, report, doctor),
+    "Commands": (scan, video, report, places, doctor),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

@@ -129,7 +129,7 @@ _RULES = (
     ("count_static", "Count faces that never move, as on posters and screens, as people.", None),
     ("clock", "Source of the time of recording: the names of files, their metadata, or both, which must agree.", None),
     ("start", "Time at which the recordings begin, such as 2026-11-20T22:00; replaces --clock.", "TIME"),
-    ("timezone", "Time zone of the cameras, such as Europe/Berlin. Default: that of this machine.", "NAME"),
+    ("timezone", "Time zone of the cameras, such as Europe/Berlin; without it, that of this machine.", "NAME"),
     ("path_template", 'Site, camera and start in the names of files, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".',
      "TEMPLATE"),
     ("places", "File with cameras, zones, lines and shifts: see docs/places.md.", "FILE"),

@@ -120,6 +120,15 @@ def draw_clock(drawn: np.ndarray, text: str) -> None:
     _draw_label(drawn, label, place, _Look("", _BLACK, _WHITE))
 
 
+def draw_label(drawn: np.ndarray, text: str, middle: np.ndarray) -> None:
+    """Write `text` around the point `middle` (2,) into `drawn` (H, W, 3) uint8 RGB, white on black, in place."""
+    label = _measured(text, max(9, round(min(drawn.shape[:2]) / 40)))
+    left, top = (round(float(at) - side / 2) for at, side in zip(middle, label.size, strict=True))
+    left = min(max(left, 0), max(drawn.shape[1] - label.size[0], 0))
+    top = min(max(top, 0), max(drawn.shape[0] - label.size[1], 0))
+    _draw_label(drawn, label, (left, top), _Look("", _BLACK, _WHITE))
+
+
 def _versions(number: str, look: _Look, p_label: float, place: tuple[np.ndarray, tuple[int, ...]]) -> Iterator[_Label]:
     """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 

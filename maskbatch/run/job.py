@@ -10,7 +10,8 @@ from typing import NamedTuple
 from maskbatch.errors import UsageError
 from maskbatch.media.names import named
 from maskbatch.media.sources import Found, look_for
-from maskbatch.reports.tables import Summary
+from maskbatch.people.templates import suggested_template
+from maskbatch.reports.summary import Summary
 from maskbatch.run.forecast import dry_plan, forecast
 from maskbatch.run.local import Driver
 from maskbatch.run.log import collected_warnings
@@ -71,9 +72,21 @@ def run_job(job: Job, listener: Listener) -> Outcome:
             for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out)):
                 if line:
                     listener.say(line)
+            if (
+                line := _hint(settings, [source.name for source in plan.sources if source.kind == "video"])
+            ) is not None:
+                listener.say(line)
             with listener.at_work(settings.sampling) as stop:
                 summary = driver.scan(plan, store, lock, stop, listener.add, listener.expect)
     return Outcome(out, summary, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
+
+
+def _hint(settings: ScanSettings, names: Sequence[str]) -> str | None:
+    """Say which template the folders of videos suggest, None when nothing is obvious or places are given."""
+    if settings.report.path_template is not None or settings.report.places is not None:
+        return None
+    suggested = suggested_template(names)
+    return suggested and f"the folders look like cameras: --path-template '{suggested}' takes them into the tables"
 
 
 def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:

@@ -1,0 +1,198 @@
+from datetime import datetime
+
+import makers
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from maskbatch.cli.main import main
+from maskbatch.errors import UsageError
+from maskbatch.people.places import Line, Shift, Zone, read_places
+from maskbatch.people.templates import Template, suggested_template
+from maskbatch.people.where import Known, where_of
+from maskbatch.settings import ReportSettings
+
+SIZE = (200, 100)
+WHOLE = """
+[[camera]]
+files = "north/*"
+site = "North"
+name = "Door"
+min_face_px = 20
+[[camera.zone]]
+name = "desk"
+polygon = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
+[[camera.zone]]
+name = "screen"
+polygon = [[150, 0], [200, 0], [200, 40], [150, 40]]
+ignore = true
+[[camera.line]]
+name = "entrance"
+from = [100, 0]
+to = [100, 99]
+[[camera]]
+files = "*"
+name = "Rest"
+[[shift]]
+name = "night"
+days = ["fri", "sat"]
+from = "22:00"
+to = "06:00"
+"""
+
+
+def written(tmp_path, text):
+    """The path of a places.toml with this content."""
+    path = tmp_path / "places.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def source(name):
+    return Known(1, name, "video", 25.0, 60.0, *SIZE, 1500, 360, ())
+
+
+def test_the_first_camera_whose_files_fit_counts(tmp_path):
+    """Site, name, zones, lines and shifts come out as they are written; shares and pixels are told apart by their values."""
+    places = read_places(written(tmp_path, WHOLE))
+    door = places.camera_of("north/2026.mp4")
+    assert (door.site, door.name, door.min_face_px, places.camera_of("x.mp4").name) == ("North", "Door", 20, "Rest")
+    assert [(zone.name, zone.is_share, zone.ignore) for zone in door.zones] == [
+        ("desk", True, False),
+        ("screen", False, True),
+    ]
+    assert door.lines[0].begin == (100, 0) and [shift.name for shift in places.shifts] == ["night"]
+    assert read_places(None).camera_of("north/2026.mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[camera]]\nfiles='*'\nname='a'\ncolour='red'", "camera 1.*colour.*known are"),
+        ("[camera]\nfiles='*'", "double brackets"),
+        ("[[camera]]\nfiles='*'", "camera 1: name is missing"),
+        ("[[camera]]\nfiles='*'\nname='a'\nmin_face_px=-1", "min_face_px"),
+        ("[[camera]]\nfiles='*'\nname='a'\n[[camera.zone]]\nname='z'\npolygon=[[0,0],[1,1]]", "zone 1.*at least 3"),
+        (
+            "[[camera]]\nfiles='*'\nname='a'\n[[camera.zone]]\nname='z'\npolygon=[[0,0],[1,1],[nan,0]]",
+            r"point is \[x, y\]",
+        ),
+        ("[[camera]]\nfiles='*'\nname='a'\n[[camera.line]]\nname='l'\nfrom=[1,1]\nto=[1,1]", "same point"),
+        ("[[shift]]\nname='s'\ndays=['someday']\nfrom='22:00'\nto='06:00'", "days takes some of mon"),
+        ("[[shift]]\nname='s'\nfrom='25:00'\nto='06:00'", "time of day"),
+        ("not toml", "cannot read"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path, text, words):
+    """File, table and key stand in the message."""
+    with pytest.raises(UsageError, match=words):
+        read_places(written(tmp_path, text))
+    with pytest.raises(UsageError, match="cannot read"):
+        read_places(str(tmp_path / "none.toml"))
+
+
+def test_a_point_on_a_common_edge_lies_in_one_zone():
+    """Left and top edges belong to a zone: no face is counted twice, and none is lost between two zones."""
+    left = Zone("left", ((0, 0), (100, 0), (100, 100), (0, 100)), False)
+    right = Zone("right", ((100, 0), (200, 0), (200, 100), (100, 100)), False)
+    points = np.array([[x, y] for x in (0.0, 50, 100, 150, 199) for y in (0.0, 30, 99)])
+    inside = left.contains(points, SIZE).astype(int) + right.contains(points, SIZE)
+    assert inside.tolist() == [1] * len(points)
+    assert left.contains(np.array([[100.0, 50]]), SIZE).tolist() == [False]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_zone_is_the_same_from_whichever_corner_it_is_drawn(turn):
+    """Also against the clock, and with a dent."""
+    corners = [(10, 10), (90, 10), (90, 90), (50, 40), (10, 90)]
+    points = np.random.default_rng(0).uniform(0, 100, (300, 2))
+    expected = Zone("z", tuple(corners), False).contains(points, SIZE)
+    turned = corners[turn:] + corners[:turn]
+    for drawn in (turned, turned[::-1]):
+        assert (Zone("z", tuple(drawn), False).contains(points, SIZE) == expected).all()
+    assert not Zone("z", tuple(corners), False).contains(np.array([[50.0, 80]]), SIZE).any()
+
+
+def test_who_crosses_a_line_goes_in_or_out():
+    """To the right of the line, seen from its begin, is in; beyond its ends nobody crosses it."""
+    line = Line("door", (100, 0), (100, 50), False)  # downwards: right is the left of the picture
+    assert line.crossings(np.array([[150.0, 20], [50, 20]]), SIZE) == ["in"]
+    assert line.crossings(np.array([[50.0, 20], [150, 20], [50, 30]]), SIZE) == ["out", "in"]
+    assert line.crossings(np.array([[50.0, 80], [150, 80]]), SIZE) == []
+    assert line.crossings(np.array([[50.0, 20]]), SIZE) == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "holds"),
+    [
+        ("2026-11-20T21:59:59", False),  # a Friday
+        ("2026-11-20T22:00:00", True),
+        ("2026-11-21T05:59:59", True),
+        ("2026-11-21T06:00:00", False),
+        ("2026-11-22T03:00:00", True),  # Sunday morning: Saturday's shift
+        ("2026-11-22T23:00:00", False),
+        ("2026-11-20T03:00:00", False),  # Friday morning: no shift began on Thursday
+    ],
+)
+def test_a_shift_over_midnight_belongs_to_the_day_it_begins_on(moment, holds):
+    """From begin, inclusive, to end, exclusive."""
+    night = read_shift("22:00", "06:00", {4, 5})
+    assert night.holds(datetime.fromisoformat(moment)) is holds
+
+
+def read_shift(begin, end, days):
+    return Shift("night", frozenset(days), *(datetime.strptime(text, "%H:%M").time() for text in (begin, end)))
+
+
+def test_a_template_tells_site_camera_and_start():
+    """It describes the end of a name: folders before it, and the suffix, may be anything."""
+    fields = Template("{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}").match("2026/north/door/2026-11-20_22-00-00.mp4")
+    assert fields == {"site": "north", "camera": "door", "start": datetime(2026, 11, 20, 22)}
+    assert Template("{camera}_{any}").match("in/door_1_2.mp4") == {"camera": "door_1"}
+    for name in ("north/2026-11-20_22-00-00.mp4", "a/b/2026-13-20_22-00-00.mp4", "a/b/c.mp4"):
+        assert Template("{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}").match(name) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "door", "{door}", "{site}/{site}", "{start}", "{start:%Q}", "{site", "{camera:x}"]
+)
+def test_a_template_that_makes_no_sense_is_a_usage_error(text):
+    """Before anything is scanned."""
+    with pytest.raises(UsageError, match="--path-template"):
+        Template(text)
+
+
+def test_only_obvious_templates_are_suggested():
+    """All names lie in folders of the same depth; one name says nothing."""
+    assert suggested_template(["a/x.mp4", "b/y.mp4"]) == "{camera}/{any}"
+    assert suggested_template(["n/a/x.mp4", "s/b/y.mp4"]) == "{site}/{camera}/{any}"
+    assert suggested_template(["a/x.mp4", "y.mp4"]) is suggested_template(["a/x.mp4"]) is None
+
+
+def test_the_file_wins_over_the_template(tmp_path):
+    """Site and camera from `places.toml`, the start from the template."""
+    settings = ReportSettings(
+        places=written(tmp_path, WHOLE), path_template="{site}/{camera}/{start:%Y%m%d %H}", timezone="Europe/Berlin"
+    )
+    where = where_of(source("north/hall/20261120 22.mp4"), settings)
+    assert (where.site, where.camera, where.start.at.isoformat()) == ("North", "Door", "2026-11-20T22:00:00+01:00")
+    where = where_of(source("south/hall/20261120 22.mp4"), settings)
+    assert (where.site, where.camera) == ("south", "Rest")
+
+
+def test_zones_are_drawn_onto_a_frame(tmp_path):
+    """The picture differs inside the zones only, and along the line; it is never written over another one."""
+    makers.write_photo(tmp_path / "north.png", np.full((100, 200, 3), 128, np.uint8))
+    out, places = tmp_path / "out.png", written(tmp_path, WHOLE)
+    command = ["places", str(tmp_path / "north.png"), "--places", places, "--name", "north/a.png", "--out", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0 and "camera Door" in result.output
+    import cv2
+
+    drawn = cv2.imread(str(out))
+    assert drawn.shape == (100, 200, 3)
+    assert (drawn[80, 30] != 128).any() and (drawn[80, 180] == 128).all()
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 2 and "exists" in again.output
+    missing = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png"), "--frame", "3"])
+    assert missing.exit_code == 2 and "no frame 3" in missing.output
