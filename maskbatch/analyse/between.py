@@ -13,6 +13,8 @@ from maskbatch.types import Batch, Faces, Frames
 
 # pixels of held frames; more would fill the memory. 1080p at 30 frames a second stays below it for two seconds
 _MOST_HELD_PIXELS = 128_000_000
+# of two analysed frames at the same distance, the earlier one tells what a face shows
+_MIDDLE = 0.5 + 1e-6
 
 
 class _Held:
@@ -100,7 +102,7 @@ def _at(time_s: float, row: int, before: tuple[Faces, float], after: tuple[Faces
     (first, first_s), (second, second_s) = before, after
     _, one, other = np.intersect1d(first.track_id, second.track_id, return_indices=True)
     share = (time_s - first_s) / max(second_s - first_s, 1e-9)
-    nearer = first.take(one) if share < 0.5 else second.take(other)
+    nearer = first.take(one) if share <= _MIDDLE else second.take(other)
     start, end = first.xyxy[one], second.xyxy[other]
     xyxy = (start + np.float32(share) * (end - start)).astype(np.float32)
     return replace(nearer, xyxy=xyxy, row=np.full(len(xyxy), row, np.int64))

@@ -16,6 +16,9 @@ _AWAKE_S, _QUIET_S = 1.5, 2.0
 _FACTOR, _LEAST = 5.0, 5.0
 # noise of a camera that is not known yet; weight of a new difference; a difference counts up to this multiple of the noise
 _FIRST_NOISE, _WEIGHT, _MOST = 1.5, 0.1, 4.0
+# a cell that has changed in more than _OFTEN of the candidates of about 20 s (each weighs _SLOW) holds a clock or a lamp:
+# only a change that is _LARGER than its largest one, which fades by _FADES a candidate, is worth a look
+_OFTEN, _SLOW, _LARGER, _FADES = 0.05, 1 / 120, 1.2, 0.995
 # grey values by which the light must change at once to be worth a look
 _LIGHT = 12.0
 
@@ -37,6 +40,8 @@ class Gate:
         self._looked: np.ndarray | None = None
         self._before: np.ndarray | None = None
         self._noise: np.ndarray | None = None
+        self._rate: np.ndarray | None = None
+        self._largest: np.ndarray | None = None
         self._awake_until_s = self._last_look_s = -np.inf
 
     def __call__(self, luma: np.ndarray, time_s: float) -> bool:
@@ -49,6 +54,7 @@ class Gate:
         now = luma.astype(np.float32)
         if self._looked is None or self._looked.shape != now.shape:
             self._noise = np.full(now.shape, _FIRST_NOISE, np.float32)
+            self._rate, self._largest = np.zeros_like(now), np.zeros_like(now)
             is_moving = True
         else:
             is_moving = self._has_changed(now)
@@ -67,13 +73,20 @@ class Gate:
         light = float(np.median(difference))
         if abs(light) > _LIGHT:
             return True
-        has_moved = np.abs(difference - light) > _FACTOR * self._noise + _LEAST
+        change = np.abs(difference - light)
+        has_moved = change > self._threshold()
+        has_moved &= (self._rate < _OFTEN) | (change > _LARGER * self._largest)
         # one cell alone is noise; a face has at least two beside each other
         return bool((has_moved[1:] & has_moved[:-1]).any() or (has_moved[:, 1:] & has_moved[:, :-1]).any())
 
+    def _threshold(self) -> np.ndarray:
+        return _FACTOR * self._noise + _LEAST
+
     def _learn(self, now: np.ndarray) -> None:
-        """Let the difference from the candidate before into the noise; a large one counts in part, so that movement that
-        passes by teaches little, and movement that never ends becomes noise."""
+        """Learn from the difference between two candidates. A large one counts in part for the noise: movement that passes
+        by teaches little, and movement that never ends becomes noise."""
         difference = now - self._before
         difference = np.abs(difference - np.median(difference))
+        self._rate += _SLOW * ((difference > self._threshold()) - self._rate)
+        self._largest = np.maximum(_FADES * self._largest, difference)
         self._noise += _WEIGHT * (np.minimum(difference, _MOST * self._noise + 1) - self._noise)

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from maskbatch.analyse.gate import CANDIDATES_PER_S, Gate
+
+SIZE = (90, 160)
+
+
+def scene(seed=0):
+    """A still scene (H, W) float: smooth shapes with contrast."""
+    rng = np.random.default_rng(seed)
+    return np.kron(rng.uniform(40, 200, (9, 16)), np.ones((10, 10)))
+
+
+def looks(pictures, gate=None):
+    """The numbers of the candidates that are looked at, six a second."""
+    gate = gate or Gate()
+    return [
+        at
+        for at, picture in enumerate(pictures)
+        if gate(np.clip(picture, 0, 255).astype(np.uint8), at / CANDIDATES_PER_S)
+    ]
+
+
+def camera(num, noise=1.0, seed=1):
+    """Candidates of a still scene with the noise of a camera."""
+    rng = np.random.default_rng(seed)
+    return [scene() + rng.normal(0, noise, SIZE) for _ in range(num)]
+
+
+def rate(pictures):
+    """Share of the candidates looked at, after the first two seconds."""
+    return len([at for at in looks(pictures) if at >= 12]) / (len(pictures) - 12)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.5, 4.0])
+def test_a_still_scene_is_looked_at_every_two_seconds(noise):
+    """However noisy the camera is, after the first seconds in which its noise is learned."""
+    found = [at for at in looks(camera(120, noise)) if at >= 24]
+    assert np.diff(found).min() >= 11 and np.diff(found).max() <= 13
+
+
+def test_somebody_of_two_cells_wakes_the_gate():
+    """A face of two cells across that comes into a dark scene, and every candidate as long as it moves and 1.5 s more."""
+    pictures = camera(120)
+    for at in range(60, 72):
+        pictures[at][40:42, at : at + 2] += 60
+    found = looks(pictures)
+    assert set(range(60, 81)) <= set(found)
+    assert len([at for at in found if at >= 84]) <= 4
+
+
+def test_a_slow_movement_adds_up():
+    """A shadow that grows by one grey value a candidate is noticed against the last frame that was looked at."""
+    pictures = camera(96, 0.3)
+    for at in range(48, 96):
+        pictures[at][20:60, 30:60] += 1.2 * (at - 48)
+    assert len([at for at in looks(pictures) if 50 <= at < 72]) > 6
+
+
+def test_light_that_is_switched_on_is_looked_at_once():
+    """The change itself wakes the gate; the scene in other light is still again."""
+    pictures = camera(120)
+    pictures[60:] = [picture * 0.6 + 5 for picture in pictures[60:]]
+    found = looks(pictures)
+    assert 60 in found and len([at for at in found if at >= 78]) <= 4
+
+
+def test_dusk_is_no_movement():
+    """Light that fades evenly over a minute costs no more looks than a still scene."""
+    pictures = [picture - 0.1 * at for at, picture in enumerate(camera(360, 0.5))]
+    assert rate(pictures) < 0.15
+
+
+def test_a_clock_in_the_picture_becomes_noise():
+    """Digits that change every second wake the gate at first; then their cells are noise, and a face is seen elsewhere."""
+    rng, pictures = np.random.default_rng(3), camera(600)
+    for at, picture in enumerate(pictures):
+        picture[2:5, 2:20] = 40 + 170 * (np.random.default_rng(at // 6).random((3, 18)) > 0.5)
+    late = [at for at in looks(pictures) if at >= 300]
+    assert len(late) < 0.5 * 300
+    for at in range(500, 512):
+        pictures[at][50:54, 80:84] += 70 + rng.normal(0, 1)
+    assert {500, 501, 508} <= set(looks(pictures))
+
+
+def test_rain_wakes_nobody():
+    """Streaks all over the picture, faint in the mean of a cell, wake nobody."""
+    rng, pictures = np.random.default_rng(4), camera(360)
+    for picture in pictures:
+        for _ in range(40):
+            y, x = rng.integers(0, 80), rng.integers(0, 160)
+            picture[y : y + 8, x] += 4
+    late = [at for at in looks(pictures) if at >= 120]
+    assert len(late) < 0.35 * 240
+
+
+def test_the_same_candidates_give_the_same_looks_and_restart_forgets():
+    """A segment that is continued elsewhere is looked at alike: after `restart` nothing of before counts."""
+    pictures = camera(90)
+    gate = Gate()
+    looks(camera(50, 6.0, 9), gate)
+    gate.restart()
+    assert looks(pictures, gate) == looks(pictures)
+
+
+def test_the_first_candidate_and_one_of_another_size_are_looked_at():
+    """There is nothing to compare them with."""
+    gate = Gate()
+    assert gate(np.zeros((5, 8), np.uint8), 0.0)
+    for at in range(1, 30):
+        gate(np.zeros((5, 8), np.uint8), at / 6)
+    assert gate(np.zeros((9, 8), np.uint8), 29.2 / 6)
