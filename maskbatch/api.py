@@ -297,7 +297,7 @@ class Results:
     Example:
         >>> results = open("audit")
         >>> results.summary.compliance_rate
-        0.619
+        0.5909
     """
 
     def __init__(
@@ -344,7 +344,7 @@ class Results:
 
         Example:
             >>> len(open("audit").people().query("verdict == 'without_mask'"))
-            8
+            9
         """
         return people_table(self._answer())
 

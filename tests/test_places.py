@@ -166,7 +166,7 @@ def test_only_obvious_templates_are_suggested():
     """All names lie in folders of the same depth; one name says nothing."""
     assert suggested_template(["a/x.mp4", "b/y.mp4"]) == "{camera}/{any}"
     assert suggested_template(["n/a/x.mp4", "s/b/y.mp4"]) == "{site}/{camera}/{any}"
-    assert suggested_template(["a/x.mp4", "y.mp4"]) is suggested_template(["a/x.mp4"]) is None
+    assert suggested_template(["a/x.mp4", "y.mp4"]) is suggested_template(["a/x.mp4", "a/y.mp4"]) is None
 
 
 def test_the_file_wins_over_the_template(tmp_path):

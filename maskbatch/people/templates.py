@@ -86,8 +86,13 @@ def template(text: str) -> Template:
 
 
 def suggested_template(names: Sequence[str]) -> str | None:
-    """Return a template that fits all names by their folders alone, None when nothing is obvious. It is never forced."""
-    depths = {name.count("/") for name in names}
-    if len(names) < 2 or len(depths) != 1:
+    """Return a template that fits all names by their folders alone, None when nothing is obvious. It is never forced.
+
+    Example:
+        >>> suggested_template(["north/door/1.mp4", "north/hall/1.mp4"])
+        '{site}/{camera}/{any}'
+    """
+    depths, folders = {name.count("/") for name in names}, {name.rpartition("/")[0] for name in names}
+    if len(folders) < 2 or len(depths) != 1:
         return None
     return {1: "{camera}/{any}", 2: "{site}/{camera}/{any}"}.get(depths.pop())
