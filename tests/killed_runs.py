@@ -24,10 +24,18 @@ from maskbatch.media.sources import find_sources
 from maskbatch.media.write.sound import AudioTrack
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.networks.device import Device
+from maskbatch.reports.tables import TABLES
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
-from maskbatch.settings import ClassifierSettings, LoaderSettings, OutputSettings, RuntimeSettings, ScanSettings
+from maskbatch.settings import (
+    ClassifierSettings,
+    LoaderSettings,
+    OutputSettings,
+    RuntimeSettings,
+    SamplingSettings,
+    ScanSettings,
+)
 from maskbatch.store.database import Store
 from maskbatch.store.folder import prepared
 from maskbatch.types import Faces
@@ -36,9 +44,9 @@ SETTINGS = ScanSettings(
     runtime=RuntimeSettings(runtime="openvino", device="cpu"),
     loader=LoaderSettings(batch_size=8, num_parallel=2, prefetch=4),
     classifier=ClassifierSettings(incorrect_threshold=0.8),
-    output=OutputSettings(save=frozenset({"annotated", "crops"}), segment_s=1.4),
+    output=OutputSettings(save=frozenset({"annotated", "crops", "evidence"}), segment_s=1.4),
 )
-REPORTS = ("faces.csv", "files.csv", "summary.csv")
+REPORTS = TABLES
 
 
 def detect(images):
@@ -155,6 +163,7 @@ def lose_power(out: Path, synced: set[int]) -> None:
 def contents(out: Path) -> dict[str, bytes]:
     """All that a user gets, but `run.json`, which has times; temporary files would show."""
     files = [out / name for name in REPORTS] + sorted(out.glob("annotated/**/*")) + sorted(out.glob("crops/**/*"))
+    files += sorted(out.glob("evidence/**/*"))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -191,4 +200,6 @@ def main(folder: Path, num: int) -> None:
 
 
 if __name__ == "__main__":
+    # as by default: candidates, a gate, and boxes drawn between
+    SETTINGS = replace(SETTINGS, sampling=SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True))
     main(Path(sys.argv[1]), int(sys.argv[2]))

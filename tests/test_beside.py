@@ -143,7 +143,7 @@ def another_scan(inputs, out):
 
 
 def tables(out):
-    """The three tables as they are at one moment, and not while somebody replaces them."""
+    """The tables as they are at one moment, and not while somebody replaces them."""
     while True:
         before = [(out / name).stat().st_ino for name in REPORTS]
         found = [pd.read_csv(out / name, keep_default_na=False) for name in REPORTS]
@@ -153,7 +153,7 @@ def tables(out):
 
 def check_tables(out):
     """What must be true of tables whenever they were written: they show one state of the scan."""
-    faces, files, summary = tables(out)
+    faces, files, summary, *_ = tables(out)
     assert set(faces["source"]) <= set(files["source"])
     photos = files[files["kind"] == "image"]
     people = faces.groupby("source")["track_id"].nunique()

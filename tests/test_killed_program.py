@@ -8,6 +8,8 @@ from pathlib import Path
 
 from killed_runs import contents
 
+from maskbatch.reports.tables import TABLES
+
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 INPUTS = ("portrait_bare.jpg", "groups/two_at_the_desk.webp", "video/visitors.mp4")
 
@@ -15,7 +17,7 @@ INPUTS = ("portrait_bare.jpg", "groups/two_at_the_desk.webp", "video/visitors.mp
 def command_for(out):
     """The scan that is killed and given again."""
     paths = [str(SAMPLES / name) for name in INPUTS]
-    options = ["--every", "2", "--save", "annotated,crops", "--device", "cpu", "--progress", "json"]
+    options = ["--every", "2", "--save", "annotated,crops,evidence", "--device", "cpu", "--progress", "json"]
     return [sys.executable, "-m", "maskbatch", "scan", *paths, "--out", str(out), *options]
 
 
@@ -55,4 +57,4 @@ def test_the_program_killed_three_times_ends_like_one_that_was_not(tmp_path):
     assert result.returncode == 0, result.stderr
     expected = contents(whole)
     assert contents(out) == expected
-    assert {name.split("/")[0] for name in expected} == {"annotated", "crops", "faces.csv", "files.csv", "summary.csv"}
+    assert {name.split("/")[0] for name in expected} == {"annotated", "crops", "evidence", *TABLES}
