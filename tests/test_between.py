@@ -96,11 +96,62 @@ def test_whoever_continues_at_the_cut_draws_the_same():
     assert {frame: both[frame] for frame in range(4, 9)} == alone
 
 
-def test_few_pixels_wait(monkeypatch):
-    """Frames that would fill the memory are passed on without boxes; those that need not wait have theirs."""
+@pytest.mark.parametrize("sizes", [[9], [1] * 9, [4, 5], [2, 3, 4], [5, 1, 3], [7, 2]])
+def test_few_pixels_wait(monkeypatch, sizes):
+    """Between analysed frames that are so far apart that the frames would fill the memory, no box is drawn, however frames
+    are grouped; a shorter gap later has its boxes."""
     monkeypatch.setattr(module, "_MOST_HELD_PIXELS", 2 * 32 * 24)
-    found, order = drawn([batch_of(0, LOOKED[:4], BOXES), batch_of(4, LOOKED[4:], BOXES, ended=True)])
+    looked = [True, False, False, False, True, False, False, True, True]
+    boxes, batches, start = {number: {0: 10.0 * number} for number in (0, 4, 7, 8)}, [], 0
+    for size in sizes:
+        batches.append(batch_of(start, looked[start : start + size], boxes, ended=start + size == 9))
+        start += size
+    found, order = drawn(batches)
     assert order == list(range(9)) and set(found) == {0, 4, 5, 6, 7, 8}
+
+
+def test_few_frames_wait_in_memory(monkeypatch):
+    """However long nothing is analysed, frames come out as soon as the limit is passed."""
+    monkeypatch.setattr(module, "_MOST_HELD_PIXELS", 3 * 32 * 24)
+    came, gone = 0, 0
+
+    def frames():
+        nonlocal came
+        for number in range(40):
+            came += 1
+            yield batch_of(number, [number == 0], {0: {0: 0.0}})
+
+    for batch in between(frames()):
+        gone += len(batch.frames)
+        assert came - gone <= 4
+    assert gone == came == 40
+
+
+def two_videos(groups):
+    """Two videos of three frames each, whose tracks have the same number; `groups` are the rows of each batch."""
+    source, index, x = [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [0, None, None, 100, None, 120]
+    for rows in groups:
+        ended = [Ended(source[row], 3, 2) for row in rows if index[row] == 2]
+        frames = fake_frames(
+            [source[row] for row in rows], [index[row] for row in rows], [index[row] / 25 for row in rows], ended
+        )
+        looked = [at for at, row in enumerate(rows) if x[row] is not None]
+        boxes = [[x[rows[at]], 0, x[rows[at]] + 10, 10] for at in looked]
+        is_looked_at = np.array([x[row] is not None for row in rows])
+        faces = fake_faces(looked, boxes, [0.9] * len(looked)).with_track_id(np.zeros(len(looked), np.int64))
+        yield Batch(replace(frames, is_looked_at=is_looked_at), faces)
+
+
+@pytest.mark.parametrize(
+    "groups", [[[0, 1, 2], [3, 4, 5]], [[0, 1, 2, 3, 4, 5]], [[0, 1, 2, 3], [4, 5]], [[0], [1, 2, 3, 4], [5]]]
+)
+def test_videos_in_one_batch_know_nothing_of_each_other(groups):
+    """The end of a video gets no boxes from the start of the next one, which holds its own frames back."""
+    found = {}
+    for batch in between(two_videos(groups)):
+        for row, box in zip(batch.drawn.row, batch.drawn.xyxy, strict=True):
+            found[int(batch.frames.source_id[row]), int(batch.frames.index[row])] = round(float(box[0]))
+    assert found == {(0, 0): 0, (1, 0): 100, (1, 1): 110, (1, 2): 120}
 
 
 def test_the_faces_of_rows_stay_those_that_were_analysed():

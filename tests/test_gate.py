@@ -111,3 +111,28 @@ def test_the_first_candidate_and_one_of_another_size_are_looked_at():
     for at in range(1, 30):
         gate(np.zeros((5, 8), np.uint8), at / 6)
     assert gate(np.zeros((9, 8), np.uint8), 29.2 / 6)
+
+
+def test_a_mask_taken_off_wakes_the_gate_though_the_face_sways():
+    """Somebody who sways for minutes becomes noise; what changes more than the swaying did is seen at once."""
+    pictures = camera(600)
+    for at, picture in enumerate(pictures):
+        x = 70 + int(4 * np.sin(at))
+        picture[40:60, x : x + 12] = np.linspace(60, 200, 12)
+        if at >= 480:
+            picture[50:60, x : x + 12] = np.linspace(200, 60, 12)
+    found = looks(pictures)
+    assert len([at for at in found if 360 <= at < 480]) <= 12
+    assert set(range(481, 490)) <= set(found)
+
+
+@pytest.mark.parametrize("wait", [12, 60, 240])
+def test_a_busy_door_is_forgotten(wait):
+    """After a minute of a crowd at a door, one person of little contrast is followed there, two seconds later already."""
+    rng, pictures = np.random.default_rng(7), camera(360 + wait + 36)
+    for picture in pictures[:360]:
+        picture[30:60, 60:90] = np.kron(rng.uniform(30, 220, (5, 5)), np.ones((6, 6)))
+    clothes = np.kron(np.random.default_rng(1).uniform(90, 140, (4, 2)), np.ones((6, 5)))
+    for at, picture in enumerate(pictures[360 + wait :]):
+        picture[34:58, 64 + at // 2 : 74 + at // 2] = clothes
+    assert len([at for at in looks(pictures) if at >= 360 + wait]) >= 30

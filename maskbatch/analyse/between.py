@@ -4,14 +4,15 @@ Frames are held back until the next analysed frame has come. A box moves evenly 
 never drawn past the end of its track.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from maskbatch.types import Batch, Faces, Frames
 
-# pixels of held frames; more would fill the memory. 1080p at 30 frames a second stays below it for two seconds
+# pixels of the frames between two analysed ones; more would fill the memory, and none of them has boxes. 1080p at 30 frames
+# a second stays below it for two seconds
 _MOST_HELD_PIXELS = 128_000_000
 # of two analysed frames at the same distance, the earlier one tells what a face shows
 _MIDDLE = 0.5 + 1e-6
@@ -22,10 +23,6 @@ class _Held:
 
     def __init__(self, faces: Faces, time_s: float, frames: Frames) -> None:
         self.faces, self.time_s, self.frames = faces, time_s, frames
-
-    @property
-    def is_too_much(self) -> bool:
-        return sum(image.shape[0] * image.shape[1] for image in self.frames.images) > _MOST_HELD_PIXELS
 
 
 def between(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -51,8 +48,8 @@ def between(batches: Iterable[Batch]) -> Iterator[Batch]:
         drawn = _drawn(batch, held, None)
         looked = np.flatnonzero(drawn.frames.is_looked_at)
         last = _last(drawn, looked, held)
-        if drawn.frames.ended or last is None or last.is_too_much:
-            held = None if drawn.frames.ended or last is None else _Held(last.faces, last.time_s, _part(last.frames, 0))
+        if last is None or _is_over(drawn.frames) or _is_too_much(last.frames.images):
+            held = None
             yield drawn
             continue
         held, num_out = last, len(drawn.frames) - len(last.frames)
@@ -71,6 +68,15 @@ def _last(batch: Batch, looked: np.ndarray, held: _Held | None) -> _Held | None:
     return _Held(faces, time_s, _rest(batch.frames, begin)) if len(faces) else None
 
 
+def _is_over(frames: Frames) -> bool:
+    """Return True when the source of the last frame has ended. Ends of earlier sources may be in the same batch."""
+    return not len(frames) or int(frames.source_id[-1]) in {ended.source_id for ended in frames.ended}
+
+
+def _is_too_much(images: Sequence[np.ndarray]) -> bool:
+    return sum(image.shape[0] * image.shape[1] for image in images) > _MOST_HELD_PIXELS
+
+
 def _first(batch: Batch) -> tuple[Faces, float]:
     """Return the faces and the time of the first frame of a batch."""
     return batch.faces.take(batch.faces.row == 0), float(batch.frames.timestamp_s[0])
@@ -85,12 +91,14 @@ def _drawn(batch: Batch, held: _Held | None, following: tuple[Faces, float] | No
     before = None if held is None else (held.faces, held.time_s)
     waiting: list[int] = []
     for row, is_looked_at in enumerate([*frames.is_looked_at.tolist(), True]):
+        is_own = row < len(frames)
+        if is_own and row and frames.source_id[row] != frames.source_id[row - 1]:
+            before, waiting = None, []  # track numbers begin anew in each source
         if not is_looked_at:
             waiting.append(row)
             continue
-        is_own = row < len(frames)
         now = (batch.faces.take(batch.faces.row == row), float(frames.timestamp_s[row])) if is_own else following
-        if before is not None and now is not None and waiting:
+        if before is not None and now is not None and not _is_too_much([frames.images[at] for at in waiting]):
             parts += [_at(float(frames.timestamp_s[at]), at, before, now) for at in waiting]
         before, waiting = now, []
     joined = Faces.joined([part for part in parts if len(part)])
