@@ -12,6 +12,7 @@ import pytest
 from makers import Clip, moving, write_cut, write_video
 from mutations import mutate
 
+from maskbatch.analyse.gate import Gate
 from maskbatch.errors import DecodeError
 from maskbatch.media.video import reader as videos
 from maskbatch.media.video.reader import VideoReader
@@ -245,3 +246,48 @@ def test_numbers_are_not_mixed_when_it_is_read_in_full_after_all(tmp_path, monke
     assert num_decoded == 239 and cuts[90].is_skipping
     expected = [frame for frame in frames if frame[0] >= 90]
     assert _read(path, sampling, 2.0, cuts[90]) == (expected, num_decoded, "")
+
+
+# still groups
+
+
+def _gated(path: Path, may_skip: bool = True, segment_s: float = math.inf, start: ReaderState | None = None):
+    """The frames that the gate chooses as (index, time, CRC), and the states at cuts, with still groups skipped or not."""
+    sampling = SamplingSettings(sample_fps=6.0, is_gated=True, decode_all=not may_skip)
+    with VideoReader(path, sampling, segment_s, start, Gate()) as reader:
+        found = list(reader)
+    return [(one.index, one.timestamp_s, crc_of(one.image)) for one in found], [one.cut for one in found if one.cut]
+
+
+def _night(path: Path) -> Path:
+    """Thirty seconds of a still scene, but for two in which a square moves: a keyframe every two seconds."""
+    scene = np.kron(np.random.default_rng(0).integers(40, 200, (12, 16), np.uint8), np.ones((20, 20), np.uint8))
+    images = []
+    for number in range(300):
+        image = np.repeat(scene[..., None], 3, axis=2)
+        if 142 <= number < 160:
+            image[100:140, 2 * (number - 120) : 2 * (number - 120) + 40] = (250, 20, 20)
+        images.append(image)
+    return write_video(path, images, Clip(fps=Fraction(10), options={"g": "20", "x264-params": "scenecut=0"}))
+
+
+def test_of_a_still_group_only_the_keyframe_is_decoded(tmp_path, monkeypatch):
+    """Packets that say that the picture is the same are not decoded; where something moves, nothing is left out."""
+    path = _night(tmp_path / "night.mp4")
+    skipped, plain = _gated(path)[0], _gated(path, may_skip=False)[0]
+    moving = {one for one in plain if 14.0 <= one[1] < 16.0}
+    assert len(moving) > 8 and moving <= set(skipped)
+    assert all(one in plain or one[0] % 20 == 0 for one in skipped)
+    counts = []
+    planned = Skipping._planned
+    monkeypatch.setattr(Skipping, "_planned", lambda self, *group: counts.append(self) or planned(self, *group))
+    _gated(path)
+    assert counts[-1].num_skipped > 200
+
+
+def test_still_groups_are_skipped_alike_from_each_cut(tmp_path):
+    """A scan that goes on inside the night looks at the same frames."""
+    path = _night(tmp_path / "night.mp4")
+    whole, cuts = _gated(path, segment_s=8.0)
+    for cut in cuts:
+        assert _gated(path, segment_s=8.0, start=cut)[0] == [one for one in whole if one[0] >= cut.index]

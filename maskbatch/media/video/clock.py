@@ -101,10 +101,11 @@ class FrameClock:
 class Sampler:
     """The choice of frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds.
 
-    Its only state is `num_due`, the number of multiples passed so far.
+    Its only state is `num_due`, the number of multiples passed so far. `is_gated`: a gate chooses among these frames.
     """
 
     def __init__(self, sampling: SamplingSettings, time_base: Fraction) -> None:
+        self.is_gated = sampling.is_gated
         self._every = sampling.every
         self._sample_fps = None if sampling.sample_fps is None else Fraction(str(sampling.sample_fps))
         # some containers round times to 1 ms, so a frame may be early by less than a tick

@@ -123,7 +123,8 @@ class VideoReader:
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             self.pieces, self.end_s = clock.pieces, clock.end_s
-            is_candidate = sampler.wants(index, time_s)
+            # a gated frame of a still group may be sampled, and yet have been skipped
+            is_candidate = sampler.wants(index, time_s) and not isinstance(frame, Skipped)
             if index < self._first:
                 continue
             self._first = index + 1

@@ -21,6 +21,8 @@ from maskbatch.types import ReaderState
 
 # packets wait in memory until their group is complete; in a larger group nothing is skipped
 _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20
+# a still picture takes a byte for every so many blocks of 16 x 16 pixels at most, and this many bytes in a small picture
+_BLOCKS_PER_STILL_BYTE, _LEAST_STILL_BYTES = 40, 60
 # codecs without references between frames, with a check of the first bytes of a packet
 _INTRA_ONLY = {"mjpeg": jpeg_is_whole, "prores": lambda content: content[4:8] == b"icpf"}
 # offset in avcC and hvcC of the size of a NAL unit's length field
@@ -77,7 +79,10 @@ class Skipping:
         may_skip: bool,
         start: ReaderState | None = None,
     ) -> None:
-        """Take `clock` and `sampler` as before the frame of `start` (None: the first). All earlier frames are decoded."""
+        """Take `clock` and `sampler` as before the frame of `start` (None: the first). All earlier frames are decoded.
+
+        With a sampler that `is_gated`, only the keyframe is decoded of a group whose other packets say that nothing moves.
+        """
         self.num_skipped = 0
         self.is_planned = False  # the last frame was planned: frames around it may have been skipped
         self._codec = codec.name
@@ -92,6 +97,9 @@ class Skipping:
         # PyAV before 16 does not show where a video's parameters change
         is_known = hasattr(av.Packet, "has_sidedata") and (is_framed or codec.name in _INTRA_ONLY)
         self._is_on = may_skip and is_known and not sampler.wants_all
+        # a packet that holds no more than this only says that the picture is the same
+        num_blocks = (codec.width // 16) * (codec.height // 16)
+        self._still_bytes = max(_LEAST_STILL_BYTES, num_blocks // _BLOCKS_PER_STILL_BYTE) if sampler.is_gated else -1
 
     def chosen(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.Packet | None, bool]]:
         """Yield each packet, and True when it must be decoded. None or an empty packet is the end. Reads one group ahead."""
@@ -152,6 +160,8 @@ class Skipping:
             yield from ((frame.packet, True) for frame in group)
             return
         wanted = {packet.pts for packet in shown if self._wants(packet)}
+        if self._is_still(group):
+            wanted &= {group[0].packet.pts}
         needed = [frame.is_needed or frame.packet.pts < begin or frame.packet.pts in wanted for frame in group]
         last = max((at for at, is_needed in enumerate(needed) if is_needed or not is_closed), default=-1)
         top = max(frame.layer for frame in group)
@@ -164,6 +174,11 @@ class Skipping:
         self._last_pts = shown[-1].pts if shown else self._last_pts
         self.num_skipped += len(left_out)
         yield from zip((frame.packet for frame in group), is_decoded, strict=True)
+
+    def _is_still(self, group: list[_Frame]) -> bool:
+        """Tell by the sizes of its packets that nothing moves in a group that begins with a keyframe of its own."""
+        is_tiny = all(frame.packet.size <= self._still_bytes for frame in group[1:])
+        return len(group) > 1 and group[0].is_reset and group[0].packet.is_keyframe and is_tiny
 
     def _wants(self, packet: av.Packet) -> bool:
         """Return True when the frame of the packet is sampled. Call it once for each, in order of time."""
