@@ -7,6 +7,9 @@ from typing import Any
 
 # default number of frames that go through the networks together; OpenVINO takes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
+# frames per second of a video that a gate chooses from: a state of less than half a second is none, and a change is found
+# within 0.2 s
+CANDIDATES_PER_S = 6.0
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 # the default of the third state: masks that are worn incorrectly are a label of their own
 THIRD_STATE = False

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from maskbatch.analyse.gate import CANDIDATES_PER_S, Gate
+from maskbatch.analyse.gate import Gate
+from maskbatch.settings import CANDIDATES_PER_S
 
 SIZE = (90, 160)
 

@@ -12,7 +12,7 @@ from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_top_folder
 from maskbatch.reports.tables import FACES_COLUMNS, escape, write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
-from maskbatch.store.write import add_results, forget
+from maskbatch.store.write import add_results, begin_session, forget
 from maskbatch.types import SegmentResult
 
 REPORTS = ("faces.csv", "files.csv", "summary.csv")
@@ -320,3 +320,11 @@ def test_the_table_on_the_terminal_adds_up(store):
 def read_nothing():
     """The table of no files."""
     return pd.DataFrame(columns=list(FILES_COLUMNS))
+
+
+def test_a_gate_leaves_out_still_frames_and_not_people(store):
+    """A video that was looked at rarely, because nothing moved, is judged by the rate at which movement is looked at."""
+    begin_session(store, {}, {"settings": {"sampling": {"is_gated": True}}})
+    faces = [Face("v", 0, 0), Face("v", 5, 1), Face("v", 10, 1)]
+    fill(store, [video("v", analysed=12, decoded=300)], faces)
+    assert write_reports(store, ReportSettings()).people == 1

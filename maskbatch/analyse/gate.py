@@ -8,8 +8,8 @@ machine. Somebody who stands still is looked at now and then; any movement, as o
 
 import numpy as np
 
-# candidates per second: a state of less than half a second is none, and a change is found within 0.2 s
-CANDIDATES_PER_S = 6.0
+from maskbatch.settings import CANDIDATES_PER_S
+
 # seconds without movement after which the gate falls asleep, and between two looks of a sleeping gate
 _AWAKE_S, _QUIET_S = 1.5, 2.0
 # a cell has changed when it differs by _FACTOR times its mean noise and _LEAST grey values more

@@ -167,18 +167,21 @@ def _by_folder(files: pd.DataFrame, has_third_state: bool):
     from maskbatch.reports.summary import by_top_folder
 
     rows = by_top_folder(files)
-    states, title = ("with", "without"), "people with and without a mask"
+    columns, title = {"with": "with_mask", "without": "without_mask"}, "people with and without a mask"
     if has_third_state:
-        states, title = ("with", "incorrectly", "without"), "people with a mask, with one worn incorrectly, and without"
-    shown = table("folder", "files", "failed", "partial", "people", *states, "rate", title=title)
+        columns = {"with": "with_mask", "incorrectly": "incorrect_mask", "without": "without_mask"}
+        title = "people with a mask, with one worn incorrectly, and without"
+    if rows["unsure"].sum():
+        columns["unsure"] = "unsure"
+    shown = table("folder", "files", "failed", "partial", "people", *columns, "rate", title=title)
     for column in shown.columns[1:]:
         column.justify = "right"
     last = len(rows) - 1
     for position, row in enumerate(rows.itertuples()):
         if _MOST_FOLDERS <= position < last:
             continue
-        rate = f"{row.compliance_rate:.1%}" if row.people else ""
-        people = (row.with_mask, *([row.incorrect_mask] if has_third_state else []), row.without_mask)
+        rate = f"{row.compliance_rate:.1%}" if row.people > row.unsure else ""
+        people = (getattr(row, column) for column in columns.values())
         numbers = (row.files, row.failed, row.partial, row.people, *people, rate)
         style = "bold" if position == last else "red" if row.failed else None
         shown.add_row(printable(row.folder), *map(str, numbers), style=style)

@@ -14,7 +14,8 @@ from maskbatch.people.persons import Persons, find_persons
 from maskbatch.people.pictures import Pictures
 from maskbatch.people.static import is_static
 from maskbatch.people.where import Known, Where, crossings_of, is_looked_at, where_of, zones_of
-from maskbatch.settings import ReportSettings
+from maskbatch.settings import CANDIDATES_PER_S, ReportSettings
+from maskbatch.store.read import sessions
 
 _SOURCES = """
     SELECT id, name, kind, fps, duration_s, width, height, decoded, analysed, recorded FROM source
@@ -86,9 +87,14 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
     parts = [_part(rows, where, settings) for rows in _whole_sources(connection)]
     persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, _NUM_COLUMNS), np.int64), where, settings)])
     static = arrays[-1]
-    counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s)
+    counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s, _is_gated(connection))
     counts &= ~static | settings.count_static
     return Answer(sources, where, persons, episodes, *arrays, counts, Pictures(connection))
+
+
+def _is_gated(connection: Connection) -> bool:
+    """Tell if the last session chose the frames of videos by a gate."""
+    return any(one.facts.get("settings", {}).get("sampling", {}).get("is_gated") for one in sessions(connection)[-1:])
 
 
 def _part(rows: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:
@@ -135,24 +141,27 @@ def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
         yield kept
 
 
-def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float) -> np.ndarray:
+def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_gated: bool) -> np.ndarray:
     """Return the number of looks (P,) at a person that make him count: those in `min_seen_s` seconds, rounded up.
 
     A flicker of one frame at 30 fps is nobody, while in sparsely sampled video, and in photos, one look is enough. A shorter
     video asks for all its frames.
     """
-    needed = {source.id: _needed_looks(source, min_seen_s) for source in sources}
+    needed = {source.id: _needed_looks(source, min_seen_s, is_gated) for source in sources}
     return np.array([needed[source_id] for source_id in persons.source_id.tolist()], np.int64)
 
 
-def _needed_looks(source: Known, min_seen_s: float) -> int:
-    """Return the looks that are analysed in `min_seen_s` of a source.
+def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
+    """Return the looks that are analysed in `min_seen_s` of a source in which somebody moves.
 
     Analysed frames per second are the frame rate times the share analysed, which is right also for a video that broke.
-    Without a frame rate, they are the frames analysed divided by the duration.
+    Without a frame rate, they are the frames analysed divided by the duration. With a gate, they are fewer where nothing
+    moves.
     """
     if source.fps and source.decoded:
         per_second = source.fps * source.analysed / source.decoded
     else:
         per_second = 0.0 if source.duration_s is None else source.analysed / max(source.duration_s, 1e-9)
+    if is_gated and source.kind == "video":
+        per_second = max(per_second, min(CANDIDATES_PER_S, source.fps or CANDIDATES_PER_S))
     return max(1, min(int(np.ceil(round(min_seen_s * per_second, 6))), source.analysed))

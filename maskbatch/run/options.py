@@ -6,12 +6,12 @@ from dataclasses import Field, fields
 from numbers import Integral, Real
 from typing import Any
 
-from maskbatch.analyse.gate import CANDIDATES_PER_S
 from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
 from maskbatch.people.where import Known, where_of
 from maskbatch.settings import (
+    CANDIDATES_PER_S,
     INCORRECT_THRESHOLD,
     ClassifierSettings,
     DetectorSettings,
