@@ -23,6 +23,8 @@ from maskbatch.types import ReaderState
 _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20
 # a still picture takes a byte for every so many blocks of 16 x 16 pixels at most, and this many bytes in a small picture
 _BLOCKS_PER_STILL_BYTE, _LEAST_STILL_BYTES = 40, 60
+# share of packets that may hold more, and how many times as much
+_MOST_REPAIRS, _LARGEST_REPAIR = 0.12, 8
 # codecs without references between frames, with a check of the first bytes of a packet
 _INTRA_ONLY = {"mjpeg": jpeg_is_whole, "prores": lambda content: content[4:8] == b"icpf"}
 # offset in avcC and hvcC of the size of a NAL unit's length field
@@ -177,8 +179,12 @@ class Skipping:
 
     def _is_still(self, group: list[_Frame]) -> bool:
         """Tell by the sizes of its packets that nothing moves in a group that begins with a keyframe of its own."""
-        is_tiny = all(frame.packet.size <= self._still_bytes for frame in group[1:])
-        return len(group) > 1 and group[0].is_reset and group[0].packet.is_keyframe and is_tiny
+        sizes = [frame.packet.size for frame in group[1:]]
+        if not sizes or not group[0].is_reset or not group[0].packet.is_keyframe:
+            return False
+        # an encoder repairs a still picture a little now and then; whoever moves is in every packet
+        num_larger = sum(size > self._still_bytes for size in sizes)
+        return num_larger <= _MOST_REPAIRS * len(sizes) and max(sizes) <= _LARGEST_REPAIR * self._still_bytes
 
     def _wants(self, packet: av.Packet) -> bool:
         """Return True when the frame of the packet is sampled. Call it once for each, in order of time."""
