@@ -222,13 +222,13 @@ def crossings(people: Sequence[Cutout], seed: int) -> Clip:
     """Pairs of people pass each other; the one in front hides the other one's face for a moment."""
     size, actors = (1280, 720), []
     for pair in range(8):
-        begin = 5.0 * pair
+        begin = 6.0 * pair
         for side in range(2):
             ends = (120.0, 1160.0) if side == 0 else (1160.0, 120.0)
             y, tall = 300.0 + 24 * side, 66.0 + 16 * side
             way = [(begin, ends[0], y, tall), (begin + 4.6, ends[1], y, tall)]
             actors.append(Actor(2 * pair + side, [way], [(0.0, people[2 * pair + side])]))
-    return Clip(size, 41.0, actors, [(0.0, background(size, seed))])
+    return Clip(size, 48.0, actors, [(0.0, background(size, seed))])
 
 
 def poster(people: Sequence[Cutout], seed: int) -> Clip:

@@ -128,11 +128,11 @@ class TrackerSettings:
     iou: float = 0.3
     max_gap_s: float = 3.0
     short_gap_s: float = 1.0
-    instant_s: float = 0.4
+    instant_s: float = 0.25
     unlike: float = 0.36
     unlike_later: float = 0.3
     other: float = 0.8
-    same: float = 0.15
+    same: float = 0.19
     alone: float = 1.5
     link_s: float = 120.0
 
