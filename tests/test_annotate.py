@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fakes import fake_faces
 
-from maskbatch.drawing.annotate import annotate
+from maskbatch.drawing.annotate import annotate, draw_clock
 from maskbatch.settings import Thresholds
 from maskbatch.types import Faces
 
@@ -114,3 +114,24 @@ def test_labels_grow_with_the_image():
         drawn = annotate(grey(640 * scale, 480 * scale), fake_faces([0], [box], [0.9]), Thresholds())
         shares.append((drawn != 128).any(axis=2).mean())
     assert 0.6 < shares[1] / shares[0] < 1.2
+
+
+def test_labels_of_a_video_begin_with_the_number_of_the_track():
+    """With numbers the label is wider; without, a picture is the same whatever the track is."""
+    faces = fake_faces([0], [[150, 100, 220, 190]], [0.9]).with_track_id(np.array([12]))
+    plain, numbered = (annotate(grey(400, 300), faces, Thresholds(), with_numbers=yes) for yes in (False, True))
+    assert count(numbered, BLUE) > count(plain, BLUE)
+    other = faces.with_track_id(np.array([7]))
+    assert (annotate(grey(400, 300), other, Thresholds()) == plain).all()
+
+
+def test_the_clock_stands_in_the_lower_left_corner():
+    """White on black, inside the picture, also in a tiny one."""
+    for size in ((400, 300), (20, 10)):
+        drawn = grey(*size)
+        draw_clock(drawn, "2026-11-20 22:00:00+01:00")
+        assert (drawn[-2, 1] == 0).all()
+    drawn = grey(400, 300)
+    draw_clock(drawn, "2026-11-20 22:00:00+01:00")
+    changed = np.argwhere((drawn != 128).any(axis=2))
+    assert changed[:, 0].min() > 270 and changed[:, 1].max() < 200
