@@ -28,6 +28,7 @@ from maskbatch.overlap import never
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.reports.frames import read_faces, read_files
 from maskbatch.reports.people import episodes_table, people_table, timeline_table
+from maskbatch.reports.statistics import Rate, clustered_rate
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.options import check_incorrect_threshold, checked
@@ -365,6 +366,19 @@ class Results:
             3
         """
         return timeline_table(self._answer())
+
+    def rate(self) -> Rate:
+        """Return the share of people with a mask among those who can be judged, with its 95 % interval.
+
+        People of one file are not independent; the interval is wider for it.
+
+        Example:
+            >>> rate = open("audit").rate()
+            >>> rate.denominator, rate.low < rate.value < rate.high
+            (22, True)
+        """
+        files = self.files()
+        return clustered_rate(files["with_mask"].to_numpy(), (files["people"] - files["unsure"]).to_numpy())
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Return a row for each face in each analysed frame, with the columns of `faces.csv`.

@@ -110,6 +110,8 @@ class Terminal(Listener):
             screen = console()
             screen.print(_by_folder(files, summary.incorrect_threshold is not None))
             self._print_broken(screen, broken, len(files))
+            if files["people"].sum():
+                screen.print(f"with a mask: {_rate(files)}", highlight=False, soft_wrap=True)
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
             for line in (
                 *outcome.remarks,
@@ -188,6 +190,13 @@ def _by_folder(files: pd.DataFrame, has_third_state: bool):
         if position == _MOST_FOLDERS - 1 and last > _MOST_FOLDERS:
             shown.add_row(f"and {last - _MOST_FOLDERS} more: see summary.csv")
     return shown
+
+
+def _rate(files: pd.DataFrame) -> str:
+    """Return the share of people with a mask and its interval, in words; people of one file are not independent."""
+    from maskbatch.reports.statistics import clustered_rate
+
+    return str(clustered_rate(files["with_mask"].to_numpy(), (files["people"] - files["unsure"]).to_numpy()))
 
 
 def _broken_words(num_broken: int, num_files: int) -> str:
