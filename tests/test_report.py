@@ -328,3 +328,14 @@ def test_a_gate_leaves_out_still_frames_and_not_people(store):
     faces = [Face("v", 0, 0), Face("v", 5, 1), Face("v", 10, 1)]
     fill(store, [video("v", analysed=12, decoded=300)], faces)
     assert write_reports(store, ReportSettings()).people == 1
+
+
+def test_coverage_counts_seconds_with_anybody_once(store, tmp_path):
+    """Two people side by side are one time in sight; each video and the photos have their own."""
+    faces = [Face("a", frame, track, face=track) for frame in range(0, 150, 5) for track in (0, 1)]
+    faces += [Face("b", frame) for frame in range(0, 60, 5)] + [Face("p")]
+    fill(store, [video("a"), video("b"), File("p")], faces)
+    write_reports(store, ReportSettings())
+    [row] = dicts_of(tmp_path / "coverage.csv")
+    assert (row["files"], row["failed"], row["recorded_h"]) == ("3", "0", f"{20 / 3600:.4f}")
+    assert float(row["with_people_h"]) * 3600 == pytest.approx(5.0 + 2.0, abs=0.4)

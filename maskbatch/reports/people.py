@@ -155,15 +155,18 @@ def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
 
 
 def _seconds_in_view(answer: Answer) -> dict[int, float]:
-    """Return the seconds of each source in which at least one person is in some state: the union of all episodes."""
-    found, seen = _counted(answer), {}
-    source_id = answer.persons.source_id[found.group] if len(found) else np.empty(0, np.int64)
-    for one in np.unique(source_id).tolist():
-        own = found.take(source_id == one)
-        order = np.argsort(own.from_s, kind="stable")
-        begin, end = own.from_s[order], np.maximum.accumulate(own.to_s[order])
-        covered = np.maximum(begin, np.append(-np.inf, end[:-1]))
-        seen[one] = float(np.maximum(own.to_s[order] - covered, 0).sum())
+    """Return the seconds of each video in which at least one person is in some state: the union of all episodes."""
+    found = _counted(answer)
+    source_id = answer.persons.source_id[found.group]
+    videos = {source.id for source in answer.sources if source.kind == "video"}
+    order = np.lexsort((found.from_s, source_id))
+    order = order[np.isin(source_id[order], list(videos))]
+    firsts = np.flatnonzero(np.diff(source_id[order], prepend=-1))
+    seen = {}
+    for own in np.split(order, firsts[1:]) if len(order) else ():
+        end_s = np.maximum.accumulate(found.to_s[own])
+        covered_s = np.maximum(found.from_s[own], np.append(-np.inf, end_s[:-1]))
+        seen[int(source_id[own[0]])] = float(np.maximum(found.to_s[own] - covered_s, 0).sum())
     return seen
 
 
