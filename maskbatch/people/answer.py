@@ -35,7 +35,7 @@ _NUM_COLUMNS, _BLOCK = 14, 50_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of the people in a scan.
+    """The people of a scan, with their episodes, places and pictures.
 
     `sources` in the order of the reports; `where` is by source id; `persons` of these sources, and their `episodes` (an
     episode's `group` is the position of its person). `zone` and `crossed` (P,) object are of the persons. `is_static` (P,)

@@ -31,7 +31,7 @@ class Known(NamedTuple):
 
 
 class Where(NamedTuple):
-    """Where and when a source was recorded; `setup` has the zones of its camera. Empty texts: unknown."""
+    """Site, camera and start of a source; `setup` has the zones of its camera. An empty text means unknown."""
 
     site: str
     camera: str

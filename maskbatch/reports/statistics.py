@@ -1,4 +1,4 @@
-"""How sure a rate is: intervals for people who come in recordings, and are not independent of each other."""
+"""Intervals of rates, for people who come in recordings and are not independent of each other."""
 
 from dataclasses import dataclass
 
