@@ -243,8 +243,8 @@ class ScanOptions:
         decode_all: decode the frames between the analysed ones, too, which finds damage in them.
         hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
         stall_limit: seconds without a frame after which a video is given up.
-        save: media to write, with commas between them: annotated copies; evidence, a few pictures of each person in a
-            video; crops, a picture of every face in every analysed frame; or none.
+        save: media to write, with commas between them: annotated copies; evidence, a few pictures of each person;
+            crops, a picture of every face in every analysed frame; or none.
         codec: FFmpeg's name of the video encoder; auto: the fastest that works.
         crf: quality of annotated videos, from 0 (best) to 51.
         keep_metadata: annotated copies keep the recording time and the camera.

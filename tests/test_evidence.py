@@ -52,12 +52,23 @@ def test_each_segment_has_pictures_of_its_own(sink):
     assert evidence.take(source) == ((3, 9, 0),)
 
 
-def test_photos_and_faces_outside_the_picture_give_no_evidence(sink, tmp_path):
-    """A photo is evidence itself; a box that lies outside shows nothing."""
+def test_a_face_outside_the_picture_gives_no_evidence(sink, tmp_path):
+    """A box that lies outside shows nothing."""
     evidence, source = sink
-    evidence.write(batch([0], [(0, 0, 20, 20, 0.9)], source_id=4))
     evidence.write(batch([1], [(0, 0, 900, 20, 0.9)]))
     assert evidence.take(source) == () and not list(tmp_path.rglob("*.jpg"))
+
+
+def test_every_face_of_a_photo_is_evidence(sink, tmp_path):
+    """Each face of a photo has a picture, whatever its state; no side is longer than 480 pixels."""
+    evidence, _ = sink
+    photo = Source(4, Path("/in/p.jpg"), "p.jpg", "image")
+    frames = fake_frames([4], [0], [0.0], size=(1600, 1200))
+    boxes = [[20, 40, 60, 80], [400, 100, 1000, 900]]
+    evidence.write(Batch(frames, fake_faces([0, 0], boxes, [0.9, 0.8]).with_track_id(np.arange(2))))
+    assert evidence.take(photo) == ((4, 0, 0), (4, 0, 1))
+    sides = [max(cv2.imread(str(path)).shape) for path in sorted((tmp_path / "evidence").iterdir())]
+    assert sides[0] < 100 and sides[1] == 480
 
 
 def test_tables_name_the_picture_of_the_episode(tmp_path):

@@ -172,7 +172,7 @@ _COMMON = options(
     _of_scan(_VIDEO, "crf", "Quality of annotated videos (H.264); a lower number is better and larger.", metavar="0-51"),
     _of_scan(_VIDEO, "stall_limit", "Give up a video that yields no frame for this long.", metavar="SECONDS"),
     _of_scan(_OUTPUT, "save", "Media to write, with commas between them: annotated copies; evidence, a few pictures of each "
-             "person in a video; crops, every face in every analysed frame; or none.", metavar="WHAT"),
+             "person; crops, every face in every analysed frame; or none.", metavar="WHAT"),
     _of_scan(_OUTPUT, "keep_metadata", "Annotated copies keep the recording time and the camera of the source, never the "
              "location."),
     _of_scan(_OUTPUT, "csv_bom", "Begin tables with a byte order mark, so that Excel reads names in all scripts."),

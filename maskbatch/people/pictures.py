@@ -1,4 +1,4 @@
-"""Pictures that show a person: crops in evidence/, or the annotated copy of a photo."""
+"""Pictures that show a person: crops in evidence/, and the annotated copy of the whole source."""
 
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -13,9 +13,9 @@ _CROPS = """
          LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
     ORDER BY evidence.source_id, time_e4
 """
-_PHOTOS = """
-    SELECT source.id, media.name FROM source JOIN media ON media.source_id = source.id AND media.kind = 'annotated'
-    WHERE source.kind = 'image' AND media.state = 'written'
+_COPIES = """
+    SELECT source.id, source.kind, media.name FROM source
+    JOIN media ON media.source_id = source.id AND media.kind = 'annotated' WHERE media.state = 'written'
 """
 
 
@@ -33,7 +33,15 @@ class Pictures:
         for source_id, person, time_s, p_mask, frame, face, name in connection.execute(_CROPS):
             path = f"evidence/{crop_stem(name)}_f{frame:06d}_{face}.jpg"
             self._of_person.setdefault((source_id, person), []).append(_Picture(time_s, p_mask, path))
-        self._of_photo = {source_id: f"annotated/{name}" for source_id, name in connection.execute(_PHOTOS)}
+        self._copies, self._photos = {}, set()
+        for source_id, kind, name in connection.execute(_COPIES):
+            self._copies[source_id] = f"annotated/{name}"
+            if kind == "image":
+                self._photos.add(source_id)
+
+    def copy_of(self, source_id: int) -> str:
+        """Return the annotated copy of a source, "" when there is none."""
+        return self._copies.get(source_id, "")
 
     def nearest(self, source_id: int, person: int, when: tuple[float, float, float], p_mask: float) -> str:
         """Return the picture of a person for an episode, "" when there is none.
@@ -43,9 +51,9 @@ class Pictures:
             when: begin and end of the episode, and its best look, in seconds.
             p_mask: probability of a mask in the episode: a picture on the same side of 0.5 is preferred.
         """
-        if source_id in self._of_photo:
-            return self._of_photo[source_id]
         begin_s, end_s, best_s = when
         own = [one for one in self._of_person.get((source_id, person), ()) if begin_s <= one.time_s <= end_s]
         alike = [one for one in own if (one.p_mask >= 0.5) == (p_mask >= 0.5)]
-        return min(alike or own, key=lambda one: abs(one.time_s - best_s), default=_Picture(0.0, 0.0, "")).path
+        if alike or own:
+            return min(alike or own, key=lambda one: abs(one.time_s - best_s)).path
+        return self.copy_of(source_id) if source_id in self._photos else ""

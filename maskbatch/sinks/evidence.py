@@ -1,10 +1,11 @@
-"""Evidence: for each track and minute, the picture that shows the face best, masked and bare."""
+"""Evidence: pictures that show faces best: one of each face in a photo, and of each track and minute of a video."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from maskbatch.geometry.resize import resize
 from maskbatch.media.names import crop_name, inside
 from maskbatch.media.write import write_image
 from maskbatch.people.looks import visibility
@@ -17,6 +18,8 @@ from maskbatch.types import Batch, Source
 _MARGIN = 0.6
 # looks on the two sides of this probability are evidence of two things
 _EDGE = 0.5
+# longest side of a picture: a report of ten thousand people stays a report
+_MOST_PX = 480
 
 
 class _Look(NamedTuple):
@@ -27,13 +30,14 @@ class _Look(NamedTuple):
 
 
 class EvidenceSink:
-    """Write JPEGs `evidence/<source>_f<frame>_<face>.jpg` of videos, a few for each segment; photos are evidence themselves.
+    """Write JPEGs `evidence/<source>_f<frame>_<face>.jpg`: of a photo every face, of each segment of a video a few.
 
-    Of each track, the look that shows the face best is kept among those with a mask, and among those without.
+    Of each track, the look that shows the face best is kept among those with a mask, and among those without. A picture
+    shows head and shoulders, and its longest side has at most 480 pixels.
     """
 
     def __init__(self, sources: Sequence[Source], settings: ScanSettings) -> None:
-        self._sources = {source.id: source for source in sources if source.kind == "video"}
+        self._sources = {source.id: source for source in sources}
         self._folder = settings.output.folder / "evidence"
         self._best: dict[tuple[int, int, bool], _Look] = {}
 
@@ -42,13 +46,11 @@ class EvidenceSink:
         frames, seen = batch.frames, visibility(batch.faces)
         for row, faces in by_frame(frames, batch.faces):
             source_id = int(frames.source_id[row])
-            if source_id not in self._sources or not len(faces):
-                continue
             own = seen[batch.faces.row == row]
             for face, (track, p_mask, xyxy) in enumerate(zip(faces.track_id, faces.p_mask, faces.xyxy, strict=True)):
                 key = source_id, int(track), bool(p_mask >= _EDGE)
                 if key not in self._best or own[face] > self._best[key].visibility:
-                    crop = cut(frames.images[row], xyxy, _MARGIN).copy()
+                    crop = _shrunk(cut(frames.images[row], xyxy, _MARGIN))
                     self._best[key] = _Look(float(own[face]), int(frames.index[row]), face, crop)
 
     def take(self, source: Source) -> tuple[tuple[int, int, int], ...]:
@@ -64,3 +66,10 @@ class EvidenceSink:
             except OSError as error:
                 warn_or_raise(source, error, "a person without evidence")
         return tuple(sorted(set(written)))
+
+
+def _shrunk(crop: np.ndarray) -> np.ndarray:
+    """Return a copy of a picture (H, W, 3) whose longest side has at most _MOST_PX pixels."""
+    height, width = crop.shape[:2]
+    share = _MOST_PX / max(height, width, 1)
+    return crop.copy() if share >= 1 else resize(crop, (max(1, round(share * width)), max(1, round(share * height))))
