@@ -26,9 +26,10 @@ from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.people.answer import Answer, find_answer
-from maskbatch.reports.frames import read_faces, read_files
+from maskbatch.reports.frames import files_table, read_faces, read_files
 from maskbatch.reports.people import episodes_table, people_table, timeline_table
-from maskbatch.reports.statistics import Rate, clustered_rate
+from maskbatch.reports.rates import Rates, rates_of
+from maskbatch.reports.statistics import Rate
 from maskbatch.reports.tables import Summary, summary_of
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.options import check_incorrect_threshold, checked
@@ -322,7 +323,9 @@ class Results:
     @property
     def summary(self) -> Summary:
         """The scan in numbers: files, people with a mask, with one worn incorrectly and without, the compliance rate."""
-        return summary_of(self.files(), self._thresholds)
+        with self._read() as connection:
+            answer = find_answer(connection, self.settings)
+            return summary_of(files_table(connection, answer), self._thresholds, rates_of(answer).people)
 
     def files(self) -> pd.DataFrame:
         """Return a row for each input, with the columns of `files.csv`.
@@ -370,15 +373,23 @@ class Results:
     def rate(self) -> Rate:
         """Return the share of people with a mask among those who can be judged, with its 95 % interval.
 
-        People of one file are not independent; the interval is wider for it.
+        People of one camera and hour are not independent; the interval is wider for it.
 
         Example:
             >>> rate = open("audit").rate()
             >>> rate.denominator, rate.low < rate.value < rate.high
             (22, True)
         """
-        files = self.files()
-        return clustered_rate(files["with_mask"].to_numpy(), (files["people"] - files["unsure"]).to_numpy())
+        return self.rates().people
+
+    def rates(self) -> Rates:
+        """Return the shares with a mask among people, episodes and person-seconds, each with its interval.
+
+        Example:
+            >>> open("audit").rates().episodes.denominator
+            23
+        """
+        return rates_of(self._answer())
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Return a row for each face in each analysed frame, with the columns of `faces.csv`.

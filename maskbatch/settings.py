@@ -159,7 +159,7 @@ class ReportSettings:
     """The rules by which stored looks become people, episodes and tables. Other ones make a new report without a new scan.
 
     `threshold` and `incorrect_threshold` are those of `Thresholds`. With `bom`, tables begin with a byte order mark, by
-    which Excel knows that they are UTF-8.
+    which Excel knows that they are UTF-8. With `is_inline`, report.html holds the pictures of people itself.
 
     A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s` seconds is
     in no state meanwhile. No state lasts less than `min_state_s`. A look is unsure when no state is more probable than
@@ -174,6 +174,7 @@ class ReportSettings:
     threshold: float = 0.5
     incorrect_threshold: float | None = None
     bom: bool = False
+    is_inline: bool = False
     min_bare_s: float = 1.0
     max_gap_s: float = 3.0
     min_state_s: float = 0.5

@@ -21,9 +21,11 @@ from maskbatch.cli.terminal import open_terminal
 @rules
 @click.option("--csv-bom", is_flag=True,
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
+@click.option("--inline", is_flag=True,
+              help="Put the pictures of people into report.html, so that it can be passed on as one file.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
 def report(folder: Path, quiet: bool, **asked: float | bool | str | None) -> None:
-    """Write the tables of a scan again, for example with another threshold or time zone; no file is analysed.
+    """Write tables and report.html again, for example with another threshold or time zone; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
     """
@@ -37,7 +39,10 @@ def report(folder: Path, quiet: bool, **asked: float | bool | str | None) -> Non
         summary, _, is_finished = report_again(folder, Asked(**asked))
         outcome = Outcome(folder, summary, (), ())
         terminal.results(
-            outcome, api.open(folder, **{name: value for name, value in asked.items() if name != "csv_bom"}).files()
+            outcome,
+            api.open(
+                folder, **{name: value for name, value in asked.items() if name not in ("csv_bom", "inline")}
+            ).files(),
         )
         if not is_finished:
             session = at_work(folder)

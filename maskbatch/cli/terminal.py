@@ -19,6 +19,7 @@ from maskbatch.settings import SamplingSettings
 if TYPE_CHECKING:  # heavy; --help needs none of them
     import pandas as pd
 
+    from maskbatch.reports.summary import Summary
     from maskbatch.run.job import Outcome
     from maskbatch.types import SegmentResult, Shard, Source
 
@@ -111,7 +112,7 @@ class Terminal(Listener):
             screen.print(_by_folder(files, summary.incorrect_threshold is not None))
             self._print_broken(screen, broken, len(files))
             if files["people"].sum():
-                screen.print(f"with a mask: {_rate(files)}", highlight=False, soft_wrap=True)
+                screen.print(f"with a mask: {_rate(summary)}", highlight=False, soft_wrap=True)
             rate = f", {self._tally.rate():.1f} frames/s" if self._tally and self._tally.frames_done else ""
             for line in (
                 *outcome.remarks,
@@ -192,11 +193,14 @@ def _by_folder(files: pd.DataFrame, has_third_state: bool):
     return shown
 
 
-def _rate(files: pd.DataFrame) -> str:
-    """Return the share of people with a mask and its interval, in words; people of one file are not independent."""
-    from maskbatch.reports.statistics import clustered_rate
-
-    return str(clustered_rate(files["with_mask"].to_numpy(), (files["people"] - files["unsure"]).to_numpy()))
+def _rate(summary: Summary) -> str:
+    """Return the share of people with a mask and its interval, in words."""
+    if summary.compliance_rate is None:
+        return "nobody could be judged"
+    number = summary.people - summary.unsure
+    judged = f"{number} {'person' if number == 1 else 'people'}"
+    interval = "" if summary.rate_low is None else f", 95 % interval {summary.rate_low:.1%} to {summary.rate_high:.1%}"
+    return f"{summary.compliance_rate:.1%} of {judged}{interval}"
 
 
 def _broken_words(num_broken: int, num_files: int) -> str:

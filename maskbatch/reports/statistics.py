@@ -10,6 +10,7 @@ _LEVEL = 0.95
 _LEAST_CORRELATION = 0.05
 # people below which a rate has no interval: it would say nothing
 _FEWEST = 5
+_RESAMPLES, _SEED = 2000, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,8 @@ class Rate:
     Attributes:
         value: the share, None when the denominator is 0.
         low, high: the 95 % interval, None below five people.
-        denominator: number of people.
-        num_clusters: number of recordings that they come from.
+        denominator: number of people, episodes or seconds.
+        num_clusters: number of recordings (camera and hour) that they come from.
         design_effect: how many times larger the variance is than that of independent people, 1 or more.
     """
 
@@ -65,6 +66,33 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     quantile = float(stdtrit(clusters - 1, edge) if clusters > 1 and effect > 1 else ndtri(edge))
     low, high = _wilson(value, number / effect, quantile)
     return Rate(value, low, high, int(number), clusters, effect)
+
+
+def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
+    """Return the share of seconds in a state, for recordings that are clusters.
+
+    The interval is a percentile bootstrap over the recordings (Efron 1979; Davison and Hinkley 1997, 2.4), with a fixed
+    seed. Below five recordings there is none.
+
+    Args:
+        hits_s: seconds of each recording that count, (C,).
+        totals_s: seconds of each recording, (C,).
+
+    Example:
+        >>> print(seconds_rate(np.array([8.0, 9.0]), np.array([10.0, 10.0])).value)
+        0.85
+    """
+    hits_s, totals_s = hits_s[totals_s > 0], totals_s[totals_s > 0]
+    clusters = len(totals_s)
+    if not clusters:
+        return Rate(None, None, None, 0, 0, 1.0)
+    value = float(hits_s.sum() / totals_s.sum())
+    if clusters < _FEWEST:
+        return Rate(value, None, None, int(totals_s.sum()), clusters, 1.0)
+    drawn = np.random.default_rng(_SEED).multinomial(clusters, np.full(clusters, 1 / clusters), _RESAMPLES)
+    shares = (drawn @ hits_s) / (drawn @ totals_s)
+    low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Rate(value, float(low), float(high), int(totals_s.sum()), clusters, 1.0)
 
 
 def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:

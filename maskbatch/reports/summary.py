@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from maskbatch.reports.statistics import Rate
 from maskbatch.settings import Thresholds
 
 _COUNTS = ("files", "failed", "partial", "faces", "people", "with_mask", "incorrect_mask", "without_mask", "unsure")
@@ -19,8 +20,9 @@ class Summary:
 
     `faces` are the rows of faces.csv, `people` the persons in the files; `with_mask`, `incorrect_mask`, `without_mask` are
     people at `threshold` and `incorrect_threshold`, which is None without a third state; `unsure` people could not be
-    judged. `compliance_rate` is with_mask / (people - unsure), to 4 decimals, None when there is nobody to judge. `failed`
-    files gave no frame, `partial` files broke later.
+    judged. `compliance_rate` is with_mask / (people - unsure), to 4 decimals, None when there is nobody to judge; `rate_low`
+    and `rate_high` are the ends of its 95 % interval, None below five people. `failed` files gave no frame, `partial` files
+    broke later.
     """
 
     files: int = 0
@@ -31,20 +33,22 @@ class Summary:
     without_mask: int = 0
     unsure: int = 0
     compliance_rate: float | None = None
+    rate_low: float | None = None
+    rate_high: float | None = None
     failed: int = 0
     partial: int = 0
     threshold: float
     incorrect_threshold: float | None = None
 
 
-def summary_of(files: pd.DataFrame, thresholds: Thresholds) -> Summary:
-    """Add up the files of a scan (see `frames.read_files`), which was reported at `thresholds`."""
+def summary_of(files: pd.DataFrame, thresholds: Thresholds, people: Rate) -> Summary:
+    """Add up the files of a scan (see `frames.files_table`), which was reported at `thresholds`; `people` is its rate."""
     counts = {name: int(number) for name, number in _countable(files).sum().items()}
     judged = counts["people"] - counts["unsure"]
     rate = round(counts["with_mask"] / judged, 4) if judged else None
-    return Summary(
-        **counts, compliance_rate=rate, threshold=thresholds.mask, incorrect_threshold=thresholds.incorrect
-    )  # fmt: skip
+    low, high = (None if edge is None else round(edge, 4) for edge in (people.low, people.high))
+    return Summary(**counts, compliance_rate=rate, rate_low=low, rate_high=high, threshold=thresholds.mask,
+                   incorrect_threshold=thresholds.incorrect)  # fmt: skip
 
 
 def by_folder(files: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Write all tables from the store.
+"""Write all tables and the page from the store.
 
-All tables show one state of the store, also beside a scan that is at work. Text cells that a spreadsheet would take for a
+They all show one state of the store, also beside a scan that is at work. Text cells that a spreadsheet would take for a
 formula get an apostrophe in front (see `escape`). docs/tables.md explains each column.
 """
 
@@ -20,7 +20,9 @@ from maskbatch.media.write import partial_files
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.people.places import read_places
 from maskbatch.reports.frames import files_table
+from maskbatch.reports.page import PAGE, render_page, view_of
 from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table, timeline_table
+from maskbatch.reports.rates import rates_of
 from maskbatch.reports.summary import Summary, by_folder, summary_of
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.states import label_sql, sql_parameters
@@ -57,24 +59,26 @@ _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 def write_reports(store: Store, settings: ReportSettings) -> Summary:
-    """Write all tables beside the store.
+    """Write all tables and `report.html` beside the store.
 
     They have all sources that are done, and the whole segments of videos that are not. Raises OSError, and UsageError when
     the rules of clock or places cannot be read.
     """
     out = store.folder
     with (
-        partial_files(*(out / name for name in TABLES)) as paths,
+        partial_files(*(out / name for name in (*TABLES, PAGE))) as paths,
         _open_report(paths[0], FACES_COLUMNS, settings.bom) as faces_csv,
         store.transaction() as connection,
     ):
         _write_faces(connection, settings.thresholds, faces_csv)
         answer = find_answer(connection, settings)
         files = files_table(connection, answer)
-        for path, rows in zip(paths[1:], _tables(answer, files, settings), strict=True):
+        for path, rows in zip(paths[1:-1], _tables(answer, files, settings), strict=True):
             with _open_report(path, list(rows.columns), settings.bom) as table:
                 _append(rows, table)
-    return summary_of(files, settings.thresholds)
+        page = render_page(view_of(connection, answer, files, settings), out, settings.is_inline)
+        paths[-1].write_text(page, encoding="utf-8", errors="backslashreplace")
+        return summary_of(files, settings.thresholds, rates_of(answer).people)
 
 
 def _tables(answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> Iterator[pd.DataFrame]:

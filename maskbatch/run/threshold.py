@@ -32,6 +32,7 @@ class Asked:
     third_state: bool | None = None
     incorrect_threshold: float | None = None
     csv_bom: bool | None = None
+    inline: bool | None = None
     min_bare: float | None = None
     max_gap: float | None = None
     count_static: bool | None = None
@@ -61,7 +62,12 @@ def report_settings(connection: Connection, asked: Asked) -> ReportSettings:
     }
     used = _report_thresholds(connection, asked)
     wanted = {name: getattr(asked, option) for option, name in RULES.items() if getattr(asked, option) is not None}
-    mine = {"threshold": used.mask, "incorrect_threshold": used.incorrect, "bom": bool(asked.csv_bom)}
+    mine = {
+        "threshold": used.mask,
+        "incorrect_threshold": used.incorrect,
+        "bom": bool(asked.csv_bom),
+        "is_inline": bool(asked.inline),
+    }
     return checked_report(ReportSettings(**own | mine | wanted))
 
 

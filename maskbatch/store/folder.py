@@ -18,7 +18,7 @@ from maskbatch.store.read import all_media
 SEGMENTS = ".segments"
 _REPORTS = (
     "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
-    "run.json",
+    "report.html", "run.json",
 )  # fmt: skip
 _CROP_FOLDERS = (*(f"crops/{label}" for label in LABELS), "evidence")
 _MEDIA_FOLDERS = ("annotated", *_CROP_FOLDERS, "crops")  # the inner ones first

@@ -1,0 +1,78 @@
+"""The page as HTML: one file that asks nobody for anything."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from maskbatch.reports.page import words
+from maskbatch.reports.page.view import PAGE_SIZE, View
+
+PAGE = "report.html"
+_TEMPLATES = "maskbatch.reports.page"
+
+
+def render_page(view: View, folder: Path, is_inline: bool = False) -> str:
+    """Return the page for a view as HTML text.
+
+    Everything that came from outside is escaped. The page's policy (Content-Security-Policy) allows the page's own style and
+    script by their checksums, pictures from the disk, and nothing else.
+
+    Args:
+        view: what to show.
+        folder: the output folder, where the pictures are.
+        is_inline: pictures of people are part of the page; annotated copies stay outside.
+
+    Example:
+        >>> render_page(view, Path("audit")).startswith("<!doctype html>")
+        True
+    """
+    style, script = _text("style.css"), _text("page.js")
+    return _environment().get_template("report.html").render(
+        view=view, words=words, style=style, script=script, page_size=PAGE_SIZE,
+        picture=_inlined(folder) if is_inline else _same,
+        policy="; ".join((
+            "default-src 'none'", "img-src 'self' file: data:", f"style-src '{_checksum(style)}'",
+            f"script-src '{_checksum(script)}'", "base-uri 'none'", "form-action 'none'",
+        )),
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                       lstrip_blocks=True)  # fmt: skip
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files(_TEMPLATES).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _checksum(text: str) -> str:
+    """Return the checksum of an inline style or script, as the policy wants it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _same(address: str) -> str:
+    return address
+
+
+def _inlined(folder: Path) -> Callable[[str], str]:
+    """Return a function that turns the address of a piece of evidence into the picture itself, unless that is gone."""
+
+    def inlined(address: str) -> str:
+        if not address.startswith("evidence/"):
+            return address
+        try:
+            content = (folder / unquote_to_bytes(address).decode("utf-8", "surrogateescape")).read_bytes()
+        except OSError:
+            return address
+        return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+    return inlined

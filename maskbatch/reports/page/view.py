@@ -1,0 +1,229 @@
+"""What `report.html` shows, derived from the answer and the tables of a scan; nothing here knows HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import fsencode
+from sqlite3 import Connection
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from maskbatch.media.names import one_line
+from maskbatch.people.answer import Answer
+from maskbatch.reports.model_figures import ModelFigures, model_figures_of
+from maskbatch.reports.page import words
+from maskbatch.reports.page.charts import Bar, Cell, Histogram, bars, heat_map, histograms
+from maskbatch.reports.people import coverage_table, people_table
+from maskbatch.reports.rates import Rates, rates_of
+from maskbatch.settings import ReportSettings
+from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
+from maskbatch.store.read import sessions
+
+# people on one page of a list
+PAGE_SIZE = 60
+_MOST_NAMED_FILES = 200
+_SECTIONS = (
+    (WITHOUT_MASK, "without", "People without a mask", "Longest first."),
+    (INCORRECT_MASK, "incorrect", "Masks possibly worn incorrectly", "Look at each: the model often errs here."),
+    (UNSURE, "unsure", "People who could not be judged", "Each has its reason. They are in no rate."),
+    (WITH_MASK, "with", "People with a mask", "The least probable first."),
+)  # fmt: skip
+_SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "unsure_s", WITH_MASK: "masked_s"}
+
+
+class Facts(NamedTuple):
+    """How the scan was made: the facts of its last session, and when it began and ended."""
+
+    values: Mapping[str, object]
+    started: str
+    ended: str | None
+    is_finished: bool
+    num_pending: int
+    num_warnings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person as a card. Texts are ready to be shown; `link` and `picture` are addresses relative to the page, or ""."""
+
+    number: int
+    source: str
+    place: str
+    when: str
+    lasted: str
+    probability: str
+    note: str
+    picture: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The people of one verdict, in pages."""
+
+    id: str
+    title: str
+    note: str
+    num_people: int
+    pages: Sequence[Sequence[Person]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the page shows.
+
+    `counts` are people by verdict; `not_assessed` are sentences about what the answer does not cover; `failed` are files
+    that could not be read, as (name, status, reason).
+    """
+
+    counts: Mapping[str, int]
+    num_people: int
+    num_files: int
+    rates: Rates
+    not_assessed: Sequence[str]
+    by_place: Sequence[Bar]
+    by_hour: Sequence[Sequence[Cell]]
+    sections: Sequence[Section]
+    histograms: Sequence[Histogram]
+    failed: Sequence[tuple[str, str, str]]
+    num_failed: int
+    settings: ReportSettings
+    facts: Facts
+    model_figures: ModelFigures | None
+
+
+def facts_of(connection: Connection) -> Facts:
+    """Return how the scan in a store was made, in a transaction of it."""
+    found = sessions(connection)
+    last = found[-1] if found else None
+    pending = connection.execute(
+        "SELECT count(*) FROM source WHERE position IS NOT NULL AND state IN ('pending', 'part')"
+    )
+    num_pending = int(pending.fetchone()[0])
+    if last is None:
+        return Facts({}, "", None, False, num_pending, 0)
+    return Facts(last.facts, found[0].started, last.ended, last.how == "finished", num_pending, last.num_warnings)
+
+
+def view_of(connection: Connection, answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> View:
+    """Return what the page shows.
+
+    Args:
+        connection: the connection of the transaction that `answer` was derived in.
+        answer: the people of the scan.
+        files: the rows of files.csv.
+        settings: the rules of the report.
+    """
+    table = people_table(answer)
+    is_listed = [settings.count_static or "static" not in flags for flags in table["flags"]]
+    people = table[np.array(is_listed, bool)]
+    place = [_place(row.site, row.camera, row.source) for row in people.itertuples()]
+    people = people.assign(place=place)
+    facts, rates = facts_of(connection), rates_of(answer)
+    counts = {label: int((people["verdict"] == label).sum()) for label, *_ in _SECTIONS}
+    broken = files[files["status"] != "ok"]
+    names = {source.name: source.id for source in answer.sources}
+    return View(
+        counts, len(people), len(files), rates, _not_assessed(answer, people, files, facts), bars(people), heat_map(people),
+        [_section(answer, people, names, *section) for section in _SECTIONS], histograms(connection, people),
+        [(one_line(row.source), row.status, one_line(row.error)) for row in broken.head(_MOST_NAMED_FILES).itertuples()],
+        len(broken), settings, facts, model_figures_of(facts.values),
+    )  # fmt: skip
+
+
+def _place(site: str, camera: str, source: str) -> str:
+    """Return the camera with its site, or else the folder of the source."""
+    if site or camera:
+        return one_line(" · ".join(filter(None, (site, camera))))
+    return one_line(source.rpartition("/")[0]) or "top folder"
+
+
+def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, facts: Facts) -> list[str]:
+    """Return sentences about what the answer does not cover, the weightiest first."""
+    found = []
+    if facts.num_pending:
+        verb = "is" if facts.num_pending == 1 else "are"
+        found.append(f"The scan is not finished: {words.files(facts.num_pending)} {verb} still to be read.")
+    for status, what in (("failed", "could not be read at all"), ("partial", "could be read in part only")):
+        number = int((files["status"] == status).sum())
+        if number:
+            found.append(f"{words.files(number).capitalize()} of {words.number(len(files))} {what}.")
+    covered = coverage_table(answer, dict(zip(files["source"], files["status"] != "ok", strict=True)))
+    recorded_s, read_s, seen_s = (3600 * covered[name].sum() for name in ("recorded_h", "read_h", "with_people_h"))
+    if recorded_s > read_s + 1:
+        found.append(
+            f"{words.duration(recorded_s - read_s)} of {words.duration(recorded_s)} of video could not be read."
+        )
+    if recorded_s:
+        found.append(f"Somebody was in view for {words.duration(seen_s)} of {words.duration(recorded_s)} of video; "
+                     "faces that the detector missed are in no number.")  # fmt: skip
+    unsure = people[people["verdict"] == UNSURE]
+    for reason, number in unsure["reason"].value_counts().sort_index().items():
+        why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
+        found.append(f"{words.people(number).capitalize()} could not be judged: {why}.")
+    return found + [_sentence(remark) for remark in _remarks(facts.values.get("not_looked_at"))]
+
+
+def _remarks(not_looked_at: object) -> list[str]:
+    """Return what a scan passed over, from its facts."""
+    if not isinstance(not_looked_at, Mapping):
+        return []
+    found = []
+    if kinds := not_looked_at.get("unknown_kinds"):
+        found.append(
+            "not looked at: " + ", ".join(f"{number} {one_line(kind)}" for kind, number in kinds.items()) + " files"
+        )
+    if hidden := not_looked_at.get("hidden"):
+        found.append(f"not looked at: {words.number(hidden)} hidden entries")
+    if unreadable := not_looked_at.get("unreadable"):
+        found.append(f"{len(unreadable)} folders could not be listed")
+    return found
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def _section(
+    answer: Answer, people: pd.DataFrame, names: Mapping[str, int], label: str, *texts: str
+) -> Section:  # fmt: skip
+    """Return the people with the verdict `label`; `texts` are id, title and note of the section."""
+    own = people[people["verdict"] == label]
+    if label == WITH_MASK:
+        own = own.sort_values(["p_mask", "source", "person"], kind="stable")
+    else:
+        seconds = _SECONDS_OF[label]
+        own = own.sort_values(
+            [seconds, "p_mask", "source", "person"], ascending=[False, True, True, True], kind="stable"
+        )
+    cards = [_person(row, answer.pictures.copy_of(names[row.source]), getattr(row, _SECONDS_OF[label]))
+             for row in own.itertuples()]  # fmt: skip
+    pages = [cards[start : start + PAGE_SIZE] for start in range(0, len(cards), PAGE_SIZE)]
+    return Section(*texts, len(cards), pages)
+
+
+def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
+    """Return the card of a row of people.csv; `copy` is the annotated copy of its source, `seconds` those in its state."""
+    is_photo = row.seen_s == 0
+    notes = [words.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
+    notes += ["the state changed"] if "changed" in row.flags else []
+    notes += [f"zone {one_line(row.zone)}"] if row.zone else []
+    when = "" if is_photo and not row.first_clock else words.moment(row.first_clock, row.first_s)
+    return Person(
+        row.person, one_line(row.source), row.place, when, "one look" if is_photo else words.duration(seconds),
+        f"{100 * row.p_mask:.0f} %", "; ".join(notes), address(row.evidence),
+        address(copy, 0.0 if is_photo else max(row.best_time_s - 1, 0.0)),
+    )  # fmt: skip
+
+
+def address(path: str, at_s: float = 0.0) -> str:
+    """Return a path below the output folder as an address relative to the page, a video from the second `at_s` on.
+
+    Characters with a meaning in addresses, and bytes that are not UTF-8, are escaped. Example: `address("evidence/a#1.jpg")`
+    is `evidence/a%231.jpg`.
+    """
+    if not path:
+        return ""
+    return quote(fsencode(path)) + (f"#t={at_s:.1f}" if at_s else "")
