@@ -19,7 +19,7 @@ from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store import database
 from maskbatch.store.checkpoint import decoded, encoded
-from maskbatch.store.database import STORE, check_version, is_store, open_store
+from maskbatch.store.database import STORE, VERSION, check_version, is_store, open_store
 from maskbatch.store.folder import prepared
 from maskbatch.store.read import all_media, known_sources, last_checkpoint, left_open, sessions
 from maskbatch.store.rows import face_rows
@@ -346,7 +346,10 @@ def test_another_version_of_the_store_is_refused(tmp_path, reader, version):
     with closing(sqlite3.connect(tmp_path / STORE)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = (tmp_path / STORE).read_bytes()
-    with pytest.raises(UsageError, match=rf"store {version}, this one writes 3.*--out"), open_store(tmp_path, reader):
+    with (
+        pytest.raises(UsageError, match=rf"store {version}, this one writes {VERSION}.*--out"),
+        open_store(tmp_path, reader),
+    ):
         pass
     assert (tmp_path / STORE).read_bytes() == before
 

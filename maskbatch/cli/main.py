@@ -11,6 +11,7 @@ from maskbatch import __version__
 from maskbatch.cli.doctor import doctor
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
+from maskbatch.cli.review import review
 from maskbatch.cli.scan import scan, video
 from maskbatch.cli.train import evaluate, train, train_detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
@@ -18,7 +19,7 @@ from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, report, places, doctor),
+    "Commands": (scan, video, report, review, places, doctor),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

@@ -12,10 +12,12 @@ from maskbatch.people.episodes import Episodes, find_episodes
 from maskbatch.people.looks import Looks, in_order
 from maskbatch.people.persons import Persons, find_persons
 from maskbatch.people.pictures import Pictures
+from maskbatch.people.reviewed import corrected
 from maskbatch.people.static import is_static
 from maskbatch.people.where import Known, Where, crossings_of, is_looked_at, where_of, zones_of
 from maskbatch.settings import CANDIDATES_PER_S, ReportSettings
 from maskbatch.store.read import sessions
+from maskbatch.store.review import verdicts
 
 _SOURCES = """
     SELECT id, name, kind, fps, duration_s, width, height, decoded, analysed, recorded FROM source
@@ -39,8 +41,9 @@ class Answer:
 
     `sources` in the order of the reports; `where` is by source id; `persons` of these sources, and their `episodes` (an
     episode's `group` is the position of its person). `zone` and `crossed` (P,) object are of the persons. `is_static` (P,)
-    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture. `pictures` finds
-    evidence.
+    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture and no mistake.
+    `pictures` finds evidence. Verdicts and episodes are those after the review: `model_verdict` (P,) int8 is what the model
+    had said, `reviewed` (P,) object what a reviewer said, "" where there is no review.
     """
 
     sources: tuple[Known, ...]
@@ -52,6 +55,8 @@ class Answer:
     is_static: np.ndarray
     counts: np.ndarray
     pictures: Pictures
+    model_verdict: np.ndarray
+    reviewed: np.ndarray
 
 
 class _Part(NamedTuple):
@@ -86,10 +91,12 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
     where = {source.id: where_of(source, settings) for source in sources}
     parts = [_part(rows, where, settings) for rows in _whole_sources(connection)]
     persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, _NUM_COLUMNS), np.int64), where, settings)])
+    fixed = corrected(persons, episodes, verdicts(connection))
     static = arrays[-1]
     counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s, _is_gated(connection))
-    counts &= ~static | settings.count_static
-    return Answer(sources, where, persons, episodes, *arrays, counts, Pictures(connection))
+    counts &= (~static | settings.count_static) & fixed.is_face
+    return Answer(sources, where, fixed.persons, fixed.episodes, *arrays, counts, Pictures(connection), persons.verdict,
+                  fixed.reviewed)  # fmt: skip
 
 
 def _is_gated(connection: Connection) -> bool:

@@ -10,9 +10,11 @@ from maskbatch.people.clock import clock_text, later
 from maskbatch.people.episodes import Episodes
 from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
 from maskbatch.people.places import Places
+from maskbatch.store.review import NOT_A_FACE
 
 PEOPLE_COLUMNS = (
-    "source", "site", "camera", "zone", "person", "verdict", "first_s", "last_s", "first_clock", "last_clock", "seen_s",
+    "source", "site", "camera", "zone", "person", "verdict", "model_verdict", "reviewed",
+    "first_s", "last_s", "first_clock", "last_clock", "seen_s",
     "masked_s", "bare_s", "incorrect_s", "unsure_s", "flags", "reason", "crossed", "p_mask", "faces", "best_frame",
     "best_time_s", "best_face", "evidence",
 )  # fmt: skip
@@ -37,14 +39,15 @@ _MINUTE_S = 60.0
 def people_table(answer: Answer) -> pd.DataFrame:
     """Return a row for each person, with PEOPLE_COLUMNS; pictures of people are among them, flagged as static.
 
-    Who is not seen for long enough to count has no row.
+    Who is not seen for long enough to count has no row. What a reviewer took for no face is flagged, and does not count.
     """
     persons = answer.persons
-    listed = np.flatnonzero(answer.counts | answer.is_static)
+    is_mistake = answer.reviewed == NOT_A_FACE
+    listed = np.flatnonzero(answer.counts | answer.is_static | is_mistake)
     seconds = persons.seconds[listed]
     flags = [
-        " ".join(word for word, holds in (("changed", changed), ("static", static)) if holds)
-        for changed, static in zip(persons.changed[listed], answer.is_static[listed], strict=True)
+        " ".join(word for word, holds in zip(("changed", "static", NOT_A_FACE), row, strict=True) if holds)
+        for row in zip(persons.changed[listed], answer.is_static[listed], is_mistake[listed], strict=True)
     ]
     source_id, times = (
         persons.source_id[listed],
@@ -53,8 +56,8 @@ def people_table(answer: Answer) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **_places_of(answer, source_id), "zone": answer.zone[listed].astype(object), "person": persons.person[listed],
-            "verdict": _NAMES[persons.verdict[listed]],
-            "first_s": persons.first_s[listed], "last_s": persons.last_s[listed],
+            "verdict": _NAMES[persons.verdict[listed]], "model_verdict": _NAMES[answer.model_verdict[listed]],
+            "reviewed": answer.reviewed[listed], "first_s": persons.first_s[listed], "last_s": persons.last_s[listed],
             "first_clock": _clocks(answer, source_id, persons.first_s[listed]),
             "last_clock": _clocks(answer, source_id, persons.last_s[listed]),
             "seen_s": seconds.sum(axis=1), **{name: seconds[:, state] for name, state in _SECONDS.items()},

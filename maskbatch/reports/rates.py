@@ -39,6 +39,14 @@ def rates_of(answer: Answer) -> Rates:
     return Rates(people, episodes, seconds)
 
 
+def model_rate(answer: Answer) -> Rate:
+    """Return the share with a mask among people as the model alone judged them, before any review."""
+    persons = answer.persons
+    judged = (answer.counts | (answer.reviewed != "")) & np.isin(answer.model_verdict, _SURE)
+    keys = _clusters(answer, np.flatnonzero(judged), persons.first_s[judged])
+    return clustered_rate(*_sums(keys, answer.model_verdict[judged] == MASKED, np.ones(judged.sum())))
+
+
 def _clusters(answer: Answer, group: np.ndarray, at_s: np.ndarray) -> np.ndarray:
     """Return the number (n,) of the cluster of each person at positions `group` (n,) seen at `at_s` (n,): source and hour.
 

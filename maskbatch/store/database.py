@@ -15,7 +15,7 @@ from maskbatch.media.write import partial_file
 
 STORE = "scan.db"
 LOGS = ("-wal", "-shm", "-journal")
-VERSION = 3
+VERSION = 4
 
 _APPLICATION = b"MBAT"
 _APPLICATION_AT, _VERSION_AT = 68, 60  # in the header of an SQLite file

@@ -121,7 +121,17 @@ def _clear(out: Path) -> None:
     with open_store(out) as store:
         with store.transaction() as connection:  # after a kill nothing is left but the names of what is to be removed
             media = {(kind, name) for kind, name, _ in all_media(connection)}
-            for table in ("face", "track", "segment", "evidence", "source", "session"):
+            for table in (
+                "review",
+                "sample_item",
+                "sample",
+                "face",
+                "track",
+                "segment",
+                "evidence",
+                "source",
+                "session",
+            ):
                 connection.execute(f"DELETE FROM {table}")
         remove_temporary(out)
         remove_media(out, media)

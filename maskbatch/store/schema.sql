@@ -4,7 +4,7 @@
 -- in _e4 holds ten thousandths, one in _e1 tenths. The views `faces` and `tracks` have them as plain numbers.
 
 PRAGMA application_id = 1296187732;  -- "MBAT"
-PRAGMA user_version = 3;             -- the version of this schema
+PRAGMA user_version = 4;             -- the version of this schema
 
 -- One row for each time a scan was begun in this folder, or continued.
 CREATE TABLE session (
@@ -95,6 +95,43 @@ CREATE TABLE evidence (
     frame     INTEGER NOT NULL,
     face      INTEGER NOT NULL,
     PRIMARY KEY (source_id, frame, face)
+) WITHOUT ROWID;
+
+-- One row for each verdict of a reviewer. One that was taken back keeps its row, and has a time in `undone`.
+CREATE TABLE review (
+    id        INTEGER PRIMARY KEY,
+    source_id INTEGER NOT NULL REFERENCES source(id),
+    person_id INTEGER,                      -- NULL: a moment in which the scan found nobody
+    frame     INTEGER,                      -- the look that was shown; NULL for a moment
+    face      INTEGER,
+    time_e4   INTEGER NOT NULL,             -- seconds
+    verdict   TEXT NOT NULL,                -- a state, not_a_face or unsure; of a moment: nobody or somebody
+    p_mask_e4 INTEGER,                      -- what the model had said when the person was shown
+    model_verdict TEXT NOT NULL,            -- the same; "" for a moment
+    reviewer  TEXT NOT NULL,
+    at        TEXT NOT NULL,                -- ISO 8601, UTC
+    undone    TEXT
+);
+CREATE INDEX review_person ON review(source_id, person_id);
+
+-- One row for each probability sample that was drawn for a review.
+CREATE TABLE sample (
+    id        INTEGER PRIMARY KEY,
+    made      TEXT NOT NULL,
+    seed      INTEGER NOT NULL,
+    precision REAL,                         -- half width of the interval at which the review may stop; NULL: none
+    strata    TEXT NOT NULL                 -- JSON: for each stratum its name and number of people
+);
+
+-- The people and moments of a sample, in the order in which they are shown.
+CREATE TABLE sample_item (
+    sample_id INTEGER NOT NULL REFERENCES sample(id),
+    number    INTEGER NOT NULL,
+    source_id INTEGER NOT NULL REFERENCES source(id),
+    person_id INTEGER,                      -- NULL: a moment
+    time_e4   INTEGER NOT NULL,
+    stratum   INTEGER NOT NULL,
+    PRIMARY KEY (sample_id, number)
 ) WITHOUT ROWID;
 
 -- One row for each name under annotated/, crops/ or evidence/ that a scan may have written. Nothing else there is ever removed.

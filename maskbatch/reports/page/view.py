@@ -12,6 +12,7 @@ import pandas as pd
 
 from maskbatch.media.names import one_line
 from maskbatch.people.answer import Answer
+from maskbatch.reports.corrected import Corrections, corrections_of
 from maskbatch.reports.model_figures import ModelFigures, model_figures_of
 from maskbatch.reports.page import words
 from maskbatch.reports.page.charts import Bar, Cell, Histogram, bars, heat_map, histograms
@@ -20,6 +21,7 @@ from maskbatch.reports.rates import Rates, rates_of
 from maskbatch.settings import ReportSettings
 from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
 from maskbatch.store.read import sessions
+from maskbatch.store.review import NOT_A_FACE
 
 # people on one page of a list
 PAGE_SIZE = 60
@@ -82,6 +84,7 @@ class View:
     num_people: int
     num_files: int
     rates: Rates
+    corrections: Corrections
     not_assessed: Sequence[str]
     by_place: Sequence[Bar]
     by_hour: Sequence[Sequence[Cell]]
@@ -117,16 +120,20 @@ def view_of(connection: Connection, answer: Answer, files: pd.DataFrame, setting
         settings: the rules of the report.
     """
     table = people_table(answer)
-    is_listed = [settings.count_static or "static" not in flags for flags in table["flags"]]
+    is_listed = [
+        NOT_A_FACE not in flags and (settings.count_static or "static" not in flags) for flags in table["flags"]
+    ]
     people = table[np.array(is_listed, bool)]
     place = [_place(row.site, row.camera, row.source) for row in people.itertuples()]
     people = people.assign(place=place)
     facts, rates = facts_of(connection), rates_of(answer)
+    corrections = corrections_of(connection, answer, rates.people, facts.values)
     counts = {label: int((people["verdict"] == label).sum()) for label, *_ in _SECTIONS}
     broken = files[files["status"] != "ok"]
     names = {source.name: source.id for source in answer.sources}
     return View(
-        counts, len(people), len(files), rates, _not_assessed(answer, people, files, facts), bars(people), heat_map(people),
+        counts, len(people), len(files), rates, corrections,
+        [*_not_assessed(answer, people, files, facts), *_missed(corrections)], bars(people), heat_map(people),
         [_section(answer, people, names, *section) for section in _SECTIONS], histograms(connection, people),
         [(one_line(row.source), row.status, one_line(row.error)) for row in broken.head(_MOST_NAMED_FILES).itertuples()],
         len(broken), settings, facts, model_figures_of(facts.values),
@@ -164,6 +171,17 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
         found.append(f"{words.people(number).capitalize()} could not be judged: {why}.")
     return found + [_sentence(remark) for remark in _remarks(facts.values.get("not_looked_at"))]
+
+
+def _missed(corrections: Corrections) -> list[str]:
+    """Return a sentence about the moments without a finding that reviewers looked at."""
+    sampled = corrections.sampled
+    if sampled is None or not sampled.missed.denominator:
+        return []
+    missed = sampled.missed
+    number = round(missed.value * missed.denominator)
+    return [f"Reviewers saw somebody in {number} of {missed.denominator} moments in which the scan found nobody "
+            f"({words.interval(missed)})."]  # fmt: skip
 
 
 def _remarks(not_looked_at: object) -> list[str]:
@@ -210,6 +228,9 @@ def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
     notes = [words.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
     notes += ["the state changed"] if "changed" in row.flags else []
     notes += [f"zone {one_line(row.zone)}"] if row.zone else []
+    if row.reviewed:
+        is_same = row.reviewed == row.model_verdict
+        notes.append("reviewed" if is_same else f"reviewed; the model had said: {words.STATE_WORDS[row.model_verdict]}")
     when = "" if is_photo and not row.first_clock else words.moment(row.first_clock, row.first_s)
     return Person(
         row.person, one_line(row.source), row.place, when, "one look" if is_photo else words.duration(seconds),

@@ -1,0 +1,56 @@
+"""One frame of a video, found by its time."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from maskbatch.errors import DecodeError
+from maskbatch.media.containers import open_container, reason_of
+from maskbatch.media.video.streams import start_s, video_stream
+from maskbatch.media.video.viewer import Viewer
+
+# frames decoded at most before the one that is asked for: a keyframe every twenty seconds at 30 fps
+_MOST_FRAMES = 600
+
+
+def frame_at(path: Path, time_s: float) -> np.ndarray:
+    """Return the picture (H, W, 3) uint8 RGB that a video shows at a time, upright and with square pixels.
+
+    The video is entered at the keyframe before. In recordings whose clock jumps, the picture may be a later or earlier one.
+
+    Args:
+        path: the video.
+        time_s: seconds from its beginning; past its end, the last frame is meant.
+
+    Raises:
+        DecodeError: no frame can be decoded there.
+
+    Example:
+        >>> frame_at(Path("sample_media/video/visitors.mp4"), 2.0).shape
+        (480, 640, 3)
+    """
+    container = open_container(path)
+    with container:
+        try:
+            stream = video_stream(container)
+            viewer, first = Viewer(container, stream), start_s(container, stream)
+            wanted = first + Fraction(time_s)
+            container.seek(max(0, int(wanted / stream.time_base)), stream=stream, backward=True)
+            last = None
+            for number, frame in enumerate(container.decode(stream)):
+                viewer.notice(frame)
+                last = frame
+                # times in the store are rounded
+                if (
+                    frame.pts is None
+                    or frame.pts * stream.time_base >= wanted - Fraction(1, 1000)
+                    or number > _MOST_FRAMES
+                ):
+                    break
+        except av.error.FFmpegError as error:
+            raise DecodeError(f"no frame at {time_s:.1f} s: {reason_of(error)}") from error
+        if last is None:
+            raise DecodeError(f"no frame at {time_s:.1f} s")
+        return viewer.rgb(last)

@@ -1,0 +1,69 @@
+"""What a reviewed sample says about the whole scan."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.people.answer import Answer
+from maskbatch.people.evidence import NOT_SURE
+from maskbatch.reports.corrections import CorrectedRate, Labelled, sampled_rate
+from maskbatch.reports.statistics import Rate, clustered_rate
+from maskbatch.states import INCORRECT_MASK, WITH_MASK, WITHOUT_MASK
+from maskbatch.store.review import SOMEBODY, Sample, Verdict
+
+_JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
+
+
+class Sampled(NamedTuple):
+    """What a sample says: the corrected `rate` of people, None as long as too few are reviewed; `num_people` reviewed of
+    `num_drawn`; `missed`: the share of moments without a finding in which a reviewer saw somebody."""
+
+    rate: CorrectedRate | None
+    num_people: int
+    num_drawn: int
+    missed: Rate
+
+    def is_narrow(self, precision: float | None) -> bool:
+        """Tell if the interval is as narrow as `precision`, its half width, asks for."""
+        return precision is not None and self.rate is not None and (self.rate.high - self.rate.low) / 2 <= precision
+
+
+def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) -> Sampled:
+    """Return what the reviewed part of a sample says about all people of a scan.
+
+    The last verdict on each person counts, whoever gave it.
+
+    Args:
+        answer: the people of the scan; only what the model said is used.
+        sample: the sample.
+        verdicts: all verdicts that stand, in their order.
+    """
+    said = {(one.source_id, one.person_id, None if one.person_id is not None else one.time_e4): one.verdict
+            for one in verdicts}  # fmt: skip
+    persons = answer.persons
+    at = {
+        key: number for number, key in enumerate(zip(persons.source_id.tolist(), persons.person.tolist(), strict=True))
+    }
+    rows, seen = [], []
+    for item in sample.items:
+        is_moment = item.person_id is None
+        verdict = said.get((item.source_id, item.person_id, item.time_e4 if is_moment else None))
+        if verdict is not None and is_moment:
+            seen.append(verdict == SOMEBODY)
+        elif verdict is not None and (item.source_id, item.person_id) in at:
+            who = at[item.source_id, item.person_id]
+            rows.append((item.stratum, verdict == WITH_MASK, verdict in _JUDGED, persons.p_mask[who],
+                         answer.model_verdict[who] != NOT_SURE))  # fmt: skip
+    of_people = [number for number, (name, _) in enumerate(sample.strata) if "without a face" not in name]
+    sizes = np.array([sample.strata[number][1] for number in of_people], np.float64)
+    everybody = answer.counts | (answer.reviewed != "")
+    rate = None
+    if rows:
+        columns = np.array(rows, np.float64)
+        labelled = Labelled(columns[:, 0].astype(np.int64), *columns[:, 1:].T)
+        rate = sampled_rate(sizes, labelled, persons.p_mask[everybody],
+                            (answer.model_verdict[everybody] != NOT_SURE).astype(np.float64))  # fmt: skip
+    missed = clustered_rate(np.array(seen, np.float64), np.ones(len(seen)))
+    num_drawn = sum(item.person_id is not None for item in sample.items)
+    return Sampled(rate, len(rows), num_drawn, missed)

@@ -1,0 +1,139 @@
+"""Probability samples of a scan: every person, and every moment without anybody, has a known chance to be looked at."""
+
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.people.answer import Answer
+from maskbatch.people.evidence import STATES
+from maskbatch.review.items import place_of
+from maskbatch.store.review import Sample, SampleItem
+
+# how far the probability is from 0.5: the model errs more often near it
+_LEVELS = ((0.47, "sure"), (0.35, "fairly sure"), (-1.0, "uncertain"))
+_LEAST_SHARE = 0.02  # errors that even the surest stratum is taken to have when looks are dealt out
+_MOMENTS_SHARE = 0.1
+_PHOTOS, _SECONDS = "photos without a face", "seconds of video without a face"
+_EMPTY_PHOTOS = """
+    SELECT id FROM source WHERE position IS NOT NULL AND state = 'done' AND kind = 'image' AND analysed > 0
+    AND NOT EXISTS (SELECT 1 FROM face WHERE source_id = source.id) ORDER BY position
+"""
+_VIDEOS = """
+    SELECT id, duration_s FROM source WHERE position IS NOT NULL AND kind = 'video' AND analysed > 0 AND duration_s > 0
+    ORDER BY position
+"""
+_BUSY = "SELECT DISTINCT time_e4 / 10000 FROM face WHERE source_id = ?"
+
+
+def draw_sample(
+    connection: Connection, answer: Answer, num_items: int, precision: float | None = None, seed: int = 0
+) -> Sample:  # fmt: skip
+    """Draw a stratified sample of people, and a tenth as many moments in which the scan found nobody.
+
+    Strata are the model's verdict and how sure it is. Within a stratum people are sorted by place and size and drawn
+    systematically. Uncertain strata get more looks (Neyman 1934). The items are shuffled, so that a review may stop at any
+    time: what was reviewed of a stratum is a random part of it.
+
+    Args:
+        connection: the connection of the transaction that `answer` was derived in.
+        answer: the people of the scan.
+        num_items: looks, at most; everybody when there are fewer.
+        precision: half width of the interval at which the review may stop, such as 0.01.
+        seed: makes the draw repeatable.
+    """
+    rng = np.random.default_rng(seed)
+    moments = _moments(connection, max(1, round(_MOMENTS_SHARE * num_items)), rng)
+    people = strata_of(answer)
+    num_people = max(num_items - sum(len(one.drawn) for one in moments), 0)
+    order = _sorted(answer, people)
+    numbers = _dealt(answer, people, num_people)
+    strata, items = [], []
+    for name, own in people.items():
+        strata.append((name, len(own)))
+        for at in _systematic(order[name], numbers[name], rng):
+            who = int(answer.persons.source_id[at]), int(answer.persons.person[at])
+            items.append(SampleItem(*who, round(1e4 * answer.persons.best_time_s[at]), len(strata) - 1))
+    for moment in moments:
+        strata.append((moment.name, moment.size))
+        items += [SampleItem(source_id, None, round(1e4 * at_s), len(strata) - 1) for source_id, at_s in moment.drawn]
+    return Sample(seed, precision, strata, [items[position] for position in rng.permutation(len(items))])
+
+
+def strata_of(answer: Answer) -> dict[str, np.ndarray]:
+    """Return the positions of the people who count in each stratum, by its name; a person's stratum follows from the model
+    alone."""
+    persons, listed = answer.persons, np.flatnonzero(answer.counts | (answer.reviewed != ""))
+    distance = np.abs(persons.p_mask[listed] - 0.5)
+    level = np.select([distance > edge for edge, _ in _LEVELS], range(len(_LEVELS)))
+    found = {}
+    for state, verdict in enumerate(STATES):
+        for number, (_, word) in enumerate(_LEVELS):
+            own = listed[(answer.model_verdict[listed] == state) & (level == number)]
+            if len(own):
+                found[f"{verdict}, {word}"] = own
+    return found
+
+
+def _sorted(answer: Answer, people: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return each stratum sorted by place and by number of looks, which grows with size and time in sight."""
+    names = {source.id: source.name for source in answer.sources}
+    source_ids = answer.persons.source_id
+    place = {one: place_of(answer, one, names[one]) for one in np.unique(source_ids).tolist()}
+    return {name: np.array(sorted(own, key=lambda at: (place[int(source_ids[at])], answer.persons.num_faces[at], at)))
+            for name, own in people.items()}  # fmt: skip
+
+
+def _dealt(answer: Answer, people: dict[str, np.ndarray], number: int) -> dict[str, int]:
+    """Return how many people of each stratum are drawn: two or more, and more where the model is less sure."""
+    p = answer.persons.p_mask
+    weight = {}
+    for name, own in people.items():
+        share = max(float(np.minimum(p[own], 1 - p[own]).mean()), _LEAST_SHARE)
+        weight[name] = len(own) * np.sqrt(share * (1 - share))
+    total = sum(weight.values()) or 1.0
+    return {name: int(min(len(own), max(2, round(number * weight[name] / total)))) for name, own in people.items()}
+
+
+def _systematic(own: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `number` of `own`, at equal distances from a random start on; all have the same chance."""
+    step = len(own) / max(number, 1)
+    return own[np.floor((np.arange(number) + rng.random()) * step).astype(int) % len(own)]
+
+
+class _Moments(NamedTuple):
+    name: str
+    size: int
+    drawn: Sequence[tuple[int, float]]
+
+
+def _moments(connection: Connection, number: int, rng: np.random.Generator) -> list[_Moments]:
+    """Draw photos without a face, and seconds of video without one, in proportion to what there is of each."""
+    photos = [row[0] for row in connection.execute(_EMPTY_PHOTOS)]
+    videos = connection.execute(_VIDEOS).fetchall()
+    busy = {source_id: {row[0] for row in connection.execute(_BUSY, [source_id])} for source_id, _ in videos}
+    empty = sum(max(int(duration_s) - len(busy[source_id]), 0) for source_id, duration_s in videos)
+    of_photos = min(len(photos), round(number * (1.0 if not empty else 0.5)))
+    found = []
+    if of_photos:
+        chosen = rng.choice(len(photos), of_photos, replace=False)
+        found.append(_Moments(_PHOTOS, len(photos), [(photos[one], 0.0) for one in chosen]))
+    of_seconds = min(empty, number - of_photos)
+    if of_seconds > 0:
+        found.append(_Moments(_SECONDS, empty, _empty_seconds(videos, busy, of_seconds, rng)))
+    return found
+
+
+def _empty_seconds(
+    videos: Sequence[tuple[int, float]], busy: dict[int, set[int]], number: int, rng: np.random.Generator
+) -> list[tuple[int, float]]:
+    """Draw seconds in which no face was found, all with the same chance."""
+    lengths = np.array([int(duration_s) for _, duration_s in videos], np.float64)
+    drawn: dict[tuple[int, int], tuple[int, float]] = {}
+    while len(drawn) < number:
+        source_id, duration_s = videos[int(rng.choice(len(videos), p=lengths / lengths.sum()))]
+        second = int(rng.integers(int(duration_s)))
+        if second not in busy[source_id]:
+            drawn[source_id, second] = (source_id, second + 0.5)
+    return list(drawn.values())

@@ -1,0 +1,190 @@
+"""The page of a review, served to one browser on this machine."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from maskbatch.people.answer import Answer
+from maskbatch.reports.sampled import Sampled, sampled_answer
+from maskbatch.review.guard import Guard
+from maskbatch.review.items import Item
+from maskbatch.review.pictures import crop_jpeg, whole_jpeg
+from maskbatch.states import LABELS, UNSURE
+from maskbatch.store.database import Store
+from maskbatch.store.review import NOBODY, NOT_A_FACE, SOMEBODY, Sample, Verdict, add_verdict, undo_last, verdicts
+
+PERSON_VERDICTS = (*LABELS, UNSURE, NOT_A_FACE)
+MOMENT_VERDICTS = (NOBODY, SOMEBODY)
+_STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
+
+
+class Reviewing:
+    """A review at work: its items, and the verdicts that go into the store one by one.
+
+    Args:
+        store: the store of the scan, open for writing.
+        items: what to look at, in order.
+        answer: the people of the scan.
+        reviewer: whose verdicts these are.
+        sample: the sample that the items are from, None for a review of everybody.
+    """
+
+    def __init__(
+        self, store: Store, items: Sequence[Item], answer: Answer, reviewer: str, sample: Sample | None = None
+    ) -> None:
+        self._store, self.items, self._answer = store, items, answer
+        self.reviewer, self._sample = reviewer, sample
+        self._lock = threading.Lock()
+
+    def judge(self, number: int, verdict: str) -> None:
+        """Store a verdict on an item at once. Raises ValueError when the item does not take it, IndexError for no item."""
+        item = self.items[number] if number >= 0 else self.items[len(self.items)]
+        if verdict not in (PERSON_VERDICTS if item.person_id is not None else MOMENT_VERDICTS):
+            raise ValueError(f"{verdict!r} is no verdict on this")
+        p_mask_e4 = None if item.p_mask is None else round(1e4 * item.p_mask)
+        with self._lock:
+            add_verdict(self._store, Verdict(item.source_id, item.person_id, item.frame, item.face, round(1e4 * item.time_s),
+                                             verdict, p_mask_e4, item.state, self.reviewer))  # fmt: skip
+
+    def undo(self) -> int | None:
+        """Take back the reviewer's last verdict; return the number of its item, None when it is not in this list."""
+        with self._lock:
+            last = undo_last(self._store, self.reviewer)
+        if last is None:
+            return None
+        key = last.source_id, last.person_id, last.time_e4 if last.person_id is None else None
+        return next((item.number for item in self.items if _key(item) == key), None)
+
+    def said(self) -> dict[int, str]:
+        """Return the reviewer's own last verdict on each item that has one, by the item's number."""
+        own = {(one.source_id, one.person_id, one.time_e4 if one.person_id is None else None): one.verdict
+               for one in self._verdicts() if one.reviewer == self.reviewer}  # fmt: skip
+        return {item.number: own[_key(item)] for item in self.items if _key(item) in own}
+
+    def estimate(self) -> Sampled | None:
+        """Return what the sample says so far, None without a sample."""
+        return None if self._sample is None else sampled_answer(self._answer, self._sample, self._verdicts())
+
+    @property
+    def precision(self) -> float | None:
+        """Half width of the interval at which the review may stop."""
+        return None if self._sample is None else self._sample.precision
+
+    def _verdicts(self) -> list[Verdict]:
+        with self._lock, self._store.transaction() as connection:
+            return verdicts(connection)
+
+
+def _key(item: Item) -> tuple[int, int | None, int | None]:
+    return item.source_id, item.person_id, round(1e4 * item.time_s) if item.person_id is None else None
+
+
+def make_app(reviewing: Reviewing, folder: Path, guard: Guard) -> Starlette:
+    """Return the application. Every request goes through `guard`; files are found by the number of an item, never by a path.
+
+    Args:
+        reviewing: the review.
+        folder: the output folder of the scan.
+        guard: decides who may ask.
+    """
+    pages = _Pages(reviewing, folder)
+    routes = [
+        Route("/", pages.page), Route("/favicon.ico", lambda request: Response(status_code=204)),
+        Route("/static/{name}", pages.static), Route("/api/items", pages.listed),
+        Route("/api/verdict", pages.judge, methods=["POST"]), Route("/api/undo", pages.undo, methods=["POST"]),
+        Route("/api/progress", pages.progress), Route("/picture/{number:int}", pages.picture),
+        Route("/frame/{number:int}", pages.frame), Route("/video/{number:int}", pages.video),
+    ]  # fmt: skip
+    app = Starlette(routes=routes, exception_handlers={IndexError: _no_item})
+    app.add_middleware(guard.middleware)
+    return app
+
+
+class _Pages:
+    """The answers to requests."""
+
+    def __init__(self, reviewing: Reviewing, folder: Path) -> None:
+        self._reviewing, self._folder = reviewing, folder
+
+    def page(self, request: Request) -> Response:
+        return Response(_static("review.html"), media_type="text/html")
+
+    def static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _STATIC:
+            return PlainTextResponse("no such file", 404)
+        return Response(_static(name), media_type=_STATIC[name])
+
+    def listed(self, request: Request) -> Response:
+        said = self._reviewing.said()
+        return JSONResponse([_as_json(item, said.get(item.number)) for item in self._reviewing.items])
+
+    async def judge(self, request: Request) -> Response:
+        try:
+            wanted = json.loads(await request.body())
+            self._reviewing.judge(int(wanted["number"]), str(wanted["verdict"]))
+        except (ValueError, KeyError, TypeError) as error:
+            return PlainTextResponse(str(error), 400)
+        return JSONResponse({"stored": True})
+
+    def undo(self, request: Request) -> Response:
+        return JSONResponse({"number": self._reviewing.undo()})
+
+    def progress(self, request: Request) -> Response:
+        found = self._reviewing.estimate()
+        if found is None:
+            return JSONResponse({"reviewer": self._reviewing.reviewer})
+        rate = None if found.rate is None else [found.rate.value, found.rate.low, found.rate.high]
+        is_narrow = found.is_narrow(self._reviewing.precision)
+        return JSONResponse({"reviewer": self._reviewing.reviewer, "rate": rate, "narrow": is_narrow})
+
+    def picture(self, request: Request) -> Response:
+        item = self._item(request)
+        path = self._folder / item.picture if item.picture.startswith("evidence/") else None
+        if path is not None and path.is_file():
+            return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
+        return _jpeg(crop_jpeg, item)
+
+    def frame(self, request: Request) -> Response:
+        return _jpeg(whole_jpeg, self._item(request))
+
+    def video(self, request: Request) -> Response:
+        item = self._item(request)
+        path = self._folder / item.copy if item.copy else item.path
+        if item.kind != "video" or not path.is_file():
+            return PlainTextResponse("there is no video", 404)
+        return FileResponse(path)  # answers ranges
+
+    def _item(self, request: Request) -> Item:
+        return self._reviewing.items[request.path_params["number"]]
+
+
+def _jpeg(make: Callable[[Item], bytes | str], item: Item) -> Response:
+    """Return a picture, or the reason why there is none."""
+    made = make(item)
+    if isinstance(made, str):
+        return PlainTextResponse(made, 404)
+    return Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+
+def _no_item(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("no such item", 404)
+
+
+def _static(name: str) -> str:
+    return resources.files("maskbatch.review").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _as_json(item: Item, verdict: str | None) -> dict[str, object]:
+    return {
+        "number": item.number, "person": item.person_id, "name": item.name, "kind": item.kind, "place": item.place,
+        "when": item.when, "time_s": item.time_s, "box": item.box, "size": item.size, "state": item.state, "p": item.p_mask,
+        "px": round(item.size_px), "video": item.kind == "video", "verdict": verdict,
+    }  # fmt: skip

@@ -1,0 +1,304 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from stores import Face, File, begun, end, fill, video
+
+from maskbatch.errors import UsageError
+from maskbatch.people.answer import find_answer
+from maskbatch.reports.people import people_table
+from maskbatch.reports.sampled import sampled_answer
+from maskbatch.review.guard import Guard
+from maskbatch.review.sampling import draw_sample, strata_of
+from maskbatch.review.server import make_app
+from maskbatch.review.session import Wanted, agreement_lines, prepared, write_dataset
+from maskbatch.run.threshold import Asked
+from maskbatch.settings import ReportSettings
+from maskbatch.store.database import open_store
+from maskbatch.store.review import last_sample, undo_last, verdicts
+from maskbatch.store.write import begin_session, forget
+
+FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a session, in `tmp_path`."""
+    with open_store(tmp_path) as opened:
+        begin_session(opened, {}, FACTS)
+        yield opened
+
+
+def with_people(store, p_masks):
+    """A photo for each of these probabilities."""
+    names = [f"{number:03d}.jpg" for number in range(len(p_masks))]
+    fill(store, [File(name) for name in names], [Face(name, p_mask=p) for name, p in zip(names, p_masks, strict=True)])
+
+
+def answer_of(store):
+    with store.transaction() as connection:
+        return find_answer(connection, ReportSettings())
+
+
+def reviewing(store, reviewer="ann", **wanted):
+    return prepared(store, Wanted(reviewer, **wanted), Asked())
+
+
+def test_people_come_by_verdict_the_largest_face_first(store):
+    """People without a mask come first, then unsure ones, then the masked."""
+    files = [File("a.jpg"), File("b.jpg"), File("c.jpg"), File("d.jpg")]
+    fill(store, files, [Face("a.jpg", p_mask=0.99), Face("b.jpg", p_mask=0.5), Face("c.jpg", p_mask=0.01),
+                        Face("d.jpg", p_mask=0.01, x_min=-80)])  # fmt: skip
+    items = reviewing(store).items
+    assert [item.name for item in items] == ["d.jpg", "c.jpg", "b.jpg", "a.jpg"]
+    assert [item.number for item in items] == [0, 1, 2, 3]
+
+
+def test_a_verdict_changes_person_files_and_rate(store):
+    """What the reviewer says is the verdict; what the model had said stays beside it."""
+    with_people(store, [0.01] * 3 + [0.99] * 3)
+    review = reviewing(store)
+    review.judge(0, "with_mask")
+    review.judge(1, "not_a_face")
+    table = people_table(answer_of(store)).set_index("source")
+    assert table.loc["000.jpg", ["verdict", "model_verdict", "reviewed"]].tolist() == [
+        "with_mask",
+        "without_mask",
+        "with_mask",
+    ]
+    assert table.loc["001.jpg", "flags"] == "not_a_face"
+    assert answer_of(store).counts.sum() == 5
+
+
+def test_episodes_follow_the_verdict(store):
+    """The episodes that had led to the model's verdict get the reviewer's state; all others stay."""
+    faces = [Face("v", frame, 0, 0.97 if frame < 60 else 0.03) for frame in range(0, 150)]
+    fill(store, [video("v")], faces)
+    before = answer_of(store)
+    assert before.episodes.state.tolist() == [0, 1]
+    reviewing(store).judge(0, "incorrect_mask")
+    after = answer_of(store)
+    assert after.episodes.state.tolist() == [0, 2]
+    assert after.persons.seconds.sum() == before.persons.seconds.sum()
+    assert after.persons.seconds[0, 2] == before.persons.seconds[0, 1] and after.persons.seconds[0, 1] == 0
+
+
+def test_undo_takes_back_the_last_verdict_of_this_reviewer_only(store):
+    """Undone verdicts no longer count, and the row that says so stays in the store."""
+    with_people(store, [0.01, 0.02])
+    ann, bob = reviewing(store), reviewing(store, "bob")
+    ann.judge(0, "with_mask")
+    bob.judge(1, "with_mask")
+    assert ann.undo() == 0 and ann.undo() is None
+    assert [one.reviewer for one in verdicts_in(store)] == ["bob"]
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM review").fetchone() == (2,)
+    assert undo_last(store, "nobody") is None
+
+
+def verdicts_in(store):
+    with store.transaction() as connection:
+        return verdicts(connection)
+
+
+def test_a_file_that_is_scanned_again_loses_no_verdict_and_applies_none(store):
+    """A verdict on a look that is gone is kept in the store, and changes nothing."""
+    with_people(store, [0.01])
+    review = reviewing(store)
+    review.judge(0, "with_mask")
+    forget(store, [review.items[0].source_id])
+    assert verdicts_in(store) == []
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("number", "verdict"), [(0, "violator"), (0, "nobody"), (5, "with_mask"), (-1, "with_mask")])
+def test_verdicts_that_do_not_exist_are_refused(store, number, verdict):
+    """Neither an unknown verdict, nor that of a moment on a person, nor an item that is not there is stored."""
+    with_people(store, [0.01])
+    with pytest.raises((ValueError, IndexError)):
+        reviewing(store).judge(number, verdict)
+    assert verdicts_in(store) == []
+
+
+def test_a_sample_has_known_strata_and_moments(store):
+    """Strata add up to everybody; uncertain people get more looks for their number; moments without a face are drawn."""
+    rng = np.random.default_rng(0)
+    p_masks = [*(0.99 - 0.01 * rng.random(300)), *(0.01 * rng.random(60)), *(0.2 + 0.6 * rng.random(40))]
+    names = [f"{number:03d}.jpg" for number in range(400)]
+    files = [*map(File, names), *(File(f"empty{number}.jpg") for number in range(30)), video("v", duration_s=100.0)]
+    fill(store, files, [Face(name, p_mask=float(p)) for name, p in zip(names, p_masks, strict=True)])
+    with store.transaction() as connection:
+        answer = find_answer(connection, ReportSettings())
+        sample = draw_sample(connection, answer, 100)
+        assert sample == draw_sample(connection, answer, 100)
+        assert [one for one in draw_sample(connection, answer, 100, seed=1).items] != sample.items
+    assert sum(map(len, strata_of(answer).values())) == 400 == sum(size for _, size in sample.strata[:-2])
+    assert (
+        dict(sample.strata)["photos without a face"] == 30
+        and dict(sample.strata)["seconds of video without a face"] == 100
+    )
+    people = [item for item in sample.items if item.person_id is not None]
+    assert len(people) == len(set(people)) and 85 <= len(people) <= 100
+    drawn = Counter(sample.strata[item.stratum][0] for item in people)
+    share = {name: drawn[name] / size for name, size in sample.strata[:-2]}
+    assert share["with_mask, sure"] < min(value for name, value in share.items() if "uncertain" in name)
+
+
+def test_a_small_scan_is_sampled_whole(store):
+    """Where there are fewer people than looks, everybody is in the sample once."""
+    with_people(store, [0.01, 0.5, 0.99])
+    items = reviewing(store, num_items=50).items
+    assert sorted(item.name for item in items) == ["000.jpg", "001.jpg", "002.jpg"]
+
+
+def test_the_same_sample_is_continued(store):
+    """Asking for the sample again goes on where the review stopped; another seed draws a new one."""
+    with_people(store, list(np.linspace(0.01, 0.99, 40)))
+    first = reviewing(store, num_items=10)
+    first.judge(0, "with_mask")
+    again = reviewing(store, num_items=10)
+    assert again.items == first.items and again.said() == {0: "with_mask"}
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM sample").fetchone() == (1,)
+    reviewing(store, num_items=10, seed=4)
+    with store.transaction() as connection:
+        assert last_sample(connection).seed == 4
+
+
+def test_the_review_says_when_the_interval_is_narrow(store):
+    """With a precision, the estimate tells when the review may stop; somebody in a moment counts as missed."""
+    rng = np.random.default_rng(2)
+    names = [f"{number:03d}.jpg" for number in range(200)]
+    p_masks = np.where(rng.random(200) < 0.8, 0.98, 0.02)
+    fill(store, [*map(File, names), File("empty.jpg")],
+         [Face(name, p_mask=float(p)) for name, p in zip(names, p_masks, strict=True)])  # fmt: skip
+    review = reviewing(store, num_items=120, precision=0.05)
+    assert not review.estimate().is_narrow(review.precision)
+    for item in review.items:
+        review.judge(item.number, "somebody" if item.person_id is None else item.state)
+    found = review.estimate()
+    assert found.is_narrow(0.05) and found.rate.low < (p_masks > 0.5).mean() < found.rate.high
+    assert (found.missed.value, found.missed.denominator) == (1.0, 1)
+    answer = answer_of(store)
+    with store.transaction() as connection:
+        assert sampled_answer(answer, last_sample(connection), verdicts(connection)).rate == found.rate
+
+
+def test_reviewers_who_differ_are_settled(store, tmp_path):
+    """Agreement names the people on whom two differ, and only these are shown to settle; the last verdict counts."""
+    with_people(store, [0.01, 0.02, 0.03])
+    ann, bob = reviewing(store), reviewing(store, "bob")
+    for number in range(3):
+        ann.judge(number, "without_mask")
+        bob.judge(number, "with_mask" if number == 1 else "without_mask")
+    assert agreement_lines(tmp_path)[1] == f"  differ: {ann.items[1].name}, person 0"
+    settled = reviewing(store, "bob", is_settling=True)
+    assert [item.name for item in settled.items] == [ann.items[1].name]
+    settled.judge(0, "without_mask")
+    with pytest.raises(UsageError, match="differ on nobody"):
+        reviewing(store, is_settling=True)
+
+
+def test_the_reviewed_faces_are_a_dataset(store, tmp_path):
+    """Pictures of reviewed people lie in folders by verdict; unsure ones are in none; a folder with files is refused."""
+    sources = begun(store, [File("a.jpg"), File("b.jpg")])
+    from maskbatch.store.write import add_results
+    from maskbatch.types import SegmentResult
+
+    end(store, sources, [File("a.jpg"), File("b.jpg")], [Face("a.jpg", p_mask=0.01), Face("b.jpg", p_mask=0.01)])
+    add_results(store, [SegmentResult(evidence=tuple((one.id, 0, 0) for one in sources.values()))])
+    (tmp_path / "evidence").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / f"evidence/{name}_f000000_0.jpg").write_bytes(name.encode())
+    with pytest.raises(UsageError, match="is reviewed yet"):
+        write_dataset(tmp_path, tmp_path / "set", Asked())
+    review = reviewing(store)
+    review.judge(0, "with_mask")
+    review.judge(1, "unsure")
+    assert "1 with_mask" in write_dataset(tmp_path, tmp_path / "set", Asked())
+    assert [path.relative_to(tmp_path / "set").as_posix() for path in (tmp_path / "set").rglob("*.jpg")] == [
+        "with_mask/000000.jpg"
+    ]
+    with pytest.raises(UsageError, match="not an empty folder"):
+        write_dataset(tmp_path, tmp_path / "set", Asked())
+
+
+# the server
+
+
+@pytest.fixture
+def client(store, tmp_path):
+    """A browser that was let in, and the guard."""
+    testclient = pytest.importorskip("starlette.testclient")
+    with_people(store, [0.01, 0.99])
+    guard = Guard(["127.0.0.1:8000"])
+    app = make_app(reviewing(store), tmp_path, guard)
+    opened = testclient.TestClient(app, base_url="http://127.0.0.1:8000")
+    opened.guard = guard
+    return opened
+
+
+def enter(client):
+    return client.get("/", params={"token": client.guard.token})
+
+
+def post(client, path, content, origin="http://127.0.0.1:8000"):
+    return client.post(path, content=content, headers={"origin": origin})
+
+
+def test_the_token_works_once(client):
+    """Without the token nothing is shown; the token gives a cookie to one browser, and then is worth nothing."""
+    assert client.get("/api/items").status_code == 403
+    token = client.guard.token
+    assert enter(client).status_code == 200
+    assert client.get("/api/items").status_code == 200
+    client.cookies.clear()
+    assert client.get("/", params={"token": token}).status_code == 403
+
+
+def test_other_hosts_and_origins_are_refused(client):
+    """A page elsewhere reaches the server neither by another name nor by a request of its own."""
+    enter(client)
+    assert client.get("/api/items", headers={"host": "evil.example:8000"}).status_code == 400
+    body = '{"number": 0, "verdict": "with_mask"}'
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:9000"):
+        assert post(client, "/api/verdict", body, origin).status_code == 403
+    assert client.post("/api/verdict", content=body).status_code == 403
+    assert post(client, "/api/verdict", body).json() == {"stored": True}
+
+
+def test_verdicts_are_stored_and_taken_back(client, store):
+    """Each verdict is in the store when the answer comes."""
+    enter(client)
+    post(client, "/api/verdict", '{"number": 1, "verdict": "unsure"}')
+    assert [one.verdict for one in verdicts_in(store)] == ["unsure"]
+    assert client.get("/api/items").json()[1]["verdict"] == "unsure"
+    assert post(client, "/api/undo", "{}").json() == {"number": 1}
+    assert verdicts_in(store) == []
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"number": "x", "verdict": "unsure"}', '{"number": 0, "verdict": "x"}']
+)
+def test_broken_requests_store_nothing(client, store, body):
+    """A request that makes no sense is answered with 400."""
+    enter(client)
+    assert post(client, "/api/verdict", body).status_code == 400
+    assert verdicts_in(store) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/picture/99", "/frame/99", "/video/0", "/picture/0", "/static/../server.py", "/static/server.py"]
+)
+def test_what_is_not_there_is_not_found(client, path):
+    """Items, pictures and files that do not exist give 404, never another file."""
+    enter(client)
+    assert client.get(path).status_code == 404
+
+
+def test_answers_forbid_frames_and_caches(client):
+    """The page may not be framed, nor load anything from elsewhere; personal data are not cached."""
+    answer = enter(client)
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert client.get("/api/items").headers["cache-control"] == "no-store"
