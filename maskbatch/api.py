@@ -26,6 +26,7 @@ from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.people.answer import Answer, find_answer
+from maskbatch.reports.diff import Difference, Scanned, diff_table, rate_difference
 from maskbatch.reports.frames import files_table, read_faces, read_files
 from maskbatch.reports.people import episodes_table, people_table, timeline_table
 from maskbatch.reports.rates import Rates, rates_of
@@ -391,6 +392,36 @@ class Results:
         """
         return rates_of(self._answer())
 
+    def diff(self, other: str | PathLike) -> pd.DataFrame:
+        """Return a row for each change from this scan to the one in the folder `other`: files, people and verdicts.
+
+        Returns:
+            `change` (file gone, file new, person gone, person new, verdict), `source`, the person and verdict here and
+            there, and the time of the look in seconds.
+
+        Raises:
+            UsageError: `other` is not the output folder of a scan.
+
+        Example:
+            >>> len(open("audit").diff("audit"))
+            0
+        """
+        with self._two(other) as scans:
+            return diff_table(*scans)
+
+    def rate_difference(self, other: str | PathLike) -> Difference:
+        """Return the rates of people here and in the folder `other`, and their difference with its 95 % interval.
+
+        Raises:
+            UsageError: `other` is not the output folder of a scan.
+
+        Example:
+            >>> open("audit").rate_difference("audit").value
+            0.0
+        """
+        with self._two(other) as (first, second):
+            return rate_difference(first.answer, second.answer)
+
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Return a row for each face in each analysed frame, with the columns of `faces.csv`.
 
@@ -446,6 +477,14 @@ class Results:
     def _answer(self) -> Answer:
         with self._read() as connection:
             return find_answer(connection, self.settings)
+
+    @contextmanager
+    def _two(self, other: str | PathLike) -> Iterator[tuple[Scanned, Scanned]]:
+        """Yield this scan and the one in `other`, which is read by its own rules."""
+        theirs = Results(other)
+        with self._read() as first, theirs._read() as second:
+            answers = find_answer(first, self.settings), find_answer(second, theirs.settings)
+            yield Scanned(first, answers[0]), Scanned(second, answers[1])
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -8,6 +8,7 @@ import os
 import click
 
 from maskbatch import __version__
+from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
@@ -19,7 +20,7 @@ from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, report, review, places, doctor),
+    "Commands": (scan, video, report, review, diff, places, doctor),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

@@ -116,6 +116,8 @@ def _type_of(name: str) -> dict[str, object]:
     return {"type": Number(limits.least, limits.most, min_open=limits.is_open) if limits else str}
 
 
+FAIL_UNDER = grouped(_OUTPUT, "--fail-under", type=Number(0, 1), metavar="P",
+                     help="Exit with code 4 unless the 95 % interval of the rate with a mask lies above P.")  # fmt: skip
 _ABOUT_INPUTS = options(
     grouped(_WHAT, "--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
             help="Also scan the paths in FILE (- for standard input): one per line, or separated by NUL bytes."),
@@ -180,6 +182,7 @@ _COMMON = options(
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
             "object per line; none: warnings only."),
+    FAIL_UNDER,
     grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
     _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
              metavar="NAME|FILE"),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER, Number, rules
-from maskbatch.cli.scan import EXIT_SOME_FAILED
+from maskbatch.cli.options import FAIL_UNDER, FOLDER, Number, rules
+from maskbatch.cli.scan import EXIT_SOME_FAILED, check_rate
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
@@ -23,8 +23,9 @@ from maskbatch.cli.terminal import open_terminal
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("--inline", is_flag=True,
               help="Put the pictures of people into report.html, so that it can be passed on as one file.")  # fmt: skip
+@FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def report(folder: Path, quiet: bool, **asked: float | bool | str | None) -> None:
+def report(folder: Path, quiet: bool, fail_under: float | None, **asked: float | bool | str | None) -> None:
     """Write tables and report.html again, for example with another threshold or time zone; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
@@ -48,5 +49,6 @@ def report(folder: Path, quiet: bool, **asked: float | bool | str | None) -> Non
             session = at_work(folder)
             why = f"the scan is still at work ({session})" if session else "the scan was interrupted"
             terminal.warn(f"not all files are in these tables: {why}")
+        check_rate(summary, fail_under, terminal)
     if not is_finished or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)

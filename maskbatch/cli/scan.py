@@ -1,17 +1,23 @@
 """The commands that scan: `scan` and `video`."""
 
+from __future__ import annotations
+
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, scan_options, video_options
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import open_terminal
+from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
 from maskbatch.settings import ScanOptions
 
-EXIT_SOME_FAILED = 3
+if TYPE_CHECKING:  # pandas is heavy
+    from maskbatch.reports.summary import Summary
+
+EXIT_SOME_FAILED, EXIT_UNDER = 3, 4
 _SCAN_EXAMPLES = """
 maskbatch scan photos/                              results go to photos_maskbatch/
 maskbatch scan photos/ night.mp4 --out audit        folders and files, in any mix
@@ -66,6 +72,15 @@ def _check_videos(files: tuple[Path, ...]) -> None:
             raise UsageError(f"{path} is a photo: use maskbatch scan {path}")
 
 
+def check_rate(summary: Summary, least: float | None, terminal: Terminal) -> None:
+    """End the program with EXIT_UNDER when the rate may be `least` or less, which includes rates without an interval."""
+    if least is None or (summary.rate_low is not None and summary.rate_low > least):
+        return
+    found = "has no interval" if summary.rate_low is None else f"may be as low as {summary.rate_low:.1%}"
+    terminal.warn(f"the rate with a mask {found}: --fail-under {least:g}")
+    click.get_current_context().exit(EXIT_UNDER)
+
+
 def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
     """Run or forecast the job of `scan` and `video`."""
     own = {item.name: options[item.name] for item in fields(ScanOptions) if item.name in options}
@@ -80,5 +95,6 @@ def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
         from maskbatch import api
 
         terminal.results(outcome, api.open(outcome.out).files())
+        check_rate(outcome.summary, options["fail_under"], terminal)
     if outcome.summary.failed or outcome.summary.partial or outcome.unreadable:
         click.get_current_context().exit(EXIT_SOME_FAILED)

@@ -16,6 +16,7 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
+from maskbatch.errors import UsageError
 from maskbatch.media.write import partial_files
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.people.places import read_places
@@ -38,7 +39,7 @@ FACES_COLUMNS = (
 _DECIMALS = {
     "fps": 3, "duration_s": 3, "compliance_rate": 4, "p_mask": 4, "recorded_h": 4, "read_h": 4, "with_people_h": 4,
     **dict.fromkeys(("first_s", "last_s", "from_s", "to_s", "seen_s", "masked_s", "bare_s", "incorrect_s", "unsure_s",
-                     "best_time_s"), 3),
+                     "best_time_s", "time_s"), 3),
 }  # fmt: skip
 
 # SQLite makes the whole row, which takes half as long as Python; with the id in the order, it needs no sorting
@@ -90,6 +91,14 @@ def _tables(answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> It
     yield timeline_table(answer)
     yield places_table(answer, read_places(settings.places))
     yield coverage_table(answer, dict(zip(files["source"], files["status"] != "ok", strict=True)))
+
+
+def write_table(rows: pd.DataFrame, path: Path) -> None:
+    """Write rows as a CSV file that did not exist, with escaped texts. Raises UsageError for a file that exists, OSError."""
+    if path.exists():
+        raise UsageError(f"{path} exists: give another name")
+    with partial_files(path) as (partial,), _open_report(partial, list(rows.columns), False) as table:
+        _append(rows, table)
 
 
 def escape(text: str) -> str:
