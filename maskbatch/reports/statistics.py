@@ -43,8 +43,9 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     """Return the share of hits among people who come in clusters, such as recordings.
 
     The interval is Wilson's (1927), with the number of people divided by the design effect (Kish 1965), which is estimated
-    from the clusters by linearisation, and with the quantile of Student's t, as in Korn and Graubard (1998). It is exact for
-    no distribution; benchmarks/coverage.py shows how often it holds the truth.
+    from the clusters by linearisation, and with the quantile of Student's t, as in Korn and Graubard (1998). Its degrees of
+    freedom are fewer where a few clusters differ much from the others, as rare events make them (by the kurtosis, after
+    Satterthwaite 1946). It is exact for no distribution; benchmarks/coverage.py shows how often it holds the truth.
 
     Args:
         hits: people of each cluster who count, (C,).
@@ -63,7 +64,8 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     if number < _FEWEST:
         return Rate(value, None, None, int(number), clusters, effect)
     edge = (1 + _LEVEL) / 2
-    quantile = float(stdtrit(clusters - 1, edge) if clusters > 1 and effect > 1 else ndtri(edge))
+    freedom = _freedom(hits, totals, value)
+    quantile = float(stdtrit(freedom, edge) if clusters > 1 and effect > 1 else ndtri(edge))
     low, high = _wilson(value, number / effect, quantile)
     return Rate(value, low, high, int(number), clusters, effect)
 
@@ -97,12 +99,25 @@ def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
 
 def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
     clusters, number = len(totals), totals.sum()
-    if clusters < 2 or value in (0.0, 1.0):
+    if clusters < 2:
         return 1.0
-    variance = clusters / (clusters - 1) * ((hits - value * totals) ** 2).sum() / number**2
     # few recordings, or few bare people, hide how alike the people of one recording are
-    least = 1 + ((totals**2).sum() / number - 1) * _LEAST_CORRELATION
-    return max(1.0, least, float(variance * number / (value * (1 - value))))
+    least = max(1.0, 1 + ((totals**2).sum() / number - 1) * _LEAST_CORRELATION)
+    if value in (0.0, 1.0):
+        return least
+    variance = clusters / (clusters - 1) * ((hits - value * totals) ** 2).sum() / number**2
+    return max(least, float(variance * number / (value * (1 - value))))
+
+
+def _freedom(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
+    """Return the degrees of freedom of the variance: one less than there are clusters, fewer with heavy tails."""
+    clusters = len(totals)
+    squares = (hits - value * totals) ** 2
+    second, fourth = float(squares.mean()), float((squares**2).mean())
+    if clusters < 2 or second == 0.0:
+        return max(clusters - 1, 1)
+    spread = (fourth - second**2 * (clusters - 3) / (clusters - 1)) / clusters
+    return float(np.clip(2 * second**2 / max(spread, 1e-300), 1, clusters - 1))
 
 
 def _wilson(value: float, number: float, quantile: float) -> tuple[float, float]:
