@@ -4,8 +4,8 @@
 
 Each site has some recordings, each recording some people. The chance that a person wears a mask varies between recordings
 by a beta distribution, which gives the intra-cluster correlation. Prints the share of sites whose interval holds the true
-rate, and the mean width. With `--reviewed`, a stratified sample of each site is looked at by a perfect reviewer, and the rate
-is corrected by it; the last column is the number of looks that plain sampling would need for the same width.
+rate, and the mean width. With `--reviewed`, a stratified sample of each site is looked at by a perfect reviewer, and the
+rate is corrected by it; the last column is the number of looks that plain sampling would need for the same width.
 """
 
 import argparse

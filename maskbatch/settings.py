@@ -88,7 +88,8 @@ class DetectorSettings:
     `min_face_px` is the smallest wanted face in pixels of the picture as recorded; the scale of the network's input
     follows from it. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces that
     score below `threshold` are dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is
-    dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned.
+    dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned. Faces from
+    `hide_score` on are found too, for whoever hides faces; they do not count.
     """
 
     size_px: int | None = None
@@ -96,6 +97,7 @@ class DetectorSettings:
     nms_iou: float = 0.3
     min_face_px: int = 24
     second_look: bool = True
+    hide_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,9 @@ class OutputSettings:
 
     `save` is a subset of {"annotated", "crops", "evidence"}. `crf` is the quality of H.264 video, where lower is better.
     Work on a video is stored every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`,
-    annotated copies say when and with which camera the source was recorded.
+    annotated copies say when and with which camera the source was recorded. `anonymize` is how faces are hidden in all media
+    (none, or a mode of `drawing.anonymize.hide`), `whom` says whose (see `analyse.hiding.HideRules`). With `mute`, annotated
+    videos have no sound.
     """
 
     save: frozenset[str] = frozenset({"annotated", "evidence"})
@@ -151,6 +155,9 @@ class OutputSettings:
     crf: int = 23
     segment_s: float = 60.0
     keep_metadata: bool = True
+    anonymize: str = "none"
+    whom: str = "everyone"
+    mute: bool = False
     folder: Path = Path("maskbatch_out")
 
 
@@ -249,6 +256,9 @@ class ScanOptions:
         codec: FFmpeg's name of the video encoder; auto: the fastest that works.
         crf: quality of annotated videos, from 0 (best) to 51.
         keep_metadata: annotated copies keep the recording time and the camera.
+        anonymize: how faces are hidden in all media: none, solid (the only safe way), pixelate or blur.
+        whom: whose faces are hidden: everyone, masked, without, or except-zones: all outside the zones of `places`.
+        mute: annotated videos have no sound.
         csv_bom: tables begin with a byte order mark, by which Excel knows that they are UTF-8.
         min_bare: seconds without a mask from which on a person counts as without one.
         max_gap: seconds for which a person may be out of sight within an episode.
@@ -287,6 +297,9 @@ class ScanOptions:
     codec: str = "auto"
     crf: int = _number(OutputSettings().crf, 0, 51)
     keep_metadata: bool = OutputSettings().keep_metadata
+    anonymize: str = _one_of("none", "solid", "pixelate", "blur")
+    whom: str = _one_of("everyone", "masked", "without", "except-zones")
+    mute: bool = OutputSettings().mute
     csv_bom: bool = False
     min_bare: float = _number(ReportSettings().min_bare_s, 0)
     max_gap: float = _number(ReportSettings().max_gap_s, 0, is_open=True)

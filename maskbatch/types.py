@@ -229,6 +229,7 @@ class Batch:
 
     When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
     has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
+    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden.
     """
 
     frames: Frames
@@ -236,6 +237,7 @@ class Batch:
     tracks: dict[str, object] | None = None
     persons: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     drawn: Faces | None = None
+    hidden: tuple[np.ndarray, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.drawn is None:

@@ -35,10 +35,11 @@ class Detector:
 
         The faces of an image do not depend on the other images.
         """
-        threshold = self._settings.threshold
-        found = self._look(images, self._plan(images, range(len(images)), first_look), threshold)
+        threshold, hide_score = self._settings.threshold, self._settings.hide_score
+        least = threshold if hide_score is None else min(threshold, hide_score)
+        found = self._look(images, self._plan(images, range(len(images)), first_look), least)
         if self._settings.second_look:
-            rows = sorted({*range(len(images))} - {*found.row.tolist()})
+            rows = sorted({*range(len(images))} - {*found.row[found.score >= threshold].tolist()})
             again = self._look(images, self._plan(images, rows, second_look), max(threshold, SECOND_LOOK_SCORE))
             found = _Candidates.concatenate([found, again])
         return found.faces()

@@ -177,6 +177,11 @@ _COMMON = options(
              "person; crops, every face in every analysed frame; or none.", metavar="WHAT"),
     _of_scan(_OUTPUT, "keep_metadata", "Annotated copies keep the recording time and the camera of the source, never the "
              "location."),
+    _of_scan(_OUTPUT, "anonymize", "Hide faces in all media, also those too uncertain to count: solid (the only safe way), "
+             "pixelate or blur. The media then keep no metadata."),
+    _of_scan(_OUTPUT, "whom", "With --anonymize, hide the faces of everyone, of those with a mask, of those without, or of "
+             "all outside the zones of --places."),
+    _of_scan(_OUTPUT, "mute", "Leave the sound out of annotated videos."),
     _of_scan(_OUTPUT, "csv_bom", "Begin tables with a byte order mark, so that Excel reads names in all scripts."),
     grouped(_OUTPUT, "--log-file", type=PATH, metavar="FILE", help="Write a log with one line for each file to FILE."),
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",

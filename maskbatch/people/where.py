@@ -68,6 +68,15 @@ def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
     return keep
 
 
+def in_zones(camera: Camera | None, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (N,) bool: boxes (N, 4) whose centre lies in a zone of a camera that is not ignored; none without a camera."""
+    inside = np.zeros(len(xyxy), bool)
+    for zone in () if camera is None else camera.zones:
+        if not zone.ignore:
+            inside |= zone.contains(_centre(xyxy), size)
+    return inside
+
+
 def zones_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
     """Return the zone (P,) str in which each person is seen most often, "" for none."""
     starts = looks.starts()

@@ -6,6 +6,7 @@ from dataclasses import Field, fields
 from numbers import Integral, Real
 from typing import Any
 
+from maskbatch.analyse.hiding import HIDE_SCORE
 from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
@@ -42,6 +43,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
     if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
         raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
+    _check_hiding(options)
     has_third_state = third_state_or_default(options.third_state)
     check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
     hwaccel = check_hwaccel(options.hwaccel)
@@ -52,12 +54,16 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             "annotated" in save,
         ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
-        detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),
+        detector=DetectorSettings(
+            options.det_size, options.det_threshold, min_face_px=options.min_face,
+            hide_score=None if options.anonymize == "none" else HIDE_SCORE,
+        ),
         classifier=ClassifierSettings(
             options.model, options.threshold, options.incorrect_threshold if has_third_state else None
         ),
         output=OutputSettings(
-            save, _encoder(options.codec, save), options.crf, keep_metadata=options.keep_metadata
+            save, _encoder(options.codec, save), options.crf, anonymize=options.anonymize, whom=options.whom,
+            keep_metadata=options.keep_metadata and options.anonymize == "none", mute=options.mute
         ),
         workers=options.workers,
         report=checked_report(ReportSettings(
@@ -66,6 +72,14 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             places=options.places,
         )),
     )  # fmt: skip
+
+
+def _check_hiding(options: ScanOptions) -> None:
+    """Raise UsageError when it is said whose faces are hidden, and not how, or which zones are meant."""
+    if options.whom != "everyone" and options.anonymize == "none":
+        raise UsageError("--whom says whose faces --anonymize hides: give that as well")
+    if options.whom == "except-zones" and options.places is None:
+        raise UsageError("--whom except-zones needs the zones: give --places")
 
 
 def _is_gated(options: ScanOptions) -> bool:

@@ -11,7 +11,10 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from maskbatch.analyse.gate import Gate
+from maskbatch.analyse.hiding import Hider, HideRules
 from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.errors import DecodeError, Interrupted, TransientError
@@ -26,6 +29,8 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, never
+from maskbatch.people.places import read_places
+from maskbatch.people.where import in_zones
 from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
@@ -90,7 +95,7 @@ def _analysed(
         tracker.restore(at.source.id, at.tracks)
     stages = Stages(
         timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
-        timed("track", tracker), tracker.state, tracker.persons,
+        timed("track", tracker), tracker.state, tracker.persons, _hider(sources, at, settings),
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)
@@ -141,8 +146,8 @@ def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentRes
     """Join the annotated copy of a video whose frames are all read."""
 
     def guard(reader: SoundReader) -> TimeLimitedReader:
-        if at.silenced:
-            raise DecodeError(at.silenced)
+        if at.silenced or conditions.settings.output.mute:
+            raise DecodeError(at.silenced or "--mute")
         return TimeLimitedReader(reader, _limit_s(conditions.settings), conditions.is_over)
 
     ended = replace(at.ended, notes=(*at.ended.notes, f"sound left out: {at.silenced}")) if at.silenced else at.ended
@@ -170,6 +175,23 @@ def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver
         return with_time_limit(partial(probe, source, upright), limit_s, is_over)
     except TransientError:  # its decoder never returns; nor will its reader
         return source
+
+
+def _hider(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Hider | None:
+    """Return who tells what is to be hidden, from the checkpoint `at` on; None when nobody is to be hidden."""
+    output, detector = settings.output, settings.detector
+    if output.anonymize == "none":
+        return None
+    names, places = {source.id: source.name for source in sources}, read_places(settings.report.places)
+
+    def may_show(source_id: int, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return in_zones(places.camera_of(names[source_id]), xyxy, size)
+
+    hider = Hider(HideRules(output.whom, detector.threshold, settings.classifier.thresholds, settings.sampling.is_gated,
+                            may_show))  # fmt: skip
+    if "hidden" in at.tracks:
+        hider.restore(at.source.id, at.tracks["hidden"])
+    return hider
 
 
 def _gate(settings: ScanSettings) -> Gate | None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 
+from maskbatch.drawing.anonymize import hide
 from maskbatch.media.write import Guard, Pieces
 from maskbatch.overlap import IsOver, never
 from maskbatch.settings import ScanSettings
@@ -14,9 +16,15 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
 
 class Sinks:
-    """Write the media of the settings. The end of the `with` block drops open files; finished ones are on the disk."""
+    """Write the media of the settings, with faces hidden by `mode`.
 
-    def __init__(self, annotated: AnnotatedSink | None, crops: CropSink | None, evidence: EvidenceSink | None) -> None:
+    The end of the `with` block drops open files; finished ones are on the disk.
+    """
+
+    def __init__(
+        self, annotated: AnnotatedSink | None, crops: CropSink | None, evidence: EvidenceSink | None, mode: str
+    ) -> None:
+        self._mode = mode
         self._annotated, self._crops, self._evidence = annotated, crops, evidence
         self._stack = ExitStack()
 
@@ -32,9 +40,19 @@ class Sinks:
 
     def write(self, batch: Batch) -> None:
         """Write the frames of a batch. Raises OSError when the disk fails."""
+        batch = self._shown(batch)
         for sink in (self._annotated, self._crops, self._evidence):
             if sink is not None:
                 sink.write(batch)
+
+    def _shown(self, batch: Batch) -> Batch:
+        """Return the batch without the faces that no medium may show."""
+        if batch.hidden is None or (self._annotated, self._crops, self._evidence) == (None, None, None):
+            return batch
+        images = tuple(
+            hide(image, xyxy, self._mode) for image, xyxy in zip(batch.frames.images, batch.hidden, strict=True)
+        )
+        return replace(batch, frames=replace(batch.frames, images=images))
 
     def cut(self, source: Source) -> CopyState:
         """End the segment of a video; return how its annotated copy stands. Raises OSError."""
@@ -70,4 +88,5 @@ def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings
         AnnotatedSink(sources, at, settings) if "annotated" in save else None,
         CropSink(sources, settings) if "crops" in save else None,
         EvidenceSink(sources, settings) if "evidence" in save else None,
+        settings.output.anonymize,
     )

@@ -1,0 +1,145 @@
+"""Which parts of each frame are to be hidden. Arrays only.
+
+A face that is found once is hidden for a while before and after, so that a frame in which the detector misses it shows
+nothing. Where a video cannot be followed, the whole frame is hidden.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.settings import Thresholds
+from maskbatch.states import WITHOUT_MASK, labels_of
+from maskbatch.types import Batch, Faces, Frames
+
+# a face is hidden for so long before and after each look at it
+_HOLD_S = 0.5
+# faces this uncertain are hidden, though nobody counts them
+HIDE_SCORE = 0.2
+
+# (source id, boxes (N, 4), size of the picture) -> (N,) bool: faces that may be shown
+MayShow = Callable[[int, np.ndarray, tuple[int, int]], np.ndarray]
+
+
+class HideRules(NamedTuple):
+    """Who is hidden.
+
+    `whom`: everyone; masked: all but those surely without a mask; without: all but those with a mask; except-zones: all but
+    those for whom `may_show` says so. `threshold` is the detector's: faces below it are always hidden. With `is_gated`, the
+    frames of a video were chosen by motion, so that those between them show the same.
+    """
+
+    whom: str
+    threshold: float
+    thresholds: Thresholds
+    is_gated: bool
+    may_show: MayShow | None = None
+
+
+class Hider:
+    """A stage that tells for each frame which boxes to hide.
+
+    `note` gets the faces of analysed frames in order; `over` takes the batches behind that, and yields them with `hidden`
+    once half a second more of their source is noted. How frames are grouped changes nothing.
+    """
+
+    def __init__(self, rules: HideRules) -> None:
+        self._rules = rules
+        self._noted: dict[int, deque[tuple[float, np.ndarray]]] = {}
+
+    def split(self, faces: Faces) -> tuple[Faces, Faces]:
+        """Return the faces that count, and those too uncertain to count."""
+        counts = faces.score >= self._rules.threshold
+        return faces.take(counts), faces.take(~counts)
+
+    def note(self, frames: Frames, faces: Faces, uncertain: Faces) -> None:
+        """Note the faces of the analysed frames of a batch."""
+        hidden = faces.take(self._is_hidden(frames, faces))
+        for row in np.flatnonzero(frames.is_looked_at).tolist():
+            boxes = np.concatenate([hidden.xyxy[hidden.row == row], uncertain.xyxy[uncertain.row == row]])
+            noted = self._noted.setdefault(int(frames.source_id[row]), deque())
+            noted.append((float(frames.timestamp_s[row]), boxes))
+
+    def state(self, source_id: int) -> list:
+        """Return what was noted last of a source as plain values, for `restore`."""
+        noted = self._noted.get(source_id, ())
+        last_s = noted[-1][0] if noted else 0.0
+        return [[time_s, boxes.tolist()] for time_s, boxes in noted if time_s >= last_s - _HOLD_S]
+
+    def restore(self, source_id: int, state: Sequence) -> None:
+        """Continue a source from the state of another hider."""
+        self._noted[source_id] = deque((time_s, np.array(boxes, np.float32).reshape(-1, 4)) for time_s, boxes in state)
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the same batches with the boxes to hide on each frame."""
+        waiting: deque[Batch] = deque()
+        seen_s: dict[int, float] = {}
+        over: set[int] = set()
+        for batch in batches:
+            waiting.append(batch)
+            for source_id, time_s in zip(
+                batch.frames.source_id.tolist(), batch.frames.timestamp_s.tolist(), strict=True
+            ):
+                seen_s[source_id] = time_s
+            over |= {ended.source_id for ended in batch.frames.ended}
+            while waiting and self._is_known(waiting[0].frames, seen_s, over):
+                yield self._with_hidden(waiting.popleft())
+        while waiting:
+            yield self._with_hidden(waiting.popleft())
+
+    def _is_known(self, frames: Frames, seen_s: dict[int, float], over: set[int]) -> bool:
+        """Tell if all is noted that a batch needs. Only its last source can go on."""
+        if not len(frames):
+            return True
+        source_id = int(frames.source_id[-1])
+        return source_id in over or seen_s[source_id] >= float(frames.timestamp_s[-1]) + _HOLD_S
+
+    def _with_hidden(self, batch: Batch) -> Batch:
+        frames, drawn = batch.frames, batch.drawn.take(self._is_hidden(batch.frames, batch.drawn))
+        hidden = []
+        for row, image in enumerate(frames.images):
+            source_id, time_s = int(frames.source_id[row]), float(frames.timestamp_s[row])
+            around = self._around(source_id, time_s)
+            if around is None:
+                height, width = image.shape[:2]
+                hidden.append(np.array([[0, 0, width, height]], np.float32))
+            else:
+                hidden.append(np.concatenate([around, drawn.xyxy[drawn.row == row]]))
+        for source_id in set(frames.source_id.tolist()):
+            last_s = float(frames.timestamp_s[frames.source_id == source_id][-1])
+            self._forget(source_id, last_s)
+        for ended in frames.ended:
+            self._noted.pop(ended.source_id, None)
+        return replace(batch, hidden=tuple(hidden))
+
+    def _around(self, source_id: int, time_s: float) -> np.ndarray | None:
+        """Return the boxes (N, 4) noted around a time; None where nobody knows what a frame of that time shows."""
+        noted = self._noted.get(source_id, ())
+        near = [boxes for at_s, boxes in noted if abs(at_s - time_s) <= _HOLD_S]
+        before = [boxes for at_s, boxes in noted if at_s <= time_s]
+        if not near and not (before and self._rules.is_gated):
+            return None
+        return np.concatenate([np.empty((0, 4), np.float32), *near, *before[-1:]])
+
+    def _forget(self, source_id: int, until_s: float) -> None:
+        """Drop what no later frame needs; the last look stays."""
+        noted = self._noted.get(source_id, deque())
+        while len(noted) > 1 and noted[1][0] <= until_s and noted[0][0] < until_s - _HOLD_S:
+            noted.popleft()
+
+    def _is_hidden(self, frames: Frames, faces: Faces) -> np.ndarray:
+        """Return (N,) bool: the faces that are hidden."""
+        whom = self._rules.whom
+        if whom == "everyone" or not len(faces):
+            return np.ones(len(faces), bool)
+        if whom == "except-zones":
+            shown = np.zeros(len(faces), bool)
+            for row in np.unique(faces.row).tolist():
+                own, (height, width) = faces.row == row, frames.images[row].shape[:2]
+                shown[own] = self._rules.may_show(int(frames.source_id[row]), faces.xyxy[own], (width, height))
+            return ~shown
+        is_bare = labels_of(faces.p_mask, faces.p_incorrect, self._rules.thresholds) == WITHOUT_MASK
+        return ~is_bare if whom == "masked" else is_bare
