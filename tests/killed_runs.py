@@ -44,7 +44,7 @@ SETTINGS = ScanSettings(
     runtime=RuntimeSettings(runtime="openvino", device="cpu"),
     loader=LoaderSettings(batch_size=8, num_parallel=2, prefetch=4),
     classifier=ClassifierSettings(incorrect_threshold=0.8),
-    output=OutputSettings(save=frozenset({"annotated", "crops", "evidence"}), segment_s=1.4),
+    output=OutputSettings(save=frozenset({"annotated", "crops", "evidence"}), segment_s=1.4, anonymize="solid"),
 )
 REPORTS = TABLES
 

@@ -8,6 +8,7 @@ import os
 import click
 
 from maskbatch import __version__
+from maskbatch.cli.chain import pack, purge, verify
 from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
 from maskbatch.cli.places import places
@@ -21,6 +22,7 @@ from maskbatch.run.progress import printable
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
     "Commands": (scan, video, report, review, diff, places, doctor),
+    "Commands for the chain of evidence": (verify, pack, purge),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

@@ -218,8 +218,13 @@ def _notes(files: pd.DataFrame) -> list[str]:
 
 def _next_steps(outcome: Outcome) -> list[str]:
     """Return lines about what can be done with the results."""
+    from maskbatch.reports.manifest import MANIFEST, sha256_of
+
     out, other = outcome.out, 0.7 if outcome.summary.threshold < 0.6 else 0.5
+    checksum = sha256_of(out / MANIFEST)
     return [
+        f"open {out / 'report.html'} in a browser; correct it with maskbatch review {shlex.quote(str(out))}",
+        *([f"manifest.json has the SHA-256 {checksum}"] if checksum else []),
         f"files.csv has a row for each file{', annotated/ a copy of each' if (out / 'annotated').is_dir() else ''}",
         f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold {other}",
     ]

@@ -32,6 +32,8 @@ from maskbatch.store.database import Store
 TABLES = (
     "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
 )  # fmt: skip
+# what a report writes beside the store, the record of the runs included
+WRITTEN = (*TABLES, PAGE, "run.json")
 FACES_COLUMNS = (
     "source", "frame", "time_s", "face", "track_id", "person", "x_min", "y_min", "x_max", "y_max", "score",
     "p_mask", "p_incorrect", "label",

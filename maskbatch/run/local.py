@@ -17,8 +17,9 @@ from maskbatch.errors import Interrupted, MaskbatchError
 from maskbatch.media.sources import make_shards
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
+from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import Summary, write_reports
+from maskbatch.reports.tables import WRITTEN, Summary, write_reports
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
 from maskbatch.run.memory import check_address_space, trim
@@ -178,6 +179,9 @@ class Driver:
         end_session(session.store, session.id, how, figures)
         summary = write_reports(session.store, report)
         write_run_json(session.store, session.store.folder, report, asdict(summary))
+        if how == "finished":
+            checksum = write_manifest(session.store, WRITTEN, session.is_over)
+            _log.info("manifest.json has the SHA-256 %s", checksum)
         return summary
 
     def _scan_pending(self, plan: Plan, session: _Session, on_pending: OnPending) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import Summary, write_reports
+from maskbatch.reports.tables import WRITTEN, Summary, write_reports
 from maskbatch.run.threshold import Asked, report_settings
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
@@ -13,11 +14,12 @@ from maskbatch.store.read import last_session
 _OWN = Asked()
 
 
-def report_again(out: Path, asked: Asked = _OWN) -> tuple[Summary, ReportSettings, bool]:
+def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> tuple[Summary, ReportSettings, bool]:
     """Write the reports of the scan in `out` again, by its own rules or those that are `asked` for.
 
     `run.json` names the rules. Beside a scan at work the reports show what it has stored so far. If the scan ends meanwhile,
-    they are written once more, so that the last ones are complete.
+    they are written once more, so that the last ones are complete. Media in the manifest stay as they are there, unless
+    `renew_media`, for a caller who removed some.
     Returns the summary, the settings, and true if the scan had finished. Raises UsageError when `out` holds no scan, or
     one without the third state that is asked for; OSError when it cannot be written.
     """
@@ -29,6 +31,8 @@ def report_again(out: Path, asked: Asked = _OWN) -> tuple[Summary, ReportSetting
             try:
                 summary = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(summary))
+                if last.how == "finished":
+                    write_manifest(store, WRITTEN, keep_media=not renew_media)
             except FileNotFoundError:  # a scan that continues a dead one has removed all temporary files
                 num_tries += 1
                 if num_tries == 2 or not out.is_dir():

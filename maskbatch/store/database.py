@@ -54,6 +54,11 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def vacuum(self) -> None:
+        """Write the file anew, without what was deleted from it. Raises OSError."""
+        with self._lock, _translated(self.folder):
+            self._connection.execute("VACUUM")
+
 
 @contextmanager
 def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:

@@ -18,7 +18,7 @@ from maskbatch.store.read import all_media
 SEGMENTS = ".segments"
 _REPORTS = (
     "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
-    "report.html", "run.json",
+    "report.html", "run.json", "manifest.json",
 )  # fmt: skip
 _CROP_FOLDERS = (*(f"crops/{label}" for label in LABELS), "evidence")
 _MEDIA_FOLDERS = ("annotated", *_CROP_FOLDERS, "crops")  # the inner ones first
@@ -122,6 +122,7 @@ def _clear(out: Path) -> None:
         with store.transaction() as connection:  # after a kill nothing is left but the names of what is to be removed
             media = {(kind, name) for kind, name, _ in all_media(connection)}
             for table in (
+                "purge",
                 "review",
                 "sample_item",
                 "sample",

@@ -120,9 +120,15 @@ def has_third_state(connection: Connection) -> bool:
     return bool(connection.execute(f"SELECT EXISTS ({known}) OR NOT EXISTS (SELECT 1 FROM track)").fetchone()[0])
 
 
+_WITH_FACES = """
+    SELECT DISTINCT source_id FROM track
+    WHERE source_id NOT IN (SELECT source_id FROM media WHERE kind = 'crops' AND state = 'purged')
+"""
+
+
 def faces_in(connection: Connection) -> set[int]:
-    """Return the ids of the sources that have a face."""
-    return {source_id for (source_id,) in connection.execute("SELECT DISTINCT source_id FROM track")}
+    """Return the ids of the sources that have a face whose pictures were not purged."""
+    return {source_id for (source_id,) in connection.execute(_WITH_FACES)}
 
 
 def is_in_work(connection: Connection, source: Source) -> bool:

@@ -134,13 +134,22 @@ CREATE TABLE sample_item (
     PRIMARY KEY (sample_id, number)
 ) WITHOUT ROWID;
 
+-- One row for each purge of personal data from this folder.
+CREATE TABLE purge (
+    id      INTEGER PRIMARY KEY,
+    at      TEXT NOT NULL,                  -- ISO 8601, UTC
+    what    TEXT NOT NULL,                  -- an age in days, such as 30d, or "one person"
+    sources INTEGER NOT NULL,
+    files   INTEGER NOT NULL                -- removed
+);
+
 -- One row for each name under annotated/, crops/ or evidence/ that a scan may have written. Nothing else there is ever removed.
 CREATE TABLE media (
     kind        TEXT NOT NULL,              -- annotated: a file; crops: the beginning of the names of all crops and evidence
     folded_name TEXT NOT NULL,              -- the same for names that some file systems do not tell apart
     name        TEXT NOT NULL,              -- relative to annotated/, to crops/<label>/ and evidence/
     source_id   INTEGER NOT NULL REFERENCES source(id),
-    state       TEXT NOT NULL,              -- planned, written, or missing: the file could not be written
+    state       TEXT NOT NULL,              -- planned, written, missing (could not be written) or purged
     PRIMARY KEY (kind, folded_name)
 ) WITHOUT ROWID;
 CREATE INDEX media_source ON media(source_id);

@@ -1,0 +1,209 @@
+"""`manifest.json`: checksums of everything that a scan read and wrote, by which one changed byte is found.
+
+It proves that files are those of the day on which it was made. Whoever can change the files can also make a new manifest:
+its own checksum, which a scan prints, belongs somewhere else, such as a signed log.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.write import partial_file
+from maskbatch.store.database import Store
+from maskbatch.store.read import last_session
+
+MANIFEST = "manifest.json"
+FOLDERS = ("annotated", "crops", "evidence")
+_TABLES = {
+    "source": "name, position, kind, state, size, mtime_ns, quick_hash, error, notes, decoded, analysed",
+    "face": "*", "track": "*", "evidence": "*", "review": "*", "sample": "*", "sample_item": "*",
+}  # fmt: skip
+_INPUTS = "SELECT name, path, size, mtime_ns, quick_hash FROM source WHERE position IS NOT NULL ORDER BY position"
+_CHUNK, _NUM_THREADS = 1 << 20, 4
+
+
+class Changes(NamedTuple):
+    """What differs from a manifest, as lines; `missing_inputs` are inputs that are not where they were."""
+
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    missing_inputs: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.missing or self.extra)
+
+
+def write_manifest(
+    store: Store, names: Iterable[str], is_over: Callable[[], bool] = lambda: False, keep_media: bool = False
+) -> str:  # fmt: skip
+    """Write the manifest of a scan, and return its own SHA-256.
+
+    Checksums of an earlier manifest are kept for files whose size and time are the same, so that another report does not
+    read a night of video again; `verify` always reads all of them.
+
+    Args:
+        store: the store of the scan.
+        names: tables and page beside the store.
+        is_over: inputs that are left when it says so have no checksum.
+        keep_media: media keep the checksums of the present manifest, whatever became of them: a report writes none.
+
+    Raises:
+        OSError: a file of the output folder cannot be read or written.
+    """
+    out, before = store.folder, _read(store.folder)
+    with store.transaction() as connection:
+        facts = last_session(connection).facts
+        values = {
+            "maskbatch": facts.get("maskbatch"),
+            "settings": _digest([json.dumps(facts.get("settings"), sort_keys=True)]),
+            "models": facts.get("weights"),
+            "rows": rows_digests(connection),
+            "inputs": _inputs(connection, before, is_over),
+        }
+    files = [out / name for name in names if (out / name).is_file()] + list(_media(out))
+    values["files"] = _files(out, files, before.get("files", {}), keep_media)
+    text = manifest_text(values)
+    with partial_file(out / MANIFEST) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def manifest_text(values: Mapping[str, object]) -> str:
+    """Return the text of a manifest."""
+    return json.dumps(values, indent=1, ensure_ascii=True) + "\n"
+
+
+def differences(folder: Path, manifest: Mapping[str, object], connection: Connection | None) -> Changes:
+    """Return what differs from a manifest; every file is read. Without a `connection`, rows are not looked at."""
+    changed, missing, missing_inputs = [], [], []
+    files: Mapping[str, Mapping] = manifest["files"]
+    for name, found in zip(files, _sha256s([folder / name for name in files]), strict=True):
+        if found is None:
+            missing.append(name)
+        elif found != files[name]["sha256"]:
+            changed.append(name)
+    if connection is not None:
+        now = rows_digests(connection)
+        changed += [
+            f"scan.db: rows of {table}" for table, digest in manifest["rows"].items() if now.get(table) != digest
+        ]
+    inputs = [one for one in manifest["inputs"] if one["sha256"]]
+    for one, found in zip(inputs, _sha256s([Path(one["path"]) for one in inputs]), strict=True):
+        if found is None:
+            missing_inputs.append(one["name"])
+        elif found != one["sha256"]:
+            changed.append(f"input {one['name']}")
+    known = set(files)
+    extra = [name for path in _media(folder) if (name := path.relative_to(folder).as_posix()) not in known]
+    return Changes(tuple(changed), tuple(missing), tuple(extra), tuple(missing_inputs))
+
+
+def rows_digests(connection: Connection) -> dict[str, str]:
+    """Return the SHA-256 of all rows of each table, in the order of their keys; the file of SQLite itself may differ."""
+    return {
+        table: _digest(map(repr, connection.execute(f"SELECT {columns} FROM {table} ORDER BY {_order(table)}")))
+        for table, columns in _TABLES.items()
+    }
+
+
+def read_manifest(folder: Path) -> Mapping[str, object] | None:
+    """Return the manifest of a folder, None when there is none. Raises ValueError when it is damaged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or not {"files", "rows", "inputs"} <= values.keys():
+        raise ValueError("no manifest of maskbatch")
+    return values
+
+
+def sha256_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file, None when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> Mapping[str, object]:
+    """Return the present manifest, nothing where it cannot be read: all is computed then."""
+    try:
+        return read_manifest(folder) or {}
+    except ValueError:
+        return {}
+
+
+def _order(table: str) -> str:
+    return {"source": "name", "review": "id", "sample": "id", "sample_item": "sample_id, number",
+            "track": "source_id, track_id"}.get(table, "source_id, frame, face")  # fmt: skip
+
+
+def _digest(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _media(out: Path) -> Iterator[Path]:
+    """Yield the media of a scan, in order."""
+    for folder in FOLDERS:
+        yield from sorted(path for path in (out / folder).rglob("*") if path.is_file() and ".part" not in path.name)
+
+
+def _files(
+    out: Path, paths: list[Path], before: Mapping[str, Mapping], keep_media: bool
+) -> dict[str, dict[str, object]]:  # fmt: skip
+    """Return size, time and SHA-256 of files by their names; `before` has those of the present manifest."""
+    found, todo = {}, []
+    if keep_media:
+        found = {name: entry for name, entry in before.items() if name.startswith(tuple(f"{one}/" for one in FOLDERS))}
+        paths = [path for path in paths if path.relative_to(out).as_posix() not in found]
+    for path in paths:
+        name, stat = path.relative_to(out).as_posix(), path.stat()
+        known = before.get(name, {})
+        is_same = (known.get("size"), known.get("mtime_ns")) == (stat.st_size, stat.st_mtime_ns)
+        found[name] = {
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "sha256": known["sha256"] if is_same else None,
+        }
+        todo += [] if is_same else [name]
+    for name, digest in zip(todo, _sha256s([out / name for name in todo]), strict=True):
+        found[name]["sha256"] = digest
+    return found
+
+
+def _inputs(
+    connection: Connection, before: Mapping[str, object], is_over: Callable[[], bool]
+) -> list[dict[str, object]]:
+    """Return name, path, size and SHA-256 of each input; None for one that is gone, or differs from what was scanned."""
+    rows = connection.execute(_INPUTS).fetchall()
+    known = {(one["name"], one["size"], one["quick_hash"]): one["sha256"] for one in before.get("inputs", ())}
+    found = [{"name": name, "path": path, "size": size, "quick_hash": quick_hash,
+              "sha256": known.get((name, size, quick_hash))} for name, path, size, _, quick_hash in rows]  # fmt: skip
+    todo = [
+        (one, row) for one, row in zip(found, rows, strict=True) if one["sha256"] is None and one["size"] is not None
+    ]
+    now = fingerprints(Path(row[1]) for _, row in todo)
+    todo = [one for (one, row), print_ in zip(todo, now, strict=True)
+            if print_ is not None and (print_.size, print_.mtime_ns, print_.quick_hash) == row[2:]]  # fmt: skip
+    for one, digest in zip(todo, _sha256s([Path(one["path"]) for one in todo], is_over), strict=True):
+        one["sha256"] = digest
+    return found
+
+
+def _sha256s(paths: list[Path], is_over: Callable[[], bool] = lambda: False) -> list[str | None]:
+    """Return the SHA-256 of files, in their order; None for one that cannot be read, or came after `is_over` said so."""
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(lambda path: None if is_over() else sha256_of(path), paths))

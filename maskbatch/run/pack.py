@@ -1,0 +1,86 @@
+"""Pack the results of a scan into one zip for an auditor."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maskbatch.drawing.anonymize import hide
+from maskbatch.errors import UsageError
+from maskbatch.media.write import partial_file
+from maskbatch.reports.manifest import MANIFEST, manifest_text
+from maskbatch.reports.tables import WRITTEN
+from maskbatch.run.verify import checked_manifest
+
+# the face in a picture of evidence, which shows head and shoulders, as shares of its sides
+_FACE = np.array([0.25, 0.25, 0.75, 0.75])
+_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is packed
+
+
+def pack(folder: Path, out: Path, with_annotated: bool = False, is_hidden: bool = False) -> int:
+    """Write a zip with page, tables, evidence, the models' cards and a manifest of its own; return the number of files.
+
+    The same results give the same bytes. The store stays behind, and so do annotated copies unless they are asked for.
+
+    Args:
+        folder: the output folder of a scan.
+        out: the zip; it must not exist.
+        with_annotated: with the annotated copies.
+        is_hidden: the faces in evidence are hidden, and there are no annotated copies.
+
+    Raises:
+        UsageError: the zip exists, or the folder has no manifest.
+        MaskbatchError: the manifest is damaged.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> pack(Path("audit"), Path("audit.zip")) > 10
+        True
+    """
+    if with_annotated and is_hidden:
+        raise UsageError("annotated copies show faces: --annotated and --anonymize exclude each other")
+    if out.exists():
+        raise UsageError(f"{out} exists: give another name with --out")
+    manifest, files = checked_manifest(folder), {}
+    with partial_file(out) as partial, zipfile.ZipFile(partial, "w") as packed:
+        for name, content in _contents(folder, with_annotated):
+            if is_hidden and name.startswith("evidence/"):
+                content = _without_face(content)
+            _add(packed, name, content)
+            files[name] = {"size": len(content), "mtime_ns": 0, "sha256": hashlib.sha256(content).hexdigest()}
+        # inputs and store stay behind; what their checksums were is still known
+        before = {"rows": manifest["rows"], "inputs": manifest["inputs"]}
+        _add(
+            packed,
+            MANIFEST,
+            manifest_text({**manifest, "rows": {}, "inputs": [], "files": files, "scan": before}).encode(),
+        )
+    return len(files) + 1
+
+
+def _contents(folder: Path, with_annotated: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of what is packed, in order."""
+    paths = [folder / name for name in WRITTEN if (folder / name).is_file()]
+    for kind in ("evidence", *(("annotated",) if with_annotated else ())):
+        paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and ".part" not in path.name)
+    for path in paths:
+        yield path.relative_to(folder).as_posix(), path.read_bytes()
+    models = resources.files("maskbatch.models")
+    for card in sorted(one.name for one in models.iterdir() if one.name.endswith(".md")):
+        yield f"method/{card}", models.joinpath(card).read_bytes()
+
+
+def _without_face(content: bytes) -> bytes:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    box = _FACE * np.tile(image.shape[1::-1], 2)
+    return cv2.imencode(".jpg", hide(image, box[None]))[1].tobytes()
+
+
+def _add(packed: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name.encode("utf-8", "backslashreplace").decode(), _TIME)
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    packed.writestr(entry, content)

@@ -1,0 +1,43 @@
+"""Check the results of a scan against their manifest."""
+
+from pathlib import Path
+
+from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.reports.manifest import MANIFEST, Changes, differences, read_manifest, sha256_of
+from maskbatch.store.database import STORE, open_store
+
+
+def verify(folder: Path, expected: str | None = None) -> Changes:
+    """Return what differs from the manifest of a folder: an output folder, or an unpacked zip of `pack`.
+
+    Args:
+        folder: the folder.
+        expected: the SHA-256 that the manifest itself must have, as the scan printed it.
+
+    Raises:
+        UsageError: there is no manifest, since the scan has not finished or the folder is none of a scan.
+        MaskbatchError: the manifest is damaged, or is not the expected one.
+
+    Example:
+        >>> bool(verify(Path("audit")))
+        False
+    """
+    manifest = checked_manifest(folder)
+    if expected is not None and sha256_of(folder / MANIFEST) != expected.lower():
+        raise MaskbatchError(f"{folder / MANIFEST} has not the SHA-256 {expected}: it was written anew since")
+    if manifest["rows"] and (folder / STORE).is_file():
+        with open_store(folder, reader=True) as store, store.transaction() as connection:
+            return differences(folder, manifest, connection)
+    found = differences(folder, manifest, None)
+    return found._replace(missing=(*found.missing, STORE)) if manifest["rows"] else found
+
+
+def checked_manifest(folder: Path) -> dict:
+    """Return the manifest of a folder. Raises UsageError when there is none, MaskbatchError when it is damaged."""
+    try:
+        manifest = read_manifest(folder)
+    except ValueError as error:
+        raise MaskbatchError(f"{folder / MANIFEST} is damaged: {error}") from error
+    if manifest is None:
+        raise UsageError(f"{folder} has no {MANIFEST}: it is written when a scan finishes, and by maskbatch report")
+    return dict(manifest)

@@ -1,0 +1,235 @@
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import maskbatch as mb
+from maskbatch.cli.main import main
+from maskbatch.errors import UsageError
+from maskbatch.reports.manifest import MANIFEST
+from maskbatch.run.pack import pack
+from maskbatch.run.purge import purge
+from maskbatch.run.verify import verify
+from maskbatch.store.database import open_store
+
+SAMPLES = Path(__file__).parents[1] / "sample_media"
+CLIP = "2026-11-20_22-00-00_desk.mp4"
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """A scan of two photos and a clip of a person who takes the mask off, with all media."""
+    inputs = tmp_path_factory.mktemp("in")
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg", f"video/{CLIP}"):
+        shutil.copy(SAMPLES / name, inputs)
+    mb.scan(inputs, inputs / "out", save="annotated,evidence,crops")
+    return inputs
+
+
+@pytest.fixture
+def out(scanned, tmp_path):
+    """A copy of that scan's folder, times of files included."""
+    return Path(shutil.copytree(scanned / "out", tmp_path / "out"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def flip(path, at=-1):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_folder_as_it_was_written_is_whole(out):
+    """Nothing differs right after a scan, and not after another report of the same results."""
+    assert not verify(out) and run("verify", out).exit_code == 0
+    mb.open(out).report(threshold=0.7)
+    assert not verify(out)
+
+
+_EACH = [
+    "people.csv",
+    "report.html",
+    "run.json",
+    "annotated/*.mp4",
+    "annotated/*.jpg",
+    "evidence/*.jpg",
+    "crops/*/*.jpg",
+]
+
+
+@pytest.mark.parametrize("pattern", _EACH)
+def test_one_flipped_byte_is_named(out, pattern):
+    """In a table, the page, a video, a photo or a crop; the command ends with code 5."""
+    path = sorted(out.glob(pattern))[0]
+    flip(path)
+    assert verify(out).changed == (path.relative_to(out).as_posix(),)
+    assert run("verify", out).exit_code == 5
+
+
+def test_a_report_does_not_launder_changed_media(out):
+    """Another report keeps the checksums of media: what was changed since the scan is still found."""
+    path = sorted(out.glob("evidence/*.jpg"))[0]
+    flip(path)
+    mb.open(out).report()
+    assert verify(out).changed == (path.relative_to(out).as_posix(),)
+
+
+def test_a_changed_row_is_found_whatever_the_file_of_the_store(out):
+    """A probability that is changed in the store differs; a store that was only written anew does not."""
+    with open_store(out) as store:
+        store.vacuum()
+    assert not verify(out)
+    with open_store(out) as store, store.transaction() as connection:
+        connection.execute("UPDATE face SET p_mask_e4 = 10000 - p_mask_e4 WHERE frame = 0")
+    assert verify(out).changed == ("scan.db: rows of face",)
+
+
+def test_missing_and_extra_files_are_named(out):
+    """A picture that is gone, and one that nobody wrote."""
+    gone = sorted(out.glob("evidence/*.jpg"))[0]
+    gone.unlink()
+    (out / "evidence" / "planted.jpg").write_bytes(b"x")
+    found = verify(out)
+    assert found.missing == (gone.relative_to(out).as_posix(),) and found.extra == ("evidence/planted.jpg",)
+
+
+def test_changed_and_moved_inputs(scanned, tmp_path):
+    """An input that differs from the one that was scanned is a difference; one that was moved is only said."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg"):
+        shutil.copy(SAMPLES / name, inputs)
+    mb.scan(inputs, tmp_path / "out", save="none")
+    (inputs / "portrait_bare.jpg").rename(tmp_path / "elsewhere.jpg")
+    found = verify(tmp_path / "out")
+    assert not found and found.missing_inputs == ("portrait_bare.jpg",)
+    flip(inputs / "portrait_surgical.jpg")
+    assert verify(tmp_path / "out").changed == ("input portrait_surgical.jpg",)
+
+
+def test_the_manifest_itself_can_be_expected(out):
+    """Somebody who changes a file and makes a new manifest is found by the checksum that was written down."""
+    import hashlib
+
+    checksum = hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest()
+    assert run("verify", out, "--expect", checksum.upper()).exit_code == 0
+    values = json.loads((out / MANIFEST).read_text())
+    values["files"].pop("people.csv")
+    (out / MANIFEST).write_text(json.dumps(values))
+    assert run("verify", out, "--expect", checksum).exit_code == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"files": {}}'])
+def test_a_damaged_manifest_is_said(out, text):
+    """Not a traceback but a sentence."""
+    (out / MANIFEST).write_text(text)
+    result = run("verify", out)
+    assert result.exit_code == 1 and "is damaged" in result.output
+
+
+def test_without_a_manifest_there_is_nothing_to_verify(tmp_path):
+    """A folder that no finished scan wrote is a usage error, for `pack` too."""
+    assert run("verify", tmp_path).exit_code == 2
+    assert run("pack", tmp_path, "--out", tmp_path / "x.zip").exit_code == 2 and not (tmp_path / "x.zip").exists()
+
+
+def test_the_zip_is_whole_and_the_same_each_time(out, tmp_path):
+    """Unpacked, it verifies by its own manifest; a flipped byte is found there too; two zips have the same bytes."""
+    zips = [tmp_path / "a.zip", tmp_path / "b.zip"]
+    numbers = [pack(out, path) for path in zips]
+    assert zips[0].read_bytes() == zips[1].read_bytes()
+    with zipfile.ZipFile(zips[0]) as packed:
+        names = packed.namelist()
+        packed.extractall(tmp_path / "un")
+    assert len(names) == numbers[0] and {"report.html", "people.csv", MANIFEST, "method/mask.md"} <= set(names)
+    assert not any(name.startswith("annotated/") for name in names)
+    assert not verify(tmp_path / "un")
+    flip(tmp_path / "un/people.csv")
+    assert verify(tmp_path / "un").changed == ("people.csv",)
+
+
+def test_a_zip_is_never_overwritten(out, tmp_path):
+    """A file that is there stays as it is."""
+    (tmp_path / "a.zip").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists"):
+        pack(out, tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == b"mine"
+
+
+def test_hidden_evidence_shows_no_face(out, tmp_path):
+    """With --anonymize the detector finds nobody in the evidence; annotated copies cannot go along."""
+    pack(out, tmp_path / "a.zip", is_hidden=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        packed.extractall(tmp_path / "un")
+    pictures = sorted(map(str, (tmp_path / "un/evidence").glob("*.jpg")))
+    model = mb.Model()
+    assert len(pictures) == 4 and sum(map(len, model.find(pictures))) == 0
+    assert sum(map(len, model.find(sorted(map(str, (out / "evidence").glob("*.jpg")))))) >= 3
+    assert run("pack", out, "--annotated", "--anonymize", "--out", tmp_path / "b.zip").exit_code == 2
+
+
+def test_a_purge_of_one_person_keeps_the_others_and_all_numbers(out, scanned):
+    """The pictures of the person are gone, everybody else's are there, and no number changes; the folder verifies."""
+    before = mb.open(out).people().drop(columns="evidence")
+    others = [path.name for path in (out / "evidence").iterdir() if CLIP not in path.name]
+    found = purge(out, None, f"{CLIP}:0")
+    assert found.num_files > 3 and not list(out.rglob(f"*{CLIP}*"))
+    assert [path.name for path in (out / "evidence").iterdir()] == others
+    assert mb.open(out).people().drop(columns="evidence").equals(before)
+    assert not verify(out)
+    with open_store(out, reader=True) as store, store.transaction() as connection:
+        assert connection.execute("SELECT what, sources FROM purge").fetchall() == [("one person", 1)]
+        assert connection.execute("SELECT count(*) FROM evidence").fetchone() == (len(others),)
+
+
+def test_a_purge_by_age_looks_at_the_clock(out):
+    """Recordings of the last days stay, older ones go; a later scan of the same inputs does not bring pictures back."""
+    assert purge(out, "36000d", None).num_files == 0
+    assert purge(out, "0d", None, is_trial=True).num_files == len(list(out.glob("*/**/*.*"))) and any(
+        out.glob("crops/*/*")
+    )
+    assert purge(out, "0d", None).num_sources == 3
+    assert not any(
+        path.is_file() for folder in ("annotated", "crops", "evidence") for path in (out / folder).rglob("*")
+    )
+    assert len(mb.open(out).people()) == 3
+
+
+def test_a_purged_scan_is_not_scanned_again(scanned, tmp_path):
+    """The same command finds everything done."""
+    for name in ("portrait_bare.jpg", CLIP):
+        shutil.copy(scanned / name, tmp_path)
+    results = mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
+    purge(results.folder, "0d", None)
+    mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
+    assert not any((tmp_path / "out/annotated").rglob("*.*"))
+
+
+@pytest.mark.parametrize("options", [[], ["--older-than", "soon"], ["--person", "x"], ["--person", f"{CLIP}:99"],
+                                     ["--older-than", "1d", "--person", f"{CLIP}:0"]])  # fmt: skip
+def test_a_purge_that_is_not_understood_removes_nothing(out, options):
+    """Bad ages and people are usage errors."""
+    assert run("purge", out, "--yes", *options).exit_code == 2
+    assert not verify(out)
+
+
+def test_a_purge_asks_first(out):
+    """Without a yes nothing is removed."""
+    result = CliRunner().invoke(main, ["purge", str(out), "--older-than", "0d"], input="n\n")
+    assert result.exit_code == 0 and not verify(out) and any((out / "evidence").iterdir())
+
+
+def test_inputs_are_read_once_for_many_reports(out, monkeypatch):
+    """The checksums of inputs are kept by size, time and both ends of a file."""
+    from maskbatch.reports import manifest
+
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path) or "0" * 64)
+    mb.open(out).report()
+    assert not [path for path in read if path.suffix in (".jpg", ".mp4")] and read
