@@ -237,6 +237,7 @@ class ScanOptions:
     Attributes:
         if_exists: action when the output folder holds an earlier scan: resume, overwrite or error.
         limit: scan the first `limit` files only; None: all files.
+        shard: scan one share of the files, such as 3/20: see docs/cluster.md; None: all files.
         include_hidden: scan hidden entries, and thumbnail and recycle-bin folders, too.
         sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and one
             every two seconds otherwise.
@@ -275,6 +276,7 @@ class ScanOptions:
 
     if_exists: str = _one_of("resume", "overwrite", "error")
     limit: int | None = _number(None, 1)
+    shard: str | None = None
     include_hidden: bool = False
     sample_fps: float | str = field(
         default="auto", metadata={"limits": Limits(0, None, True), "words": ("auto", "all")}

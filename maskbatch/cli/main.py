@@ -10,6 +10,7 @@ import click
 from maskbatch import __version__
 from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
+from maskbatch.cli.merge import merge
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
 from maskbatch.cli.review import review
@@ -20,7 +21,7 @@ from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, report, review, diff, places, doctor),
+    "Commands": (scan, video, merge, report, review, diff, places, doctor),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

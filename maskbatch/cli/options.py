@@ -49,8 +49,18 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
-    """A command whose help lists options in groups, and ends with examples: `epilog` as it stands."""
+class CommandWithExamples(click.Command):
+    """A command whose help ends with examples: `epilog` as it stands."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+class GroupedCommand(CommandWithExamples):
+    """A command whose help lists options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list] = {name: [] for name in GROUPS}
@@ -61,12 +71,6 @@ class GroupedCommand(click.Command):
         for name, records in groups.items():
             with formatter.section(name):
                 formatter.write_dl(records, col_max=26)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.strip().splitlines():
-                    formatter.write(f"  {line.strip()}\n")
 
 
 def options(*decorators: Callable) -> Callable:
@@ -122,6 +126,8 @@ _ABOUT_INPUTS = options(
     grouped(_WHAT, "--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
             help="Also scan the paths in FILE (- for standard input): one per line, or separated by NUL bytes."),
     _of_scan(_WHAT, "limit", "Scan the first N files only.", metavar="N"),
+    _of_scan(_WHAT, "shard", "Scan the K-th of N shares of the files, on this machine; maskbatch merge puts the output "
+             "folders of all shares together.", metavar="K/N"),
     _of_scan(_WHAT, "include_hidden",
              "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."),
 )  # fmt: skip
