@@ -195,9 +195,19 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InputSettings:
+    """Which of the files are scanned: the first `limit`, hidden ones too, one `shard` such as 3/20; None: all."""
+
+    limit: int | None = None
+    include_hidden: bool = False
+    shard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScanSettings:
     """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time."""
 
+    inputs: InputSettings = field(default_factory=InputSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)

@@ -9,6 +9,7 @@ import click
 
 from maskbatch import __version__
 from maskbatch.cli.diff import diff
+from maskbatch.cli.config import with_config
 from maskbatch.cli.doctor import doctor
 from maskbatch.cli.merge import merge
 from maskbatch.cli.places import places
@@ -83,4 +84,4 @@ def main() -> None:
 
 for _commands in _SECTIONS.values():
     for _command in _commands:
-        main.add_command(_command)
+        main.add_command(with_config(_command))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER, PATH, CommandWithExamples
+from maskbatch.cli.options import FOLDER, PATH, CommandWithExamples, Several
 from maskbatch.cli.scan import EXIT_SOME_FAILED
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
@@ -16,7 +16,7 @@ maskbatch merge /results/* --out audit                    then, on any machine
 
 
 @click.command(cls=CommandWithExamples, epilog=_EXAMPLES)
-@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
+@click.argument("folders", cls=Several, nargs=-1, required=True, type=FOLDER, metavar="DIR...")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Output folder of the merged scan.")
 @click.option("--media", type=click.Choice(("copy", "link", "move")), default="copy", show_default=True,
               help="What happens to annotated copies, evidence and crops. link: hard links, and copies where the file "

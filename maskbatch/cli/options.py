@@ -1,7 +1,7 @@
 """Options of the commands: their types, the options of a scan, and help that lists options in groups."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -39,6 +39,15 @@ class WordOr(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         return value if value in self._words else self._number.convert(value, param, ctx)
+
+
+class Several(click.Argument):
+    """An argument of any number of values, which may stand in the file of --config: not every click looks for it there."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, object]) -> tuple[object, object]:
+        value, origin = super().consume_value(ctx, opts)
+        in_file = ctx.lookup_default(self.name)
+        return (in_file, click.core.ParameterSource.DEFAULT_MAP) if not value and in_file else (value, origin)
 
 
 class GroupedOption(click.Option):

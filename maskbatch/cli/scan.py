@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, scan_options, video_options
+from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, Several, scan_options, video_options
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
@@ -32,7 +32,7 @@ maskbatch video /media/door.mp4 --out    results go to door_maskbatch/ beside th
 
 
 @click.command(cls=GroupedCommand, epilog=_SCAN_EXAMPLES)
-@click.argument("paths", nargs=-1, type=PATH, metavar="PATH...")
+@click.argument("paths", cls=Several, nargs=-1, type=PATH, metavar="PATH...")
 @scan_options
 def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **options: object) -> None:
     """Scan photos and videos: folders (recursively) and files, in any mix.
@@ -48,7 +48,7 @@ def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **op
 
 
 @click.command(cls=GroupedCommand, epilog=_VIDEO_EXAMPLES)
-@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.argument("files", cls=Several, nargs=-1, required=True, type=PATH, metavar="FILE...")
 @video_options
 def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
     """Scan videos: writes annotated H.264 copies that keep the sound, and the tables.
