@@ -74,7 +74,10 @@ def _name(key: str) -> str:
 def check_names(file: Path, values: Mapping[str, object], commands: Mapping[str, click.Command]) -> None:
     """Raise UsageError for a key that is no option, with the likely spelling."""
     known = {name: dict(_options(command)) for name, command in commands.items()}
-    shared = {option: command for command in reversed(_SHARING) for option in known.get(command, {})}
+    # an option with two names means something else there than in a scan
+    shared = {
+        name: param for command in _SHARING for name, param in known.get(command, {}).items() if name == param.name
+    }
     for key, value in values.items():
         if isinstance(value, dict):
             if key not in known:

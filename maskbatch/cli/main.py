@@ -16,13 +16,14 @@ from maskbatch.cli.places import places
 from maskbatch.cli.report import report
 from maskbatch.cli.review import review
 from maskbatch.cli.scan import scan, video
+from maskbatch.cli.scan import scan, video, watch
 from maskbatch.cli.train import evaluate, train, train_detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, merge, report, review, diff, places, doctor),
+    "Commands": (scan, video, watch, merge, report, review, diff, places, doctor),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
 

@@ -56,15 +56,15 @@ class _Prepared(NamedTuple):
     dealt: Dealt | None
 
 
-def run_job(job: Job, listener: Listener) -> Outcome:
-    """Scan, or continue a scan, and write the reports.
+def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome:
+    """Scan, or continue a scan, and write the reports. `found` are its files when the caller has looked for them already.
 
     The networks are opened before the output folder is made: what cannot run fails before anything is written. Raises
     UsageError, DeviceError and WeightsError before the first file is read; Interrupted when the listener's `Stop` was
     asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
     """
     with collected_warnings() as warnings:
-        settings, out, found, dealt = _prepared(job, listener)
+        settings, out, found, dealt = _prepared(job, listener, found)
         driver = Driver(settings, warnings, job.options.third_state)
         settings = driver.settings
         with prepared(out, job.options.if_exists) as (store, lock):
@@ -101,18 +101,19 @@ def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
     return [source.path for source in plan.pending], forecast(plan, settings)
 
 
-def _prepared(job: Job, listener: Listener) -> _Prepared:
-    """Check a job, and find its files. Raises UsageError."""
+def _prepared(job: Job, listener: Listener, found: Found | None = None) -> _Prepared:
+    """Check a job, and find its files unless they are `found`. Raises UsageError."""
     settings, options = scan_settings(job.options), job.options
     _check_paths(job.paths)
     share = None if options.shard is None else read_share(options.shard)
     out = default_out(job.paths, share) if job.out is None else job.out
     settings = replace(settings, output=replace(settings.output, folder=out))
     check_out(out, options.if_exists)
-    listener.say(f"looking for photos and videos; results go to {out}")
-    found = look_for(job.paths, out, options.limit, options.include_hidden)
-    for remark in found.not_looked_at.remarks():
-        listener.say(remark)
+    if found is None:
+        listener.say(f"looking for photos and videos; results go to {out}")
+        found = look_for(job.paths, out, options.limit, options.include_hidden)
+        for remark in found.not_looked_at.remarks():
+            listener.say(remark)
     if not found.sources:
         raise UsageError(f"no photo or video in {named([str(path) for path in job.paths])}")
     dealt = None
