@@ -196,11 +196,10 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Which of the files are scanned: the first `limit`, hidden ones too, one `shard` such as 3/20; None: all."""
+    """Which of the files are looked for: the first `limit` (None: all), and hidden ones too."""
 
     limit: int | None = None
     include_hidden: bool = False
-    shard: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

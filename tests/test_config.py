@@ -67,7 +67,7 @@ def test_a_file_has_inputs_and_options_and_run_json_what_was_used():
     result = run("scan")
     assert (result.exit_code, result.output) == (0, ""), result.output
     used = settings()
-    assert used["inputs"] == {"limit": None, "include_hidden": True, "shard": None}
+    assert used["inputs"] == {"limit": None, "include_hidden": True}
     assert (used["output"]["save"], used["sampling"]["sample_fps"], used["classifier"]["threshold"]) == ([], 2, 0.7)
     assert (used["report"]["min_bare_s"], used["report"]["timezone"]) == (2.5, "Europe/Berlin")
     assert used["report"]["start"] == "2026-11-20T22:00:00"

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -46,7 +47,7 @@ def test_a_scan_works_without_tensorflow(tmp_path):
     """Photos and a video, with copies and evidence, in a cache that nothing was ever converted into: the same people."""
     (tmp_path / "in").mkdir()
     for name in ("groups/meeting.jpg", "portrait_surgical.jpg", "video/doorway.webm"):
-        os.symlink(SAMPLES / name, tmp_path / "in" / Path(name).name)
+        shutil.copy(SAMPLES / name, tmp_path / "in")
     out = tmp_path / "out"
     result = without_tensorflow(command("scan", tmp_path / "in", "--out", out), tmp_path / "cache")
     assert result.returncode == 0, result.stderr
