@@ -14,7 +14,19 @@ from maskbatch.cli.options import GROUPS as SCAN_GROUPS
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -->"
-COMMANDS = ("scan", "video", "watch", "merge", "report", "review", "diff", "doctor", "train", "train-detector", "evaluate")
+COMMANDS = (
+    "scan",
+    "video",
+    "watch",
+    "merge",
+    "report",
+    "review",
+    "diff",
+    "doctor",
+    "train",
+    "train-detector",
+    "evaluate",
+)
 LIKE_SCAN = ("video", "watch")
 GROUPS = (*SCAN_GROUPS, "")
 

@@ -226,7 +226,7 @@ def test_every_table_of_the_store_is_merged(tmp_path):
     """A table that somebody adds has rows of sources, which the merge takes, or somebody must say here why not."""
     with open_store(tmp_path) as store, store.transaction() as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert tables - set(tables_of_sources(connection)) == {"session", "source", "segment"}
+        assert tables - set(tables_of_sources(connection)) == {"session", "source", "segment", "sample", "sample_item"}
 
 
 # what does not belong together
@@ -337,8 +337,8 @@ def test_the_output_is_nobody_elses(made, shards):
     assert run("merge", *shards, "--out", shards[0]).exit_code == 2
     assert run("merge", *shards, "--out", out, "--if-exists", "overwrite", "--media", "move").exit_code == 3
     assert contents(out) == contents(made / "whole")
-    for more in ((), ("--if-exists", "overwrite"), ("--media", "move")):
-        assert run("merge", *shards, "--out", out, *more).exit_code == 2
+    for more, code in (((), 3), (("--media", "move"), 3), (("--if-exists", "overwrite"), 2), ((), 3)):
+        assert run("merge", *shards, "--out", out, *more).exit_code == code
         assert contents(out) == contents(made / "whole")
 
 
@@ -365,11 +365,12 @@ def test_a_merge_is_renewed(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a fork")
-@pytest.mark.parametrize("media", MEDIA)
-def test_a_merge_killed_at_any_moment_is_continued(made, tmp_path, media):
-    """SIGKILL at moments spread over the merge: the same command ends with the bytes of one scan, and no medium is lost."""
+@pytest.mark.parametrize(("media", "then"), [("copy", "copy"), ("link", "move"), ("move", "move"), ("move", "copy")])
+def test_a_merge_killed_at_any_moment_is_continued(made, tmp_path, media, then):
+    """SIGKILL at moments spread over the merge: the same command ends with the bytes of one scan, and no medium is
+    lost, also when the media are then brought in another way."""
 
-    def job(folder):
+    def job(folder, media=media):
         return MergeJob(tuple(folder / number for number in "123"), folder / "out", media)
 
     def copied(name):
@@ -392,6 +393,57 @@ def test_a_merge_killed_at_any_moment_is_continued(made, tmp_path, media):
             run_merge(job(folder), Listener())
 
         assert in_fork(killed) == -signal.SIGKILL
-        run_merge(job(folder), Listener())
+        run_merge(job(folder, then), Listener())
         assert contents(folder / "out") == contents(made / "whole"), moment
         assert not list(Path(folder / "out").rglob(".*.part*"))
+
+
+# reviews
+
+
+def said(out):
+    """What reviewers said in a folder: source, look, verdict, who, and if it stands."""
+    with closing(sqlite3.connect(out / "scan.db")) as connection:
+        return sorted(connection.execute(
+            "SELECT name, frame, face, verdict, reviewer, undone IS NULL FROM review JOIN source ON source.id = source_id"
+        ))  # fmt: skip
+
+
+def review(out, reviewer, verdict, at="2026-11-26T10:00:00+00:00"):
+    """A verdict on the first face of each source in a folder."""
+    with closing(sqlite3.connect(out / "scan.db")) as connection, connection:
+        connection.execute(
+            "INSERT INTO review (source_id, person_id, frame, face, time_e4, verdict, p_mask_e4, model_verdict, reviewer, "
+            "at) SELECT source_id, min(track_id), frame, face, time_e4, ?, p_mask_e4, 'unsure', ?, ? FROM face "
+            "GROUP BY source_id", [verdict, reviewer, at],
+        )  # fmt: skip
+
+
+def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
+    """What reviewers said in the shards is in the merge, once, and counts in its tables; a renewal keeps what they said or
+    took back in the merged folder, also when the sources have other numbers by then."""
+    inputs = shutil.copytree(made / "in", tmp_path / "in")
+    folders, out = [tmp_path / number for number in "123"], tmp_path / "out"
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share)
+        review(folder, "ann", "with_mask")
+    run("merge", *folders, "--out", out)
+    of_shards = sorted(row for folder in folders for row in said(folder))
+    assert said(out) == of_shards and len(of_shards) > 8
+    assert run_json(out)["summary"]["with_mask"] >= len(of_shards)
+    review(out, "bob", "without_mask")
+    with closing(sqlite3.connect(out / "scan.db")) as connection, connection:
+        connection.execute("UPDATE review SET undone = at WHERE reviewer = 'ann'")
+        connection.execute("INSERT INTO sample VALUES (1, '', 0, NULL, '[]')")
+        connection.execute("INSERT INTO sample_item SELECT 1, id, id, NULL, 0, 0 FROM source")
+    before = said(out)
+    (inputs / NAMES[-1]).unlink()
+    makers.write_photo(inputs / "a0.png")
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share)
+    run("merge", *folders, "--out", out)
+    assert said(out) == before and {row[-1] for row in before if row[4] == "ann"} == {0}
+    assert NAMES[-1] not in (out / "files.csv").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(out / "scan.db")) as connection:
+        items = connection.execute("SELECT count(DISTINCT name) FROM sample_item JOIN source ON source.id = source_id")
+        assert items.fetchone() == (run_json(made / "whole")["files"],)

@@ -8,14 +8,13 @@ import os
 import click
 
 from maskbatch import __version__
-from maskbatch.cli.diff import diff
 from maskbatch.cli.config import with_config
+from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
 from maskbatch.cli.merge import merge
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
 from maskbatch.cli.review import review
-from maskbatch.cli.scan import scan, video
 from maskbatch.cli.scan import scan, video, watch
 from maskbatch.cli.train import evaluate, train, train_detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError

@@ -31,6 +31,8 @@ def bring(path: Path, target: Path, how: str) -> None:
     if how == "move":
         try:
             os.replace(path, target)
+            if os.path.lexists(path) and path.stat().st_nlink > 1:  # renaming one of two hard links does nothing
+                path.unlink()
             return
         except OSError:  # another file system
             _log.debug("%s cannot be renamed to %s: copying it", path, target)

@@ -91,16 +91,19 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
         ordered = in_order(pieces)
         ids = _new_ids(ordered, len(pieces))
         found = [_Found(piece, own, _files_of(piece, own)) for piece, own in zip(pieces, ids, strict=True)]
-        _check_media(found, _moved_before(job))
+        moved = _moved_before(job)
+        _check_media(found, moved)
         store, _ = stack.enter_context(prepared(job.out, job.if_exists))
         _check_earlier(store, job)
         listener.say(
             f"{counted(len(ordered), 'file')} of {counted(len(pieces), 'folder')}; the merged scan goes to {job.out}"
         )
-        facts = merge_facts(pieces, len(ordered), job.media)
+        facts = merge_facts(pieces, len(ordered), "move" if moved else job.media)
         session = begin_merge(store, pieces, ordered, facts)
         write_run_json(store, job.out)
-        _bring_all(store, found, job, listener)
+        brought = _bring_all(store, found, job, listener)
+        if job.media != "move" and not moved:  # else media of now are in no piece any more
+            _remove_old(store, found, brought)
         for piece, own, _ in found:
             add_piece(store, piece, own)
         how = f"merged in part: {'; '.join(missing)}" if missing else "finished"
@@ -146,7 +149,7 @@ def _files_of(piece: Piece, ids: Ids) -> list[MediaFile]:
 
 
 def _moved_before(job: MergeJob) -> set[tuple[str, str]]:
-    """Return the kinds and names of media that a merge which was stopped has moved to the output folder.
+    """Return the kinds and names of media that an earlier merge has moved to the output folder.
 
     Raises UsageError when they would be overwritten: they are nowhere else.
     """
@@ -191,18 +194,18 @@ def _check_earlier(store: Store, job: MergeJob) -> None:
     if not before <= {str(folder.absolute()) for folder in job.folders}:
         raise UsageError(f"{job.out} holds a merge of other folders ({named(sorted(before))}): choose another folder with "
                          "--out, or replace it with --if-exists overwrite")  # fmt: skip
-    if earlier["media"] == "move" and last[0].how is not None:
-        raise UsageError(
-            f"{job.out} is merged already, and its media were moved there: choose another folder with --out"
-        )
 
 
-def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: Listener) -> None:
-    """Bring all media to the output folder; media of an earlier merge that nothing refers to go. Raises OSError."""
-    pieces = [one.piece for one in found]
-    kept = {
+def _names(found: Sequence[_Found]) -> set[tuple[str, str]]:
+    """Return kind and folded name of all media that are merged."""
+    return {
         (media.kind, media.folded_name) for piece, ids, _ in found for media in piece.media if media.source_id in ids
     }
+
+
+def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: Listener) -> set[str]:
+    """Bring all media to the output folder, and return their names; media of sources that left go. Raises OSError."""
+    pieces, kept = [one.piece for one in found], _names(found)
     with store.transaction() as connection:
         stale = [(kind, name) for kind, name, _ in all_media(connection) if (kind, name) not in kept]
     remove_media(job.out, stale)
@@ -216,15 +219,15 @@ def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: L
         for file in files:
             bring(piece.folder / file.name, job.out / file.name, job.media)
             brought.add(file.name)
-    if job.media != "move":  # what was moved by a merge that was stopped is in no piece any more
-        _remove_old(job.out, kept, brought)
+    return brought
 
 
-def _remove_old(out: Path, kept: set[tuple[str, str]], brought: set[str]) -> None:
+def _remove_old(store: Store, found: Sequence[_Found], brought: set[str]) -> None:
     """Remove crops and evidence that a source had in an earlier merge only."""
-    for file in list(media_files(out)):
+    kept = _names(found)
+    for file in list(media_files(store.folder)):
         if file.kind == "crops" and file.name not in brought and (file.kind, file.folded_name) in kept:
-            (out / file.name).unlink(missing_ok=True)
+            (store.folder / file.name).unlink(missing_ok=True)
 
 
 def _write_reports(store: Store, facts: dict) -> Summary:

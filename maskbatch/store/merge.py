@@ -18,8 +18,11 @@ _MEDIA = """
 _ADD_SOURCE = "INSERT INTO source (id, name, position, path, kind) VALUES (?, ?, ?, ?, ?)"
 # what begin_merge has written, and the session of another store
 _OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
-# checkpoints of videos in work: a merge takes whole videos only
-_NOT_MERGED = frozenset({"segment"})
+# checkpoints of videos in work, as a merge takes whole videos only; and samples, which are of the people of one folder
+_NOT_MERGED = frozenset({"segment", "sample_item"})
+# rows of reviewers, which only exist here
+_OF_REVIEW = ("review", "sample_item")
+_NAMES = "SELECT id, name, path, kind FROM source"
 
 Ids = Mapping[int, int]  # the id of a source in a piece, and in the merged store
 
@@ -29,7 +32,7 @@ def begin_merge(
 ) -> int:
     """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
 
-    Rows of an earlier merge go; the names of its media stay until their files are gone.
+    Rows of an earlier merge go, but not what reviewers said there; the names of its media stay until their files are gone.
 
     Args:
         store: the merged store.
@@ -41,10 +44,13 @@ def begin_merge(
         The id of the session that merges.
     """
     with store.transaction() as connection:
-        for table in (*(name for name in tables_of_sources(connection) if name != "media"), "source", "session"):
-            connection.execute(f"DELETE FROM {table}")
+        before = {number: (name, path, kind) for number, name, path, kind in connection.execute(_NAMES)}
+        for table in (*tables_of_sources(connection), "segment", "source", "session"):
+            if table not in ("media", *_OF_REVIEW):
+                connection.execute(f"DELETE FROM {table}")
         rows = ((number + 1, one.name, number, one.path, one.kind) for number, (_, one) in enumerate(ordered))
         connection.executemany(_ADD_SOURCE, rows)
+        _keep_reviews(connection, before)
         for piece in sorted(pieces, key=lambda piece: piece.last.started):
             with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
                 columns = [name for name in _columns(reading, "session") if name != "id"]
@@ -75,12 +81,41 @@ def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
             raise MaskbatchError(f"{piece.folder} changed while it was merged: let its scan end, and merge again")
         with store.transaction() as connection:
             for table, columns in tables_of_sources(reading).items():
-                _copy(connection, table, columns, _rows(reading, table, columns, ids))
+                rows = _rows(reading, table, columns, ids)
+                _copy(
+                    connection, table, columns, _new_reviews(connection, columns, rows) if table == "review" else rows
+                )
             columns = [name for name in _columns(reading, "source") if name not in _OF_INPUT]
             assigned = ", ".join(f"{name} = ?" for name in columns)
             values = ((*row, ids[own]) for own, *row in reading.execute(f"SELECT id, {', '.join(columns)} FROM source")
                       if own in ids)  # fmt: skip
             connection.executemany(f"UPDATE source SET {assigned} WHERE id = ?", values)
+
+
+def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, str]]) -> None:
+    """Give what reviewers said in an earlier merge the new ids of its sources. Sources that left keep theirs, without a
+    place in the tables."""
+    now = {name: number for number, name in connection.execute("SELECT id, name FROM source")}
+    free = len(now) + 1
+    for table in _OF_REVIEW:
+        for (number,) in connection.execute(f"SELECT DISTINCT source_id FROM {table}").fetchall():
+            name, path, kind = before[number]
+            if name not in now:
+                connection.execute(_ADD_SOURCE, [free, name, None, path, kind])
+                now[name], free = free, free + 1
+        # by way of negative ones: an old id may be a new one of another source
+        for sign in (-1, 1):
+            ids = [(-now[name], number) if sign < 0 else (now[name], -now[name]) for number, (name, *_) in before.items()
+                   if name in now]  # fmt: skip
+            connection.executemany(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", ids)
+
+
+def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> Iterator[tuple]:
+    """Yield the rows of `review` that an earlier merge has not brought; one that was taken back there stays so."""
+    said = [name for name in columns if name != "undone"]
+    places = [columns.index(name) for name in said]
+    known = set(connection.execute(f"SELECT {', '.join(said)} FROM review"))
+    yield from [row for row in rows if tuple(row[place] for place in places) not in known]
 
 
 def forget_media(store: Store, names: Sequence[tuple[str, str]]) -> None:
@@ -95,13 +130,14 @@ def tables_of_sources(connection: Connection) -> dict[str, list[str]]:
     Example:
         >>> with open_store(Path("audit"), reader=True) as store, store.transaction() as connection:
         ...     sorted(tables_of_sources(connection))
-        ['evidence', 'face', 'media', 'track']
+        ['evidence', 'face', 'media', 'review', 'track']
     """
     names = [
         name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     ]
     found = {name: _columns(connection, name) for name in names if name not in _NOT_MERGED}
-    return {name: ["source_id", *(column for column in columns if column != "source_id")]
+    # numbers of rows are new in the merged store
+    return {name: ["source_id", *(column for column in columns if column not in ("source_id", "id"))]
             for name, columns in found.items() if "source_id" in columns}  # fmt: skip
 
 
