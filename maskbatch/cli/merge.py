@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER, PATH, CommandWithExamples, Several
-from maskbatch.cli.scan import EXIT_SOME_FAILED
+from maskbatch.cli.options import FAIL_UNDER, FOLDER, PATH, CommandWithExamples, Several
+from maskbatch.cli.scan import EXIT_SOME_FAILED, check_rate
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
@@ -25,8 +25,9 @@ maskbatch merge /results/* --out audit                    then, on any machine
               help="When the output folder holds an earlier merge: renew or continue it, replace it, or stop.")  # fmt: skip
 @click.option("--incomplete", is_flag=True, help="Merge what is there, although shards are missing or unfinished.")
 @click.option("--any-versions", is_flag=True, help="Merge scans that were made with different versions of libraries.")
+@FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def merge(folders: tuple[Path, ...], out: Path, quiet: bool, **asked: str | bool) -> None:
+def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float | None, **asked: str | bool) -> None:
     """Merge the output folders of scans into one, such as those of all shards; no file is analysed.
 
     The tables and media are, byte for byte, those of one scan over all inputs.
@@ -41,6 +42,7 @@ def merge(folders: tuple[Path, ...], out: Path, quiet: bool, **asked: str | bool
         terminal.results(outcome, api.open(out).files())
         for reason in merged.missing:
             terminal.warn(f"not all files are in these tables: {reason}")
+        check_rate(merged.summary, fail_under, terminal)
     summary = merged.summary
     if merged.missing or merged.unreadable or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)

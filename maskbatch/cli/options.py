@@ -186,6 +186,7 @@ _SESSION = options(
     _of_scan(_WHAT, "if_exists", "When the output folder holds an earlier scan: continue it, replace it, or stop."),
     grouped(_WHAT, "--dry-run", is_flag=True,
             help="List the files that a scan would read, with estimates of time and disk space; scan nothing."),
+    FAIL_UNDER,
 )  # fmt: skip
 _BEFORE_EVERY = options(
     _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
@@ -224,7 +225,6 @@ _BEHIND_EVERY = options(
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
             "object per line; none: warnings only."),
-    FAIL_UNDER,
     grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
     _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
              metavar="NAME|FILE"),
