@@ -17,6 +17,8 @@ MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -
 COMMANDS = (
     "scan",
     "video",
+    "watch",
+    "merge",
     "report",
     "review",
     "diff",
@@ -28,6 +30,7 @@ COMMANDS = (
     "train-detector",
     "evaluate",
 )
+LIKE_SCAN = ("video", "watch")
 GROUPS = (*SCAN_GROUPS, "")
 
 
@@ -42,26 +45,26 @@ def option_rows(command: click.Command) -> list[tuple[str, str]]:
     return rows
 
 
-def missing() -> str:
-    """Name the options that `scan` has and `video` has not."""
-    names = [{item.opts[-1] for item in main.commands[name].params} for name in ("scan", "video")]
+def missing(other: str) -> str:
+    """Name the options that `scan` has and another command has not."""
+    names = [{item.opts[-1] for item in main.commands[name].params} for name in ("scan", other)]
     return ", ".join(f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--"))
 
 
 def tables() -> str:
-    """Give all tables as Markdown. `video` has almost the options of `scan`, so only its own ones are listed."""
+    """Give all tables as Markdown. `video` and `watch` have almost the options of `scan`, so only their own are listed."""
     parts, seen = [], set()
     for name in COMMANDS:
         command = main.commands[name]
         given = [item for item in command.params if isinstance(item, click.Argument)]
         arguments = " ".join(item.make_metavar(click.Context(command)) for item in given)
-        rows = [row for row in option_rows(command) if name != "video" or row not in seen]
+        rows = [row for row in option_rows(command) if name not in LIKE_SCAN or row not in seen]
         seen.update(rows)
         parts.append(
             f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n"
         )
-        if name == "video":
-            parts.append(f"All options of `scan` except {missing()}, and:\n")
+        if name in LIKE_SCAN:
+            parts.append(f"All options of `scan` except {missing(name)}, and:\n")
         for group in GROUPS:
             if some := [row for own, row in rows if own == group]:
                 title = f"{group or 'option'} | meaning"

@@ -202,9 +202,18 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InputSettings:
+    """Which of the files are looked for: the first `limit` (None: all), and hidden ones too."""
+
+    limit: int | None = None
+    include_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ScanSettings:
     """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time."""
 
+    inputs: InputSettings = field(default_factory=InputSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
@@ -244,6 +253,7 @@ class ScanOptions:
     Attributes:
         if_exists: action when the output folder holds an earlier scan: resume, overwrite or error.
         limit: scan the first `limit` files only; None: all files.
+        shard: scan one share of the files, such as 3/20: see docs/cluster.md; None: all files.
         include_hidden: scan hidden entries, and thumbnail and recycle-bin folders, too.
         sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and one
             every two seconds otherwise.
@@ -285,6 +295,7 @@ class ScanOptions:
 
     if_exists: str = _one_of("resume", "overwrite", "error")
     limit: int | None = _number(None, 1)
+    shard: str | None = None
     include_hidden: bool = False
     sample_fps: float | str = field(
         default="auto", metadata={"limits": Limits(0, None, True), "words": ("auto", "all")}

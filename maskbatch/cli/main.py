@@ -9,19 +9,21 @@ import click
 
 from maskbatch import __version__
 from maskbatch.cli.chain import pack, purge, verify
+from maskbatch.cli.config import with_config
 from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
+from maskbatch.cli.merge import merge
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
 from maskbatch.cli.review import review
-from maskbatch.cli.scan import scan, video
+from maskbatch.cli.scan import scan, video, watch
 from maskbatch.cli.train import evaluate, train, train_detector
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, report, review, diff, places, doctor),
+    "Commands": (scan, video, watch, merge, report, review, diff, places, doctor),
     "Commands for the chain of evidence": (verify, pack, purge),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
@@ -84,4 +86,4 @@ def main() -> None:
 
 for _commands in _SECTIONS.values():
     for _command in _commands:
-        main.add_command(_command)
+        main.add_command(with_config(_command))

@@ -1,7 +1,8 @@
 """Options of the commands: their types, the options of a scan, and help that lists options in groups."""
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +17,7 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _WHAT, _PEOPLE, _SPEED, _VIDEO, _OUTPUT = "What to scan", "People, time and place", "Speed", "Video", "Output"
 _ADVANCED = "Advanced"
 GROUPS = (_WHAT, _PEOPLE, _SPEED, _VIDEO, _OUTPUT, _ADVANCED)
+_DURATION, _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", re.ASCII), {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
@@ -27,6 +29,19 @@ class Number(click.FloatRange):
             self.fail(f"{value!r} has a comma: write {value.replace(',', '.')}", param, ctx)
         number = super().convert(value, param, ctx)
         return number if math.isfinite(number) else self.fail(f"{value!r} is not a finite number.", param, ctx)
+
+
+class Duration(click.ParamType):
+    """A length of time such as 30s, 5m or 1h, as seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(str(value))
+        seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+        return seconds or self.fail(f"{value!r} is no length of time: write 30s, 5m or 1h.", param, ctx)
 
 
 class WordOr(click.ParamType):
@@ -41,6 +56,15 @@ class WordOr(click.ParamType):
         return value if value in self._words else self._number.convert(value, param, ctx)
 
 
+class Several(click.Argument):
+    """An argument of any number of values, which may stand in the file of --config: not every click looks for it there."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, object]) -> tuple[object, object]:
+        value, origin = super().consume_value(ctx, opts)
+        in_file = ctx.lookup_default(self.name)
+        return (in_file, click.core.ParameterSource.DEFAULT_MAP) if not value and in_file else (value, origin)
+
+
 class GroupedOption(click.Option):
     """An option that the help lists below the name of its group."""
 
@@ -49,8 +73,18 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
-    """A command whose help lists options in groups, and ends with examples: `epilog` as it stands."""
+class CommandWithExamples(click.Command):
+    """A command whose help ends with examples: `epilog` as it stands."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"  {line.strip()}\n")
+
+
+class GroupedCommand(CommandWithExamples):
+    """A command whose help lists options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list] = {name: [] for name in GROUPS}
@@ -61,12 +95,6 @@ class GroupedCommand(click.Command):
         for name, records in groups.items():
             with formatter.section(name):
                 formatter.write_dl(records, col_max=26)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.strip().splitlines():
-                    formatter.write(f"  {line.strip()}\n")
 
 
 def options(*decorators: Callable) -> Callable:
@@ -86,8 +114,11 @@ def grouped(group: str, *names: str, **more: object) -> Callable:
 
 
 def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
-    """Return the command-line form of a field of `ScanOptions`: its name, default, and range or choices."""
-    item, flag = _FIELDS[name], f"--{name.replace('_', '-')}"
+    """Return the command-line form of a field of `ScanOptions`: its name, default, and range or choices.
+
+    `flag` in `more` is its name on the command line when that is another one.
+    """
+    item, flag = _FIELDS[name], more.pop("flag", f"--{name.replace('_', '-')}")
     if item.type == (bool | None):
         return grouped(group, f"{flag}/--no-{flag[2:]}", default=None, help=help)
     if item.default is False:
@@ -102,7 +133,7 @@ def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
         words = item.metadata.get("words")
         more["type"] = WordOr(words, number) if words else number
     more.setdefault("show_default", item.default is not None)
-    return grouped(group, flag, default=item.default, help=help, **more)
+    return grouped(group, flag, name, default=item.default, help=help, **more)
 
 
 def _type_of(name: str) -> dict[str, object]:
@@ -118,12 +149,19 @@ def _type_of(name: str) -> dict[str, object]:
 
 FAIL_UNDER = grouped(_OUTPUT, "--fail-under", type=Number(0, 1), metavar="P",
                      help="Exit with code 4 unless the 95 % interval of the rate with a mask lies above P.")  # fmt: skip
+_SHARD = _of_scan(
+    _WHAT, "shard", "Scan the K-th of N shares of the files, on this machine; maskbatch merge puts the output folders of "
+    "all shares together.", metavar="K/N",
+)  # fmt: skip
+_HIDDEN = _of_scan(
+    _WHAT, "include_hidden", "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."
+)
 _ABOUT_INPUTS = options(
     grouped(_WHAT, "--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
             help="Also scan the paths in FILE (- for standard input): one per line, or separated by NUL bytes."),
     _of_scan(_WHAT, "limit", "Scan the first N files only.", metavar="N"),
-    _of_scan(_WHAT, "include_hidden",
-             "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."),
+    _SHARD,
+    _HIDDEN,
 )  # fmt: skip
 _RULES = (
     ("min_bare", "Seconds without a mask from which on a person counts as without one.", "SECONDS"),
@@ -144,10 +182,13 @@ rules = options(
         for name, help, metavar in _RULES
     )
 )  # fmt: skip
-_COMMON = options(
+_SESSION = options(
     _of_scan(_WHAT, "if_exists", "When the output folder holds an earlier scan: continue it, replace it, or stop."),
     grouped(_WHAT, "--dry-run", is_flag=True,
             help="List the files that a scan would read, with estimates of time and disk space; scan nothing."),
+    FAIL_UNDER,
+)  # fmt: skip
+_BEFORE_EVERY = options(
     _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
              "only writes the tables again.", metavar="P"),
     _of_scan(_WHAT, "third_state", "Label masks that are worn incorrectly (nose or mouth bare) as incorrect_mask, with a "
@@ -165,7 +206,9 @@ _COMMON = options(
     _of_scan(_SPEED, "workers", "Videos, or groups of 256 photos, that are scanned at the same time.", metavar="N"),
     _of_scan(_VIDEO, "sample_fps", "Frames per second of video to analyse. auto: about 6 while something moves, and one "
              "every two seconds otherwise.", metavar="auto|all|F"),
-    _of_scan(_VIDEO, "every", "Analyse every N-th frame; replaces --sample-fps.", metavar="N"),
+)  # fmt: skip
+_EVERY = "Analyse every N-th frame; replaces --sample-fps."
+_BEHIND_EVERY = options(
     _of_scan(_VIDEO, "decode_all", "Decode the frames between the analysed ones too: slower, but finds damage in them."),
     _of_scan(_VIDEO, "hwaccel", "Device that decodes videos, by FFmpeg's name, such as cuda or videotoolbox. auto: the "
              "first that works. Videos that it cannot decode are decoded in software.", metavar="none|auto|NAME"),
@@ -187,7 +230,6 @@ _COMMON = options(
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
             "object per line; none: warnings only."),
-    FAIL_UNDER,
     grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
     _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
              metavar="NAME|FILE"),
@@ -197,6 +239,7 @@ _COMMON = options(
     _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. A larger "
              "one finds smaller faces.", metavar="PX"),
 )  # fmt: skip
+_COMMON = options(_SESSION, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
 scan_options = options(
     grouped(_WHAT, "--out", type=PATH, metavar="DIR",
             help="Output folder. Default: NAME_maskbatch in the current folder, by the name of the input."),
@@ -206,4 +249,14 @@ video_options = options(
     grouped(_WHAT, "--out", is_flag=False, flag_value=BESIDE, metavar="[DIR]",
             help="Output folder. Default: NAME_maskbatch in the current folder; --out without DIR: beside the input."),
     _COMMON,
+)  # fmt: skip
+# --every is the time between two looks there
+watch_options = options(
+    grouped(_WHAT, "--out", type=PATH, metavar="DIR",
+            help="Output folder, which is continued. Default: NAME_maskbatch in the current folder."),
+    grouped(_WHAT, "--every", "interval", type=Duration(), default="5m", show_default=True, metavar="TIME",
+            help="Time between two looks for new files, such as 30s, 5m or 1h."),
+    grouped(_WHAT, "--settle", type=Duration(), default="10s", show_default=True, metavar="TIME",
+            help="Time for which a file must stay the same before it is scanned."),
+    _SHARD, _HIDDEN, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N", flag="--frame-step"), _BEHIND_EVERY,
 )  # fmt: skip

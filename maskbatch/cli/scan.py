@@ -1,4 +1,4 @@
-"""The commands that scan: `scan` and `video`."""
+"""The commands that scan: `scan`, `video` and `watch`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, scan_options, video_options
+from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, Several, scan_options, video_options, watch_options
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
@@ -29,10 +29,14 @@ _VIDEO_EXAMPLES = """
 maskbatch video door.mp4                 results go to door_maskbatch/ in the current folder
 maskbatch video /media/door.mp4 --out    results go to door_maskbatch/ beside the video
 """
+_WATCH_EXAMPLES = """
+maskbatch watch incoming/ --out audit                looks every five minutes
+maskbatch watch incoming/ --every 1h --settle 2m     for recorders that write to a file now and then
+"""
 
 
 @click.command(cls=GroupedCommand, epilog=_SCAN_EXAMPLES)
-@click.argument("paths", nargs=-1, type=PATH, metavar="PATH...")
+@click.argument("paths", cls=Several, nargs=-1, type=PATH, metavar="PATH...")
 @scan_options
 def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **options: object) -> None:
     """Scan photos and videos: folders (recursively) and files, in any mix.
@@ -48,7 +52,7 @@ def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **op
 
 
 @click.command(cls=GroupedCommand, epilog=_VIDEO_EXAMPLES)
-@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.argument("files", cls=Several, nargs=-1, required=True, type=PATH, metavar="FILE...")
 @video_options
 def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
     """Scan videos: writes annotated H.264 copies that keep the sound, and the tables.
@@ -60,6 +64,30 @@ def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
     if out == BESIDE:
         folder = files[0].with_name(f"{files[0].stem}_maskbatch")
     _scan(files, folder, options)
+
+
+@click.command(cls=GroupedCommand, epilog=_WATCH_EXAMPLES)
+@click.argument("paths", cls=Several, nargs=-1, required=True, type=PATH, metavar="DIR...")
+@watch_options
+def watch(paths: tuple[Path, ...], out: Path | None, interval: float, settle: float, **options: object) -> None:
+    """Scan new files as they come: those that have stopped growing; the tables are renewed each time.
+
+    Ctrl-C stops at any time, and the same command goes on. Results of files that are deleted after their scan stay.
+    """
+    with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
+        from maskbatch import api
+        from maskbatch.run.job import Job
+        from maskbatch.run.watch import Rhythm
+        from maskbatch.run.watch import watch as run_watch
+
+        job = Job(paths, out, ScanOptions(**_own(options)))
+        run_watch(job, Rhythm(interval, settle), terminal,
+                  lambda outcome: terminal.results(outcome, api.open(outcome.out).files()))  # fmt: skip
+
+
+def _own(options: dict) -> dict[str, object]:
+    """Return the options that are fields of `ScanOptions`."""
+    return {item.name: options[item.name] for item in fields(ScanOptions) if item.name in options}
 
 
 def _check_videos(files: tuple[Path, ...]) -> None:
@@ -83,11 +111,10 @@ def check_rate(summary: Summary, least: float | None, terminal: Terminal) -> Non
 
 def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
     """Run or forecast the job of `scan` and `video`."""
-    own = {item.name: options[item.name] for item in fields(ScanOptions) if item.name in options}
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
         from maskbatch.run.job import Job, dry_run, run_job
 
-        job = Job(paths, out, ScanOptions(**own))
+        job = Job(paths, out, ScanOptions(**_own(options)))
         if options["dry_run"]:
             terminal.dry_run(*dry_run(job, terminal))
             return

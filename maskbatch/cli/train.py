@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import FILE, FOLDER, PATH, Number, WordOr, options
+from maskbatch.cli.options import FILE, FOLDER, PATH, Number, Several, WordOr, options
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 from maskbatch.settings import PRECISIONS, ClassifierSettings, DetectorSettings
@@ -20,7 +20,7 @@ _SIZES = tuple(str(size) for size in range(96, 225, 32))
 _SPLITS = ("CSV file with the columns path and split (optional: cluster, set). Default: folders named train, val and "
            "test, otherwise a random split.")  # fmt: skip
 
-_datasets = click.argument("datasets", nargs=-1, required=True, metavar="DATASET...", type=FOLDER)
+_datasets = click.argument("datasets", cls=Several, nargs=-1, required=True, metavar="DATASET...", type=FOLDER)
 _labels = options(
     click.option("--labels", multiple=True, metavar="OLD=NEW",
                  help="Map a label of the dataset to with_mask, without_mask or incorrect_mask. Can be given "

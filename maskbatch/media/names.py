@@ -17,6 +17,8 @@ WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp",
 # control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; an
 # explicit list, because str.isprintable differs between versions of Python
 _HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# what name_text writes for them, and for a backslash
+_ESCAPED = re.compile(r"\\(?:\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _MOST_BYTES = 255
 _LONGEST_ENDING = 24
 # bytes of these for the end of a crop's name: frame and face
@@ -95,6 +97,16 @@ def name_text(name: str) -> str:
     `\\r`. A backslash is doubled. All other names stay as they are.
     """
     return one_line(name.replace("\\", r"\\"))
+
+
+def from_name_text(text: str) -> str:
+    """Return the name of which `name_text` made `text`.
+
+    Example:
+        >>> from_name_text(name_text("a\\b\r.jpg")) == "a\\b\r.jpg"
+        True
+    """
+    return _ESCAPED.sub(lambda found: "\\" if found[0] == r"\\" else found[0].encode().decode("unicode_escape"), text)
 
 
 def one_line(text: str) -> str:

@@ -150,8 +150,7 @@ def read_int8(network: Network):
     import openvino
 
     try:
-        with zipfile.ZipFile(network.int8) as archive:
-            return openvino_core().read_model(archive.read("model.xml"), archive.read("model.bin"))
+        return _read_archive(network.int8)
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]  # OpenVINO first names lines of its own source
         raise WeightsError(
@@ -159,10 +158,24 @@ def read_int8(network: Network):
         ) from error
 
 
+def _read_archive(path: Path):
+    with zipfile.ZipFile(path) as archive:
+        return openvino_core().read_model(archive.read("model.xml"), archive.read("model.bin"))
+
+
 def converted(network: Network):
-    """Return the network as an OpenVINO model, read from the cache when an earlier scan has converted it."""
+    """Return the network as an OpenVINO model: as it is shipped, or read from the cache when an earlier scan has converted
+    it.
+
+    Raises DeviceError when it must be converted, and TensorFlow is not installed.
+    """
     import openvino
 
+    if network.openvino is not None:
+        try:
+            return _read_archive(network.openvino)
+        except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
+            log.debug("OpenVINO %s cannot read %s: %s", openvino.__version__, network.openvino, error)
     version = openvino.__version__.split("-")[0]
     folder = cache.networks_folder() / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
     if (folder / cache.WHOLE).is_file():
@@ -184,8 +197,14 @@ def converted(network: Network):
 def _convert(network: Network):
     """Trace the Keras model once and convert it to OpenVINO, with uint8 images as input."""
     import openvino
-    import tensorflow as tf
 
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise DeviceError(
+            f"{network.path.name} must be converted for OpenVINO, which takes TensorFlow: pip install tensorflow, or set "
+            "MASKBATCH_CACHE to the folder of a machine that has scanned with this model (docs/slim.md)"
+        ) from error
     model = network.load()
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
     traced = tf.function(lambda images: forward(model, images), input_signature=signature)

@@ -32,8 +32,12 @@ class TensorFlowNetwork:
     """
 
     def __init__(self, network: Network, devices: Sequence[str], precision: str) -> None:
-        import tensorflow as tf
-
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise DeviceError(
+                "TensorFlow is not installed: pip install tensorflow, or use --runtime openvino"
+            ) from error
         self._tf, self._role, self.size_px = tf, network.role, None
         on_gpu = devices[0].startswith("GPU")
         if precision == "fp32" and on_gpu:  # from Ampere on, the default is TF32 with 10 bits of 23
@@ -113,9 +117,14 @@ def forward(model, images):
 
 
 def list_gpus() -> list[str]:
-    """Return the names of the GPUs that TensorFlow can use. Turns memory growth on, so that programs can share a GPU."""
-    import tensorflow as tf
+    """Return the names of the GPUs that TensorFlow can use, none without TensorFlow.
 
+    Turns memory growth on, so that programs can share a GPU.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError:  # a slim install: docs/slim.md
+        return []
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         try:

@@ -16,7 +16,8 @@ class Network:
     `role` says what it is for, `path` is its weight file. `load` returns it as a Keras model; it is called only when
     needed, and checks that the file fits. `int8`, where there is one, is a zip archive of the same network as an
     OpenVINO model with 8-bit weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has
-    `gains_by_int8` False, and computes in fp32 where int8 is asked for.
+    `gains_by_int8` False, and computes in fp32 where int8 is asked for. `openvino`, where there is one, is the network in
+    fp32 as OpenVINO converts it: without the archive, TensorFlow is needed once on each machine.
     """
 
     role: str
@@ -24,13 +25,15 @@ class Network:
     load: Callable[[], object]
     int8: Path | None = None
     gains_by_int8: bool = True
+    openvino: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A named weight file with the labels of its outputs.
 
-    `int8_sha256` is the checksum of the same network with 8-bit weights, a separate file beside it, or "" without one.
+    `int8_sha256` is the checksum of the same network with 8-bit weights, a separate file beside it, or "" without one;
+    `openvino_sha256` is that of the converted network.
     """
 
     name: str
@@ -39,6 +42,12 @@ class Weights:
     labels: tuple[str, ...]
     licence: str
     int8_sha256: str = ""
+    openvino_sha256: str = ""
+
+    @property
+    def openvino_file(self) -> str:
+        """The name of the file with the converted network."""
+        return f"{self.name}.openvino.zip"
 
     @property
     def int8_file(self) -> str:
@@ -55,6 +64,7 @@ SHIPPED = {
             sha256="4623f4ff80dd77d19a170e206345040659607e2e8b4a7e816ae3cccd28b4125c",
             labels=("face",),
             licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
+            openvino_sha256="6e313f9eec1ff64923d571f319a57d0ac418d5f9c7bac21c18f0de1c442ef425",
         ),
         Weights(
             name="mask",
@@ -89,6 +99,17 @@ def find_int8(path: Path) -> Path | None:
     for weights in SHIPPED.values():
         if weights.int8_sha256 and path == folder() / weights.file:
             return _checked(weights.int8_file, weights.int8_sha256)
+    return None
+
+
+def find_openvino(path: Path) -> Path | None:
+    """Return the converted network of the shipped weights at `path`, checked likewise, or None where none is shipped.
+
+    Raises WeightsError.
+    """
+    for weights in SHIPPED.values():
+        if weights.openvino_sha256 and path == folder() / weights.file:
+            return _checked(weights.openvino_file, weights.openvino_sha256)
     return None
 
 

@@ -8,7 +8,7 @@ strides 8, 16 and 32. Source: Wu et al. 2023, "YuNet: A Tiny Millisecond-level F
 from pathlib import Path
 
 from maskbatch.errors import WeightsError
-from maskbatch.networks.weights import Network, find
+from maskbatch.networks.weights import Network, find, find_openvino
 
 STRIDES = (8, 16, 32)
 # channels of each map: two probabilities, a box, five landmarks
@@ -76,7 +76,7 @@ def shipped_network() -> Network:
     Depthwise convolutions take most of its time, and 8 bits would save one part in twenty of it.
     """
     path = find("yunet")
-    return Network("yunet", path, lambda: load_network(path), gains_by_int8=False)
+    return Network("yunet", path, lambda: load_network(path), gains_by_int8=False, openvino=find_openvino(path))
 
 
 def load_network(path: Path):

@@ -15,6 +15,7 @@ from maskbatch.run.versions import installed
 from maskbatch.settings import RuntimeSettings
 
 _PACKAGES = ("tensorflow", "keras", "openvino", "cv2", "av", "numpy", "pandas")
+_OF_TENSORFLOW = {"tensorflow", "keras"}
 # converted networks are some 100 MB; an hour of annotated HD video is about 2 GB
 _LEAST_CACHE_GB, _LEAST_OUT_GB = 0.5, 2.0
 
@@ -44,6 +45,11 @@ def _versions() -> Finding:
     missing = [name for name, number in versions.items() if number is None]
     own = [f"maskbatch {__version__}", f"Python {platform.python_version()}"]
     message = ", ".join([*own, *(f"{name} {number}" for name, number in versions.items() if number is not None)])
+    if {*missing} == _OF_TENSORFLOW:
+        missing, message = (
+            [],
+            f"{message}; no TensorFlow, so no GPU, no training and no models of your own (docs/slim.md)",
+        )
     if missing:
         return Finding("versions", False, f"{message}; missing: {', '.join(missing)}: pip install {' '.join(missing)}")
     opencv = [name for name in versions if name.startswith("opencv-")]

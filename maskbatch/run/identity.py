@@ -55,6 +55,7 @@ def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[
         "files_done_before": plan.num_done,
         "files_changed": len(plan.again),
         "files_vanished": list(plan.vanished[:1000]),
+        **({} if plan.dealt is None else {"shard": asdict(plan.dealt)}),
     }
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import named
+from maskbatch.media.shares import Dealt, deal, read_share
 from maskbatch.media.sources import Found, look_for
 from maskbatch.people.templates import suggested_template
 from maskbatch.reports.summary import Summary
@@ -52,21 +53,22 @@ class _Prepared(NamedTuple):
     settings: ScanSettings
     out: Path
     found: Found
+    dealt: Dealt | None
 
 
-def run_job(job: Job, listener: Listener) -> Outcome:
-    """Scan, or continue a scan, and write the reports.
+def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome:
+    """Scan, or continue a scan, and write the reports. `found` are its files when the caller has looked for them already.
 
     The networks are opened before the output folder is made: what cannot run fails before anything is written. Raises
     UsageError, DeviceError and WeightsError before the first file is read; Interrupted when the listener's `Stop` was
     asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
     """
     with collected_warnings() as warnings:
-        settings, out, found = _prepared(job, listener)
+        settings, out, found, dealt = _prepared(job, listener, found)
         driver = Driver(settings, warnings, job.options.third_state)
         settings = driver.settings
         with prepared(out, job.options.if_exists) as (store, lock):
-            plan = driver.plan(store, found.sources, job.paths, found.not_looked_at)
+            plan = replace(driver.plan(store, found.sources, job.paths, found.not_looked_at), dealt=dealt)
             done = f", {plan.num_done} of them done already" if plan.num_done else ""
             listener.say(f"{counted(len(plan.sources), 'file')}{done}, {driver.networks.device.description}")
             for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out)):
@@ -94,26 +96,33 @@ def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
 
     Raises UsageError as `run_job` does.
     """
-    settings, out, found = _prepared(job, listener)
+    settings, out, found, _ = _prepared(job, listener)
     plan = dry_plan(settings, found.sources, job.paths, out, job.options.if_exists)
     return [source.path for source in plan.pending], forecast(plan, settings)
 
 
-def _prepared(job: Job, listener: Listener) -> _Prepared:
-    """Check a job, and find its files. Raises UsageError."""
+def _prepared(job: Job, listener: Listener, found: Found | None = None) -> _Prepared:
+    """Check a job, and find its files unless they are `found`. Raises UsageError."""
     settings, options = scan_settings(job.options), job.options
     _check_paths(job.paths)
-    out = default_out(job.paths) if job.out is None else job.out
+    share = None if options.shard is None else read_share(options.shard)
+    out = default_out(job.paths, share) if job.out is None else job.out
     settings = replace(settings, output=replace(settings.output, folder=out))
     check_out(out, options.if_exists)
-    listener.say(f"looking for photos and videos; results go to {out}")
-    found = look_for(job.paths, out, options.limit, options.include_hidden)
-    for remark in found.not_looked_at.remarks():
-        listener.say(remark)
+    if found is None:
+        listener.say(f"looking for photos and videos; results go to {out}")
+        found = look_for(job.paths, out, options.limit, options.include_hidden)
+        for remark in found.not_looked_at.remarks():
+            listener.say(remark)
     if not found.sources:
         raise UsageError(f"no photo or video in {named([str(path) for path in job.paths])}")
+    dealt = None
+    if share is not None:
+        own, dealt = deal(found.sources, share)
+        listener.say(f"shard {share}: {len(own)} of {counted(len(found.sources), 'file')}")
+        found = replace(found, sources=own)
     check_inputs(out, (source.path for source in found.sources))
-    return _Prepared(settings, out, found)
+    return _Prepared(settings, out, found, dealt)
 
 
 def _check_paths(paths: Sequence[Path]) -> None:

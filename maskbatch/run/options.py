@@ -16,6 +16,7 @@ from maskbatch.settings import (
     INCORRECT_THRESHOLD,
     ClassifierSettings,
     DetectorSettings,
+    InputSettings,
     Limits,
     LoaderSettings,
     OutputSettings,
@@ -48,6 +49,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
     check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
     hwaccel = check_hwaccel(options.hwaccel)
     return ScanSettings(
+        inputs=InputSettings(options.limit, options.include_hidden),
         loader=LoaderSettings(batch_size=options.batch_size),
         sampling=SamplingSettings(
             options.every, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),

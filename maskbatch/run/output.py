@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.media.names import fitted
+from maskbatch.media.shares import Share
 from maskbatch.media.sources import common_folder
 from maskbatch.media.walk import absolute
 from maskbatch.store.database import STORE, is_store, open_store
@@ -14,13 +15,14 @@ from maskbatch.store.lock import LOCK
 from maskbatch.store.read import sessions
 
 
-def default_out(paths: Sequence[Path]) -> Path:
+def default_out(paths: Sequence[Path], share: Share | None = None) -> Path:
     """Choose a folder in the current one: `photos_maskbatch` for `photos/` and for several files in it, `clip_maskbatch` for
-    `clip.mp4`.
+    `clip.mp4`; `photos_maskbatch_3of20` for a share of the inputs.
 
     A folder that holds something else, or the scan of other inputs, is left alone: `photos_maskbatch_2` takes its place.
     """
-    name = fitted(f"{_name(paths)}_maskbatch")
+    ending = "" if share is None else f"_{share.number}of{share.count}"
+    name = fitted(f"{_name(paths)}_maskbatch{ending}")
     for number in count(1):
         out = Path(name if number == 1 else f"{name}_{number}")
         if _is_free(out) or _has_scan_of(paths, out):

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import folded, name_text, stem_of_crop
@@ -105,6 +106,24 @@ def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
         _remove(out / "annotated", lambda name: name_text(folded(name)) in copies)
     for folder in _CROP_FOLDERS if stems else ():
         _remove(out / folder, lambda name: _stem(folded(name)) in stems)
+
+
+class MediaFile(NamedTuple):
+    """A file below the folders of media: its kind and folded name as in the table `media`, its path below the folder."""
+
+    kind: str
+    folded_name: str
+    name: str
+
+
+def media_files(out: Path) -> Iterator[MediaFile]:
+    """Yield all files of an output folder that may be annotated copies, crops or evidence. Raises OSError."""
+    for name, _ in files_below(out / "annotated"):
+        yield MediaFile("annotated", name_text(folded(name)), f"annotated/{name}")
+    for folder in _CROP_FOLDERS:
+        for name, _ in files_below(out / folder):
+            if (stem := _stem(folded(name))) is not None:
+                yield MediaFile("crops", stem, f"{folder}/{name}")
 
 
 def remove_temporary(out: Path) -> None:

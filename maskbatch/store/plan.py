@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import crop_stem, folded, name_text, named, stem_of_crop, written_names
+from maskbatch.media.names import crop_stem, folded, name_text, named, own_name, stem_of_crop, written_names
+from maskbatch.media.shares import Dealt
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.states import LABELS
 from maskbatch.store.database import Store
@@ -27,7 +28,7 @@ class Plan:
     `pending` sources are still to be scanned. The other fields name sources: `changed` ones are different since they were
     scanned; `unread` ones failed for a reason that may have passed; somebody deleted the copies of `removed` ones; `away`
     ones are done, and missing now; `vanished` ones are no longer among the inputs. `inputs` are the paths the user gave.
-    `not_looked_at` counts the entries that were passed by there.
+    `not_looked_at` counts the entries that were passed by there. `dealt` is the share of the inputs that `sources` are.
     """
 
     out: Path
@@ -40,6 +41,7 @@ class Plan:
     away: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     not_looked_at: NotLookedAt = _NOTHING
+    dealt: Dealt | None = None
 
     @property
     def num_done(self) -> int:
@@ -60,11 +62,11 @@ class _Media(NamedTuple):
     stems: set[str]
     with_faces: set[int]
 
-    def lacks(self, one: Known) -> bool:
-        """Tell if somebody removed the copy of a source, or all of its crops."""
+    def lacks(self, source: Source, one: Known) -> bool:
+        """Tell if somebody removed the copy of a source, or all of its crops. Both have the names that the store has."""
         if one.copy_state == "written" and one.names[0] not in self.copies:
             return True
-        return one.id in self.with_faces and name_text(folded(crop_stem(one.names[1]))) not in self.stems
+        return one.id in self.with_faces and name_text(folded(crop_stem(own_name(source)))) not in self.stems
 
 
 def make_plan(
@@ -96,7 +98,7 @@ def make_plan(
             found["away"].append(one.name)
         elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
             found["changed"].append(one.name)
-        elif media.lacks(one):
+        elif media.lacks(source, one):
             found["removed"].append(one.name)
     again = {*found["changed"], *found["unread"], *found["removed"]}
     kept = {one.name for _, one in done} - again

@@ -144,6 +144,14 @@ def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
     return connection.execute(query, [source.id]).fetchall()
 
 
+def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
+    """Return name, path and kind of the sources of the last session that were read, in order, as the store writes them."""
+    return connection.execute(
+        "SELECT name, path, kind FROM source WHERE position IS NOT NULL AND state = 'done' AND NOT transient "
+        "AND size IS NOT NULL ORDER BY position"
+    ).fetchall()
+
+
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
     """Yield kind, folded name and source id of everything that scans may have written into the folder."""
     yield from connection.execute("SELECT kind, folded_name, source_id FROM media")

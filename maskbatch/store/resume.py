@@ -108,7 +108,8 @@ def begin(store: Store, plan: Plan) -> Plan:
     """
     _tell(plan)
     names = [name_text(source.name) for source in plan.sources]
-    rows = zip(names, range(len(names)), (name_text(str(source.path)) for source in plan.sources),
+    # the place among all inputs, also of a share of them
+    rows = zip(names, (source.id for source in plan.sources), (name_text(str(source.path)) for source in plan.sources),
                (source.kind for source in plan.sources), strict=True)  # fmt: skip
     with store.transaction() as connection:
         known = known_sources(connection)

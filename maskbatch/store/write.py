@@ -46,11 +46,16 @@ _FORGOTTEN = """
 
 def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
     """Note that a session begins; return its id. A session that dies keeps its NULL end."""
-    values = (now(), socket.gethostname(), os.getpid(), json.dumps(identity), json.dumps(facts))
     with store.transaction() as connection:
-        return connection.execute(
-            "INSERT INTO session (started, host, pid, identity, facts) VALUES (?, ?, ?, ?, ?)", values
-        ).lastrowid
+        return add_session(connection, identity, facts)
+
+
+def add_session(connection: Connection, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
+    """Add a session that begins now, inside a transaction; return its id."""
+    values = (now(), socket.gethostname(), os.getpid(), json.dumps(identity), json.dumps(facts))
+    return connection.execute(
+        "INSERT INTO session (started, host, pid, identity, facts) VALUES (?, ?, ?, ?, ?)", values
+    ).lastrowid
 
 
 def end_session(store: Store, session: int, how: str, figures: Mapping[str, object]) -> None:

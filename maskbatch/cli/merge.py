@@ -1,0 +1,48 @@
+"""The command `merge`."""
+
+from pathlib import Path
+
+import click
+
+from maskbatch.cli.options import FAIL_UNDER, FOLDER, PATH, CommandWithExamples, Several
+from maskbatch.cli.scan import EXIT_SOME_FAILED, check_rate
+from maskbatch.cli.standard_streams import quiet_libraries
+from maskbatch.cli.terminal import open_terminal
+
+_EXAMPLES = """
+maskbatch scan photos/ --shard 3/20 --out /results/3      on each machine, with its number from 1 to 20
+maskbatch merge /results/* --out audit                    then, on any machine
+"""
+
+
+@click.command(cls=CommandWithExamples, epilog=_EXAMPLES)
+@click.argument("folders", cls=Several, nargs=-1, required=True, type=FOLDER, metavar="DIR...")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Output folder of the merged scan.")
+@click.option("--media", type=click.Choice(("copy", "link", "move")), default="copy", show_default=True,
+              help="What happens to annotated copies, evidence and crops. link: hard links, and copies where the file "
+              "system has none; move: the merged folders lose them.")  # fmt: skip
+@click.option("--if-exists", type=click.Choice(("resume", "overwrite", "error")), default="resume", show_default=True,
+              help="When the output folder holds an earlier merge: renew or continue it, replace it, or stop.")  # fmt: skip
+@click.option("--incomplete", is_flag=True, help="Merge what is there, although shards are missing or unfinished.")
+@click.option("--any-versions", is_flag=True, help="Merge scans that were made with different versions of libraries.")
+@FAIL_UNDER
+@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
+def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float | None, **asked: str | bool) -> None:
+    """Merge the output folders of scans into one, such as those of all shards; no file is analysed.
+
+    The tables and media are, byte for byte, those of one scan over all inputs.
+    """
+    with quiet_libraries(), open_terminal(quiet, None) as terminal:
+        from maskbatch import api
+        from maskbatch.run.job import Outcome
+        from maskbatch.run.merge import MergeJob, run_merge
+
+        merged = run_merge(MergeJob(folders, out, **asked), terminal)
+        outcome = Outcome(merged.out, merged.summary, merged.remarks, merged.unreadable)
+        terminal.results(outcome, api.open(out).files())
+        for reason in merged.missing:
+            terminal.warn(f"not all files are in these tables: {reason}")
+        check_rate(merged.summary, fail_under, terminal)
+    summary = merged.summary
+    if merged.missing or merged.unreadable or summary.failed or summary.partial:
+        click.get_current_context().exit(EXIT_SOME_FAILED)

@@ -1,0 +1,163 @@
+"""Watch folders: scan new files once they have stopped growing, and renew the tables."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from maskbatch.errors import Interrupted, MaskbatchError
+from maskbatch.media.names import from_name_text
+from maskbatch.media.sources import Found, look_for
+from maskbatch.run.job import Job, Outcome, run_job
+from maskbatch.run.options import scan_settings
+from maskbatch.run.output import default_out
+from maskbatch.run.progress import Listener, counted
+from maskbatch.run.stop import Stop, stop_on_signals
+from maskbatch.store.database import STORE, is_store, open_store
+from maskbatch.store.read import done_sources
+from maskbatch.types import Source
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.2
+
+OnOutcome = Callable[[Outcome], None]
+Pause = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often one looks for new files, and for how long a file must stay the same before it is scanned, in seconds."""
+
+    every_s: float = 300.0
+    settle_s: float = 10.0
+
+
+class _State(NamedTuple):
+    """What a file was at a look: bytes and time of its last change, and when it was first seen like that."""
+
+    size: int
+    mtime_ns: int
+    since_s: float
+
+
+class Watch:
+    """Files that come, grow and go in the folders of a job. Each `round` scans those that have stopped growing.
+
+    Args:
+        job: what to scan; its `out` is fixed when the watch begins.
+        settle_s: seconds for which the size and the time of a file must stay the same.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, job: Job, settle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job = replace(job, out=default_out(job.paths) if job.out is None else job.out)
+        self._settle_s, self._clock = settle_s, clock
+        self._states: dict[Path, _State] = {}
+        self._scanned: set[tuple[Path, int, int]] = set()
+
+    def round(self, listener: Listener, pause: Pause) -> Outcome | None:
+        """Look for files, wait until new ones have been the same for a while, and scan when there is something new.
+
+        Args:
+            listener: hears of the scan.
+            pause: waits for a number of seconds.
+
+        Returns:
+            The outcome of the scan, None when there was nothing to scan. Files that still grow wait for the next round.
+
+        Raises:
+            UsageError, MaskbatchError: as `run_job`.
+        """
+        found = self._look()
+        if any(not self._is_settled(source) for source in found.sources):
+            pause(self._settle_s)
+            found = self._look()
+        settled = [source for source in found.sources if self._is_settled(source)]
+        now = {(source.path, *self._states[source.path][:2]) for source in settled}
+        if now <= self._scanned:
+            return None
+        sources = (*self._gone(found.sources), *settled)
+        sources = tuple(replace(source, id=number) for number, source in enumerate(sources))
+        outcome = run_job(self._job, listener, replace(found, sources=sources))
+        self._scanned = now
+        return outcome
+
+    def _look(self) -> Found:
+        """Find all files, and note what they are now."""
+        found = look_for(self._job.paths, self._job.out, None, self._job.options.include_hidden)
+        now_s, states = self._clock(), {}
+        for source in found.sources:
+            try:
+                stat = source.path.stat()
+            except OSError:  # gone again, or cannot be read now
+                continue
+            state, before = _State(stat.st_size, stat.st_mtime_ns, now_s), self._states.get(source.path)
+            states[source.path] = before if before is not None and before[:2] == state[:2] else state
+        self._states = states
+        return found
+
+    def _is_settled(self, source: Source) -> bool:
+        state = self._states.get(source.path)
+        return state is not None and self._clock() - state.since_s >= self._settle_s
+
+    def _gone(self, here: Iterable[Source]) -> list[Source]:
+        """Return the sources that were scanned and are no longer there: their results stay in the tables."""
+        if not is_store(self._job.out / STORE):
+            return []
+        names = {source.name for source in here}
+        with open_store(self._job.out, reader=True) as store, store.transaction() as connection:
+            known = [(from_name_text(name), path, kind) for name, path, kind in done_sources(connection)]
+        return [Source(0, Path(from_name_text(path)), name, kind) for name, path, kind in known if name not in names]
+
+
+def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = lambda _: None) -> None:
+    """Watch until the user stops it with Ctrl-C or SIGTERM, which ends the wait at once.
+
+    Errors of the first scan are raised. Later ones, such as a full disk or a drive that is away, are logged, and the next
+    round tries again.
+
+    Args:
+        job: what to scan; its output folder is continued.
+        rhythm: how often to look.
+        listener: hears of each scan.
+        on_outcome: is told of each scan that ended.
+
+    Raises:
+        UsageError: an option is wrong, none of the paths exists, or the output folder holds something else.
+        Interrupted: the user stopped it while files were scanned; the same command goes on.
+
+    Example:
+        >>> watch(Job((Path("incoming"),), Path("audit")), Rhythm(every_s=60), Listener())
+    """
+    scan_settings(job.options)
+    watched = Watch(job, rhythm.settle_s)
+    has_run = False
+    with stop_on_signals(lambda _: None) as stop:
+        while not stop.is_asked:
+            start = time.monotonic()
+            try:
+                outcome = watched.round(listener, lambda seconds: _wait(seconds, stop))
+                if outcome is not None:
+                    has_run = True
+                    on_outcome(outcome)
+            except Interrupted:
+                raise
+            except MaskbatchError as error:
+                if not has_run:
+                    raise
+                _log.warning("%s; the next round tries again", error)
+            left_s = rhythm.every_s - (time.monotonic() - start)
+            listener.say(
+                f"watching {counted(len(job.paths), 'path')}; next look in {max(round(left_s), 0)} s; Ctrl-C stops"
+            )
+            _wait(left_s, stop)
+    listener.say("stopped watching; the tables are complete")
+
+
+def _wait(seconds: float, stop: Stop) -> None:
+    """Wait, or less when the user asks to stop."""
+    end = time.monotonic() + seconds
+    while not stop.is_asked and (left_s := end - time.monotonic()) > 0:
+        time.sleep(min(left_s, _POLL_S))

@@ -1,0 +1,191 @@
+"""Write the rows of several stores into one. Each function is one transaction.
+
+Rows keep what was found and get new source ids: the place of each source among all inputs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from sqlite3 import Connection
+
+from maskbatch.errors import MaskbatchError
+from maskbatch.store.database import Store, open_store
+from maskbatch.store.pieces import Piece, PieceSource
+from maskbatch.store.write import add_session
+
+_MEDIA = """
+    INSERT INTO media (kind, folded_name, name, source_id, state) VALUES (?, ?, ?, ?, 'planned')
+    ON CONFLICT (kind, folded_name) DO UPDATE SET source_id = excluded.source_id, state = excluded.state
+"""
+_ADD_SOURCE = "INSERT INTO source (id, name, position, path, kind) VALUES (?, ?, ?, ?, ?)"
+# what begin_merge has written, and the session of another store
+_OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
+# checkpoints of videos in work, as a merge takes whole videos only; and samples, which are of the people of one folder
+_NOT_MERGED = frozenset({"segment", "sample_item"})
+# rows of reviewers, which only exist here
+_OF_REVIEW = ("review", "sample_item")
+_NAMES = "SELECT id, name, path, kind FROM source"
+
+Ids = Mapping[int, int]  # the id of a source in a piece, and in the merged store
+
+
+def begin_merge(
+    store: Store, pieces: Sequence[Piece], ordered: Sequence[tuple[int, PieceSource]], facts: Mapping
+) -> int:
+    """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
+
+    Rows of an earlier merge go, but not what reviewers said there; the names of its media stay until their files are gone.
+
+    Args:
+        store: the merged store.
+        pieces: what is merged; the first one gives the identity.
+        ordered: all sources, as (number of the piece, source), in their order.
+        facts: facts of the session that merges.
+
+    Returns:
+        The id of the session that merges.
+    """
+    with store.transaction() as connection:
+        before = {number: (name, path, kind) for number, name, path, kind in connection.execute(_NAMES)}
+        for table in (*tables_of_sources(connection), "segment", "source", "session"):
+            if table not in ("media", *_OF_REVIEW):
+                connection.execute(f"DELETE FROM {table}")
+        rows = ((number + 1, one.name, number, one.path, one.kind) for number, (_, one) in enumerate(ordered))
+        connection.executemany(_ADD_SOURCE, rows)
+        _keep_reviews(connection, before)
+        for piece in sorted(pieces, key=lambda piece: piece.last.started):
+            with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
+                columns = [name for name in _columns(reading, "session") if name != "id"]
+                _copy(
+                    connection,
+                    "session",
+                    columns,
+                    reading.execute(f"SELECT {', '.join(columns)} FROM session ORDER BY id"),
+                )
+        return add_session(connection, pieces[0].last.identity, facts)
+
+
+def plan_media(store: Store, pieces: Sequence[Piece], ids: Sequence[Ids]) -> None:
+    """Note the names of all media that the merged folder will have, before the first file is there."""
+    rows = [(one.kind, one.folded_name, one.name, own[one.source_id]) for piece, own in zip(pieces, ids, strict=True)
+            for one in piece.media if one.source_id in own]  # fmt: skip
+    with store.transaction() as connection:
+        connection.executemany(_MEDIA, rows)
+
+
+def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
+    """Store all rows of the sources in `ids`, which are done then.
+
+    Raises MaskbatchError when a session has begun in the piece since it was read.
+    """
+    with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
+        if not piece.is_as_it_was(reading):
+            raise MaskbatchError(f"{piece.folder} changed while it was merged: let its scan end, and merge again")
+        with store.transaction() as connection:
+            for table, columns in tables_of_sources(reading).items():
+                rows = _rows(reading, table, columns, ids)
+                _copy(
+                    connection, table, columns, _new_reviews(connection, columns, rows) if table == "review" else rows
+                )
+            columns = [name for name in _columns(reading, "source") if name not in _OF_INPUT]
+            assigned = ", ".join(f"{name} = ?" for name in columns)
+            values = ((*row, ids[own]) for own, *row in reading.execute(f"SELECT id, {', '.join(columns)} FROM source")
+                      if own in ids)  # fmt: skip
+            connection.executemany(f"UPDATE source SET {assigned} WHERE id = ?", values)
+
+
+def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, str]]) -> None:
+    """Give what reviewers said in an earlier merge the new ids of its sources. Sources that left keep theirs, without a
+    place in the tables."""
+    now = {name: number for number, name in connection.execute("SELECT id, name FROM source")}
+    free = len(now) + 1
+    for table in _OF_REVIEW:
+        for (number,) in connection.execute(f"SELECT DISTINCT source_id FROM {table}").fetchall():
+            name, path, kind = before[number]
+            if name not in now:
+                connection.execute(_ADD_SOURCE, [free, name, None, path, kind])
+                now[name], free = free, free + 1
+        # by way of negative ones: an old id may be a new one of another source
+        for sign in (-1, 1):
+            ids = [(-now[name], number) if sign < 0 else (now[name], -now[name]) for number, (name, *_) in before.items()
+                   if name in now]  # fmt: skip
+            connection.executemany(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", ids)
+
+
+def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> Iterator[tuple]:
+    """Yield the rows of `review` that an earlier merge has not brought; one that was taken back there stays so."""
+    said = [name for name in columns if name != "undone"]
+    places = [columns.index(name) for name in said]
+    known = set(connection.execute(f"SELECT {', '.join(said)} FROM review"))
+    yield from [row for row in rows if tuple(row[place] for place in places) not in known]
+
+
+def forget_media(store: Store, names: Sequence[tuple[str, str]]) -> None:
+    """Drop the names of media whose files are gone."""
+    with store.transaction() as connection:
+        connection.executemany("DELETE FROM media WHERE kind = ? AND folded_name = ?", names)
+
+
+def tables_of_sources(connection: Connection) -> dict[str, list[str]]:
+    """Return the tables with rows of sources that are merged, and their columns, the source's id first.
+
+    Example:
+        >>> with open_store(Path("audit"), reader=True) as store, store.transaction() as connection:
+        ...     sorted(tables_of_sources(connection))
+        ['evidence', 'face', 'media', 'review', 'track']
+    """
+    names = [
+        name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    ]
+    found = {name: _columns(connection, name) for name in names if name not in _NOT_MERGED}
+    # numbers of rows are new in the merged store
+    return {name: ["source_id", *(column for column in columns if column not in ("source_id", "id"))]
+            for name, columns in found.items() if "source_id" in columns}  # fmt: skip
+
+
+def _columns(connection: Connection, table: str) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?) ORDER BY cid", [table])]
+
+
+def _rows(reading: Connection, table: str, columns: Sequence[str], ids: Ids) -> Iterator[tuple]:
+    """Yield the rows of a table, with the merged ids of their sources."""
+    for own, *row in reading.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY source_id"):
+        if own in ids:
+            yield ids[own], *row
+
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterator[tuple]) -> None:
+    marks = ", ".join("?" * len(columns))
+    connection.executemany(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+
+
+def merge_facts(pieces: Sequence[Piece], num_sources: int, media: str) -> dict[str, object]:
+    """Return the facts of a session that merges: those of the scans, and under `merged` where they come from."""
+    first, all_facts = pieces[0].last.facts, [piece.last.facts for piece in pieces]
+    merged = [
+        {"folder": str(piece.folder.absolute()), "shard": piece.last.facts.get("shard"), "host": piece.last.host,
+         "device": piece.last.facts["device"], "files": len(piece.sources)} for piece in pieces
+    ]  # fmt: skip
+    return {name: value for name, value in first.items() if name != "shard"} | {
+        "device": "; ".join(dict.fromkeys(facts["device"] for facts in all_facts)),
+        "inputs": list(dict.fromkeys(path for facts in all_facts for path in facts["inputs"])),
+        "not_looked_at": _passed_by(pieces),
+        "files": num_sources, "files_done_before": 0, "files_changed": 0, "files_vanished": [],
+        "merged": {"media": media, "folders": merged},
+    }  # fmt: skip
+
+
+def _passed_by(pieces: Sequence[Piece]) -> dict[str, object]:
+    """Return what was not looked at: all shards looked for the same files, other folders for files of their own."""
+    if pieces[0].dealt is not None:
+        return max(pieces, key=lambda piece: piece.last.started).last.facts["not_looked_at"]
+    total: dict[str, object] = {}
+    for piece in pieces:
+        for name, value in piece.last.facts["not_looked_at"].items():
+            total[name] = _sum(total[name], value) if name in total else value
+    return total
+
+
+def _sum(one: object, other: object) -> object:
+    """Add numbers, lists, or the numbers in two dictionaries."""
+    if not isinstance(one, dict):
+        return one + other
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

@@ -1,0 +1,72 @@
+"""The Containerfile, the workflow of a hosted CI and the completion: what can be checked without an engine and a host."""
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+CONTAINERFILE = (TOP / "Containerfile").read_text(encoding="utf-8")
+WORKFLOW = (TOP / ".github/workflows/tests.yml").read_text(encoding="utf-8")
+
+
+def steps(word):
+    """The arguments of all instructions of this kind, without their options."""
+    return [line.split()[1:] for line in CONTAINERFILE.splitlines() if line.startswith(word + " ")]
+
+
+def test_the_image_has_all_that_the_package_is_made_of():
+    """Each copied path is in the repository, and so is each file that setup.cfg names."""
+    copied = [path for words in steps("COPY") if not words[0].startswith("--") for path in words[:-1]]
+    assert all((TOP / path).exists() for path in copied)
+    setup = configparser.ConfigParser()
+    setup.read(TOP / "setup.cfg", encoding="utf-8")
+    named = {"setup.cfg", "pyproject.toml", "README.md", *setup["metadata"]["license_files"].split()}
+    assert named | {"maskbatch", "models", "requirements-slim.txt"} == set(copied)
+
+
+def test_the_image_is_debians_and_runs_without_rights():
+    """One base, a user by number who is not root, and files from Debian and PyPI alone."""
+    assert {words[0] for words in steps("FROM")} == {"docker.io/library/debian:trixie-slim"}
+    [[user]] = steps("USER")
+    assert all(int(part) >= 1000 for part in user.split(":"))
+    assert CONTAINERFILE.index("\nUSER ") > CONTAINERFILE.rindex("\nRUN ")
+    code = re.sub("(?m)^#.*$", "", CONTAINERFILE)
+    assert not re.search(r"https?://|curl|wget|\bADD\b|--index-url|sudo", code)
+
+
+def test_the_workflow_has_all_systems_and_pythons():
+    """Those of setup.cfg, each on three systems."""
+    setup = (TOP / "setup.cfg").read_text(encoding="utf-8")
+    pythons = re.findall(r"Programming Language :: Python :: (3\.\d+)", setup)
+    assert (
+        f"python: [{', '.join(f'{chr(34)}{number}{chr(34)}' for number in pythons)}]" in WORKFLOW and len(pythons) == 4
+    )
+    assert WORKFLOW.count("os: [ubuntu-latest, windows-latest, macos-latest]") == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(shell):
+    """The script that docs/container.md installs, and the answers that it asks for."""
+
+    def asked(**environment):
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['maskbatch']; from maskbatch.__main__ import run; run()",
+        ]
+        own = os.environ | {"PYTHONPATH": str(TOP)} | environment
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=own).stdout
+
+    assert "_MASKBATCH_COMPLETE" in asked(_MASKBATCH_COMPLETE=f"{shell}_source")
+    words = {
+        "bash": ("maskbatch scan --sh", "2"),
+        "zsh": ("maskbatch scan --sh", "2"),
+        "fish": ("maskbatch scan", "--sh"),
+    }
+    found = asked(_MASKBATCH_COMPLETE=f"{shell}_complete", COMP_WORDS=words[shell][0], COMP_CWORD=words[shell][1])
+    assert "--shard" in found
