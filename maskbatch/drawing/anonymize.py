@@ -5,7 +5,7 @@ import numpy as np
 
 MODES = ("solid", "pixelate", "blur")
 # what is added to a box, as shares of its sides: ears and cheeks, hair, chin and neck
-_SIDE, _ABOVE, _BELOW = 0.3, 0.5, 0.25
+_SIDE, _ABOVE, _BELOW = 0.5, 0.6, 0.5
 _LEAST_PX = 4
 _GREY = 64
 # cells that are left of the longest side of a region: too few for features of a face
