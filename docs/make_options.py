@@ -22,6 +22,7 @@ COMMANDS = (
     "report",
     "review",
     "diff",
+    "export",
     "verify",
     "pack",
     "purge",

@@ -21,6 +21,7 @@ from maskbatch.analyse.pipeline import Stages, analyse
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.drawing.annotate import annotate
 from maskbatch.errors import DecodeError, UsageError
+from maskbatch.exports import Exported, write_export
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
@@ -53,6 +54,7 @@ from maskbatch.settings import (
     third_state_or_default,
 )
 from maskbatch.store.database import open_store
+from maskbatch.store.read import last_session
 from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 Image = np.ndarray | str | PathLike
@@ -421,6 +423,31 @@ class Results:
         """
         with self._two(other) as (first, second):
             return rate_difference(first.answer, second.answer)
+
+    def export(self, format: str, out: str | PathLike | None = None) -> Path:
+        """Write the results for other programs; return the file or folder.
+
+        Args:
+            format: coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters or edl (docs/formats.md).
+            out: what to write, which must not exist; default: `export_<format>` in the output folder.
+
+        Raises:
+            UsageError: the format is unknown, or `out` exists.
+            MaskbatchError: a package is missing.
+
+        Example:
+            >>> open("audit").export("coco", "faces.json").name
+            'faces.json'
+        """
+        with self._read() as connection:
+            answer, facts = find_answer(connection, self.settings), last_session(connection).facts
+            paths = dict(connection.execute("SELECT name, path FROM source"))
+            tables = (files_table(connection, answer), read_faces(connection, self._thresholds), people_table(answer),
+                      episodes_table(answer))  # fmt: skip
+            copies = {source.name: self.folder / copy for source in answer.sources
+                      if (copy := answer.pictures.copy_of(source.id))}  # fmt: skip
+        exported = Exported(self.folder, *tables, {name: Path(path) for name, path in paths.items()}, copies, facts)
+        return write_export(exported, format, None if out is None else Path(out))
 
     def faces(self, where: str | None = None) -> pd.DataFrame:
         """Return a row for each face in each analysed frame, with the columns of `faces.csv`.

@@ -1,0 +1,93 @@
+"""Episodes as text with times: subtitles (WebVTT), chapters (FFmpeg metadata), and cuts for editors (EDL, CMX 3600)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from maskbatch.exports.tables import Exported
+
+_WORDS = {"with_mask": "with a mask", "without_mask": "without a mask", "incorrect_mask": "mask worn incorrectly",
+          "unsure": "unsure"}  # fmt: skip
+_EDL_FPS = 25
+
+
+def as_webvtt(results: Exported) -> dict[str, str]:
+    """Return subtitles for each video: who is in which state. Players load them beside the annotated copy.
+
+    Times are those of the frames' time stamps, which variable frame rates do not change.
+    """
+
+    def write(source: str, episodes: list) -> str:
+        cues = [_cue(one) for one in episodes]
+        return "\n\n".join(["WEBVTT", f"NOTE {_line(source)}", *cues]) + "\n"
+
+    return _by_video(results, ".vtt", write, lambda one: True)
+
+
+def as_chapters(results: Exported) -> dict[str, str]:
+    """Return a chapter for each stretch without a mask, as FFmpeg's metadata, which `ffmpeg -i copy.mp4 -i x.ffmetadata
+    -map_metadata 1 -codec copy` puts into an MP4."""
+
+    def write(source: str, episodes: list) -> str:
+        lines = [";FFMETADATA1"]
+        for one in episodes:
+            begin, end = round(1000 * one.from_s), max(round(1000 * one.to_s), round(1000 * one.from_s) + 1)
+            title = _escaped(f"Person {one.person} {_WORDS[one.state]}")
+            lines.append(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={begin}\nEND={end}\ntitle={title}")
+        return "\n".join(lines) + "\n"
+
+    return _by_video(results, ".ffmetadata", write, lambda one: one.state == "without_mask")
+
+
+def as_edl(results: Exported) -> dict[str, str]:
+    """Return an edit list of each video with its stretches without a mask, for video editors; time code at 25 frames/s."""
+
+    def write(source: str, episodes: list) -> str:
+        lines, record = [f"TITLE: {_line(source)}", "FCM: NON-DROP FRAME", ""], 0
+        for number, one in enumerate(episodes, 1):
+            begin = round(_EDL_FPS * one.from_s)
+            end = max(round(_EDL_FPS * one.to_s), begin + 1)
+            spans = (begin, end, record, record + end - begin)
+            lines.append(f"{number:03d}  AX       V     C        {' '.join(map(_timecode, spans))}")
+            lines += [f"* FROM CLIP NAME: {_line(source)}", f"* COMMENT: Person {one.person} {_WORDS[one.state]}", ""]
+            record += end - begin
+        return "\n".join(lines) + "\n"
+
+    return _by_video(results, ".edl", write, lambda one: one.state == "without_mask")
+
+
+def _by_video(
+    results: Exported, ending: str, write: Callable[[str, list], str], is_wanted: Callable[[object], bool]
+) -> dict[str, str]:
+    """Return a text for each video that has such episodes, in the order of time."""
+    kinds = dict(zip(results.files["source"], results.files["kind"], strict=True))
+    found: dict[str, list] = {}
+    for one in results.episodes.itertuples():
+        if kinds.get(one.source) == "video" and is_wanted(one):
+            found.setdefault(one.source, []).append(one)
+    return {f"{source}{ending}": write(source, sorted(own, key=lambda one: (one.from_s, one.person)))
+            for source, own in found.items()}  # fmt: skip
+
+
+def _cue(one: object) -> str:
+    end_s = max(one.to_s, one.from_s + 0.001)
+    return f"{_clock(one.from_s)} --> {_clock(end_s)}\nPerson {one.person}: {_WORDS[one.state]}"
+
+
+def _clock(seconds: float) -> str:
+    whole = round(1000 * seconds)
+    return f"{whole // 3_600_000:02d}:{whole // 60_000 % 60:02d}:{whole // 1000 % 60:02d}.{whole % 1000:03d}"
+
+
+def _timecode(frames: int) -> str:
+    seconds = frames // _EDL_FPS
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames % _EDL_FPS:02d}"
+
+
+def _line(text: str) -> str:
+    """Return a name on one line, without what ends a note or a cue."""
+    return " ".join(text.replace("-->", "->").split())
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\" + one if one in "=;#\\\n" else one for one in text)

@@ -1,0 +1,239 @@
+import json
+import xml.etree.ElementTree as ElementTree
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+from stores import Face, File, fill, video
+
+import maskbatch as mb
+from maskbatch.cli.main import main
+from maskbatch.errors import UsageError
+from maskbatch.exports import FORMATS
+from maskbatch.store.database import open_store
+from maskbatch.store.write import begin_session
+
+FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}, "maskbatch": "0",
+         "weights": {"detector": {"file": "d.h5"}, "classifier": {"file": "c.zip"}}}  # fmt: skip
+NAMES = ("day & night/a <1>.jpg", "empty.jpg", "broken.jpg", "v.mp4")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two photos, one that failed, and a video of two people, one of whom takes the mask off and is away for a while."""
+    out = tmp_path_factory.mktemp("out")
+    files = [File(NAMES[0]), File(NAMES[1]), File(NAMES[2], error="no JPEG", decoded=0, analysed=0),
+             video(NAMES[3], fps=Fraction(30000, 1001))]  # fmt: skip
+    faces = [Face(NAMES[0], p_mask=0.97), Face(NAMES[0], p_mask=0.03, face=1, x_min=4.5)]
+    faces += [Face("v.mp4", frame, 0, 0.97 if frame < 90 else 0.03) for frame in range(0, 240, 5)]
+    faces += [Face("v.mp4", frame, 1, 0.02, face=1, x_min=9.0) for frame in (*range(0, 60, 5), *range(120, 180, 5))]
+    with open_store(out) as store:
+        begin_session(store, {}, FACTS)
+        fill(store, files, faces)
+    return mb.open(out)
+
+
+def boxes(results, source, **kinds):
+    """The faces of a file: (frame, box in pixels, label, person), rounded, in order."""
+    own = results.faces().query("source == @source")
+    sides = ("x_min", "y_min", "x_max", "y_max")
+    return sorted((face.frame, *(round(getattr(face, side), 1) for side in sides), face.label, face.person)
+                  for face in own.itertuples())  # fmt: skip
+
+
+def loaded(results, name, tmp_path):
+    return json.loads(results.export(name, tmp_path / name).read_text(encoding="utf-8"))
+
+
+def test_coco_is_read_by_its_own_library_and_loses_nothing(results, tmp_path):
+    """Boxes, labels, scores, frames, times and persons come back by pycocotools."""
+    coco = pytest.importorskip("pycocotools.coco")
+    found = coco.COCO(str(results.export("coco", tmp_path / "coco.json")))
+    names = {one["id"]: one["name"] for one in found.loadCats(found.getCatIds())}
+    back = {}
+    for one in found.loadAnns(found.getAnnIds()):
+        [image] = found.loadImgs(one["image_id"])
+        left, top, width, height = one["bbox"]
+        row = (image.get("frame", 0), left, top, round(left + width, 1), round(top + height, 1), names[one["category_id"]],
+               one["person"])  # fmt: skip
+        back.setdefault(image.get("video", image["file_name"]), []).append(row)
+    assert {name: sorted(rows) for name, rows in back.items()} == {
+        name: boxes(results, name) for name in (NAMES[0], "v.mp4")
+    }
+    images = found.loadImgs(found.getImgIds())
+    assert "empty.jpg" in {one["file_name"] for one in images} and "broken.jpg" not in {
+        one["file_name"] for one in images
+    }
+    times = {one["frame"]: one["time_s"] for one in images if "video" in one}
+    assert times[90] == pytest.approx(3.0, abs=1e-4)
+
+
+def test_coco_photos_are_read_back_by_evaluate(results, tmp_path):
+    """The trainer's own reader finds the faces of the photos, with their labels."""
+    from maskbatch.trainer.data.annotations import read_coco
+
+    results.export("coco", tmp_path / "faces.json")
+    found = {one.picture: one for one in read_coco(tmp_path / "faces.json")}
+    assert found[NAMES[0]].names == ("with_mask", "without_mask") and len(found["empty.jpg"].xyxy) == 0
+    assert sorted(found[NAMES[0]].xyxy.round(1).tolist()) == sorted(list(row[1:5]) for row in boxes(results, NAMES[0]))
+
+
+def test_megadetector_follows_the_rules_of_its_validator(results, tmp_path):
+    """Version, categories, boxes within the picture, failures, and for videos frame rate, frames and frame numbers."""
+    found = loaded(results, "megadetector", tmp_path)
+    assert float(found["info"]["format_version"]) >= 1.6
+    assert all(key.isdecimal() and name for key, name in found["detection_categories"].items())
+    by_name = {one["file"]: one for one in found["images"]}
+    assert list(by_name) == list(NAMES)
+    assert by_name["broken.jpg"]["failure"] == "no JPEG" and by_name["broken.jpg"]["detections"] is None
+    assert by_name["empty.jpg"]["detections"] == [] and "failure" not in by_name["empty.jpg"]
+    clip = by_name["v.mp4"]
+    assert clip["frame_rate"] == pytest.approx(29.97, abs=0.01)
+    assert {one["frame_number"] for one in clip["detections"]} == set(clip["frames_processed"])
+    for one in found["images"]:
+        for face in one["detections"] or ():
+            left, top, width, height = face["bbox"]
+            assert 0 <= left <= left + width <= 1 and 0 <= top <= top + height <= 1 and 0 <= face["conf"] <= 1
+            [(label, p)] = face["classifications"]
+            assert label in found["classification_categories"] and p >= 0.5
+            assert ("frame_number" in face) == (one is clip)
+
+
+def test_parquet_has_typed_columns_and_all_rows(results, tmp_path):
+    """pyarrow reads the same numbers; types do not depend on what was found; unknown numbers are null."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = results.export("parquet", tmp_path / "parquet")
+    faces = parquet.read_table(folder / "faces.parquet")
+    table = results.faces()
+    assert faces.num_rows == len(table) and faces["x_min"].to_pylist() == table["x_min"].tolist()
+    assert faces["source"].to_pylist() == table["source"].tolist() and set(faces["p_incorrect"].to_pylist()) == {None}
+    files = parquet.read_table(folder / "files.parquet")
+    assert [str(kind) for kind in (files.schema.field("width").type, files.schema.field("fps").type)] == [
+        "int64",
+        "double",
+    ]
+    assert files["width"].to_pylist()[2] is None
+    assert faces.schema.metadata[b"schema_version"] == b"1"
+
+
+def test_cvat_has_a_track_for_each_stretch_of_a_label(results, tmp_path):
+    """Every analysed box is a keyframe; a person who changes has two tracks; who is away is outside meanwhile."""
+    folder = results.export("cvat", tmp_path / "cvat")
+    root = ElementTree.parse(folder / "v.mp4.xml").getroot()
+    assert root.findtext("version") == "1.1" and root.findtext("meta/task/size") == "300"
+    back, tracks = [], root.findall("track")
+    for track in tracks:
+        for box in track.findall("box"):
+            if box.get("outside") == "0":
+                corners = [float(box.get(name)) for name in ("xtl", "ytl", "xbr", "ybr")]
+                person = int(next(one.text for one in box.findall("attribute") if one.get("name") == "person"))
+                back.append((int(box.get("frame")), *corners, track.get("label"), person))
+    assert sorted(back) == boxes(results, "v.mp4")
+    assert [track.get("label") for track in tracks] == ["with_mask", "without_mask", "without_mask"]
+    assert [int(box.get("frame")) for box in tracks[2].findall("box") if box.get("outside") == "1"] == [56, 176]
+
+
+def test_label_studio_tasks_have_scores_and_the_frame_rate(results, tmp_path):
+    """Boxes in percent give the pixels back; each person of a video is a region; frames count from 1."""
+    photo, empty, clip = loaded(results, "label-studio", tmp_path)
+    assert clip["data"]["fps"] == pytest.approx(29.97, abs=0.01)
+    assert "day%20%26%20night" in photo["data"]["image"] and empty["predictions"][0]["result"] == []
+    back = sorted(
+        (0, *corners(one["value"]), one["value"]["rectanglelabels"][0]) for one in photo["predictions"][0]["result"]
+    )
+    assert back == [row[:-1] for row in boxes(results, NAMES[0])]
+    people = clip["predictions"][0]["result"]
+    frames = sorted((one["frame"] - 1, *corners(one), one["label"], number)
+                    for number, person in enumerate(people) for one in person["value"]["sequence"])  # fmt: skip
+    assert frames == boxes(results, "v.mp4")
+    assert all(0 < one["score"] <= 1 for one in people)
+
+
+def corners(value, width=640, height=480):
+    left, top = value["x"] * width / 100, value["y"] * height / 100
+    return tuple(
+        round(one, 1) for one in (left, top, left + value["width"] * width / 100, top + value["height"] * height / 100)
+    )
+
+
+def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
+    """Labels name the samples of `data.json`; boxes are relative; classes are those found."""
+    folder = results.export("fiftyone", tmp_path / "fiftyone")
+    labels = json.loads((folder / "labels.json").read_text())["labels"]
+    assert set(labels) == set(json.loads((folder / "data.json").read_text())) == {NAMES[0], NAMES[1]}
+    back = []
+    for one in labels[NAMES[0]]:
+        left, top, width, height = one["bounding_box"]
+        back.append(
+            (
+                0,
+                *(round(side, 1) for side in (640 * left, 480 * top, 640 * (left + width), 480 * (top + height))),
+                one["label"],
+            )
+        )
+    assert sorted(back) == [row[:-1] for row in boxes(results, NAMES[0])]
+    assert (folder / "classes.txt").read_text() == "with_mask\nwithout_mask\n"
+
+
+def test_subtitles_are_read_by_a_player_and_have_the_times_of_episodes(results, tmp_path):
+    """webvtt-py reads every episode with its person, state and times."""
+    webvtt = pytest.importorskip("webvtt")
+    cues = webvtt.read(str(results.export("webvtt", tmp_path / "vtt") / "v.mp4.vtt"))
+    episodes = results.episodes().query("source == 'v.mp4'")
+    assert len(cues) == len(episodes)
+    begins = sorted(round(one, 3) for one in episodes.from_s)
+    assert [cue.start_in_seconds + int(cue.start[-3:]) / 1000 for cue in cues] == begins
+    assert {"Person 0: with a mask", "Person 0: without a mask"} <= {cue.text for cue in cues}
+
+
+def test_chapters_are_those_without_a_mask_and_ffmpeg_takes_them(results, tmp_path):
+    """FFmpeg reads the file as metadata with a chapter for each bare episode."""
+    import av
+
+    folder = results.export("chapters", tmp_path / "chapters")
+    bare = results.episodes().query("source == 'v.mp4' and state == 'without_mask'")
+    with av.open(str(folder / "v.mp4.ffmetadata"), format="ffmetadata") as container:
+        chapters = container.chapters()
+    assert [round(float(one["start"] * one["time_base"]), 3) for one in chapters] == sorted(
+        round(one, 3) for one in bare.from_s
+    )
+
+
+def test_an_edit_list_has_each_bare_stretch(results, tmp_path):
+    """Events are numbered, their length is the same in source and record, and they follow each other."""
+    lines = (results.export("edl", tmp_path / "edl") / "v.mp4.edl").read_text().splitlines()
+    events = [line.split() for line in lines if line[:3].isdecimal()]
+    assert len(events) == len(results.episodes().query("source == 'v.mp4' and state == 'without_mask'"))
+    record = 0
+    for event in events:
+        begin, end, into, out = map(frames_of, event[4:])
+        assert end - begin == out - into > 0 and into == record
+        record = out
+
+
+def frames_of(timecode):
+    hours, minutes, seconds, frames = map(int, timecode.split(":"))
+    return ((60 * hours + minutes) * 60 + seconds) * 25 + frames
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_exports_never_overwrite_and_an_empty_scan_has_all_formats(results, tmp_path, name):
+    """A place that exists is refused and left alone; a scan without a face is written too."""
+    (tmp_path / "there").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        results.export(name, tmp_path / "there")
+    assert (tmp_path / "there").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    with open_store(tmp_path / "empty") as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [File("a.jpg"), video("v.mp4")])
+    assert mb.open(tmp_path / "empty").export(name).exists()
+
+
+def test_the_command_names_what_it_wrote(results, tmp_path):
+    """`maskbatch export` writes where it says; an unknown format is a usage error."""
+    done = CliRunner().invoke(main, ["export", str(results.folder), "coco", "--out", str(tmp_path / "x.json")])
+    assert done.exit_code == 0 and (tmp_path / "x.json").is_file()
+    assert CliRunner().invoke(main, ["export", str(results.folder), "xlsx"]).exit_code == 2
+    with pytest.raises(UsageError, match="no format"):
+        results.export("xlsx")
