@@ -123,7 +123,7 @@ def test_an_unreadable_picture_is_left_out(tmp_path):
     assert len(samples) == 3
 
 
-@pytest.mark.parametrize("change", [augment.recorded, augment.reference])
+@pytest.mark.parametrize("change", [augment.recorded, augment.recorded_webp, augment.reference])
 @pytest.mark.parametrize("side", [12, 40, 300])
 def test_augmentation_keeps_a_face_and_depends_on_the_seed_only(change, side):
     """A face of any size gives an image and a box that overlap, the same for the same seed."""

@@ -5,11 +5,11 @@ Each step takes and returns an image (H, W, 3) uint8 RGB. Steps that move pixels
 """
 
 from collections.abc import Callable
-from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
+
+from maskbatch.trainer.classifier.recompress import compress, film, webp
 
 # image, xyxy, label (0 without a mask, 1 with, 2 worn incorrectly), rng
 Augment = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -22,6 +22,19 @@ def recorded(
 
     Some masks get another colour or a pattern: skin-coloured and patterned masks are rare in training data.
     """
+    return _recorded(image, xyxy, label, rng, film)
+
+
+def recorded_webp(
+    image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do as `recorded`, with `webp` in place of `film`, for machines without FFmpeg."""
+    return _recorded(image, xyxy, label, rng, webp)
+
+
+def _recorded(
+    image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator, compress_film: Callable
+) -> tuple[np.ndarray, np.ndarray]:
     image, xyxy = flip(image, xyxy, rng)
     if label == 1 and rng.random() < 0.3:
         image = repaint(image, xyxy, rng)
@@ -37,7 +50,7 @@ def recorded(
         image = noise(image, rng)
     how = rng.random()
     if how < 0.2:
-        image = film(image, rng)
+        image = compress_film(image, rng)
     elif how < 0.65:
         image = compress(image, rng)
     return image, jitter(xyxy, rng)
@@ -161,30 +174,6 @@ def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add sensor noise with a standard deviation of up to 15 grey levels."""
     grain = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 15))
     return cv2.add(image, grain, dtype=cv2.CV_8U)
-
-
-def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Compress as JPEG at quality 20 to 95, on a random 8-pixel grid as if cut from a larger frame."""
-    top, left = rng.integers(0, 8, 2)
-    framed = cv2.copyMakeBorder(image, int(top), 0, int(left), 0, cv2.BORDER_REPLICATE)
-    _, jpeg = cv2.imencode(".jpg", framed, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 96))])
-    return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[top:, left:]
-
-
-def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Compress as one frame of H.264 at a constant rate factor of 20 to 40, with halved colour and smoothed blocks."""
-    height, width = image.shape[:2]
-    # yuv420p needs even sides
-    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = even.shape[1], even.shape[0], "yuv420p"
-    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
-    encoder.options = {"crf": str(rng.integers(20, 41)), "preset": "ultrafast", "tune": "zerolatency"}
-    packets = [*encoder.encode(av.VideoFrame.from_ndarray(even, format="rgb24")), *encoder.encode(None)]
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    return frames[0].to_ndarray(format="rgb24")[:height, :width]
 
 
 def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:

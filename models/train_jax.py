@@ -1,0 +1,237 @@
+"""Train the mask classifier on a GPU with Keras on JAX, from the packs of `pack_faces.py`.
+
+    KERAS_BACKEND=jax PYTHONPATH=. python models/train_jax.py faces.npz --base-weights FILE --steps 10000 --out runs/gpu
+
+The network, the augmentation and the draws are those of `maskbatch train`; batches are larger, and the weights that are kept
+are a moving average. Several variants can learn from the same batches, so that processors change each face only once.
+`still` keeps ImageNet's statistics in the batch norms, `live` trains them, and `mixup` also mixes pairs of crops.
+`finish_jax.py` makes a calibrated model of the weights. The program needs JAX, Keras, Optax, NumPy, OpenCV and platformdirs.
+"""
+
+import argparse
+import mmap
+import multiprocessing
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from maskbatch.analyse.classifier import cut_crop
+from maskbatch.trainer.classifier.augment import recorded_webp
+from maskbatch.trainer.data.jpeg import decode_jpeg
+from maskbatch.trainer.data.labels import WORN_INCORRECTLY
+
+_SLOTS = 3
+_WAIT_S = 60
+_UNKNOWN = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to train: the peak of the learning rate, `live` batch norms, and the strength of mixup (0: none)."""
+
+    name: str
+    peak: float
+    live: bool = False
+    mixup: float = 0.0
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (Variant("still", 4e-4), Variant("live", 1e-3, True), Variant("mixup", 1e-3, True, 0.2))
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """N faces of a pack: regions (H, W, 3) uint8, boxes (N, 2, 4), label, size_px (N,), share of the draws (N,) or None."""
+
+    image: list[np.ndarray]
+    xyxy: np.ndarray
+    label: np.ndarray
+    size_px: np.ndarray
+    share: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`steps` batches of `batch_size` crops of `size_px`, everything random by `seed`.
+
+    With `by_shifts`, depthwise convolutions are sums of products, which can be faster than the GPU library's.
+    """
+
+    steps: int
+    batch_size: int
+    size_px: int
+    seed: int
+    by_shifts: bool = False
+
+
+def read_packs(paths: list[Path], split: str) -> Faces:
+    """Return the faces of a split from all packs, decoded."""
+    files, columns = [], {"xyxy": [], "label": [], "size_px": [], "share": []}
+    for path in paths:
+        with np.load(path) as kept:
+            if f"{split}_joined" not in kept:
+                continue
+            joined, ends = kept[f"{split}_joined"].tobytes(), np.cumsum(kept[f"{split}_lengths"])
+            files += [joined[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+            for name, parts in columns.items():
+                if f"{split}_{name}" in kept:
+                    parts.append(kept[f"{split}_{name}"])
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(decode_jpeg, files))
+    whole = {name: np.concatenate(parts) if parts else None for name, parts in columns.items()}
+    return Faces(images, **whole)
+
+
+class Feed:
+    """Batches of changed crops, made by worker processes, in order.
+
+    The workers are forked, so that they share the decoded faces: make the feed before JAX starts.
+    """
+
+    def __init__(self, faces: Faces, plan: Plan, num_workers: int) -> None:
+        self._faces, self._plan, self._num_workers = faces, plan, num_workers
+        context, shape = multiprocessing.get_context("fork"), (plan.batch_size, plan.size_px, plan.size_px, 3)
+        bytes_each = int(np.prod(shape))
+        memory = mmap.mmap(-1, num_workers * _SLOTS * bytes_each)
+        self._crops = np.frombuffer(memory, np.uint8).reshape(num_workers, _SLOTS, *shape)
+        self._free = [context.Semaphore(_SLOTS) for _ in range(num_workers)]
+        self._ready = [context.Semaphore(0) for _ in range(num_workers)]
+        self._workers = [context.Process(target=self._work, args=(w,), daemon=True) for w in range(num_workers)]
+        for worker in self._workers:
+            worker.start()
+
+    def __iter__(self):
+        """Yield (crops (B, S, S, 3) uint8, targets (B, 2) float32) of each step. See `targets`."""
+        for number in range(self._plan.steps):
+            worker, slot = number % self._num_workers, number // self._num_workers % _SLOTS
+            if not self._ready[worker].acquire(timeout=_WAIT_S):
+                raise RuntimeError("a process that makes crops has stopped")
+            crops = self._crops[worker, slot].copy()
+            self._free[worker].release()
+            yield crops, targets(self._faces.label[drawn(self._faces, self._plan, number)])
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.terminate()
+
+    def _work(self, worker: int) -> None:
+        for number in range(worker, self._plan.steps, self._num_workers):
+            self._free[worker].acquire()
+            fill_batch(self._faces, self._plan, number, self._crops[worker, number // self._num_workers % _SLOTS])
+            self._ready[worker].release()
+
+
+def drawn(faces: Faces, plan: Plan, number: int) -> np.ndarray:
+    """Return the positions (B,) of the faces of batch `number`."""
+    rng = np.random.default_rng((plan.seed, number))
+    return rng.choice(len(faces.share), plan.batch_size, p=faces.share / faces.share.sum())
+
+
+def fill_batch(faces: Faces, plan: Plan, number: int, out: np.ndarray) -> None:
+    """Write the changed crops of batch `number` into `out` (B, S, S, 3) uint8; they depend on (seed, number) only."""
+    for place, item in enumerate(drawn(faces, plan, number)):
+        rng = np.random.default_rng((plan.seed, number, place))
+        xyxy = faces.xyxy[item, rng.integers(2)]
+        image, xyxy = recorded_webp(faces.image[item], xyxy, int(faces.label[item]), rng)
+        out[place] = cut_crop(image, xyxy, plan.size_px)
+
+
+def targets(label: np.ndarray) -> np.ndarray:
+    """Return the targets (N, 2) float32 of p_mask, -1 where a mask is worn incorrectly, and of p_incorrect."""
+    wrong = label == WORN_INCORRECTLY
+    return np.stack([np.where(wrong, _UNKNOWN, label), wrong], axis=1).astype(np.float32)
+
+
+def evaluation_crops(faces: Faces, size_px: int) -> np.ndarray:
+    """Return every face as a scan cuts it, (N, S, S, 3) uint8."""
+    return np.stack([cut_crop(image, pair[1], size_px) for image, pair in zip(faces.image, faces.xyxy, strict=True)])
+
+
+def describe(p: np.ndarray, faces: Faces) -> str:
+    """Return figures of answers (N, 2) on validation faces: balanced accuracies at 0.5, and p_incorrect's precision."""
+    known, words = faces.label != WORN_INCORRECTLY, []
+    for low, high in ((0, 1e9), (16, 1e9), (32, 1e9), (0, 16), (16, 32), (32, 64), (64, 1e9)):
+        k = known & (faces.size_px >= low) & (faces.size_px < high)
+        right = (p[k, 0] >= 0.5) == (faces.label[k] == 1)
+        words.append(f"{np.mean([right[faces.label[k] == c].mean() for c in (0, 1)]):.3f}")
+    order = np.argsort(-p[:, 1])
+    hit = (faces.label == WORN_INCORRECTLY)[order]
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
+    return f"{' '.join(words)} incorrect AP {precision[hit].mean():.3f}"
+
+
+def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> None:
+    """Let the learners see all batches, or as many as `--seconds` allow; report and write their weights a dozen times.
+
+    The learning rate follows the steps or the time, whichever is further, so that it ends at zero in any case.
+    """
+    crops = evaluation_crops(val, given.size)
+    begun = last = time.monotonic()
+    waited, reported = 0.0, 0
+    for number, (images, wanted) in enumerate(feed):
+        waited += time.monotonic() - last
+        share = max(number / given.steps, (time.monotonic() - begun) / given.seconds)
+        if share >= 1:
+            break
+        losses = [learner.step(images, wanted, share) for learner in learners]
+        if number % 8 == 7:  # wait, so that the time is that of work done, and little is in flight
+            losses = [round(float(loss), 4) for loss in losses]
+        if 12 * share >= reported + 1:
+            reported += 1
+            spent = time.monotonic() - begun
+            print(
+                f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {losses}", flush=True
+            )
+            report(learners, crops, val, given.out)
+        last = time.monotonic()
+    print("end", flush=True)
+    report(learners, crops, val, given.out)
+
+
+def report(learners: list, crops: np.ndarray, val: Faces, out: Path) -> None:
+    """Print the figures of each learner, and write its weights."""
+    for learner in learners:
+        print(f"  {learner.variant.name:6s} {describe(learner.answers(crops), val)}", flush=True)
+        learner.write(out / f"{learner.variant.name}.npz")
+
+
+def main() -> None:
+    """Train the variants, and write the weights of each as `NAME.npz`."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("packs", type=Path, nargs="+")
+    parser.add_argument("--base-weights", type=Path, required=True, help="ImageNet weights: .weights.h5, or .npz")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end the training after this time at most")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--by-shifts", action="store_true", help="depthwise convolutions as sums of products")
+    parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["still"])
+    parser.add_argument("--workers", type=int, default=max(1, multiprocessing.cpu_count() - 1))
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)  # before the fork, which the library's own threads do not survive
+    plan = Plan(given.steps, given.batch_size, given.size, given.seed, given.by_shifts)
+    faces, val = read_packs(given.packs, "train"), read_packs(given.packs, "val")
+    print(f"{len(faces.image)} training faces, {len(val.image)} validation faces", flush=True)
+    feed = Feed(faces, plan, given.workers)
+    from learners import Learner  # after the fork: it starts JAX
+
+    learners = [Learner(VARIANTS[name], given.base_weights, plan) for name in given.variants]
+    with ThreadPoolExecutor(len(learners)) as pool:
+        list(pool.map(Learner.compile, learners))
+    print("compiled", flush=True)
+    train(learners, feed, val, given)
+    feed.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Packs of faces for training on a GPU, batches made of them, and the roofline of a network. No test needs JAX."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskbatch.trainer.classifier.recompress import webp
+from maskbatch.trainer.data.batches import sample_weights
+from tests.trainer_makers import detect_middle, grey_samples, textured
+
+ROOT = Path(__file__).parents[1]
+
+
+def program(path):
+    """Import a program of the checkout by its path."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pack_faces, train_jax, roofline = map(
+    program, ("models/pack_faces.py", "models/train_jax.py", "benchmarks/roofline.py")
+)
+
+
+def packed(samples, path):
+    """Write the samples as the training faces of a pack."""
+    arrays = pack_faces.pack(samples, face_px=20, quality=95)
+    np.savez(path, **{f"train_{name}": array for name, array in arrays.items()}, train_share=sample_weights(samples))
+    return path
+
+
+def test_a_pack_keeps_faces_in_their_boxes(tmp_path):
+    """A region is shrunk, and what was inside a box is inside it afterwards; pixels far away are gone."""
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[150:230, 180:240] = 255
+    box = np.array([180, 150, 240, 230], np.float32)
+    small, (first, second) = pack_faces._shrunk(image, np.stack([box, box]), face_px=40)
+    left, top, right, bottom = np.round(first).astype(int)
+    np.testing.assert_allclose(first, second)
+    assert bottom - top == 40 and small.shape[0] == small.shape[1] == 80
+    assert small[top + 1 : bottom - 1, left + 1 : right - 1].min() > 250
+    assert small[: top - 1].max() == small[:, : left - 1].max() == 0
+
+
+def test_packs_are_read_as_one(tmp_path):
+    """Two packs of parts give the faces of both in order, with their labels; a split that no pack holds has none."""
+    samples = grey_samples(tmp_path, detect=detect_middle)
+    parts = [samples.take(np.arange(5)), samples.take(np.arange(5, len(samples)))]
+    paths = [packed(part, tmp_path / f"{i}.npz") for i, part in enumerate(parts)]
+    faces = train_jax.read_packs(paths, "train")
+    np.testing.assert_array_equal(faces.label, samples.label)
+    assert len(faces.image) == len(faces.xyxy) == len(faces.share) == len(samples)
+    assert all((image.mean() > 128) == label for image, label in zip(faces.image, faces.label, strict=True))
+    assert train_jax.read_packs(paths, "val").image == []
+
+
+def test_a_batch_depends_on_seed_and_number_only(tmp_path):
+    """The same number gives the same crops and faces again, whoever makes it; another number or seed gives others."""
+    samples = grey_samples(tmp_path, detect=detect_middle)
+    faces = train_jax.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
+
+    def crops(seed, number):
+        out = np.empty((6, 32, 32, 3), np.uint8)
+        train_jax.fill_batch(faces, train_jax.Plan(9, 6, 32, seed), number, out)
+        return out
+
+    np.testing.assert_array_equal(crops(0, 4), crops(0, 4))
+    assert (crops(0, 4) != crops(0, 5)).any() and (crops(0, 4) != crops(1, 4)).any()
+    bright = crops(0, 4).mean((1, 2, 3)) > 128
+    label = faces.label[train_jax.drawn(faces, train_jax.Plan(9, 6, 32, 0), 4)]
+    assert (bright == label).mean() > 0.8  # light is changed now and then
+
+
+def test_targets_of_a_mask_worn_incorrectly_leave_p_mask_open():
+    """p_mask has no target for the third state; p_incorrect has one for all."""
+    np.testing.assert_array_equal(train_jax.targets(np.array([0, 1, 2])), [[0, 0], [1, 0], [-1, 1]])
+
+
+def test_figures_leave_out_small_faces_and_the_third_state():
+    """A wrong answer for a small face lowers the figure of all faces, and of small ones, and no other."""
+    label, size_px = np.array([0, 1] * 4 + [2]), np.repeat([90, 40, 20, 9, 90.0], 2)[:9]
+    answers = np.stack([np.where(label == 0, 0.1, 0.9), label == 2], axis=1)
+    answers[6, 0] = 0.9
+    faces = train_jax.Faces([], np.empty((9, 2, 4)), label, size_px, None)
+    words = train_jax.describe(answers, faces).split()
+    assert words[:4] == ["0.875", "1.000", "1.000", "0.500"] and words[-1] == "1.000"
+
+
+def test_webp_loses_detail_and_keeps_the_size():
+    """A picture keeps its size and its light, and loses fine grain; the same seed gives the same picture."""
+    image = textured(0)
+    image = np.clip(image + np.random.default_rng(0).normal(0, 20, image.shape), 0, 255).astype(np.uint8)
+    once, again = (webp(image, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    assert once.shape == image.shape and abs(once.mean() - image.mean()) < 5
+    assert np.abs(np.diff(once.astype(int), axis=1)).mean() < 0.8 * np.abs(np.diff(image.astype(int), axis=1)).mean()
+
+
+def test_the_roofline_adds_up_the_slower_of_arithmetic_and_traffic():
+    """Two layers on 12 x 12 pixels: a 3x3 convolution 3 -> 4, and a depthwise one that reads and writes 4 channels."""
+    import keras
+
+    image = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(image)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(keras.layers.ReLU()(x))
+    works = roofline.layer_work(keras.Model(image, x), (12, 12, 3))
+    assert [work.flops for work in works] == [2 * 27 * 576, 2 * 9 * 576]
+    assert [(work.moved, work.weights) for work in works] == [(432 + 576, 108), (576 + 576, 36)]
+    # ten images of 2-byte numbers, when one of both rates is without limit
+    assert roofline.roofline_s(works, 10, (1.0, np.inf), 2) == pytest.approx(10 * 2 * 36 * 576)
+    assert roofline.roofline_s(works, 10, (np.inf, 1.0), 2) == pytest.approx(2 * (10 * 2160 + 144))
