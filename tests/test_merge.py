@@ -18,6 +18,7 @@ from stores import File, sources_for
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.media.shares import Share, deal, read_share
+from maskbatch.reports import manifest
 from maskbatch.run import local, shard
 from maskbatch.run.bring import MEDIA
 from maskbatch.run.merge import MergeJob, run_merge
@@ -226,7 +227,14 @@ def test_every_table_of_the_store_is_merged(tmp_path):
     """A table that somebody adds has rows of sources, which the merge takes, or somebody must say here why not."""
     with open_store(tmp_path) as store, store.transaction() as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert tables - set(tables_of_sources(connection)) == {"session", "source", "segment", "sample", "sample_item"}
+        assert tables - set(tables_of_sources(connection)) == {
+            "session",
+            "source",
+            "segment",
+            "sample",
+            "sample_item",
+            "purge",
+        }
 
 
 # what does not belong together
@@ -447,3 +455,54 @@ def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
     with closing(sqlite3.connect(out / "scan.db")) as connection:
         items = connection.execute("SELECT count(DISTINCT name) FROM sample_item JOIN source ON source.id = source_id")
         assert items.fetchone() == (run_json(made / "whole")["files"],)
+
+
+# the chain of evidence
+
+
+@pytest.mark.parametrize("media", MEDIA)
+def test_a_merge_is_verified_and_reads_no_input(made, shards, media, monkeypatch):
+    """Its manifest has the checksums of all inputs, which the shards have read, and `verify` finds no difference; a byte
+    that changed is found."""
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path, real=manifest.sha256_of: read.append(path) or real(path))
+    out = shards[0].parent / "out"
+    run("merge", *shards, "--out", out, "--media", media)
+    assert read and not [path for path in read if path.is_relative_to(made / "in")]
+    inputs = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["inputs"]
+    whole = json.loads((made / "whole/manifest.json").read_text(encoding="utf-8"))["inputs"]
+    assert [(one["name"], one["sha256"]) for one in inputs] == [(one["name"], one["sha256"]) for one in whole]
+    assert all(one["sha256"] for one in inputs)
+    assert run("verify", out).exit_code == 0
+    picture = next((out / "evidence").glob("*.jpg"))
+    picture.write_bytes(picture.read_bytes()[:-1] + b"x")
+    assert run("verify", out).exit_code != 0
+
+
+def test_what_was_purged_from_a_shard_leaves_the_merge(made, shards):
+    """The next merge has no picture of these people, no name of their reviewers, and the log of the purge; all numbers
+    stay."""
+    out = shards[0].parent / "out"
+    review(shards[1], "ann", "with_mask")
+    run("merge", *shards, "--out", out)
+    names = {line.split(",")[0] for line in (shards[1] / "files.csv").read_text(encoding="utf-8").splitlines()[1:]}
+    people = (out / "people.csv").read_text(encoding="utf-8").count("\n")
+    assert run("purge", shards[1], "--older-than", "0d", "--yes").exit_code == 0
+    assert run("merge", *shards, "--out", out).exit_code == 3
+    left = {name for name in contents(out) if "/" in name}
+    assert left == {name for folder in shards for name in contents(folder) if "/" in name} != set()
+    assert not left & {f"annotated/{name}" for name in names}
+    assert {row[4] for row in said(out)} == {"purged"} and len(said(out)) == len(said(shards[1]))
+    assert (out / "people.csv").read_text(encoding="utf-8").count("\n") == people
+    with closing(sqlite3.connect(out / "scan.db")) as connection:
+        assert connection.execute("SELECT what FROM purge").fetchall() == [("0d",)]
+
+
+def test_people_who_were_purged_from_a_merge_do_not_come_back(shards):
+    """The folders still have their pictures: a renewal is refused, and says what to do."""
+    out = shards[0].parent / "out"
+    run("merge", *shards, "--out", out)
+    assert run("purge", out, "--older-than", "0d", "--yes").exit_code == 0
+    before = contents(out)
+    result = run("merge", *shards, "--out", out)
+    assert result.exit_code == 2 and "were purged from" in result.output and contents(out) == before

@@ -13,6 +13,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.names import from_name_text
 from maskbatch.media.write import partial_file
 from maskbatch.store.database import Store
 from maskbatch.store.read import last_session
@@ -40,7 +41,8 @@ class Changes(NamedTuple):
 
 
 def write_manifest(
-    store: Store, names: Iterable[str], is_over: Callable[[], bool] = lambda: False, keep_media: bool = False
+    store: Store, names: Iterable[str], is_over: Callable[[], bool] = lambda: False, keep_media: bool = False,
+    others: Iterable[Path] = (),
 ) -> str:  # fmt: skip
     """Write the manifest of a scan, and return its own SHA-256.
 
@@ -52,11 +54,12 @@ def write_manifest(
         names: tables and page beside the store.
         is_over: inputs that are left when it says so have no checksum.
         keep_media: media keep the checksums of the present manifest, whatever became of them: a report writes none.
+        others: folders that inputs and media of this one come from; what their manifests know is not read again.
 
     Raises:
         OSError: a file of the output folder cannot be read or written.
     """
-    out, before = store.folder, _read(store.folder)
+    out, before = store.folder, _known([*others, store.folder])
     with store.transaction() as connection:
         facts = last_session(connection).facts
         values = {
@@ -94,7 +97,7 @@ def differences(folder: Path, manifest: Mapping[str, object], connection: Connec
             f"scan.db: rows of {table}" for table, digest in manifest["rows"].items() if now.get(table) != digest
         ]
     inputs = [one for one in manifest["inputs"] if one["sha256"]]
-    for one, found in zip(inputs, _sha256s([Path(one["path"]) for one in inputs]), strict=True):
+    for one, found in zip(inputs, _sha256s([_path(one["path"]) for one in inputs]), strict=True):
         if found is None:
             missing_inputs.append(one["name"])
         elif found != one["sha256"]:
@@ -141,6 +144,20 @@ def _read(folder: Path) -> Mapping[str, object]:
         return read_manifest(folder) or {}
     except ValueError:
         return {}
+
+
+def _known(folders: Iterable[Path]) -> Mapping[str, object]:
+    """Return the checksums of inputs and files in the manifests of folders; later ones come before earlier ones."""
+    inputs, files = [], {}
+    for values in map(_read, folders):
+        inputs += [one for one in values.get("inputs", ()) if one["sha256"] is not None]
+        files |= values.get("files", {})
+    return {"inputs": inputs, "files": files}
+
+
+def _path(text: str) -> Path:
+    """Return the path of an input, which the store writes as text that anybody can read."""
+    return Path(from_name_text(text))
 
 
 def _order(table: str) -> str:
@@ -195,10 +212,10 @@ def _inputs(
     todo = [
         (one, row) for one, row in zip(found, rows, strict=True) if one["sha256"] is None and one["size"] is not None
     ]
-    now = fingerprints(Path(row[1]) for _, row in todo)
+    now = fingerprints(_path(row[1]) for _, row in todo)
     todo = [one for (one, row), print_ in zip(todo, now, strict=True)
             if print_ is not None and (print_.size, print_.mtime_ns, print_.quick_hash) == row[2:]]  # fmt: skip
-    for one, digest in zip(todo, _sha256s([Path(one["path"]) for one in todo], is_over), strict=True):
+    for one, digest in zip(todo, _sha256s([_path(one["path"]) for one in todo], is_over), strict=True):
         one["sha256"] = digest
     return found
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.media.names import named
 from maskbatch.media.walk import NotLookedAt
+from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import Summary, write_reports
+from maskbatch.reports.tables import WRITTEN, Summary, write_reports
 from maskbatch.run.bring import bring
 from maskbatch.run.progress import Listener, counted
 from maskbatch.run.threshold import Asked, report_settings
@@ -20,7 +21,7 @@ from maskbatch.store.database import STORE, Store, is_store, open_store
 from maskbatch.store.folder import MediaFile, media_files, prepared, remove_media
 from maskbatch.store.lock import at_work, locked
 from maskbatch.store.merge import Ids, add_piece, begin_merge, forget_media, merge_facts, plan_media
-from maskbatch.store.pieces import Piece, check_agree, in_order, missing_from, read_piece
+from maskbatch.store.pieces import Piece, check_agree, in_order, missing_from, purges, read_piece
 from maskbatch.store.read import all_media, sessions
 from maskbatch.store.write import end_session
 
@@ -94,7 +95,7 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
         moved = _moved_before(job)
         _check_media(found, moved)
         store, _ = stack.enter_context(prepared(job.out, job.if_exists))
-        _check_earlier(store, job)
+        _check_earlier(store, job, pieces)
         listener.say(
             f"{counted(len(ordered), 'file')} of {counted(len(pieces), 'folder')}; the merged scan goes to {job.out}"
         )
@@ -109,6 +110,8 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
         how = f"merged in part: {'; '.join(missing)}" if missing else "finished"
         end_session(store, session, how, {"seconds": round(time.monotonic() - start, 2)})
         summary = _write_reports(store, facts)
+        if not missing:
+            write_manifest(store, WRITTEN, others=job.folders)
     passed_by = NotLookedAt(**facts["not_looked_at"])
     return Merged(job.out, summary, tuple(missing), tuple(passed_by.remarks()), tuple(passed_by.unreadable))
 
@@ -181,12 +184,16 @@ def _check_media(found: Sequence[_Found], moved: set[tuple[str, str]]) -> None:
             )
 
 
-def _check_earlier(store: Store, job: MergeJob) -> None:
+def _check_earlier(store: Store, job: MergeJob, pieces: Sequence[Piece]) -> None:
     """Raise UsageError when the output folder holds anything but an earlier merge of these folders."""
     with store.transaction() as connection:
         last = sessions(connection)[-1:]
+        purged = purges(connection) - {one for piece in pieces for one in piece.purges}
     if not last:
         return
+    if purged:
+        raise UsageError(f"people were purged from {job.out}, and are in the folders still: their pictures would come back. "
+                         "Purge the folders as well, and merge them into another one")  # fmt: skip
     earlier = last[0].facts.get("merged")
     if earlier is None:
         raise UsageError(f"{job.out} holds a scan, and no merge: choose another folder with --out")
@@ -223,10 +230,10 @@ def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: L
 
 
 def _remove_old(store: Store, found: Sequence[_Found], brought: set[str]) -> None:
-    """Remove crops and evidence that a source had in an earlier merge only."""
+    """Remove media that a source had in an earlier merge only: it changed, or people were purged from its folder."""
     kept = _names(found)
     for file in list(media_files(store.folder)):
-        if file.kind == "crops" and file.name not in brought and (file.kind, file.folded_name) in kept:
+        if file.name not in brought and (file.kind, file.folded_name) in kept:
             (store.folder / file.name).unlink(missing_ok=True)
 
 

@@ -3,12 +3,14 @@
 Rows keep what was found and get new source ids: the place of each source among all inputs.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from sqlite3 import Connection
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.store.database import Store, open_store
-from maskbatch.store.pieces import Piece, PieceSource
+from maskbatch.store.pieces import Piece, PieceSource, purges
+from maskbatch.store.purge import PURGED
 from maskbatch.store.write import add_session
 
 _MEDIA = """
@@ -51,6 +53,9 @@ def begin_merge(
         rows = ((number + 1, one.name, number, one.path, one.kind) for number, (_, one) in enumerate(ordered))
         connection.executemany(_ADD_SOURCE, rows)
         _keep_reviews(connection, before)
+        known = purges(connection)
+        new = sorted({row for piece in pieces for row in piece.purges} - known)
+        connection.executemany("INSERT INTO purge (at, what, sources, files) VALUES (?, ?, ?, ?)", new)
         for piece in sorted(pieces, key=lambda piece: piece.last.started):
             with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
                 columns = [name for name in _columns(reading, "session") if name != "id"]
@@ -111,11 +116,25 @@ def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, s
 
 
 def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> Iterator[tuple]:
-    """Yield the rows of `review` that an earlier merge has not brought; one that was taken back there stays so."""
-    said = [name for name in columns if name != "undone"]
-    places = [columns.index(name) for name in said]
-    known = set(connection.execute(f"SELECT {', '.join(said)} FROM review"))
-    yield from [row for row in rows if tuple(row[place] for place in places) not in known]
+    """Yield the rows of `review` that an earlier merge has not brought; one that was taken back there stays so.
+
+    Reviewers whose names were purged since then lose them here, too.
+    """
+    said = [name for name in columns if name not in ("undone", "reviewer")]
+    places, who = [columns.index(name) for name in said], columns.index("reviewer")
+    known: dict[tuple, dict[str, int]] = defaultdict(dict)
+    for number, reviewer, *key in connection.execute(f"SELECT id, reviewer, {', '.join(said)} FROM review"):
+        known[tuple(key)][reviewer] = number
+    new = []
+    for row in rows:
+        earlier = known.get(tuple(row[place] for place in places), {})
+        if row[who] == PURGED and earlier:
+            connection.executemany(
+                "UPDATE review SET reviewer = ? WHERE id = ?", [(PURGED, one) for one in earlier.values()]
+            )
+        elif row[who] not in earlier:
+            new.append(row)
+    yield from new
 
 
 def forget_media(store: Store, names: Sequence[tuple[str, str]]) -> None:

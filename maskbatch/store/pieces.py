@@ -25,7 +25,7 @@ _WRITTEN = """
     UNION ALL SELECT source_id, 'evidence', folded_name, name FROM media
         WHERE kind = 'crops' AND source_id IN (SELECT source_id FROM evidence)
     UNION ALL SELECT source_id, 'crops', folded_name, name FROM media
-        WHERE kind = 'crops' AND :with_crops AND source_id IN (SELECT source_id FROM track)
+        WHERE kind = 'crops' AND state != 'purged' AND :with_crops AND source_id IN (SELECT source_id FROM track)
 """
 
 
@@ -54,7 +54,8 @@ class PieceMedia(NamedTuple):
 class Piece:
     """One of the folders to merge, as it stood when it was read. `sources` are those of its last session, in order.
 
-    `written` has source id, kind (annotated, crops or evidence), folded name and name of media that must be there.
+    `written` has source id, kind (annotated, crops or evidence), folded name and name of media that must be there;
+    `purges` are the rows of the table `purge`.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Piece:
     sources: tuple[PieceSource, ...]
     media: tuple[PieceMedia, ...]
     written: tuple[tuple[int, str, str, str], ...]
+    purges: frozenset[tuple] = frozenset()
 
     @property
     def dealt(self) -> Dealt | None:
@@ -82,7 +84,12 @@ def read_piece(folder: Path) -> Piece:
         last = last_session(connection)
         with_crops = "crops" in last.facts["settings"]["output"]["save"]
         written = tuple(connection.execute(_WRITTEN, {"with_crops": with_crops}))
-        return Piece(folder, last, sources, media, written)
+        return Piece(folder, last, sources, media, written, frozenset(purges(connection)))
+
+
+def purges(connection: Connection) -> set[tuple]:
+    """Return the purges of a folder, as rows of the table `purge` without their numbers."""
+    return set(connection.execute("SELECT at, what, sources, files FROM purge"))
 
 
 def check_agree(pieces: Sequence[Piece], any_versions: bool = False) -> None:

@@ -4,6 +4,8 @@ from sqlite3 import Connection
 
 from maskbatch.store.write import now
 
+# takes the place of a reviewer's name
+PURGED = "purged"
 _LOOKS = """
     SELECT frame, face FROM face LEFT JOIN track USING (source_id, track_id)
     WHERE source_id = ?1 AND (?2 IS NULL OR coalesce(person_id, track_id) = ?2)
@@ -26,8 +28,8 @@ def forget_pictures(connection: Connection, source_id: int, person: int | None) 
     )
     connection.execute("UPDATE media SET state = 'purged' WHERE source_id = ?", [source_id])
     connection.execute(
-        "UPDATE review SET reviewer = 'purged' WHERE source_id = ?1 AND (?2 IS NULL OR person_id = ?2)",
-        [source_id, person],
+        "UPDATE review SET reviewer = ?3 WHERE source_id = ?1 AND (?2 IS NULL OR person_id = ?2)",
+        [source_id, person, PURGED],
     )
 
 
