@@ -23,6 +23,7 @@ COMMANDS = (
     "review",
     "diff",
     "export",
+    "import",
     "verify",
     "pack",
     "purge",

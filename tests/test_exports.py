@@ -1,6 +1,8 @@
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -24,7 +26,7 @@ def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     files = [File(NAMES[0]), File(NAMES[1]), File(NAMES[2], error="no JPEG", decoded=0, analysed=0),
              video(NAMES[3], fps=Fraction(30000, 1001))]  # fmt: skip
-    faces = [Face(NAMES[0], p_mask=0.97), Face(NAMES[0], p_mask=0.03, face=1, x_min=4.5)]
+    faces = [Face(NAMES[0], p_mask=0.97), Face(NAMES[0], track_id=1, p_mask=0.03, face=1, x_min=4.5)]
     faces += [Face("v.mp4", frame, 0, 0.97 if frame < 90 else 0.03) for frame in range(0, 240, 5)]
     faces += [Face("v.mp4", frame, 1, 0.02, face=1, x_min=9.0) for frame in (*range(0, 60, 5), *range(120, 180, 5))]
     with open_store(out) as store:
@@ -237,3 +239,78 @@ def test_the_command_names_what_it_wrote(results, tmp_path):
     assert CliRunner().invoke(main, ["export", str(results.folder), "xlsx"]).exit_code == 2
     with pytest.raises(UsageError, match="no format"):
         results.export("xlsx")
+
+
+# corrections come back
+
+
+@pytest.fixture
+def copied(results, tmp_path):
+    """A copy of the scan that may be reviewed."""
+    return Path(shutil.copytree(results.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("export_*")))
+
+
+def verdicts_after(folder, path, *options):
+    done = CliRunner().invoke(main, ["import", str(folder), str(path), "--reviewer", "ann", *options])
+    assert done.exit_code == 0, done.output
+    people = mb.open(folder).people()
+    return {(one.source, one.person): one.reviewed for one in people.itertuples() if one.reviewed}
+
+
+def test_what_was_exported_and_not_touched_agrees(copied, results, tmp_path):
+    """A file that comes back as it was gives each person the label of most of its boxes."""
+    expected = {
+        (NAMES[0], 0): "with_mask",
+        (NAMES[0], 1): "without_mask",
+        ("v.mp4", 0): "without_mask",
+        ("v.mp4", 1): "without_mask",
+    }
+    assert verdicts_after(copied, results.export("coco", tmp_path / "x.json")) == expected
+
+
+def test_corrections_of_cvat_are_verdicts(copied, results, tmp_path):
+    """Another label changes the person; a track that was removed is no face; the store keeps who said so."""
+    path = results.export("cvat", tmp_path / "cvat") / "v.mp4.xml"
+    tree = ElementTree.parse(path)
+    root = tree.getroot()
+    for track in root.findall("track"):
+        person = track.find("box/attribute[@name='person']").text
+        if person == "1":
+            root.remove(track)
+        else:
+            track.set("label", "incorrect_mask")
+    tree.write(path)
+    assert verdicts_after(copied, path) == {("v.mp4", 0): "incorrect_mask", ("v.mp4", 1): "not_a_face"}
+    with open_store(copied, reader=True) as store, store.transaction() as connection:
+        assert connection.execute("SELECT DISTINCT reviewer FROM review").fetchall() == [("ann",)]
+
+
+def test_annotations_of_label_studio_count_and_predictions_do_not(copied, results, tmp_path):
+    """Only what somebody submitted is a verdict; frames count from 1 there."""
+    tasks = loaded(results, "label-studio", tmp_path)
+    (tmp_path / "none.json").write_text(json.dumps(tasks))
+    assert CliRunner().invoke(main, ["import", str(copied), str(tmp_path / "none.json")]).exit_code == 2
+    clip = tasks[2]
+    regions = clip["predictions"][0]["result"]
+    for one in regions[0]["value"]["sequence"]:
+        one["label"] = "with_mask"
+    clip["annotations"] = [{"result": regions}]
+    (tmp_path / "done.json").write_text(json.dumps(tasks))
+    assert verdicts_after(copied, tmp_path / "done.json") == {("v.mp4", 0): "with_mask", ("v.mp4", 1): "without_mask"}
+
+
+def test_new_boxes_are_counted_and_change_nothing(copied, results, tmp_path):
+    """A box where the scan has no face is said."""
+    content = loaded(results, "coco", tmp_path)
+    content["annotations"].append({**content["annotations"][0], "id": 999, "bbox": [500, 300, 50, 60]})
+    (tmp_path / "more.json").write_text(json.dumps(content))
+    done = CliRunner().invoke(main, ["import", str(copied), str(tmp_path / "more.json")])
+    assert "1 boxes where the scan has no face" in done.output
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "<x", '{"images": [], "annotations": [{}], "categories": []}'])
+def test_files_that_are_no_corrections_are_usage_errors(copied, tmp_path, text):
+    """Damaged and strange files change nothing."""
+    path = tmp_path / ("x.xml" if text.startswith("<") else "x.json")
+    path.write_text(text)
+    assert CliRunner().invoke(main, ["import", str(copied), str(path)]).exit_code == 2

@@ -1,10 +1,11 @@
-"""The command `export`."""
+"""The commands `export` and `import`."""
 
+import getpass
 from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER
+from maskbatch.cli.options import FILE, FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
@@ -25,3 +26,21 @@ def export(folder: Path, format: str, out: Path | None) -> None:
         from maskbatch import api
 
         terminal.say(f"{api.open(folder).export(format, out)}")
+
+
+@click.command(name="import")
+@click.argument("folder", metavar="DIR", type=FOLDER)
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--reviewer", metavar="NAME", help="Whose verdicts these are. Default: the name of the user.")
+@click.option("--source", metavar="NAME", help="Name of the source in the tables, for a file that does not name it.")
+def import_(folder: Path, file: Path, reviewer: str | None, source: str | None) -> None:
+    """Take boxes that were corrected in CVAT, Label Studio or a COCO tool as a reviewer's verdicts.
+
+    FILE is an XML file of CVAT (video 1.1), or a JSON file of Label Studio or COCO. All tables are written again.
+    """
+    with quiet_libraries(), open_terminal(False, None) as terminal:
+        from maskbatch.run.corrections import import_corrections
+
+        found = import_corrections(folder, file, reviewer or getpass.getuser(), source)
+        terminal.say(f"{found.num_verdicts} verdicts, {found.num_changed} of them not the model's; "
+                     f"{found.num_unknown} boxes where the scan has no face")  # fmt: skip

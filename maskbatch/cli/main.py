@@ -12,7 +12,7 @@ from maskbatch.cli.chain import pack, purge, verify
 from maskbatch.cli.config import with_config
 from maskbatch.cli.diff import diff
 from maskbatch.cli.doctor import doctor
-from maskbatch.cli.export import export
+from maskbatch.cli.export import export, import_
 from maskbatch.cli.merge import merge
 from maskbatch.cli.places import places
 from maskbatch.cli.report import report
@@ -24,7 +24,7 @@ from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
 _SECTIONS = {
-    "Commands": (scan, video, watch, merge, report, review, diff, export, places, doctor),
+    "Commands": (scan, video, watch, merge, report, review, diff, export, import_, places, doctor),
     "Commands for the chain of evidence": (verify, pack, purge),
     "Commands for training your own models": (train, train_detector, evaluate),
 }
