@@ -14,7 +14,7 @@ from maskbatch.exports.tables import LABELS
 
 
 class Corrected(NamedTuple):
-    """A box as somebody left it: `source` "" where the file does not name it; corners in pixels, or with `is_share` in shares
+    """A box as somebody left it: `source` "" where no name is in the file; corners in pixels, or with `is_share` in shares
     of the picture's sides."""
 
     source: str
