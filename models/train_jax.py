@@ -188,9 +188,8 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
         if 12 * share >= reported + 1:
             reported += 1
             spent = time.monotonic() - begun
-            print(
-                f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {losses}", flush=True
-            )
+            words = " ".join(f"{float(loss):.3f}" for loss in losses)
+            print(f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {words}", flush=True)
             report(learners, crops, val, given.out)
         last = time.monotonic()
     print("end", flush=True)
