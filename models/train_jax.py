@@ -173,6 +173,8 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
     The learning rate follows the steps or the time, whichever is further, so that it ends at zero in any case.
     """
     crops = evaluation_crops(val, given.size)
+    for learner in learners:
+        learner.answers(crops[:1])  # compiled before the time begins
     begun = last = time.monotonic()
     waited, reported = 0.0, 0
     for number, (images, wanted) in enumerate(feed):
@@ -182,13 +184,12 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
             break
         losses = [learner.step(images, wanted, share) for learner in learners]
         if number % 8 == 7:  # wait, so that the time is that of work done, and little is in flight
-            losses = [round(float(loss), 4) for loss in losses]
+            losses = [float(loss) for loss in losses]
         if 12 * share >= reported + 1:
             reported += 1
             spent = time.monotonic() - begun
-            print(
-                f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {losses}", flush=True
-            )
+            words = " ".join(f"{float(loss):.3f}" for loss in losses)
+            print(f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {words}", flush=True)
             report(learners, crops, val, given.out)
         last = time.monotonic()
     print("end", flush=True)
