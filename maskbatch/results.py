@@ -1,0 +1,285 @@
+"""The results of a scan from Python: tables, rates, exports and comparisons.
+
+>>> open("audit")
+Results('audit', threshold=0.5)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from sqlite3 import Connection
+
+import pandas as pd
+
+from maskbatch.errors import UsageError
+from maskbatch.exports import Exported, write_export
+from maskbatch.people.answer import Answer, find_answer
+from maskbatch.reports.diff import Difference, Scanned, diff_table, rate_difference
+from maskbatch.reports.frames import files_table, read_faces, read_files
+from maskbatch.reports.people import episodes_table, people_table, timeline_table
+from maskbatch.reports.rates import Rates, rates_of
+from maskbatch.reports.statistics import Rate
+from maskbatch.reports.summary import Summary, summary_of
+from maskbatch.run.report import report_again
+from maskbatch.run.threshold import RULES, Asked, report_settings
+from maskbatch.settings import Thresholds
+from maskbatch.store.database import open_store
+from maskbatch.store.read import last_session
+
+
+class Results:
+    """The results in the output folder of a scan. Each call reads the store anew, also beside a scan at work.
+
+    Args:
+        folder: the output folder of a scan.
+        threshold: minimum probability for a face or person to count as masked; default: the scan's own.
+        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
+
+    Example:
+        >>> results = open("audit")
+        >>> results.summary.compliance_rate
+        0.5909
+    """
+
+    def __init__(
+        self, folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
+        incorrect_threshold: float | None = None, **rules: object,
+    ) -> None:  # fmt: skip
+        self.folder = Path(folder)
+        try:
+            asked = Asked(threshold, third_state, incorrect_threshold, **rules)
+        except TypeError:
+            names = ", ".join(sorted(rules.keys() - {item.name for item in fields(Asked)}))
+            raise UsageError(f"a report has no rule {names}") from None
+        with self._read() as connection:
+            self.settings = report_settings(connection, asked)
+        self.threshold, self.incorrect_threshold = self.settings.threshold, self.settings.incorrect_threshold
+
+    def __repr__(self) -> str:
+        more = "" if self.incorrect_threshold is None else f", incorrect_threshold={self.incorrect_threshold:g}"
+        return f"Results({str(self.folder)!r}, threshold={self.threshold:g}{more})"
+
+    @property
+    def summary(self) -> Summary:
+        """The scan in numbers: files, people with a mask, with one worn incorrectly and without, the compliance rate."""
+        with self._read() as connection:
+            answer = find_answer(connection, self.settings)
+            return summary_of(files_table(connection, answer), self._thresholds, rates_of(answer).people)
+
+    def files(self) -> pd.DataFrame:
+        """Return a row for each input, with the columns of `files.csv`.
+
+        Returns:
+            Text columns as str, counts as int64, sizes as Int64 (missing where unknown), rates and times as float64.
+
+        Example:
+            >>> len(open("audit").files().query("status != 'ok'"))
+            0
+        """
+        with self._read() as connection:
+            return read_files(connection, self.settings)
+
+    def people(self) -> pd.DataFrame:
+        """Return a row for each person, with the columns of `people.csv`.
+
+        Returns:
+            Verdict, seconds in each state, clock and place of each person.
+
+        Example:
+            >>> len(open("audit").people().query("verdict == 'without_mask'"))
+            9
+        """
+        return people_table(self._answer())
+
+    def episodes(self) -> pd.DataFrame:
+        """Return a row for each stretch of one state of each person, with the columns of `episodes.csv`.
+
+        Example:
+            >>> open("audit").episodes().query("state == 'without_mask' and duration_s > 5").source.tolist()
+            ['video/visitors.mp4']
+        """
+        return episodes_table(self._answer())
+
+    def timeline(self) -> pd.DataFrame:
+        """Return a row for each minute in which somebody is seen, with the columns of `timeline.csv`.
+
+        Example:
+            >>> int(open("audit").timeline().people.max())
+            3
+        """
+        return timeline_table(self._answer())
+
+    def rate(self) -> Rate:
+        """Return the share of people with a mask among those who can be judged, with its 95 % interval.
+
+        People of one camera and hour are not independent; the interval is wider for it.
+
+        Example:
+            >>> rate = open("audit").rate()
+            >>> rate.denominator, rate.low < rate.value < rate.high
+            (22, True)
+        """
+        return self.rates().people
+
+    def rates(self) -> Rates:
+        """Return the shares with a mask among people, episodes and person-seconds, each with its interval.
+
+        Example:
+            >>> open("audit").rates().episodes.denominator
+            23
+        """
+        return rates_of(self._answer())
+
+    def diff(self, other: str | PathLike) -> pd.DataFrame:
+        """Return a row for each change from this scan to the one in the folder `other`: files, people and verdicts.
+
+        Returns:
+            `change` (file gone, file new, person gone, person new, verdict), `source`, the person and verdict here and
+            there, and the time of the look in seconds.
+
+        Raises:
+            UsageError: `other` is not the output folder of a scan.
+
+        Example:
+            >>> len(open("audit").diff("audit"))
+            0
+        """
+        with self._two(other) as scans:
+            return diff_table(*scans)
+
+    def rate_difference(self, other: str | PathLike) -> Difference:
+        """Return the rates of people here and in the folder `other`, and their difference with its 95 % interval.
+
+        Raises:
+            UsageError: `other` is not the output folder of a scan.
+
+        Example:
+            >>> open("audit").rate_difference("audit").value
+            0.0
+        """
+        with self._two(other) as (first, second):
+            return rate_difference(first.answer, second.answer)
+
+    def export(self, format: str, out: str | PathLike | None = None) -> Path:
+        """Write the results for other programs; return the file or folder.
+
+        Args:
+            format: coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters or edl (docs/formats.md).
+            out: what to write, which must not exist; default: `export_<format>` in the output folder.
+
+        Raises:
+            UsageError: the format is unknown, or `out` exists.
+            MaskbatchError: a package is missing.
+
+        Example:
+            >>> open("audit").export("coco", "faces.json").name
+            'faces.json'
+        """
+        with self._read() as connection:
+            answer, facts = find_answer(connection, self.settings), last_session(connection).facts
+            paths = dict(connection.execute("SELECT name, path FROM source"))
+            tables = (files_table(connection, answer), read_faces(connection, self._thresholds), people_table(answer),
+                      episodes_table(answer))  # fmt: skip
+            copies = {source.name: self.folder / copy for source in answer.sources
+                      if (copy := answer.pictures.copy_of(source.id))}  # fmt: skip
+        exported = Exported(self.folder, *tables, {name: Path(path) for name, path in paths.items()}, copies, facts)
+        return write_export(exported, format, None if out is None else Path(out))
+
+    def faces(self, where: str | None = None) -> pd.DataFrame:
+        """Return a row for each face in each analysed frame, with the columns of `faces.csv`.
+
+        Args:
+            where: a condition in SQL over the columns, such as "p_mask < 0.6 AND x_max - x_min > 40".
+
+        Raises:
+            UsageError: the condition is not valid SQL over these columns.
+
+        Example:
+            >>> people = open("audit").faces("label = 'without_mask'").groupby("source").track_id.nunique()
+            >>> int(people["video/visitors.mp4"])
+            1
+        """
+        with self._read() as connection:
+            try:
+                return read_faces(connection, self._thresholds, where)
+            except pd.errors.DatabaseError as error:
+                raise UsageError(f"{where!r} is no condition over the columns of faces.csv: {error}") from error
+
+    def report(
+        self, threshold: float | None = None, third_state: bool | None = None, incorrect_threshold: float | None = None
+    ) -> "Results":
+        """Write the tables of the output folder again, and give the results at these thresholds; nothing is analysed.
+
+        Args:
+            threshold: minimum probability to count as masked; default: this object's.
+            third_state: masks that are worn incorrectly are a label of their own; default: as in this object.
+            incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: this object's.
+
+        Raises:
+            OSError: the folder cannot be written.
+            UsageError: the third state is asked for, and the model of the scan has none.
+
+        Example:
+            >>> open("audit").report(threshold=0.7).threshold
+            0.7
+        """
+        is_on = self.incorrect_threshold is not None if third_state is None else third_state
+        if incorrect_threshold is None and is_on:
+            incorrect_threshold = self.incorrect_threshold
+        own = {option: getattr(self.settings, name) for option, name in RULES.items()}
+        asked = Asked(self.threshold if threshold is None else threshold, is_on, incorrect_threshold, **own)
+        _, used, _ = report_again(self.folder, asked)
+        return Results(
+            self.folder, used.threshold, used.incorrect_threshold is not None, used.incorrect_threshold, **own
+        )
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        return self.settings.thresholds
+
+    def _answer(self) -> Answer:
+        with self._read() as connection:
+            return find_answer(connection, self.settings)
+
+    @contextmanager
+    def _two(self, other: str | PathLike) -> Iterator[tuple[Scanned, Scanned]]:
+        """Yield this scan and the one in `other`, which is read by its own rules."""
+        theirs = Results(other)
+        with self._read() as first, theirs._read() as second:
+            answers = find_answer(first, self.settings), find_answer(second, theirs.settings)
+            yield Scanned(first, answers[0]), Scanned(second, answers[1])
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with open_store(self.folder, reader=True) as store, store.transaction() as connection:
+            yield connection
+
+
+def open(
+    folder: str | PathLike, threshold: float | None = None, third_state: bool | None = None,
+    incorrect_threshold: float | None = None, **rules: object,
+) -> Results:  # fmt: skip
+    """Open the output folder of a scan.
+
+    Args:
+        folder: the folder, of a scan that is finished, interrupted or still at work.
+        threshold: minimum probability to count as masked; default: the scan's own.
+        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
+
+    Returns:
+        The results, as tables and numbers.
+
+    Raises:
+        UsageError: the folder is not the output of a scan, or the third state is asked for and the scan's model has none.
+
+    Example:
+        >>> open("audit")
+        Results('audit', threshold=0.5)
+    """
+    return Results(folder, threshold, third_state, incorrect_threshold, **rules)
