@@ -21,7 +21,7 @@ from maskbatch.media.write import partial_files
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.people.places import read_places
 from maskbatch.reports.frames import files_table
-from maskbatch.reports.page import PAGE, render_page, view_of
+from maskbatch.reports.page import PAGE, Tables, render_page, view_of
 from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table, timeline_table
 from maskbatch.reports.rates import rates_of
 from maskbatch.reports.summary import Summary, by_folder, summary_of
@@ -75,20 +75,21 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
     ):
         _write_faces(connection, settings.thresholds, faces_csv)
         answer = find_answer(connection, settings)
-        files = files_table(connection, answer)
-        for path, rows in zip(paths[1:-1], _tables(answer, files, settings), strict=True):
+        tables = Tables(files_table(connection, answer), people_table(answer), rates_of(answer))
+        for path, rows in zip(paths[1:-1], _tables(answer, tables, settings), strict=True):
             with _open_report(path, list(rows.columns), settings.bom) as table:
                 _append(rows, table)
-        page = render_page(view_of(connection, answer, files, settings), out, settings.is_inline)
+        page = render_page(view_of(connection, answer, tables, settings), out, settings.is_inline)
         paths[-1].write_text(page, encoding="utf-8", errors="backslashreplace")
-        return summary_of(files, settings.thresholds, rates_of(answer).people)
+        return summary_of(tables.files, settings.thresholds, tables.rates.people)
 
 
-def _tables(answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> Iterator[pd.DataFrame]:
+def _tables(answer: Answer, tables: Tables, settings: ReportSettings) -> Iterator[pd.DataFrame]:
     """Yield the tables behind faces.csv, in the order of TABLES."""
+    files = tables.files
     yield files
     yield by_folder(files)
-    yield people_table(answer)
+    yield tables.people
     yield episodes_table(answer)
     yield timeline_table(answer)
     yield places_table(answer, read_places(settings.places))

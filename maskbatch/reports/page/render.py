@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maskbatch.reports.page import words
-from maskbatch.reports.page.view import PAGE_SIZE, View
+from maskbatch.reports.page.view import MOST_IN_LIST, PAGE_SIZE, View
 
 PAGE = "report.html"
 _TEMPLATES = "maskbatch.reports.page"
@@ -34,7 +34,7 @@ def render_page(view: View, folder: Path, is_inline: bool = False) -> str:
     """
     style, script = _text("style.css"), _text("page.js")
     return _environment().get_template("report.html").render(
-        view=view, words=words, style=style, script=script, page_size=PAGE_SIZE,
+        view=view, words=words, style=style, script=script, page_size=PAGE_SIZE, most_in_list=MOST_IN_LIST,
         picture=_inlined(folder) if is_inline else _same,
         policy="; ".join((
             "default-src 'none'", "img-src 'self' file: data:", f"style-src '{_checksum(style)}'",

@@ -16,15 +16,15 @@ from maskbatch.reports.corrected import Corrections, corrections_of
 from maskbatch.reports.model_figures import ModelFigures, model_figures_of
 from maskbatch.reports.page import words
 from maskbatch.reports.page.charts import Bar, Cell, Histogram, bars, heat_map, histograms
-from maskbatch.reports.people import coverage_table, people_table
-from maskbatch.reports.rates import Rates, rates_of
+from maskbatch.reports.people import coverage_table
+from maskbatch.reports.rates import Rates
 from maskbatch.settings import ReportSettings
 from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
 from maskbatch.store.read import sessions
 from maskbatch.store.review import NOT_A_FACE
 
-# people on one page of a list
-PAGE_SIZE = 60
+# people on one page of a list, and in one list: a browser opens forty thousand in a few seconds
+PAGE_SIZE, MOST_IN_LIST = 60, 10_000
 _MOST_NAMED_FILES = 200
 _SECTIONS = (
     (WITHOUT_MASK, "without", "People without a mask", "Longest first."),
@@ -46,6 +46,14 @@ class Facts(NamedTuple):
     num_warnings: int
 
 
+class Tables(NamedTuple):
+    """The rows of files.csv and people.csv, and the rates."""
+
+    files: pd.DataFrame
+    people: pd.DataFrame
+    rates: Rates
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """A person as a card. Texts are ready to be shown; `link` and `picture` are addresses relative to the page, or ""."""
@@ -63,7 +71,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The people of one verdict, in pages."""
+    """The people of one verdict, in pages: of very many, the first ones."""
 
     id: str
     title: str
@@ -110,23 +118,23 @@ def facts_of(connection: Connection) -> Facts:
     return Facts(last.facts, found[0].started, last.ended, last.how == "finished", num_pending, last.num_warnings)
 
 
-def view_of(connection: Connection, answer: Answer, files: pd.DataFrame, settings: ReportSettings) -> View:
+def view_of(connection: Connection, answer: Answer, tables: Tables, settings: ReportSettings) -> View:
     """Return what the page shows.
 
     Args:
         connection: the connection of the transaction that `answer` was derived in.
         answer: the people of the scan.
-        files: the rows of files.csv.
+        tables: files.csv, people.csv and the rates of that answer.
         settings: the rules of the report.
     """
-    table = people_table(answer)
+    files, table, rates = tables
     is_listed = [
         NOT_A_FACE not in flags and (settings.count_static or "static" not in flags) for flags in table["flags"]
     ]
     people = table[np.array(is_listed, bool)]
     place = [_place(row.site, row.camera, row.source) for row in people.itertuples()]
     people = people.assign(place=place)
-    facts, rates = facts_of(connection), rates_of(answer)
+    facts = facts_of(connection)
     corrections = corrections_of(connection, answer, rates.people, facts.values)
     counts = {label: int((people["verdict"] == label).sum()) for label, *_ in _SECTIONS}
     broken = files[files["status"] != "ok"]
@@ -217,9 +225,9 @@ def _section(
             [seconds, "p_mask", "source", "person"], ascending=[False, True, True, True], kind="stable"
         )
     cards = [_person(row, answer.pictures.copy_of(names[row.source]), getattr(row, _SECONDS_OF[label]))
-             for row in own.itertuples()]  # fmt: skip
+             for row in own.head(MOST_IN_LIST).itertuples()]  # fmt: skip
     pages = [cards[start : start + PAGE_SIZE] for start in range(0, len(cards), PAGE_SIZE)]
-    return Section(*texts, len(cards), pages)
+    return Section(*texts, len(own), pages)
 
 
 def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
