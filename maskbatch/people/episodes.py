@@ -99,9 +99,8 @@ def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
     for step in range(1, lengths[0]):
         now = num_longer[step]
         through = score[:now, :, None] - _COSTS
-        best = through.argmax(axis=1)
-        came_from[starts[:now] + step] = best
-        score[:now] = np.take_along_axis(through, best[:, None], axis=1)[:, 0] + told[starts[:now] + step]
+        came_from[starts[:now] + step] = through.argmax(axis=1)
+        score[:now] = through.max(axis=1) + told[starts[:now] + step]
     state = np.zeros(len(told), np.int8)
     state[starts + lengths - 1] = score.argmax(axis=1)
     for step in range(lengths[0] - 1, 0, -1):
