@@ -1,9 +1,15 @@
+import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from stores import Face, File, begun, end, fill, video
 
+from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.people.answer import find_answer
 from maskbatch.reports.people import people_table
@@ -302,3 +308,57 @@ def test_answers_forbid_frames_and_caches(client):
     answer = enter(client)
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert client.get("/api/items").headers["cache-control"] == "no-store"
+
+
+# the command
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--precision", "0.01"], ["--sample", "2"], ["--settle", "--sample", "9"], ["--host", "0.0.0.0"], ["--port", "99999"],
+     ["--host", "203.0.113.9"]],
+)  # fmt: skip
+def test_bad_options_are_usage_errors(store, tmp_path, options):
+    """A half width without a sample, a sample of two, every address at once, and an address of another machine."""
+    with_people(store, [0.01])
+    assert CliRunner().invoke(main, ["review", str(tmp_path), "--no-browser", *options]).exit_code == 2
+
+
+def test_a_folder_without_a_scan_or_without_people_is_a_usage_error(store, tmp_path):
+    """Nothing is served, and no store is made."""
+    (tmp_path / "other").mkdir()
+    assert CliRunner().invoke(main, ["review", str(tmp_path / "other"), "--no-browser"]).exit_code == 2
+    assert not any((tmp_path / "other").iterdir())
+    fill(store, [File("a.jpg")])
+    result = CliRunner().invoke(main, ["review", str(tmp_path), "--no-browser"])
+    assert result.exit_code == 2 and "nobody to review" in result.output
+
+
+def test_a_missing_package_is_named(store, tmp_path, monkeypatch):
+    """Without the extra, the command says what to install."""
+    with_people(store, [0.01])
+    for name in [name for name in sys.modules if name.startswith("maskbatch.review")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(main, ["review", str(tmp_path), "--no-browser"])
+    assert result.exit_code == 1 and "pip install 'maskbatch[review]'" in result.output
+
+
+def test_a_review_runs_from_the_terminal_to_the_tables(store, tmp_path):
+    """The address lets a browser in, a verdict is stored, Ctrl-C ends the review, and the tables have the verdict."""
+    httpx = pytest.importorskip("httpx")
+    with_people(store, [0.01, 0.99])
+    command = [sys.executable, "-m", "maskbatch", "review", str(tmp_path), "--no-browser", "--reviewer", "ann"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = re.search(r"http\S+", process.stdout.readline())[0]
+        origin = address.partition("/?")[0]
+        with httpx.Client(follow_redirects=True) as client:
+            assert "maskbatch review" in client.get(address).text
+            body = '{"number": 0, "verdict": "with_mask"}'
+            assert client.post(f"{origin}/api/verdict", content=body, headers={"origin": origin}).json() == {
+                "stored": True
+            }
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and "1 of 2 reviewed by ann" in said and "Traceback" not in said
+    assert "with_mask,without_mask,with_mask" in (tmp_path / "people.csv").read_text()

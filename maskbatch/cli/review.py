@@ -9,7 +9,7 @@ import click
 from maskbatch.cli.options import FOLDER, Number, rules
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
 
 
 @click.command()
@@ -42,7 +42,7 @@ def review(folder: Path, quiet: bool, **asked: object) -> None:
     if own["settle"] and own["sample"]:
         raise UsageError("--settle and --sample exclude each other")
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
-        from maskbatch.review import session
+        session = _session()
         from maskbatch.run.threshold import Asked
 
         rules_asked = Asked(**asked)
@@ -63,6 +63,17 @@ def review(folder: Path, quiet: bool, **asked: object) -> None:
 
         done = session.serve(folder, wanted, rules_asked, (own["host"], own["port"]), opened)
         terminal.say(done)
+
+
+def _session():
+    """Return the module of reviews. Raises MaskbatchError when its packages are missing."""
+    try:
+        from maskbatch.review import session
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise MaskbatchError(f"a review needs the package {error.name}: pip install 'maskbatch[review]'") from error
+    return session
 
 
 _OWN = ("reviewer", "sample", "precision", "seed", "settle", "agreement", "dataset", "host", "port", "browser")

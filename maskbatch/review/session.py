@@ -9,6 +9,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
+import uvicorn
+
 from maskbatch.errors import UsageError
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.reports.agreement import Agreement, agreement
@@ -156,6 +158,8 @@ def _checked(folder: Path) -> Path:
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if host in ("0.0.0.0", "::", ""):
+        raise UsageError(f"--host {host!r} is every address of this machine: give the one that browsers use")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -178,7 +182,6 @@ def _shown(host: str) -> str:
 
 def _run(app, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list | None = None) -> None:
