@@ -74,7 +74,7 @@ def test_wrong_use_keeps_its_exit_code_when_nobody_can_be_told():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the address space can be limited")
-@pytest.mark.parametrize("kilobytes", [200_000, 1_000_000, 2_100_000])
+@pytest.mark.parametrize("kilobytes", [200_000, 900_000, 1_000_000, 2_100_000])
 def test_too_little_memory_is_a_sentence_and_the_same_command_goes_on(tmp_path, kilobytes):
     """Libraries that cannot be loaded, too few threads, networks that would crash or hang: exit code 1 and one sentence;
     given more memory, the tables are those of a scan that always had it."""

@@ -12,6 +12,7 @@ from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, Several, scan_op
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
+from maskbatch.run.memory import check_address_space
 from maskbatch.settings import ScanOptions
 
 if TYPE_CHECKING:  # pandas is heavy
@@ -74,6 +75,7 @@ def watch(paths: tuple[Path, ...], out: Path | None, interval: float, settle: fl
 
     Ctrl-C stops at any time, and the same command goes on. Results of files that are deleted after their scan stay.
     """
+    check_address_space()  # before libraries are loaded, which crash where memory ends
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
         from maskbatch import api
         from maskbatch.run.job import Job
@@ -111,6 +113,7 @@ def check_rate(summary: Summary, least: float | None, terminal: Terminal) -> Non
 
 def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
     """Run or forecast the job of `scan` and `video`."""
+    check_address_space()  # before libraries are loaded, which crash where memory ends
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
         from maskbatch.run.job import Job, dry_run, run_job
 
