@@ -9,6 +9,10 @@ corridor: 120 s, people walk towards the camera, across and away, cross, pause a
 2.5 s, with two people. change: people stand and take masks off and on at known times. crossings: people pass each other,
 and hide each other's faces. poster: a portrait on the wall, and people who walk by. night: 1080p, nobody for nine tenths
 of the time, sensor noise; --minutes long.
+
+rain: streaks all over the picture. lights: lamps go off and on, with nobody there and with somebody. clock: a recorder
+writes the time into the picture. pan: the camera swings from side to side, with pauses. In each of these, five people walk
+by within 90 s, one after the other.
 """
 
 import argparse
@@ -16,7 +20,7 @@ import csv
 import json
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,9 +28,10 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from effects import lamps, rain_of, recorder_clock, swing
 
 FPS = 25
-SCENARIOS = ("corridor", "cuts", "change", "crossings", "poster", "night")
+SCENARIOS = ("corridor", "cuts", "change", "crossings", "poster", "rain", "lights", "clock", "pan", "night")
 # sets with boxes of the face itself, and labels that were checked
 _SETS = ("ilc_", "macwin_", "wz_")
 _MIN_FACE_PX = 70
@@ -65,13 +70,19 @@ class Actor:
 
 @dataclass
 class Clip:
-    """A clip to render: size (width, height), length, actors, and scenes as (from_s, background)."""
+    """A clip to render: size (width, height), length, actors, and scenes as (from_s, background).
+
+    `effect` maps a picture (H, W, 3) float32 BGR and a time in seconds to the picture that is recorded. `camera` gives the
+    left edge in pixels, at a time, of what the camera sees of a wider background, and of actors who walk along it.
+    """
 
     size: tuple[int, int]
     length_s: float
     actors: list[Actor]
     scenes: list[tuple[float, np.ndarray]]
     noise: float = 1.5
+    effect: Callable[[np.ndarray, float], np.ndarray] | None = None
+    camera: Callable[[float], int] | None = None
     truth: list[tuple] = field(default_factory=list)
 
 
@@ -239,6 +250,39 @@ def poster(people: Sequence[Cutout], seed: int) -> Clip:
     return Clip(size, 90.0, actors, [(0.0, background(size, seed))])
 
 
+def _passers_by(people: Sequence[Cutout], seed: int, width: int) -> list[Actor]:
+    """Return five people who walk by within 90 s of a picture of `width` x 720, one after the other."""
+    rng = np.random.default_rng(seed + 5)
+    return [Actor(at, [_walk(rng, 14.0 + 15 * at, (width, 720))], [(0.0, people[20 + at])]) for at in range(5)]
+
+
+def rain(people: Sequence[Cutout], seed: int) -> Clip:
+    """90 s of rain; five people walk by."""
+    size = (1280, 720)
+    return Clip(
+        size, 90.0, _passers_by(people, seed, 1280), [(0.0, background(size, seed))], effect=rain_of(size, seed)
+    )
+
+
+def lights(people: Sequence[Cutout], seed: int) -> Clip:
+    """90 s: lamps go off and on five times, at 18 and 48 s with somebody there; five people walk by."""
+    size = (1280, 720)
+    return Clip(size, 90.0, _passers_by(people, seed, 1280), [(0.0, background(size, seed))],
+                effect=lamps((5.0, 10.0, 18.0, 27.0, 48.0, 57.0, 72.0, 85.0)))  # fmt: skip
+
+
+def clock(people: Sequence[Cutout], seed: int) -> Clip:
+    """90 s with the time in the picture, as recorders write it; five people walk by."""
+    size = (1280, 720)
+    return Clip(size, 90.0, _passers_by(people, seed, 1280), [(0.0, background(size, seed))], effect=recorder_clock)
+
+
+def pan(people: Sequence[Cutout], seed: int) -> Clip:
+    """90 s: the camera swings over twice its width and back, with pauses; five people walk by."""
+    wide = (2560, 720)
+    return Clip((1280, 720), 90.0, _passers_by(people, seed, 2560), [(0.0, background(wide, seed))], camera=swing)
+
+
 def night(people: Sequence[Cutout], seed: int, minutes: float) -> Clip:
     """1080p: a person every 80 s for 8 s, and nobody otherwise."""
     rng, size, actors = np.random.default_rng(seed + 4), (1920, 1080), []
@@ -257,18 +301,33 @@ def frames(clip: Clip, seed: int) -> Iterator[np.ndarray]:
         time_s = index / FPS
         scene = max(at for at, (begin, _) in enumerate(clip.scenes) if begin <= time_s)
         there = [(actor, place) for actor in clip.actors if (place := actor.place(time_s)) is not None]
-        if not there:
+        if not there and clip.effect is None and clip.camera is None:
             key = scene, index % len(noises)
             if key not in still:
                 still[key] = np.clip(clip.scenes[scene][1] + noises[key[1]], 0, 255).astype(np.uint8)
             yield still[key]
             continue
-        canvas = clip.scenes[scene][1].astype(np.float32)
+        canvas, left = clip.scenes[scene][1].astype(np.float32), clip.camera(time_s) if clip.camera else 0
         faces = [_paste(canvas, actor, place, index) for actor, place in sorted(there, key=lambda item: item[1][2])]
-        clip.truth += [
-            face for at, face in enumerate(faces) if not any(_hides(other, face) for other in faces[at + 1 :])
-        ]
+        faces = [face for at, face in enumerate(faces) if not any(_hides(other, face) for other in faces[at + 1 :])]
+        canvas = canvas[:, left : left + width]
+        if clip.camera:
+            faces = [moved for face in faces if (moved := _seen(face, left, width)) is not None]
+        clip.truth += faces
+        if clip.effect:
+            canvas = clip.effect(canvas, time_s)
         yield np.clip(canvas + noises[index % len(noises)], 0, 255).astype(np.uint8)
+
+
+def _seen(face: tuple, left: int, width: int) -> tuple | None:
+    """Return a face of the truth as a camera of `width` sees it from `left` on; None when less than half is inside."""
+    index, time_s, person, x1, y1, x2, y2, *rest = face
+    inside = min(x2, left + width) - max(x1, left)
+    return (
+        (index, time_s, person, round(x1 - left, 1), y1, round(x2 - left, 1), y2, *rest)
+        if inside >= 0.5 * (x2 - x1)
+        else None
+    )
 
 
 def _hides(front: tuple, face: tuple) -> bool:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from maskbatch.analyse.cuts import compare
 from maskbatch.analyse.gate import Gate
 from maskbatch.settings import CANDIDATES_PER_S
 
@@ -137,3 +138,32 @@ def test_a_busy_door_is_forgotten(wait):
     for at, picture in enumerate(pictures[360 + wait :]):
         picture[34:58, 64 + at // 2 : 74 + at // 2] = clothes
     assert len([at for at in looks(pictures) if at >= 360 + wait]) >= 30
+
+
+def rainy(num):
+    """Candidates with streaks that stand out from the noise, in another place each time."""
+    rng, pictures = np.random.default_rng(7), camera(num)
+    for picture in pictures:
+        for _ in range(60):
+            y, x = rng.integers(0, 80), rng.integers(0, 160)
+            picture[y : y + 8, x] += 12
+    return pictures
+
+
+def test_heavy_rain_is_learned_and_people_in_it_are_seen():
+    """Streaks that change cells everywhere wake few candidates after a while; somebody who comes is looked at at once."""
+    pictures = rainy(480)
+    assert len([at for at in looks(pictures) if at >= 240]) < 0.35 * 240
+    pictures = rainy(480)
+    for at in range(400, 420):
+        pictures[at][30:50, 20 + at - 400 : 35 + at - 400] -= 70
+    assert set(range(401, 412)) <= set(looks(pictures))
+
+
+def test_lamps_that_go_off_are_no_cut():
+    """A colourful scene in dim light, in which most colours pale, goes on; another scene in the same light is a cut."""
+    day, other = (np.random.default_rng(seed).normal((120, 128, 128), (45, 30, 30), (18, 32, 3)) for seed in (5, 8))
+    dim = (day - (0, 128, 128)) * 0.4 + (0, 128, 128)
+    day, dim, other = (np.clip(one, 0, 255).astype(np.uint8) for one in (day, dim, other))
+    assert compare(day, dim)[0] is False and compare(dim, day)[0] is False
+    assert compare(day, other)[0] is True

@@ -16,6 +16,8 @@ _MOST_BRIGHTNESS, _MOST_COLOUR = 0.5, 8.0
 _CUT, _CUT_IN_COLOUR = 0.75, 0.5
 # two scenes hardly correlate; the frames of a swinging camera still do
 _LEAST_CORRELATION = 0.25
+# one scene in other light: lamps that go off or on leave 0.98 on rendered clips, cuts at most 0.76
+_SAME_SCENE = 0.9
 # a picture with less contrast than this shows nothing to compare: black, fog, a hand before the camera
 _LEAST_CONTRAST = 4.0
 # with fewer changed cells than this, the camera has not moved
@@ -47,5 +49,6 @@ def compare(before: np.ndarray | None, now: np.ndarray) -> tuple[bool, bool]:
     colour = np.abs(colour - np.median(colour, axis=(0, 1))).max(axis=-1)
     changed = float(((np.abs(other - one) > _MOST_BRIGHTNESS) | (colour > _MOST_COLOUR)).mean())
     in_colour = changed >= _CUT_IN_COLOUR and float(np.median(colour)) > _MOST_COLOUR
-    is_cut = changed >= _CUT or in_colour or float((one * other).mean()) < _LEAST_CORRELATION
+    correlation = float((one * other).mean())
+    is_cut = ((changed >= _CUT or in_colour) and correlation < _SAME_SCENE) or correlation < _LEAST_CORRELATION
     return is_cut, changed < _STEADY

@@ -1,9 +1,10 @@
 """The gate: the frames of a video that are worth a look. Arrays only.
 
 A small grey picture of each candidate is compared with that of the last frame that was looked at, so that slow changes add
-up. What counts as a change follows from the camera's own noise, learned cell by cell: rain, a flickering lamp and a clock
-in the picture are noise after some seconds. The picture alone decides, so that the same frames are looked at on every
-machine. Somebody who stands still is looked at now and then; any movement, as of a mask taken off, wakes the gate.
+up. What counts as a change follows from the camera's own noise, learned cell by cell: a flickering lamp and a clock in the
+picture are noise after some seconds. So is rain, which changes some cells in every part of the picture. The picture alone
+decides, so that the same frames are looked at on every machine. Somebody who stands still is
+looked at now and then; any movement, as of a mask taken off, wakes the gate.
 """
 
 import numpy as np
@@ -19,6 +20,9 @@ _FIRST_NOISE, _WEIGHT, _MOST = 1.5, 0.1, 4.0
 # a cell that has changed in more than _OFTEN of the candidates of about 20 s (each weighs _SLOW) holds a clock or a lamp:
 # only a change that is _LARGER than its largest one, which fades by _FADES a candidate, is worth a look
 _OFTEN, _SLOW, _LARGER, _FADES = 0.05, 1 / 120, 1.2, 0.995
+# rain: the largest change in each of _PARTS x _PARTS parts of the picture, its median over the parts. A change must be
+# _ABOVE times as large as this median's mean over some seconds, which is at most _MOST_RAIN: a swinging camera is no rain
+_PARTS, _ABOVE, _MOST_RAIN, _RAIN_WEIGHT = 6, 2.5, 12.0, 1 / 30
 # grey values by which the light must change at once to be worth a look
 _LIGHT = 12.0
 
@@ -42,6 +46,7 @@ class Gate:
         self._noise: np.ndarray | None = None
         self._rate: np.ndarray | None = None
         self._largest: np.ndarray | None = None
+        self._rain = 0.0
         self._awake_until_s = self._last_look_s = -np.inf
 
     def __call__(self, luma: np.ndarray, time_s: float) -> bool:
@@ -74,7 +79,7 @@ class Gate:
         if abs(light) > _LIGHT:
             return True
         change = np.abs(difference - light)
-        has_moved = change > self._threshold()
+        has_moved = change > np.maximum(self._threshold(), _ABOVE * self._rain)
         has_moved &= (self._rate < _OFTEN) | (change > _LARGER * self._largest)
         # one cell alone is noise; a face has at least two beside each other
         return bool((has_moved[1:] & has_moved[:-1]).any() or (has_moved[:, 1:] & has_moved[:, :-1]).any())
@@ -87,6 +92,13 @@ class Gate:
         by teaches little, and movement that never ends becomes noise."""
         difference = now - self._before
         difference = np.abs(difference - np.median(difference))
+        self._rain += _RAIN_WEIGHT * (min(_of_all_parts(difference), _MOST_RAIN) - self._rain)
         self._rate += _SLOW * ((difference > self._threshold()) - self._rate)
         self._largest = np.maximum(_FADES * self._largest, difference)
         self._noise += _WEIGHT * (np.minimum(difference, _MOST * self._noise + 1) - self._noise)
+
+
+def _of_all_parts(difference: np.ndarray) -> float:
+    """Return the median, over the parts of a picture, of the largest value (H, W) in each part."""
+    rows, columns = (np.unique(np.arange(_PARTS) * length // _PARTS) for length in difference.shape)
+    return float(np.median(np.maximum.reduceat(np.maximum.reduceat(difference, rows, axis=0), columns, axis=1)))
