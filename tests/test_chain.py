@@ -174,6 +174,16 @@ def test_hidden_evidence_shows_no_face(out, tmp_path):
     assert run("pack", out, "--annotated", "--anonymize", "--out", tmp_path / "b.zip").exit_code == 2
 
 
+def test_a_copy_to_pass_on_shows_no_face(out, tmp_path):
+    """`report --anonymize` writes page, tables and hidden evidence into a new folder that verifies by itself, once."""
+    assert run("report", out, "-q", "--anonymize", tmp_path / "copy").exit_code == 0
+    pictures = sorted(map(str, (tmp_path / "copy").rglob("*.jpg")))
+    assert len(pictures) == 4 and sum(map(len, mb.Model().find(pictures))) == 0
+    assert (tmp_path / "copy/report.html").is_file() and not (tmp_path / "copy/scan.db").exists()
+    assert not verify(tmp_path / "copy")
+    assert run("report", out, "-q", "--anonymize", tmp_path / "copy").exit_code == 2
+
+
 def test_a_purge_of_one_person_keeps_the_others_and_all_numbers(out, scanned):
     """The pictures of the person are gone, everybody else's are there, and no number changes; the folder verifies."""
     before = mb.open(out).people().drop(columns="evidence")

@@ -23,9 +23,13 @@ from maskbatch.cli.terminal import open_terminal
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("--inline", is_flag=True,
               help="Put the pictures of people into report.html, so that it can be passed on as one file.")  # fmt: skip
+@click.option("--anonymize", "hidden", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Then write a copy to pass on into FOLDER: page, tables and evidence without faces.")  # fmt: skip
 @FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
-def report(folder: Path, quiet: bool, fail_under: float | None, **asked: float | bool | str | None) -> None:
+def report(
+    folder: Path, quiet: bool, fail_under: float | None, hidden: Path | None, **asked: float | bool | str | None
+) -> None:
     """Write tables and report.html again, for example with another threshold or time zone; no file is analysed.
 
     DIR is the output folder of the scan, which may be finished, interrupted or still at work.
@@ -49,6 +53,10 @@ def report(folder: Path, quiet: bool, fail_under: float | None, **asked: float |
             session = at_work(folder)
             why = f"the scan is still at work ({session})" if session else "the scan was interrupted"
             terminal.warn(f"not all files are in these tables: {why}")
+        if hidden is not None:
+            from maskbatch.run.pack import copy_hidden
+
+            terminal.say(f"{hidden}: {copy_hidden(folder, hidden)} files to pass on, without faces")
         check_rate(summary, fail_under, terminal)
     if not is_finished or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)

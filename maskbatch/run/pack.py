@@ -1,8 +1,8 @@
-"""Pack the results of a scan into one zip for an auditor."""
+"""Pack the results of a scan into one zip, or one folder without faces, to pass on."""
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from maskbatch.drawing.anonymize import hide
 from maskbatch.errors import UsageError
+from maskbatch.media.names import inside
 from maskbatch.media.write import partial_file
 from maskbatch.reports.manifest import MANIFEST, manifest_text
 from maskbatch.reports.tables import WRITTEN
@@ -45,30 +46,61 @@ def pack(folder: Path, out: Path, with_annotated: bool = False, is_hidden: bool 
         raise UsageError("annotated copies show faces: --annotated and --anonymize exclude each other")
     if out.exists():
         raise UsageError(f"{out} exists: give another name with --out")
-    manifest, files = checked_manifest(folder), {}
+    number = 0
     with partial_file(out) as partial, zipfile.ZipFile(partial, "w") as packed:
-        for name, content in _contents(folder, with_annotated):
-            if is_hidden and name.startswith("evidence/"):
-                content = _without_face(content)
+        for name, content in _with_manifest(folder, _contents(folder, with_annotated, is_hidden)):
             _add(packed, name, content)
-            files[name] = {"size": len(content), "mtime_ns": 0, "sha256": hashlib.sha256(content).hexdigest()}
-        # inputs and store stay behind; what their checksums were is still known
-        before = {"rows": manifest["rows"], "inputs": manifest["inputs"]}
-        _add(
-            packed,
-            MANIFEST,
-            manifest_text({**manifest, "rows": {}, "inputs": [], "files": files, "scan": before}).encode(),
-        )
-    return len(files) + 1
+            number += 1
+    return number
 
 
-def _contents(folder: Path, with_annotated: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of what is packed, in order."""
+def copy_hidden(folder: Path, out: Path) -> int:
+    """Write a folder to pass on, as `pack` writes a zip: no face and no annotated copy is in it; return the number of files.
+
+    Args:
+        folder: the output folder of a scan.
+        out: the new folder; it must not exist.
+
+    Raises:
+        UsageError: the folder exists, or the scan has no manifest.
+        MaskbatchError: the manifest is damaged.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> copy_hidden(Path("audit"), Path("audit_to_pass_on")) > 10
+        True
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists: give another folder")
+    checked_manifest(folder)
+    number = 0
+    for name, content in _with_manifest(folder, _contents(folder, False, True)):
+        path = inside(out, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        number += 1
+    return number
+
+
+def _with_manifest(folder: Path, contents: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file, and last of a manifest that is theirs."""
+    manifest, files = checked_manifest(folder), {}
+    for name, content in contents:
+        files[name] = {"size": len(content), "mtime_ns": 0, "sha256": hashlib.sha256(content).hexdigest()}
+        yield name, content
+    # inputs and store stay behind; what their checksums were is still known
+    before = {"rows": manifest["rows"], "inputs": manifest["inputs"]}
+    yield MANIFEST, manifest_text({**manifest, "rows": {}, "inputs": [], "files": files, "scan": before}).encode()
+
+
+def _contents(folder: Path, with_annotated: bool, is_hidden: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of what is packed, in order; with `is_hidden`, evidence without faces."""
     paths = [folder / name for name in WRITTEN if (folder / name).is_file()]
     for kind in ("evidence", *(("annotated",) if with_annotated else ())):
         paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and ".part" not in path.name)
     for path in paths:
-        yield path.relative_to(folder).as_posix(), path.read_bytes()
+        name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        yield name, _without_face(content) if is_hidden and name.startswith("evidence/") else content
     models = resources.files("maskbatch.models")
     for card in sorted(one.name for one in models.iterdir() if one.name.endswith(".md")):
         yield f"method/{card}", models.joinpath(card).read_bytes()
