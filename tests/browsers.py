@@ -29,3 +29,12 @@ def watched(page) -> tuple[list[str], list[str]]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: addresses.append(request.url))
     return complaints, addresses
+
+
+def until(page, condition: str) -> None:
+    """Wait until a condition in JavaScript holds. Playwright's own way to wait needs `eval`, which our pages forbid."""
+    for _ in range(1500):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"never true: {condition}")

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from browsers import browser, watched
+from browsers import browser, until, watched
 from stores import Face, File, fill
 
 from maskbatch.reports.page.view import PAGE_SIZE
@@ -47,7 +47,7 @@ def test_the_page_opens_quietly_at_any_width(chromium, report, width, scheme):
     complaints, addresses = watched(page)
     page.goto(report)
     page.locator("ol.page img").first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('ol.page img').naturalWidth > 0")
+    until(page, "document.querySelector('ol.page img').naturalWidth > 0")
     assert complaints == []
     assert all(address.startswith("file:") for address in addresses)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
