@@ -203,7 +203,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Which of the files are looked for: the first `limit` (None: all), and hidden ones too."""
+    """Choice of files: the first `limit` (None: all), and hidden ones too."""
 
     limit: int | None = None
     include_hidden: bool = False

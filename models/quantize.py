@@ -8,14 +8,12 @@ with `--precision int8` and with `--precision fp32` measures the loss.
 """
 
 import argparse
-import tempfile
-import zipfile
 from pathlib import Path
 
 import maskbatch.networks  # isort: skip  # noqa: F401 (before nncf: turns its telemetry off)
 import nncf
 import numpy as np
-import openvino
+from convert_openvino import write
 
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
@@ -72,15 +70,6 @@ def quantized(network: Network, images: list[np.ndarray]):
         fast_bias_correction=True,
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
     )
-
-
-def write(model, path: Path) -> None:
-    """Write the model as a zip archive of `model.xml` and `model.bin`, the same bytes for the same model."""
-    with tempfile.TemporaryDirectory() as folder:
-        openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in ("model.xml", "model.bin"):
-                archive.writestr(zipfile.ZipInfo(name), (Path(folder) / name).read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def main() -> None:

@@ -236,6 +236,7 @@ def test_the_command_names_what_it_wrote(results, tmp_path):
     """`maskbatch export` writes where it says; an unknown format is a usage error."""
     done = CliRunner().invoke(main, ["export", str(results.folder), "coco", "--out", str(tmp_path / "x.json")])
     assert done.exit_code == 0 and (tmp_path / "x.json").is_file()
+    assert tuple(main.commands["export"].params[1].type.choices) == FORMATS
     assert CliRunner().invoke(main, ["export", str(results.folder), "xlsx"]).exit_code == 2
     with pytest.raises(UsageError, match="no format"):
         results.export("xlsx")

@@ -1,4 +1,4 @@
-"""Which parts of each frame are to be hidden. Arrays only.
+"""The parts of each frame that are to be hidden. Arrays only.
 
 A face that is found once is hidden for a while before and after, so that a frame in which the detector misses it shows
 nothing. Where a video cannot be followed, the whole frame is hidden.

@@ -1,4 +1,4 @@
-"""What all formats are made from: the tables of a scan, and where its pictures are."""
+"""Input of all formats: the tables of a scan, and the places of its pictures."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskbatch.geometry import boxes
+from maskbatch.media.names import one_line
 from maskbatch.people.clock import Start, start_of, zone_of
 from maskbatch.people.looks import Looks
 from maskbatch.people.places import Camera, read_places
@@ -55,6 +56,11 @@ def where_of(source: Known, settings: ReportSettings) -> Where:
         zone = zone_of(settings.timezone)
         start = Start(moment.replace(tzinfo=moment.tzinfo or zone).astimezone(zone), "name")
     return Where(site, camera, start, setup, (source.width or 1, source.height or 1))
+
+
+def place_name(site: str, camera: str, source: str) -> str:
+    """Return a name for people of the place of a source: the camera with its site, or else the folder of the source."""
+    return one_line(" · ".join(filter(None, (site, camera))) or source.rpartition("/")[0]) or "top folder"
 
 
 def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:

@@ -12,7 +12,7 @@ _Z = float(ndtri(0.975))
 
 
 class Agreement(NamedTuple):
-    """How two reviewers agree: on `num_both` people, the share `observed` alike, and kappa with its 95 % interval.
+    """Agreement of two reviewers: on `num_both` people, the share `observed` alike, and kappa with its 95 % interval.
 
     Kappa and its ends are None where it is not defined: both gave one and the same verdict to all, or there is nobody.
     """

@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 
 class Corrections(NamedTuple):
-    """What is known beyond the verdicts: rows, the number of reviewed people, and what a sample says, None without one."""
+    """Rows of corrected rates, the number of reviewed people, and the result of a sample, None without one."""
 
     rows: Sequence[Row]
     num_reviewed: int

@@ -1,4 +1,4 @@
-"""What changed between two scans: files, people and the rate."""
+"""Changes between two scans: files, people and the rate."""
 
 from collections.abc import Iterable, Mapping
 from sqlite3 import Connection
@@ -13,15 +13,11 @@ from maskbatch.people.answer import Answer
 from maskbatch.people.evidence import STATES
 from maskbatch.reports.rates import rates_of
 from maskbatch.reports.statistics import Rate
+from maskbatch.store.read import boxes_of
 
 DIFF_COLUMNS = ("change", "source", "person", "other_person", "verdict", "other_verdict", "time_s")
 # boxes in one frame that overlap more than this are one face
 _SAME_IOU = 0.5
-_BOXES = """
-    SELECT frame, coalesce(person_id, face.track_id), x_min_e1, y_min_e1, x_max_e1, y_max_e1 FROM face
-    LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
-    WHERE face.source_id = ? AND p_mask_e4 IS NOT NULL ORDER BY frame
-"""
 
 
 class Scanned(NamedTuple):
@@ -126,9 +122,9 @@ def _boxes(
 ) -> dict[int, list[tuple[int, np.ndarray]]]:
     """Return (person, box (4,)) of each face of these people, by frame."""
     found: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for frame, person, *box in connection.execute(_BOXES, [source_id]):
+    for frame, person, *box in boxes_of(connection, source_id):
         if person in people:
-            found.setdefault(frame, []).append((person, np.array(box, np.float32) / 10))
+            found.setdefault(frame, []).append((person, np.array(box, np.float32)))
     return found
 
 

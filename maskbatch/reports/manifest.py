@@ -29,7 +29,7 @@ _CHUNK, _NUM_THREADS = 1 << 20, 4
 
 
 class Changes(NamedTuple):
-    """What differs from a manifest, as lines; `missing_inputs` are inputs that are not where they were."""
+    """Differences from a manifest, as names; `missing_inputs` are inputs that are not where they were."""
 
     changed: tuple[str, ...]
     missing: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How often the shipped classifier errs, as measured on other pictures: for the page, and to correct a rate."""
+"""Error rates of the shipped classifiers, measured on other pictures: for the page, and to correct a rate."""
 
 import json
 from collections.abc import Mapping

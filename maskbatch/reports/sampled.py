@@ -1,4 +1,4 @@
-"""What a reviewed sample says about the whole scan."""
+"""Estimates for the whole scan from a reviewed sample."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,8 +16,8 @@ _JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
 
 
 class Sampled(NamedTuple):
-    """What a sample says: the corrected `rate` of people, None as long as too few are reviewed; `num_people` reviewed of
-    `num_drawn`; `missed`: the share of moments without a finding in which a reviewer saw somebody."""
+    """Estimates from a sample: the corrected `rate` of people, None as long as too few are reviewed; `num_people` reviewed
+    of `num_drawn`; `missed`: the share of moments without a finding in which a reviewer saw somebody."""
 
     rate: CorrectedRate | None
     num_people: int

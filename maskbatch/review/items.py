@@ -1,4 +1,4 @@
-"""What a reviewer is asked about: people, and moments in which the scan found nobody."""
+"""Items of a review: people, and moments in which the scan found nobody."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from maskbatch.media.names import one_line
 from maskbatch.people.answer import Answer
 from maskbatch.people.clock import clock_text
 from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
+from maskbatch.people.where import place_name
 from maskbatch.store.review import Sample
 
 _ORDER = (BARE, INCORRECT, NOT_SURE, MASKED)
@@ -77,7 +78,7 @@ def items_of(connection: Connection, answer: Answer, sample: Sample | None = Non
 def place_of(answer: Answer, source_id: int, name: str) -> str:
     """Return the camera of a source with its site, or else its folder."""
     where = answer.where[source_id]
-    return one_line(" · ".join(filter(None, (where.site, where.camera))) or name.rpartition("/")[0]) or "top folder"
+    return place_name(where.site, where.camera, name)
 
 
 def _of_person(connection: Connection, answer: Answer, sources: Mapping[int, Sequence], at: int) -> Item:

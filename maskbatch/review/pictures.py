@@ -8,6 +8,7 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.video.still import frame_at
 from maskbatch.review.items import Item
 from maskbatch.settings import SamplingSettings
+from maskbatch.sinks.crops import cut
 from maskbatch.types import Source
 
 _MARGIN, _MOST_PX, _QUALITY = 0.6, 1600, 88
@@ -24,10 +25,7 @@ def crop_jpeg(item: Item) -> bytes | str:
     image = _image(item)
     if isinstance(image, str) or item.box is None:
         return image if isinstance(image, str) else _encoded(image)
-    box = np.array(item.box)
-    margin = _MARGIN * np.tile(box[2:] - box[:2], 2) * (-1, -1, 1, 1)
-    left, top, right, bottom = np.clip(box + margin, 0, np.tile(image.shape[1::-1], 2)).astype(int)
-    crop = image[top:bottom, left:right]
+    crop = cut(image, np.array(item.box), _MARGIN)
     return _encoded(crop) if crop.size else "the face lies outside the picture"
 
 

@@ -28,7 +28,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Wanted(NamedTuple):
-    """What is to be reviewed, and by whom: everybody, a sample of `num_items`, or those on whom reviewers differ."""
+    """Subject of a review and its reviewer: everybody, a sample of `num_items`, or those on whom reviewers differ."""
 
     reviewer: str
     num_items: int | None = None

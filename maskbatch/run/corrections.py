@@ -16,14 +16,10 @@ from maskbatch.people.evidence import STATES
 from maskbatch.run.report import report_again
 from maskbatch.run.threshold import Asked, report_settings
 from maskbatch.store.database import open_store
+from maskbatch.store.read import boxes_of
 from maskbatch.store.review import NOT_A_FACE, Verdict, add_verdict
 
 _SAME_IOU = 0.5
-_FACES = """
-    SELECT frame, coalesce(person_id, face.track_id), x_min_e1, y_min_e1, x_max_e1, y_max_e1 FROM face
-    LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
-    WHERE face.source_id = ? AND p_mask_e4 IS NOT NULL
-"""
 
 
 class Imported(NamedTuple):
@@ -81,14 +77,14 @@ def _verdicts(
     connection: Connection, answer: Answer, source, corrected: Sequence[Corrected], reviewer: str
 ) -> tuple[list[Verdict], int]:
     """Return a verdict on each person of a source, and the number of boxes that are nobody's."""
-    faces = np.array(connection.execute(_FACES, [source.id]).fetchall(), np.float64).reshape(-1, 6)
+    faces = np.array(list(boxes_of(connection, source.id)), np.float64).reshape(-1, 6)
     labels: dict[int, Counter] = {}
     size = np.tile([source.width or 1, source.height or 1], 2)
     unknown, by_frame = 0, _by_frame(corrected)
     for frame, own in by_frame.items():
         here = faces[faces[:, 0] == frame]
         boxes = np.array([np.array(one.xyxy) * (size if one.is_share else 1) for one in own])
-        overlap = iou(boxes, here[:, 2:] / 10)
+        overlap = iou(boxes, here[:, 2:])
         for position, one in enumerate(own):
             best = int(overlap[position].argmax()) if len(here) else -1
             if best < 0 or overlap[position, best] < _SAME_IOU:

@@ -22,7 +22,7 @@ Target = tuple[int, int | None]
 
 
 class Purged(NamedTuple):
-    """What a purge removes: the media of so many sources, files."""
+    """Numbers of a purge: sources whose pictures are removed, and files."""
 
     num_sources: int
     num_files: int

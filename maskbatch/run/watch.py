@@ -28,14 +28,14 @@ Pause = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often one looks for new files, and for how long a file must stay the same before it is scanned, in seconds."""
+    """Seconds between two looks for new files, and seconds for which a file must stay the same before it is scanned."""
 
     every_s: float = 300.0
     settle_s: float = 10.0
 
 
 class _State(NamedTuple):
-    """What a file was at a look: bytes and time of its last change, and when it was first seen like that."""
+    """State of a file at a look: bytes and time of its last change, and when it was first seen like that."""
 
     size: int
     mtime_ns: int

@@ -152,6 +152,16 @@ def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
     ).fetchall()
 
 
+def boxes_of(connection: Connection, source_id: int) -> Iterator[tuple[float, ...]]:
+    """Yield frame, person and corners in pixels of each classified face of a source, in order of the frames."""
+    query = """
+        SELECT frame, coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0, y_max_e1 / 10.0
+        FROM face LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
+        WHERE face.source_id = ? AND p_mask_e4 IS NOT NULL ORDER BY frame, face
+    """
+    yield from connection.execute(query, [source_id])
+
+
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
     """Yield kind, folded name and source id of everything that scans may have written into the folder."""
     yield from connection.execute("SELECT kind, folded_name, source_id FROM media")

@@ -13,7 +13,7 @@ _COLUMNS = "source_id, person_id, frame, face, time_e4, verdict, p_mask_e4, mode
 
 
 class Verdict(NamedTuple):
-    """What a reviewer said of a person, or of a moment in which the scan found nobody (see the table `review`)."""
+    """Verdict of a reviewer on a person, or on a moment in which the scan found nobody (see the table `review`)."""
 
     source_id: int
     person_id: int | None

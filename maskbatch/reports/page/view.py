@@ -1,4 +1,4 @@
-"""What `report.html` shows, derived from the answer and the tables of a scan; nothing here knows HTML."""
+"""Content of `report.html`, derived from the answer and the tables of a scan; nothing here knows HTML."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import pandas as pd
 
 from maskbatch.media.names import one_line
 from maskbatch.people.answer import Answer
+from maskbatch.people.where import place_name
 from maskbatch.reports.corrected import Corrections, corrections_of
 from maskbatch.reports.model_figures import ModelFigures, model_figures_of
 from maskbatch.reports.page import words
@@ -36,7 +37,7 @@ _SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "u
 
 
 class Facts(NamedTuple):
-    """How the scan was made: the facts of its last session, and when it began and ended."""
+    """Record of the scan: the facts of its last session, and when it began and ended."""
 
     values: Mapping[str, object]
     started: str
@@ -132,7 +133,7 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
         NOT_A_FACE not in flags and (settings.count_static or "static" not in flags) for flags in table["flags"]
     ]
     people = table[np.array(is_listed, bool)]
-    place = [_place(row.site, row.camera, row.source) for row in people.itertuples()]
+    place = [place_name(row.site, row.camera, row.source) for row in people.itertuples()]
     people = people.assign(place=place)
     facts = facts_of(connection)
     corrections = corrections_of(connection, answer, rates.people, facts.values)
@@ -146,13 +147,6 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
         [(one_line(row.source), row.status, one_line(row.error)) for row in broken.head(_MOST_NAMED_FILES).itertuples()],
         len(broken), settings, facts, model_figures_of(facts.values),
     )  # fmt: skip
-
-
-def _place(site: str, camera: str, source: str) -> str:
-    """Return the camera with its site, or else the folder of the source."""
-    if site or camera:
-        return one_line(" · ".join(filter(None, (site, camera))))
-    return one_line(source.rpartition("/")[0]) or "top folder"
 
 
 def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, facts: Facts) -> list[str]:
