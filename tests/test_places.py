@@ -9,7 +9,7 @@ from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.people.places import Line, Shift, Zone, read_places
 from maskbatch.people.templates import Template, suggested_template
-from maskbatch.people.where import Known, where_of
+from maskbatch.people.where import Known, in_zones, where_of
 from maskbatch.settings import ReportSettings
 
 SIZE = (200, 100)
@@ -196,3 +196,12 @@ def test_zones_are_drawn_onto_a_frame(tmp_path):
     assert again.exit_code == 2 and "exists" in again.output
     missing = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png"), "--frame", "3"])
     assert missing.exit_code == 2 and "no frame 3" in missing.output
+
+
+def test_faces_in_zones_that_are_not_ignored_may_be_shown(tmp_path):
+    """The centre of a face decides; a zone to ignore, the rest of the picture and a camera without zones show nobody."""
+    places = read_places(written(tmp_path, WHOLE))
+    boxes = np.array([[10, 10, 30, 30], [90, 40, 108, 60], [160, 5, 180, 25], [120, 60, 140, 80]], np.float32)
+    assert in_zones(places.camera_of("north/a.mp4"), boxes, SIZE).tolist() == [True, True, False, False]
+    assert not in_zones(places.camera_of("x.mp4"), boxes, SIZE).any()
+    assert not in_zones(None, boxes, SIZE).any()
