@@ -1,4 +1,4 @@
-"""Pack the cut faces of a dataset into one small file, for `train_jax.py` on another machine.
+"""Pack the cut faces of a dataset into one small file, for `train_gpu.py` on another machine.
 
     python models/pack_faces.py SCENES FACES --splits FILE --cache runs/cache --out faces.npz
 
@@ -19,6 +19,7 @@ from maskbatch.trainer.data.batches import sample_weights
 from maskbatch.trainer.data.jpeg import encode_jpeg
 from maskbatch.trainer.data.samples import Samples, load_samples
 from maskbatch.trainer.evaluate.measure import DatasetSettings, face_cache, load_pictures, shipped_detector
+from maskbatch.trainer.model import backbone_of, build_model
 
 # around the face: the crop's own margin of a quarter, and room for jitter and turning
 _REGION_MARGIN = 0.5
@@ -41,6 +42,13 @@ def pack(samples: Samples, face_px: int, quality: int) -> dict[str, np.ndarray]:
         "label": samples.label,
         "size_px": samples.size_px,
     }
+
+
+def write_base(base_weights: str, out: Path) -> None:
+    """Write the weights of the classifier's backbone as arrays w000, w001, ... in Keras's order, kernels in float16."""
+    arrays = backbone_of(build_model(base_weights=base_weights)).get_weights()
+    halved = [array.astype(np.float16) if array.ndim > 1 else array for array in arrays]
+    np.savez(out, **{f"w{i:03d}": array for i, array in enumerate(halved)})
 
 
 def _shrunk(image: np.ndarray, pair: np.ndarray, face_px: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +74,8 @@ def main() -> None:
     parser.add_argument("--face-px", type=int, default=100)
     parser.add_argument("--quality", type=int, default=88)
     parser.add_argument("--part", default="1/1", help="the part K of N of the training faces, as K/N")
+    parser.add_argument("--base-weights", default="imagenet", help="the backbone's weights that a training begins with")
+    parser.add_argument("--base-out", type=Path, help="write them there, as an .npz in the order of the layers")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     pictures, _ = load_pictures(DatasetSettings(tuple(given.datasets), given.splits, cache=given.cache))
@@ -79,6 +89,8 @@ def main() -> None:
         guide = guide_samples(val)
         packed |= {f"val_{name}": array for name, array in pack(guide, given.face_px, given.quality).items()}
     np.savez(given.out, **packed)
+    if given.base_out:
+        write_base(given.base_weights, given.base_out)
     print(f"{given.out}: {chosen.sum()} training faces, {given.out.stat().st_size / 2**20:.1f} MiB")
 
 

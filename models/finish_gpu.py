@@ -1,4 +1,4 @@
-"""Make a calibrated `model.keras` of weights from `train_jax.py`, and measure it as `maskbatch train` does.
+"""Make a calibrated `model.keras` of weights from `train_gpu.py`, and measure it as `maskbatch train` does.
 
     python models/finish_jax.py still.npz SCENES --splits FILE --cache runs/cache --out runs/gpu
 
@@ -44,7 +44,7 @@ def model_of(files: list[Path], size_px: int):
 def main() -> None:
     """Calibrate, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", type=Path, help="a file of train_jax.py")
+    parser.add_argument("weights", type=Path, help="a file of train_gpu.py")
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--mean-with", type=Path, action="append", default=[], help="a further file; averaged")
     parser.add_argument("--splits", type=Path, required=True)

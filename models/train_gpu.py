@@ -1,11 +1,11 @@
-"""Train the mask classifier on a GPU with Keras on JAX, from the packs of `pack_faces.py`.
+"""Train the mask classifier on a GPU with PyTorch, from the packs of `pack_faces.py`.
 
-    KERAS_BACKEND=jax PYTHONPATH=. python models/train_jax.py faces.npz --base-weights FILE --steps 10000 --out runs/gpu
+    PYTHONPATH=. python models/train_gpu.py faces.npz --base-weights base.npz --steps 10000 --out runs/gpu
 
 The network, the augmentation and the draws are those of `maskbatch train`; batches are larger, and the weights that are kept
 are a moving average. Several variants can learn from the same batches, so that processors change each face only once.
 `still` keeps ImageNet's statistics in the batch norms, `live` trains them, and `mixup` also mixes pairs of crops.
-`finish_jax.py` makes a calibrated model of the weights. The program needs JAX, Keras, Optax, NumPy, OpenCV and platformdirs.
+`finish_gpu.py` makes a calibrated model of the weights. The program needs PyTorch, NumPy, OpenCV and platformdirs.
 """
 
 import argparse
@@ -58,16 +58,12 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` batches of `batch_size` crops of `size_px`, everything random by `seed`.
-
-    With `by_shifts`, depthwise convolutions are sums of products, which can be faster than the GPU library's.
-    """
+    """`steps` batches of `batch_size` crops of `size_px`, everything random by `seed`."""
 
     steps: int
     batch_size: int
     size_px: int
     seed: int
-    by_shifts: bool = False
 
 
 def read_packs(paths: list[Path], split: str) -> Faces:
@@ -91,7 +87,7 @@ def read_packs(paths: list[Path], split: str) -> Faces:
 class Feed:
     """Batches of changed crops, made by worker processes, in order.
 
-    The workers are forked, so that they share the decoded faces: make the feed before JAX starts.
+    The workers are forked, so that they share the decoded faces: make the feed before the GPU is used.
     """
 
     def __init__(self, faces: Faces, plan: Plan, num_workers: int) -> None:
@@ -173,8 +169,6 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
     The learning rate follows the steps or the time, whichever is further, so that it ends at zero in any case.
     """
     crops = evaluation_crops(val, given.size)
-    for learner in learners:
-        learner.answers(crops[:1])  # compiled before the time begins
     begun = last = time.monotonic()
     waited, reported = 0.0, 0
     for number, (images, wanted) in enumerate(feed):
@@ -207,29 +201,26 @@ def main() -> None:
     """Train the variants, and write the weights of each as `NAME.npz`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("packs", type=Path, nargs="+")
-    parser.add_argument("--base-weights", type=Path, required=True, help="ImageNet weights: .weights.h5, or .npz")
+    parser.add_argument("--base-weights", type=Path, required=True, help="an .npz of `pack_faces.py --base-out`")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end the training after this time at most")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--by-shifts", action="store_true", help="depthwise convolutions as sums of products")
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["still"])
     parser.add_argument("--workers", type=int, default=max(1, multiprocessing.cpu_count() - 1))
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)  # before the fork, which the library's own threads do not survive
-    plan = Plan(given.steps, given.batch_size, given.size, given.seed, given.by_shifts)
+    plan = Plan(given.steps, given.batch_size, given.size, given.seed)
     faces, val = read_packs(given.packs, "train"), read_packs(given.packs, "val")
     print(f"{len(faces.image)} training faces, {len(val.image)} validation faces", flush=True)
     feed = Feed(faces, plan, given.workers)
-    from learners import Learner  # after the fork: it starts JAX
+    from learners import Learner  # after the fork, which a GPU in use does not survive
 
-    learners = [Learner(VARIANTS[name], given.base_weights, plan) for name in given.variants]
-    with ThreadPoolExecutor(len(learners)) as pool:
-        list(pool.map(Learner.compile, learners))
-    print("compiled", flush=True)
+    learners = [Learner(VARIANTS[name], given.base_weights, given.seed, given.device) for name in given.variants]
     train(learners, feed, val, given)
     feed.close()
 
