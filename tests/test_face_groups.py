@@ -72,11 +72,12 @@ def test_patches_turn_and_grow_with_the_face(turns):
 
 
 def test_patches_outside_the_picture_show_nothing():
-    """A face that the picture's edge cuts has no colour there, and neither has a face without landmarks."""
+    """A patch of which less than half lies in the picture has no colour, and neither has a face without landmarks."""
     image, points = drawn_face(PALE)
     chin = (Patch(-0.4, 0.6, 0.4, 1.2),)
     assert len(patch_lab(image, points, chin)) == 144
-    assert not len(patch_lab(image[:70], points, chin))
+    assert len(patch_lab(image[:90], points, chin)) == 96
+    assert not len(patch_lab(image[:80], points, chin))
     assert not len(patch_lab(image, np.full((5, 2), np.nan, np.float32), chin))
 
 
