@@ -37,12 +37,12 @@ from maskbatch.trainer.data.dataset import read_datasets, split_pictures
 from maskbatch.trainer.data.samples import load_samples
 from maskbatch.trainer.evaluate.figures import (
     Judged,
-    balanced_accuracy,
     calibration_error,
     figures_by_size,
     incorrect_figures,
     predict,
 )
+from maskbatch.trainer.evaluate.intervals import balanced_accuracy
 from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, classifier_network, load_model, unfreeze
 
 

@@ -96,3 +96,16 @@ def tiny_model(backbone=None, base_weights=None, unit_scale=False, size_px=224, 
     if third_state:
         states.append(layers.Dense(1, activation="sigmoid", name="p_incorrect", dtype="float32")(x))
     return keras.Model(image, layers.Concatenate(name="states")(states) if third_state else states[0])
+
+
+def drawn_face(skin, mask=None, size=120):
+    """Return a picture (size, size, 3) uint8 that a face of one colour fills, and its landmarks (5, 2).
+
+    A mask of another colour covers nose, mouth and chin. What is above the forehead is grey.
+    """
+    image = np.full((size, size, 3), skin, np.uint8)
+    image[: size // 8] = 128
+    if mask is not None:
+        image[size * 9 // 16 :] = mask
+    points = np.array([(0.35, 0.42), (0.65, 0.42), (0.5, 0.6), (0.4, 0.75), (0.6, 0.75)], np.float32)
+    return image, points * size

@@ -5,6 +5,9 @@ from maskbatch.run.progress import printable
 
 # more columns than these would be cut at 80 characters
 _SOURCES_A_TABLE = 4
+_GROUP_COLUMNS = ("without", "called without"), ("with", "called with")
+# pictures of a class below which a group's figure says little
+_FEW_PICTURES = 20
 _SCENE_FIGURES = {
     "pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "face AP40", "class_ap50": "class AP50",
     "class_ap40": "class AP40", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1",
@@ -41,6 +44,43 @@ def _print_incorrect(figures: dict) -> None:
     console().print(shown)
     _print_line(
         "masks worn incorrectly, by p_incorrect from 0.5 on; with, without: the share of other faces that get it"
+    )
+
+
+def print_groups(figures: dict) -> None:
+    """Print the figures of groups of faces (see `group_report`), a table for each kind; nothing without them."""
+    if not figures:
+        return
+    for kind, by_group in figures["by"].items():
+        labels = [label for label in (1, 0) if any(item["faces"][label] for item in by_group.values())]
+        shown = table(kind, *(name for label in labels for name in _GROUP_COLUMNS[label]))
+        for group, item in by_group.items():
+            shown.add_row(group, *(cell for label in labels for cell in _group_cells(item, label)))
+        console().print(shown)
+    _print_line(
+        "with, without a mask: faces/pictures, and the share that is called so with its 95 % interval over pictures; "
+        f"*: fewer than {_FEW_PICTURES} pictures, which say little"
+    )
+    if "tone_roughness" in figures:
+        _print_roughness(figures["tone_roughness"])
+
+
+def _group_cells(item: dict, label: int) -> tuple[str, str]:
+    """Return the counts of a class in a group, and its recall with the interval; "-" where there is no such face."""
+    faces, pictures, recall = (item[key][label] for key in ("faces", "pictures", "recall"))
+    if not faces:
+        return "0", "-"
+    interval = "no interval" if pictures < 2 else f"{recall['low']:.3f}-{recall['high']:.3f}"
+    return f"{faces}/{pictures}", f"{recall['value']:.3f} ({interval}){'*' if pictures < _FEW_PICTURES else ''}"
+
+
+def _print_roughness(found: dict) -> None:
+    more, less = found["kept_when_relit"]
+    _print_line(
+        "tone is that of the picture, and rough: forehead and cheeks alone, where both can be seen, give the same tone in "
+        f"{found['same_tone']:.0%} of {found['faces']} faces, and are {found['apart_degrees']:.0f} degrees apart in the "
+        f"median; with half a stop more light {more:.0%} of the faces with a tone would keep it, with half a stop less "
+        f"{less:.0%}"
     )
 
 

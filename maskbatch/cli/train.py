@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BACKBONES = ("mobilenet_v2", "mobilenet_v3_large", "resnet50_v2", "efficientnet_v2_b0")
 _SIZES = tuple(str(size) for size in range(96, 225, 32))
+_GROUPS = ("tone", "colour", "pose", "blur", "size")
 _SPLITS = ("CSV file with the columns path and split (optional: cluster, set). Default: folders named train, val and "
            "test, otherwise a random split.")  # fmt: skip
 
@@ -154,6 +155,9 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
               help="Minimum confidence of the detector for a face to be kept.")  # fmt: skip
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
               help="Number format of the networks, as in scan.")  # fmt: skip
+@click.option("--by", multiple=True, type=click.Choice(_GROUPS),
+              help="Also measure groups of faces: by estimated tone of skin, colour of the mask, pose, blur or size. Can be "
+              "given several times.")  # fmt: skip
 @click.option("--cache", type=PATH, metavar="DIR", help="Folder that keeps cut faces for later runs. Default: none.")
 @click.option(
     "--out", type=PATH, metavar="DIR", help="Folder for evaluation.json, confusion matrix and reliability plot."
@@ -162,7 +166,7 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
 def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **options: object) -> None:
     """Measure on labelled pictures: the classifier by face size; with boxes, detector and classifier together."""
     with quiet_libraries(), open_terminal(False, None):
-        from maskbatch.cli.figures import print_faces, print_operating_point, print_scenes
+        from maskbatch.cli.figures import print_faces, print_groups, print_operating_point, print_scenes
         from maskbatch.run.stages import classifier_path
         from maskbatch.trainer.checks import check_file
         from maskbatch.trainer.evaluate.measure import EvaluationSettings, Thresholds, evaluate_dataset
@@ -174,11 +178,13 @@ def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **o
         choose = options["threshold"] == "auto"
         mask = ClassifierSettings().threshold if choose else options["threshold"]
         thresholds = Thresholds(options["det_threshold"], mask)
-        evaluation = EvaluationSettings(split, thresholds, choose, options["out"], options["precision"])
+        by = tuple(dict.fromkeys(options["by"]))
+        evaluation = EvaluationSettings(split, thresholds, choose, options["out"], options["precision"], by)
         figures = evaluate_dataset(classifier_path(model), dataset, evaluation)
         if json_file:
             write_json(figures, json_file)
         print_faces(figures["faces"])
+        print_groups(figures.get("groups", {}))
         print_scenes(figures["scenes"])
         print_operating_point(figures.get("operating_point", {}))
 

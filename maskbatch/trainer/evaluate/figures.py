@@ -9,20 +9,11 @@ from maskbatch.analyse.classifier import CROP_PX, states
 from maskbatch.networks.device import Infer
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY
 from maskbatch.trainer.data.samples import Samples
+from maskbatch.trainer.evaluate.intervals import Interval, balanced_accuracy
 
 SIZE_BINS_PX = ((0, 16), (16, 32), (32, 64), (64, np.inf))
 # the calibration makes this the operating point
 INCORRECT_THRESHOLD = 0.5
-_RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure and its 95 % bootstrap interval over pictures; near-duplicates count as one picture."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,36 +151,6 @@ def figures_by_size(judged: Judged, size_px: np.ndarray, threshold: float = 0.5)
     ranges |= {f"{low}-{'' if high == np.inf else high}": (low, high) for low, high in SIZE_BINS_PX}
     inside = {name: (size_px >= low) & (size_px < high) for name, (low, high) in ranges.items()}
     return {name: face_figures(judged.take(chosen), threshold) for name, chosen in inside.items()}
-
-
-def balanced_accuracy(label: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> Interval:
-    """Return the mean of both classes' recalls, for labels and predictions (N,) in {0, 1}.
-
-    The interval is a bootstrap over whole groups (N,): faces of one picture, or of its near-duplicates, share light,
-    distance and people, and would make an interval over faces too narrow. Resamples without a class are left out; the
-    interval of a single group is NaN.
-    """
-    number = np.unique(group, return_inverse=True)[1].reshape(-1)
-    num_groups = int(number.max(initial=-1)) + 1
-    # columns: faces of either class, right faces of either class
-    counts = np.stack([
-        np.bincount(number, (label == value) & hit, num_groups)
-        for hit in (np.ones(len(label), bool), predicted == label)
-        for value in (0, 1)
-    ], axis=1)  # fmt: skip
-    value = _mean_recall(counts.sum(axis=0))
-    if num_groups < 2 or np.isnan(value):
-        return Interval(float(value), float("nan"), float("nan"))
-    rng = np.random.default_rng(0)
-    drawn = (np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups) for _ in range(_RESAMPLES))
-    values = np.array([_mean_recall(times @ counts) for times in drawn])
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
-
-
-def _mean_recall(counts: np.ndarray) -> float:
-    """Return the mean recall of two classes from (4,): their faces, then their right faces; NaN without a class."""
-    return float((counts[2:] / counts[:2]).mean()) if counts[:2].all() else float("nan")
 
 
 def calibration_error(label: np.ndarray, p_mask: np.ndarray, num_bins: int = 15) -> float:

@@ -21,6 +21,7 @@ from maskbatch.trainer.data.labels import WORN_INCORRECTLY, LabelRules
 from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.samples import Samples, load_samples
 from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes, scene_figures, worn_incorrectly
+from maskbatch.trainer.evaluate.face_groups import group_report
 from maskbatch.trainer.evaluate.figures import Answers, Judged, figures_by_size, incorrect_figures, predict
 from maskbatch.trainer.evaluate.operating_point import Thresholds, choose_for_faces, choose_for_scenes
 from maskbatch.trainer.evaluate.outputs import write_evaluation
@@ -52,7 +53,8 @@ class EvaluationSettings:
     """Settings of a measurement.
 
     `split`: the part of the dataset to measure; None for all. `thresholds`: those of the figures; `choose` takes the best
-    ones for this dataset instead. `out`: the folder for plots and JSON. `precision`: see `RuntimeSettings`.
+    ones for this dataset instead. `out`: the folder for plots and JSON. `precision`: see `RuntimeSettings`. `by`: the kinds
+    of groups of faces to measure, keys of `face_groups.GROUPS`.
     """
 
     split: str | None = None
@@ -60,6 +62,7 @@ class EvaluationSettings:
     choose: bool = False
     out: Path | None = None
     precision: str = "auto"
+    by: tuple[str, ...] = ()
 
 
 def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
@@ -87,7 +90,7 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     Returns:
         {"faces": the result of `face_report`, "scenes": {source or "all sources": figures of the whole chain},
         "thresholds": those in use, "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}.
-        "scenes" is empty where no picture has boxes.
+        "scenes" is empty where no picture has boxes. "groups" is the result of `group_report` where `by` asks for it.
 
     Raises:
         DatasetError: There is no face to measure on.
@@ -115,6 +118,9 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     report["thresholds"] = {"faces": of_faces.mask, "scenes": asdict(of_scenes)}
     report["faces"] = face_report(samples, answers, of_faces.mask)
     report["scenes"] = {source: _scene_report(found, of_scenes) for source, found in scenes.items()}
+    if evaluation.by:
+        judged = Judged(label, p_mask, samples.group[worn_or_not])
+        report["groups"] = group_report(samples.take(worn_or_not), judged, of_faces.mask, evaluation.by)
     if evaluation.out:
         write_evaluation(report, label, p_mask, evaluation.out)
     return report

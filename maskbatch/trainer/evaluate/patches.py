@@ -1,0 +1,75 @@
+"""Patches of a face, placed by its five landmarks. Arrays only."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+# the group of a face where a patch cannot be placed or seen
+UNKNOWN = "not known"
+# points across a patch and down it, however large the face is: medians need no more
+_POINTS = 12
+# a patch counts when this share of its points lies in the picture
+_LEAST_SHARE = 0.5
+
+
+class Patch(NamedTuple):
+    """A rectangle in the frame of a face, which turns, leans and shrinks with it.
+
+    The middle between the eyes is (0, 0). One unit to the right is the distance between the eyes, so that the eyes are at
+    -0.5 and 0.5. One unit down is the distance from the eyes to the mouth.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def patch_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ...]) -> np.ndarray:
+    """Return the colours of some patches of one face.
+
+    Args:
+        image: (H, W, 3) uint8 sRGB.
+        landmarks: (5, 2) both eyes, nose tip and both mouth corners, x, y in pixels of the image; NaN where unknown.
+        patches: where to look. Patches of which less than half lies in the image are left out.
+
+    Returns:
+        (K, 3) float32 CIE L*a*b*, L* from 0 to 100; K is 0 without landmarks.
+
+    Example:
+        >>> brown = np.full((90, 90, 3), (120, 80, 60), np.uint8)
+        >>> points = np.array([(30, 30), (60, 30), (45, 45), (35, 60), (55, 60)], np.float32)
+        >>> patch_lab(brown, points, (Patch(-0.4, 0.4, 0.4, 0.8),)).shape
+        (144, 3)
+    """
+    if np.isnan(landmarks).any():
+        return np.empty((0, 3), np.float32)
+    seen = [points for patch in patches for points in [_pixels(image, _place(landmarks, patch))] if len(points)]
+    if not seen:
+        return np.empty((0, 3), np.float32)
+    rgb = np.concatenate(seen).astype(np.float32) / 255
+    return cv2.cvtColor(rgb[None], cv2.COLOR_RGB2Lab)[0]
+
+
+def median_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ...]) -> np.ndarray:
+    """Return the median colour (3,) of some patches, see `patch_lab`; NaN where none can be seen."""
+    lab = patch_lab(image, landmarks, patches)
+    return np.median(lab, axis=0) if len(lab) else np.full(3, np.nan, np.float32)
+
+
+def _place(landmarks: np.ndarray, patch: Patch) -> np.ndarray:
+    """Return the points (K, 2) of a patch in pixels of the image."""
+    eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
+    share = (np.arange(_POINTS) + 0.5) / _POINTS
+    x = patch.left + (patch.right - patch.left) * share
+    y = patch.top + (patch.bottom - patch.top) * share
+    across, down = (grid.reshape(-1, 1) for grid in np.meshgrid(x, y))
+    return eyes + across * (landmarks[1] - landmarks[0]) + down * (mouth - eyes)
+
+
+def _pixels(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return the pixels (k, 3) at points (K, 2); none where too few of them lie in the image."""
+    column, row = np.floor(points).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < image.shape[1]) & (row < image.shape[0])
+    return image[row[inside], column[inside]] if inside.mean() >= _LEAST_SHARE else image[:0, 0]
