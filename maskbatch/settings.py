@@ -210,6 +210,18 @@ class InputSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where shards are scanned: `engine` local or ray; for Ray, the `address` of the cluster (None: that of RAY_ADDRESS, or
+    one that is started on this machine), the cores that a worker takes (None: as many as the smallest machine has), and
+    the seconds without any result after which a worker is given up."""
+
+    engine: str = "local"
+    address: str | None = None
+    worker_cores: int | None = None
+    patience_s: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
 class ScanSettings:
     """All settings of a scan. `workers` videos, or groups of photos, are scanned at the same time."""
 
@@ -223,6 +235,7 @@ class ScanSettings:
     output: OutputSettings = field(default_factory=OutputSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
     workers: int = 1
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +303,11 @@ class ScanOptions:
         precision: auto, fp32, fp16, bf16 or int8.
         require_gpu: raise an error when no GPU is usable.
         batch_size: frames that go through the networks together; None: as many as suit the device.
-        workers: videos, or groups of 256 photos, that are scanned at the same time.
+        workers: videos, or groups of 256 photos, that are scanned at the same time on this machine.
+        engine: local, or ray: workers of a Ray cluster scan, see docs/cluster.md.
+        address: address of the cluster, with `engine` ray; None: that of RAY_ADDRESS, or one started on this machine.
+        worker_cores: cores that a worker without a GPU takes, with `engine` ray; None: as many as the smallest machine has.
+        patience: minutes without a result after which a worker is given up, with `engine` ray.
     """
 
     if_exists: str = _one_of("resume", "overwrite", "error")
@@ -333,3 +350,7 @@ class ScanOptions:
     require_gpu: bool = False
     batch_size: int | None = _number(None, 1, 1024)
     workers: int = _number(ScanSettings().workers, 1, 64)
+    engine: str = _one_of("local", "ray")
+    address: str | None = None
+    worker_cores: int | None = _number(None, 1, 1024)
+    patience: float = _number(ClusterSettings().patience_s / 60, 0, is_open=True)

@@ -25,7 +25,7 @@ from maskbatch.media.write.sound import AudioTrack
 from maskbatch.media.write.video import VideoWriter
 from maskbatch.networks.device import Device
 from maskbatch.reports.tables import TABLES
-from maskbatch.run import local, quarantine, shard
+from maskbatch.run import engine, local, quarantine, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import (
@@ -97,7 +97,7 @@ def shard_results(request: bytes) -> bytes:
 
 def scan(inputs: Path, out: Path, workers: int = 1) -> None:
     """One session."""
-    local.open_networks = shard.open_networks = networks
+    engine.open_networks = shard.open_networks = networks
     quarantine.crash_reasons = lambda *_: {}  # has a test of its own, and takes a process each time
     settings = replace(SETTINGS, workers=workers, output=replace(SETTINGS.output, folder=out))
     driver = local.Driver(settings)

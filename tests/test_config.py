@@ -11,7 +11,7 @@ from killed_runs import networks
 from maskbatch.cli.config import check_names
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
-from maskbatch.run import local, shard
+from maskbatch.run import engine, shard
 
 TEXT = """
 paths = ["in"]
@@ -42,7 +42,7 @@ labels = ["mask=with_mask"]
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     """Networks that are small functions; one photo, and the file `etc/maskbatch.toml` with TEXT."""
-    for module in (local, shard):
+    for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", networks)
     makers.write_photo(tmp_path / "etc/in/a.png")
     (tmp_path / "etc/maskbatch.toml").write_text(TEXT, encoding="utf-8")

@@ -32,7 +32,7 @@ from maskbatch.media.video import streams
 from maskbatch.media.video.clock import FrameClock
 from maskbatch.media.video.probe import probe
 from maskbatch.networks.device import Device
-from maskbatch.run import local, shard
+from maskbatch.run import engine, local, shard
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import OutputSettings, SamplingSettings, ScanSettings
@@ -225,7 +225,7 @@ def fakes(monkeypatch):
     networks = Networks(
         lambda _: one_face_each, lambda _: all_masked, Device("openvino", ("CPU",), "no device"), {}, {}
     )
-    for module in (local, shard):
+    for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", lambda _: networks)
 
 

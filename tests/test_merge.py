@@ -19,7 +19,7 @@ from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.media.shares import Share, deal, read_share
 from maskbatch.reports import manifest
-from maskbatch.run import local, shard
+from maskbatch.run import engine, shard
 from maskbatch.run.bring import MEDIA
 from maskbatch.run.merge import MergeJob, run_merge
 from maskbatch.run.progress import Listener
@@ -34,7 +34,7 @@ NAMES = ("a1.png", "a2.jpg", "A2.jpg", "b\u200e.png", "c=1.png", "sub/d.png", "s
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
     """Networks that are small functions."""
-    for module in (local, shard):
+    for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", networks)
 
 
@@ -67,7 +67,7 @@ def made(tmp_path_factory):
     """Inputs in `in`, one scan of them in `whole`, and their three shards in `1`, `2` and `3`. Nobody changes them."""
     folder = tmp_path_factory.mktemp("shards")
     with pytest.MonkeyPatch.context() as patch:
-        for module in (local, shard):
+        for module in (engine, shard):
             patch.setattr(module, "open_networks", networks)
         inputs = make_inputs(folder / "in")
         scan(inputs, folder / "whole")

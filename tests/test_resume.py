@@ -77,7 +77,7 @@ sound._decode = crashing
 @pytest.fixture
 def fakes(monkeypatch):
     """Networks that are small functions."""
-    for module in (local, shard):
+    for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", networks)
 
 

@@ -25,7 +25,7 @@ from maskbatch.drawing.annotate import annotate
 from maskbatch.errors import UsageError
 from maskbatch.networks.device import Device
 from maskbatch.reports.tables import write_reports
-from maskbatch.run import local, quarantine, shard
+from maskbatch.run import engine, quarantine, shard
 from maskbatch.run.stages import Networks
 from maskbatch.settings import ClassifierSettings, OutputSettings, ReportSettings, ScanSettings, Thresholds
 from maskbatch.sinks.crops import CropSink
@@ -261,7 +261,7 @@ def networks_of(columns):
 def states(request, monkeypatch):
     """Fake networks with three states, or as many as the test says."""
     opened = networks_of(getattr(request, "param", 3) - 1)
-    monkeypatch.setattr(local, "open_networks", opened)
+    monkeypatch.setattr(engine, "open_networks", opened)
     monkeypatch.setattr(shard, "open_networks", opened)
     monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {})
 

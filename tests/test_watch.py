@@ -17,7 +17,7 @@ from killed_runs import networks
 from maskbatch.cli.main import main
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.media.names import from_name_text, name_text
-from maskbatch.run import local, shard
+from maskbatch.run import engine, shard
 from maskbatch.run import watch as watching
 from maskbatch.run.job import Job
 from maskbatch.run.progress import Listener
@@ -48,7 +48,7 @@ class Time:
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch):
     """Networks that are small functions."""
-    for module in (local, shard):
+    for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", networks)
 
 
@@ -199,8 +199,8 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
 from killed_runs import networks
-from maskbatch.run import local, shard
-local.open_networks = shard.open_networks = networks
+from maskbatch.run import engine, shard
+engine.open_networks = shard.open_networks = networks
 sys.argv[0] = "maskbatch"
 from maskbatch.__main__ import run
 run()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.media.sources import common_folder
-from maskbatch.run.stages import Networks
+from maskbatch.run.stages import NetworkFacts
 from maskbatch.run.versions import installed
 from maskbatch.settings import ScanSettings
 from maskbatch.store.plan import Plan
@@ -29,7 +29,7 @@ def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[st
     }
 
 
-def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networks) -> dict[str, object]:
+def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: NetworkFacts) -> dict[str, object]:
     """Return everything that decides the rows and media of a scan: sessions of one folder have the same."""
     return deciding_settings(settings, inputs) | {
         "runtime": networks.device.runtime,
@@ -38,7 +38,7 @@ def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networ
     }
 
 
-def facts_of(settings: ScanSettings, plan: Plan, networks: Networks) -> Mapping[str, object]:
+def facts_of(settings: ScanSettings, plan: Plan, networks: NetworkFacts) -> Mapping[str, object]:
     """Return what an auditor needs to get the same numbers again."""
     return {
         "maskbatch": __version__,

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from maskbatch.media.shares import Dealt, deal, read_share
 from maskbatch.media.sources import Found, look_for
 from maskbatch.people.templates import suggested_template
 from maskbatch.reports.summary import Summary
+from maskbatch.run.engine import Engine
 from maskbatch.run.forecast import dry_plan, forecast
 from maskbatch.run.local import Driver
 from maskbatch.run.log import collected_warnings
@@ -63,9 +65,9 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
     UsageError, DeviceError and WeightsError before the first file is read; Interrupted when the listener's `Stop` was
     asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
     """
-    with collected_warnings() as warnings:
+    with collected_warnings() as warnings, ExitStack() as stack:
         settings, out, found, dealt = _prepared(job, listener, found)
-        driver = Driver(settings, warnings, job.options.third_state)
+        driver = stack.enter_context(closing(Driver(settings, warnings, job.options.third_state, _engine(settings))))
         settings = driver.settings
         with prepared(out, job.options.if_exists) as (store, lock):
             plan = replace(driver.plan(store, found.sources, job.paths, found.not_looked_at), dealt=dealt)
@@ -81,6 +83,15 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
             with listener.at_work(settings.sampling) as stop:
                 summary = driver.scan(plan, store, lock, stop, listener.add, listener.expect)
     return Outcome(out, summary, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
+
+
+def _engine(settings: ScanSettings) -> Engine | None:
+    """Return the engine that the settings ask for; None: this process. Raises UsageError, DeviceError and WeightsError."""
+    if settings.cluster.engine == "local":
+        return None
+    from maskbatch.run.ray import RayEngine  # Ray is an extra
+
+    return RayEngine(settings, settings.cluster)
 
 
 def _hint(settings: ScanSettings, names: Sequence[str]) -> str | None:

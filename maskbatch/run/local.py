@@ -1,4 +1,4 @@
-"""The driver of a scan on this machine: hands out shards, stores their results, and has the reports written."""
+"""The driver of a scan: hands out shards, stores their results, and has the reports written."""
 
 import json
 import logging
@@ -14,18 +14,19 @@ from pathlib import Path
 
 from maskbatch import __version__
 from maskbatch.errors import Interrupted, MaskbatchError
+from maskbatch.media.names import named
 from maskbatch.media.sources import make_shards
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import WRITTEN, Summary, write_reports
+from maskbatch.run.engine import Engine, Here, WorkerLost
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
 from maskbatch.run.memory import check_address_space, trim
-from maskbatch.run.quarantine import set_aside
-from maskbatch.run.shard import HANG, probed, run_shard
-from maskbatch.run.stages import open_networks
+from maskbatch.run.quarantine import after_loss, set_aside
+from maskbatch.run.shard import HANG, probed
 from maskbatch.run.stop import Stop
 from maskbatch.run.threshold import follow_threshold, with_known_states
 from maskbatch.settings import ScanSettings
@@ -82,17 +83,22 @@ class _Session:
 
 
 class Driver:
-    """A scan on this machine.
+    """A scan that this process directs, and that `engine` carries out: None for this process itself.
 
     The networks are opened when it is made: what cannot run fails before anything is written. `warnings` are those that
     run.json lists; `third_state` is true when the user asked for it. Raises DeviceError, UsageError and WeightsError.
     """
 
     def __init__(
-        self, settings: ScanSettings, warnings: Warnings | None = None, third_state: bool | None = None
+        self,
+        settings: ScanSettings,
+        warnings: Warnings | None = None,
+        third_state: bool | None = None,
+        engine: Engine | None = None,
     ) -> None:
         check_address_space()
-        self.networks = open_networks(settings)
+        self._engine = engine or Here(settings)
+        self.networks = self._engine.networks
         self.settings = with_known_states(settings, self.networks, third_state)
         self._warnings = warnings or Warnings()
         self._limit_s = HANG * settings.sampling.stall_s
@@ -163,6 +169,10 @@ class Driver:
         _log.info("finished: %s", summary)
         return summary
 
+    def close(self) -> None:
+        """End the engine's workers, if it has any."""
+        self._engine.close()
+
     def _end(self, session: _Session, how: str, seconds: float) -> Summary:
         """Write that the session ended, and then the reports.
 
@@ -188,7 +198,7 @@ class Driver:
         pending = set_aside(plan, session.store, self.settings, session.stop)
         pending = self._probed(pending, session)
         on_pending(pending)
-        for_each(partial(self._scan_shard, session=session), make_shards(pending), self.settings.workers,
+        for_each(partial(self._scan_shard, session=session), make_shards(pending), self._engine.num_at_once,
                  halt=session.failed.set)  # fmt: skip
         if session.stop.is_asked and not is_done(session.store):
             raise Interrupted("stopped")
@@ -203,15 +213,23 @@ class Driver:
         close_sources(session.store, videos)
         return found
 
-    def _scan_shard(self, shard: Shard, session: _Session) -> None:
-        """Scan one shard, and store what it gives."""
+    def _scan_shard(self, shard: Shard, session: _Session, losses: int = 0) -> None:
+        """Scan one shard, and store what it gives; what is left of it when its worker is lost is given to another one."""
         if session.is_over():
             return
+        try:
+            self._scan_once(shard, session)
+        except WorkerLost as error:
+            _log.warning("%s while it had %s", error, named([source.name for source in shard.sources]))
+            for rest in after_loss(shard, losses + 1, session.store, self.settings, session.stop):
+                self._scan_shard(rest, session, losses + 1)
+
+    def _scan_once(self, shard: Shard, session: _Session) -> None:
         store = session.store
         checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
         open_sources(store, session.id, shard.sources)
         file_log, waiting = FileLog(), []
-        with closing(run_shard(shard, checkpoint, self.settings, session.is_over)) as results:
+        with closing(self._engine.scan(shard, checkpoint, self.settings, session.is_over)) as results:
             for result in results:
                 session.lock.check()
                 waiting.append(result)

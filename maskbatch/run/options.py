@@ -15,6 +15,7 @@ from maskbatch.settings import (
     CANDIDATES_PER_S,
     INCORRECT_THRESHOLD,
     ClassifierSettings,
+    ClusterSettings,
     DetectorSettings,
     InputSettings,
     Limits,
@@ -68,6 +69,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             keep_metadata=options.keep_metadata and options.anonymize == "none", mute=options.mute
         ),
         workers=options.workers,
+        cluster=_cluster(options),
         report=checked_report(ReportSettings(
             bom=options.csv_bom, min_bare_s=options.min_bare, max_gap_s=options.max_gap, count_static=options.count_static,
             clock=options.clock, start=options.start, timezone=options.timezone, path_template=options.path_template,
@@ -82,6 +84,16 @@ def _check_hiding(options: ScanOptions) -> None:
         raise UsageError("--whom says whose faces --anonymize hides: give that as well")
     if options.whom == "except-zones" and options.places is None:
         raise UsageError("--whom except-zones needs the zones: give --places")
+
+
+def _cluster(options: ScanOptions) -> ClusterSettings:
+    """Return how the cluster is used. Raises UsageError for its options without it."""
+    given = [name for name in ("address", "worker_cores", "patience") if getattr(options, name) != _FIELDS[name].default]
+    if given and options.engine != "ray":
+        raise UsageError(f"--{given[0].replace('_', '-')} is about a cluster: give --engine ray as well")
+    if options.engine == "ray" and options.workers != ScanSettings().workers:
+        raise UsageError("--workers is for this machine alone: with --engine ray, see --worker-cores")
+    return ClusterSettings(options.engine, options.address, options.worker_cores, options.patience * 60)
 
 
 def _is_gated(options: ScanOptions) -> bool:

@@ -1,7 +1,8 @@
-"""Keep away from sources that kill the process that reads them, so that they cost one session and not every one."""
+"""Keep away from sources that kill the process that reads them, so that they cost one session, or a few workers, and no more."""
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 
 from maskbatch.media.guard.trial import Suspect, crash_reasons
@@ -12,11 +13,12 @@ from maskbatch.settings import ScanSettings
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
 from maskbatch.store.plan import Plan
-from maskbatch.store.read import left_open
+from maskbatch.store.read import is_unfinished, left_open
 from maskbatch.store.resume import usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
-from maskbatch.types import Checkpoint, Source
+from maskbatch.types import Checkpoint, Shard, Source
 
+MOST_LOSSES = 3
 _log = logging.getLogger(__name__)
 
 
@@ -29,11 +31,40 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
     """
     with store.transaction() as connection:
         names = set(left_open(connection))
-    opened = {source: usable_checkpoint(store, source) for source in plan.pending if name_text(source.name) in names}
+    opened = [source for source in plan.pending if name_text(source.name) in names]
     if not opened:
         return list(plan.pending)
     _log.warning("%s: open when the last session died; tried in a process of their own first",
                  named([source.name for source in opened]))  # fmt: skip
+    given_up = _tried(opened, store, settings, stop)
+    return [source for source in plan.pending if source not in given_up]
+
+
+def after_loss(shard: Shard, losses: int, store: Store, settings: ScanSettings, stop: Stop) -> list[Shard]:
+    """Return what is left to do of a shard whose worker was lost, `losses` times by now.
+
+    Sources that kill a process of their own get their row. After the second loss each of the others is a shard of its own;
+    a source that is alone, and was with three workers that were lost, gets a row, too, and the next scan reads it again.
+    Raises Interrupted when `stop` is asked for.
+    """
+    with store.transaction() as connection:
+        left = [source for source in shard.sources if is_unfinished(connection, source)]
+    given_up = _tried(left, store, settings, stop)
+    left = [source for source in left if source not in given_up]
+    if losses < MOST_LOSSES:
+        groups = [left] if losses < MOST_LOSSES - 1 else [[source] for source in left]
+        return [Shard(shard.index, tuple(group)) for group in groups if group]
+    for source in left:
+        reason = f"{losses} workers were lost while they read it"
+        _log.warning("%s: %s; set aside", source.name, reason)
+        _end(source, usable_checkpoint(store, source), reason, store, settings, is_transient=True)
+    return []
+
+
+def _tried(sources: Sequence[Source], store: Store, settings: ScanSettings, stop: Stop) -> set[Source]:
+    """Try sources in processes of their own; end those that kill theirs, and return them. A video whose sound alone does so
+    loses its sound."""
+    opened = {source: usable_checkpoint(store, source) for source in sources}
     suspects = [_suspect(source, at, settings) for source, at in opened.items()]
     reasons = crash_reasons(suspects, settings.sampling, lambda: stop.is_asked)
     given_up = set()
@@ -43,11 +74,18 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
             if suspect.is_sound:
                 replace_checkpoint(store, replace(at, silenced=reason))
             else:
-                add_results(store, [give_up(suspect.source, at, reason, settings)])
-                shutil.rmtree(segments_of(store.folder, suspect.source.id), ignore_errors=True)
+                _end(suspect.source, at, reason, store, settings)
                 given_up.add(suspect.source)
     close_sources(store, list(opened))
-    return [source for source in plan.pending if source not in given_up]
+    return given_up
+
+
+def _end(
+    source: Source, at: Checkpoint | None, reason: str, store: Store, settings: ScanSettings, is_transient: bool = False
+) -> None:
+    """Store that a source is given up, with what is done of it."""
+    add_results(store, [give_up(source, at, reason, settings, is_transient)])
+    shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
 
 
 def _suspect(source: Source, at: Checkpoint | None, settings: ScanSettings) -> Suspect:

@@ -1,7 +1,7 @@
 """Scan one shard: from its files to rows and media.
 
 `run_shard` is a plain function of a shard, its checkpoint and settings. All of them can be pickled, and so can its results:
-a thread, a process or a worker on another machine runs these same lines. Only the driver (`run/local.py`) stores results.
+a thread, a process or a worker on another machine runs these same lines. Only the driver (`run/local.py`) stores results; `run/engine.py` and `run/ray.py` say where shards are scanned.
 """
 
 import logging
@@ -155,10 +155,12 @@ def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentRes
     return SegmentResult(ended=(_noted((at.source, ended), copy),), copies=_states([copy]))
 
 
-def give_up(source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings) -> SegmentResult:
+def give_up(
+    source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings, is_transient: bool = False
+) -> SegmentResult:
     """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
     at = _beginning(source) if checkpoint is None else checkpoint
-    at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason), at))
+    at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason, is_transient=is_transient), at))
     with open_sinks([at.source], at, settings) as sinks:
         if not sinks.is_to_join(source):
             copy = sinks.end(source)

@@ -24,11 +24,24 @@ Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What a record of the scan keeps of its networks, wherever they run.
+
+    `precision` is what each network computes in, `weights` the file and sha256 of each. `has_third_state` tells if the
+    classifier knows masks that are worn incorrectly.
+    """
+
+    device: Device
+    precision: dict[str, str]
+    weights: dict[str, dict[str, str]]
+    has_third_state: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Networks:
-    """Both networks, ready to run, and the facts that a record of the scan keeps of them.
+    """Both networks, ready to run, and the facts about them (see `NetworkFacts`).
 
     `detector` and `classifier` make the stages, which raise Interrupted within the image at work once `is_over()` says so.
-    `precision` is what each network computes in, `weights` the file and sha256 of each.
     """
 
     detector: Callable[[IsOver], Detect]
@@ -37,11 +50,12 @@ class Networks:
     precision: dict[str, str]
     weights: dict[str, dict[str, str]]
 
-    def has_third_state(self) -> bool:
-        """Tell if the classifier knows masks that are worn incorrectly. Its answer for a grey picture says so."""
+    def facts(self) -> NetworkFacts:
+        """Return the facts; the answer for a grey picture tells if there is a third state."""
         grey, box = np.full((32, 32, 3), 128, np.uint8), np.array([[8, 8, 24, 24]], np.float32)
         face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
-        return not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
+        has_third_state = not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
+        return NetworkFacts(self.device, self.precision, self.weights, bool(has_third_state))
 
 
 @dataclass(frozen=True, slots=True)

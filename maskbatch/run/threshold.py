@@ -5,7 +5,7 @@ from sqlite3 import Connection
 
 from maskbatch.errors import UsageError
 from maskbatch.run.options import check_incorrect_threshold, checked, checked_report
-from maskbatch.run.stages import Networks
+from maskbatch.run.stages import NetworkFacts
 from maskbatch.settings import INCORRECT_THRESHOLD, ReportSettings, ScanSettings, Thresholds
 from maskbatch.sinks.relabel import sort_crops
 from maskbatch.store.database import Store
@@ -88,13 +88,13 @@ def _report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
     return Thresholds(mask, INCORRECT_THRESHOLD if incorrect is None else incorrect)
 
 
-def with_known_states(settings: ScanSettings, networks: Networks, asked: bool | None) -> ScanSettings:
+def with_known_states(settings: ScanSettings, networks: NetworkFacts, asked: bool | None) -> ScanSettings:
     """Return the settings without a third state that is on by default only, where the model has none.
 
     Raises UsageError when the third state, or a threshold of its own, was `asked` for.
     """
     incorrect = settings.classifier.incorrect_threshold
-    if incorrect is None or networks.has_third_state():
+    if incorrect is None or networks.has_third_state:
         return settings
     if asked or incorrect != INCORRECT_THRESHOLD:
         raise UsageError(f"the model {settings.classifier.model!r} {_TWO_STATES}: scan without --third-state and "

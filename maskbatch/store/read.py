@@ -138,6 +138,11 @@ def is_in_work(connection: Connection, source: Source) -> bool:
     )
 
 
+def is_unfinished(connection: Connection, source: Source) -> bool:
+    """Tell if a source is not done: not begun, or with whole segments."""
+    return bool(connection.execute("SELECT 1 FROM source WHERE id = ? AND state != 'done'", [source.id]).fetchone())
+
+
 def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
     """Return kind and folded name of what the crops of a source begin with: one entry, or none."""
     query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"

@@ -1,0 +1,270 @@
+"""Workers of a Ray cluster scan the shards, and stream their results to the driver, which alone stores them.
+
+Ray Core's actors are used, and not Ray Data: a checkpoint comes back with each segment, so that a video goes on from there
+when its worker dies, and a stop of the driver reaches the batch at work; an operator of Ray Data starts a block again from
+its beginning. A worker never raises: what `run_shard` raises comes as the last item of its results. Frames never travel, only
+paths, rows and checkpoints do; media go straight to the output folder, which all machines see under the same path.
+"""
+
+import itertools
+import logging
+import os
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from maskbatch import __version__
+from maskbatch.errors import DeviceError, MaskbatchError, UsageError
+from maskbatch.overlap import IsOver
+from maskbatch.run.engine import WorkerLost
+from maskbatch.run.shard import run_shard
+from maskbatch.run.stages import NetworkFacts, open_networks
+from maskbatch.settings import ClusterSettings, ScanSettings
+from maskbatch.types import Checkpoint, SegmentResult, Shard
+
+_LOOK_S = 0.5
+# results that wait for the driver: a worker pauses when it does not keep up
+_AHEAD = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A result, or the error that ended a shard; and the warnings since the result before, as logger and text."""
+
+    result: SegmentResult | None = None
+    error: Exception | None = None
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+class Worker:
+    """Scans shards in a process of its own, on any machine of the cluster. One thread scans, another one hears `stop`."""
+
+    def __init__(self) -> None:
+        self._stopped: set[int] = set()
+
+    def facts(self, settings: ScanSettings) -> tuple[str, NetworkFacts | Exception]:
+        """Open the networks; return the version of maskbatch here and the facts about the networks, or why there are none."""
+        try:
+            return __version__, open_networks(settings).facts()
+        except MaskbatchError as error:
+            return __version__, error
+
+    def scan(
+        self, number: int, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings
+    ) -> Iterator[_Said]:
+        """Yield what `run_shard` yields, until `stop(number)`, and its error as the last item."""
+        with _heard() as warnings:
+            try:
+                for result in run_shard(shard, checkpoint, settings, lambda: number in self._stopped):
+                    yield _Said(result, warnings=_taken(warnings))
+            except Exception as error:
+                yield _Said(error=_plain(error), warnings=_taken(warnings))
+
+    def stop(self, number: int) -> None:
+        """End the scan with this number after its batch."""
+        self._stopped.add(number)
+
+
+class RayEngine:
+    """Hands shards to the workers of a cluster: one for each GPU, or for so many cores.
+
+    Args:
+        settings: those of the scan. Their device decides whether workers take a GPU.
+        cluster: how the cluster is reached, and what a worker takes.
+
+    Raises:
+        UsageError: Ray is not installed, or a worker has another version of maskbatch or other weights.
+        DeviceError: the cluster cannot be reached, or has no room for a worker.
+        WeightsError: as `open_networks`, in the first worker.
+    """
+
+    def __init__(self, settings: ScanSettings, cluster: ClusterSettings) -> None:
+        self._ray, self._settings, self._cluster = _imported(), settings, cluster
+        self._idle: queue.SimpleQueue = queue.SimpleQueue()
+        self._numbers, self._last = itertools.count(), time.monotonic()
+        self._connect()
+        self._takes, self.num_at_once = self._shares()
+        self._class = self._ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **self._takes)
+        self.networks: NetworkFacts | None = None
+        first = self._taken(lambda: False)
+        self._idle.put(first)
+
+    def scan(
+        self, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver
+    ) -> Iterator[SegmentResult]:
+        """Yield the results of a shard from a worker, and raise its error here. Raises WorkerLost when it has died, or
+        was ended because nothing came for `cluster.patience_s`; MaskbatchError when for as long no worker could be had."""
+        worker, number = self._taken(is_over), next(self._numbers)
+        if worker is None:
+            return
+        own = replace(settings, workers=1)  # of this scan, this worker has one shard at a time
+        said = worker.scan.options(num_returns="streaming", _generator_backpressure_num_objects=_AHEAD).remote(
+            number, shard, checkpoint, own
+        )
+        is_whole = False
+        try:
+            for item in self._said(said, worker, number, is_over):
+                for name, text in item.warnings:
+                    logging.getLogger(name).warning("%s", text)
+                if item.error is not None:
+                    raise item.error
+                yield item.result
+            is_whole = True
+        finally:
+            if is_whole:
+                self._idle.put(worker)
+            else:  # it died, or its results are no longer wanted: nothing of it may write beside its successor
+                self._ray.kill(worker)
+
+    def close(self) -> None:
+        """End the workers, and leave the cluster; a cluster that was started for this scan ends."""
+        with suppress(queue.Empty):
+            while True:
+                self._ray.kill(self._idle.get_nowait())
+        self._ray.shutdown()
+
+    def _said(self, said, worker, number: int, is_over: IsOver) -> Iterator[_Said]:
+        """Yield the items of a worker's stream. Once `is_over()`, it is asked to stop, and what is analysed still comes."""
+        last, is_stopped = time.monotonic(), False
+        while True:
+            if is_over() and not is_stopped:
+                worker.stop.remote(number)
+                is_stopped = True
+            try:
+                ready, _ = self._ray.wait([said], timeout=_LOOK_S, fetch_local=False)
+                if ready:
+                    item = self._ray.get(next(said))
+            except StopIteration:
+                return
+            except self._ray.exceptions.RayError as error:
+                raise WorkerLost(f"a worker was lost ({_first_line(error)})") from error
+            if ready:
+                last = self._last = time.monotonic()
+                yield item
+            elif time.monotonic() - last > self._cluster.patience_s:
+                raise WorkerLost(f"a worker has given nothing for {_minutes(self._cluster.patience_s)}, and was ended")
+
+    def _taken(self, is_over: IsOver):
+        """Return a worker that is idle, or a new one, whichever is there first; None once `is_over()`."""
+        new, began = None, time.monotonic()
+        while not is_over():
+            with suppress(queue.Empty):
+                worker = self._idle.get_nowait()
+                if new is not None:
+                    self._ray.kill(new[0])
+                return worker
+            if new is None:
+                worker = self._class.remote()
+                new = worker, worker.facts.remote(self._settings)
+            try:
+                if self._ray.wait([new[1]], timeout=_LOOK_S)[0]:
+                    self._check(*self._ray.get(new[1]))
+                    return new[0]
+            except self._ray.exceptions.RayError as error:
+                _log.debug("a worker did not start: %s", _first_line(error))
+                new = None
+                time.sleep(_LOOK_S)
+            if time.monotonic() - max(began, self._last) > self._cluster.patience_s:
+                raise DeviceError(
+                    f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there room "
+                    f"for {self._takes} in the cluster (ray status)? All finished work is kept: the same command goes on"
+                )
+        if new is not None:
+            self._ray.kill(new[0])
+        return None
+
+    def _check(self, version: str, found: NetworkFacts | Exception) -> None:
+        """Take the facts of the first worker, and see that others have the same. Raises UsageError, or its error."""
+        if isinstance(found, Exception):
+            raise found
+        if version != __version__:
+            raise UsageError(f"a worker has maskbatch {version}, and this machine {__version__}: install the same version")
+        mine = self.networks
+        if mine is None:
+            self.networks = found
+        elif (mine.device.runtime, mine.precision, mine.weights) != (found.device.runtime, found.precision, found.weights):
+            raise UsageError(
+                f"workers would give different numbers: one has {mine.device.description}, {mine.precision}, another one "
+                f"{found.device.description}, {found.precision}: choose --device, --runtime and --precision"
+            )
+
+    def _connect(self) -> None:
+        ray, address = self._ray, self._cluster.address
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "maskbatch"}
+        try:
+            if address is not None or os.environ.get("RAY_ADDRESS"):
+                ray.init(address or "auto", **quiet)
+            else:
+                ray.init(include_dashboard=False, object_store_memory=200 << 20, **quiet)
+        except Exception as error:  # of gRPC, of Ray, or of the system, depending on what is wrong
+            where = address or os.environ.get("RAY_ADDRESS") or "a cluster on this machine"
+            raise DeviceError(f"Ray cannot reach {where} ({_first_line(error)}): see ray status") from error
+
+    def _shares(self) -> tuple[dict[str, float], int]:
+        """Return what a worker takes of a machine, and how many fit into the cluster now."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        gpus = sum(node.get("GPU", 0) for node in nodes)
+        if gpus and self._settings.runtime.device != "cpu" and self._settings.runtime.runtime != "openvino":
+            return {"num_gpus": 1, "num_cpus": 1}, int(gpus)
+        cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+        if not cores:
+            raise DeviceError("no machine of the cluster has a core to give (ray status)")
+        each = self._cluster.worker_cores or min(cores)
+        number = sum(own // each for own in cores)
+        if not number:
+            raise DeviceError(f"no machine of the cluster has {each} cores: choose a smaller --worker-cores")
+        return {"num_cpus": each}, number
+
+
+class _Kept(logging.Handler):
+    """Keeps the warnings of a worker, as logger and text."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.kept: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.name, record.getMessage()))
+
+
+@contextmanager
+def _heard() -> Iterator[_Kept]:
+    """Keep the warnings of the block; a worker scans one shard at a time, so that all are its own."""
+    handler, logger = _Kept(), logging.getLogger("maskbatch")
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+
+
+def _taken(warnings: _Kept) -> tuple[tuple[str, str], ...]:
+    kept, warnings.kept = warnings.kept, []
+    return tuple(kept)
+
+
+def _plain(error: Exception) -> Exception:
+    """Return an error that can travel: those of maskbatch and of the system as they are, others by their words."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror or str(error))
+    return error if isinstance(error, MaskbatchError) else MaskbatchError(f"a worker failed: {error!r}")
+
+
+def _imported():
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("--engine ray needs Ray: pip install 'maskbatch[cluster]'") from error
+    return ray
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes"
