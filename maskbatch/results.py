@@ -15,6 +15,7 @@ import pandas as pd
 
 from maskbatch.errors import UsageError
 from maskbatch.exports import Exported, write_export
+from maskbatch.media.names import from_name_text
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.reports.diff import Difference, Scanned, diff_table, rate_difference
 from maskbatch.reports.frames import files_table, read_faces, read_files
@@ -168,7 +169,8 @@ class Results:
         """Write the results for other programs; return the file or folder.
 
         Args:
-            format: coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters or edl (docs/formats.md).
+            format: coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio
+                (docs/formats.md).
             out: what to write, which must not exist; default: `export_<format>` in the output folder.
 
         Raises:
@@ -181,12 +183,11 @@ class Results:
         """
         with self._read() as connection:
             answer, facts = find_answer(connection, self.settings), last_session(connection).facts
-            paths = dict(connection.execute("SELECT name, path FROM source"))
+            rows = connection.execute("SELECT name, path FROM source").fetchall()
+            paths = {name: Path(from_name_text(path)) for name, path in rows}
             tables = (files_table(connection, answer), read_faces(connection, self._thresholds), people_table(answer),
                       episodes_table(answer))  # fmt: skip
-            copies = {source.name: self.folder / copy for source in answer.sources
-                      if (copy := answer.pictures.copy_of(source.id))}  # fmt: skip
-        exported = Exported(self.folder, *tables, {name: Path(path) for name, path in paths.items()}, copies, facts)
+        exported = Exported(self.folder, *tables, paths, facts)
         return write_export(exported, format, None if out is None else Path(out))
 
     def faces(self, where: str | None = None) -> pd.DataFrame:

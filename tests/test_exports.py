@@ -1,8 +1,11 @@
 import json
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +13,7 @@ from stores import Face, File, fill, video
 
 import maskbatch as mb
 from maskbatch.cli.main import main
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.exports import FORMATS
 from maskbatch.store.database import open_store
 from maskbatch.store.write import begin_session
@@ -216,6 +219,82 @@ def test_an_edit_list_has_each_bare_stretch(results, tmp_path):
 def frames_of(timecode):
     hours, minutes, seconds, frames = map(int, timecode.split(":"))
     return ((60 * hours + minutes) * 60 + seconds) * 25 + frames
+
+
+@pytest.mark.parametrize(
+    "seconds", [lambda frame: frame / 30, lambda frame: 0.4 * (frame / 30) ** 1.7], ids=["even", "vfr"]
+)
+def test_opentimelineio_reads_every_bare_stretch_with_its_times(tmp_path, seconds):
+    """The library gives back each bare episode as a clip: its times, also where frames come at uneven times, the file's
+    address, its length, the best look, person and probability; clips follow each other."""
+    otio = pytest.importorskip("opentimelineio")
+
+    class At(Face):
+        def row(self, source_id):
+            return super().row(source_id)._replace(time_e4=round(seconds(self.frame) * 10_000))
+
+    name = "a #1 & 50%/v.mp4"
+    faces = [At(name, frame, 0, 0.97 if 90 <= frame < 150 else 0.03) for frame in range(0, 240, 5)]
+    faces += [At(name, frame, 1, 0.02, face=1, x_min=9.0) for frame in (*range(0, 60, 5), *range(120, 180, 5))]
+    (tmp_path / "scan").mkdir()
+    with open_store(tmp_path / "scan") as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [File("a.jpg"), video(name, duration_s=20.0), video("nobody.mp4")], faces)
+    results = mb.open(tmp_path / "scan")
+    bare = results.episodes().query("state == 'without_mask'")
+    folder = results.export("otio", tmp_path / "otio")
+    assert [path.name for path in folder.rglob("*.otio")] == ["v.mp4.otio"] and len(bare) >= 3
+    timeline = otio.adapters.read_from_file(str(folder / f"{name}.otio"))
+    [track] = timeline.video_tracks()
+    back, at_s = [], 0.0
+    for clip in timeline.find_clips():
+        reference = clip.media_reference
+        assert url2pathname(urlparse(reference.target_url).path) == f"/nowhere/{name}"
+        assert reference.available_range == clip.available_range() and clip.duration().rate == 30
+        assert (clip.available_range().start_time.value, clip.available_range().duration.to_seconds()) == (0, 20)
+        assert clip.source_range.end_time_exclusive() <= clip.available_range().end_time_exclusive()
+        [marker] = clip.markers
+        facts, mark = clip.metadata["maskbatch"], marker.metadata["maskbatch"]
+        assert (
+            marker.name == f"Person {mark['person']}, p_mask {mark['p_mask']:.2f}"
+            and clip.name == f"Person {mark['person']}"
+        )
+        begin = clip.source_range.start_time.to_seconds()
+        best_s = marker.marked_range.start_time.to_seconds()
+        end = clip.source_range.end_time_exclusive().to_seconds()
+        back.append((mark["person"], begin, end, best_s, mark["p_mask"], facts["state"]))
+        assert clip.range_in_parent().start_time.to_seconds() == pytest.approx(at_s)
+        at_s += clip.duration().to_seconds()
+    assert track.duration().to_seconds() == pytest.approx(bare.duration_s.sum(), abs=1e-3)
+    expected = [(one.person, one.from_s, one.to_s, one.best_time_s, round(one.p_mask, 4), one.state)
+                for one in bare.sort_values(["from_s", "person"]).itertuples()]  # fmt: skip
+    assert [row[0] for row in back] == [row[0] for row in expected] and [row[4:] for row in back] == [
+        row[4:] for row in expected
+    ]
+    for row, other in zip(back, expected, strict=True):
+        assert row[1:4] == pytest.approx(other[1:4], abs=1e-4)
+
+
+def test_a_missing_package_is_named_with_its_extra(results, tmp_path, monkeypatch):
+    """The message says what to install, and nothing is written."""
+    monkeypatch.setitem(sys.modules, "opentimelineio", None)
+    with pytest.raises(MaskbatchError, match=r"pip install 'maskbatch\[otio\]'"):
+        results.export("otio", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_times_of_frames_are_whole_frames_in_opentimelineio(tmp_path):
+    """Stored times are rounded; still, the best look, which is a frame, has the number of the frame."""
+    otio = pytest.importorskip("opentimelineio")
+    faces = [Face("v.mp4", frame, 0, 0.03) for frame in range(7, 240, 7)]
+    with open_store(tmp_path) as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [video("v.mp4", fps=Fraction(30))], faces)
+    [one] = mb.open(tmp_path).episodes().itertuples()
+    timeline = otio.adapters.read_from_file(str(mb.open(tmp_path).export("otio") / "v.mp4.otio"))
+    [marker] = timeline.find_clips()[0].markers
+    assert marker.marked_range.start_time.value == one.best_frame == 7
+    assert marker.marked_range.duration.value == 1
 
 
 @pytest.mark.parametrize("name", FORMATS)
