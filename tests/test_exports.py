@@ -1,16 +1,20 @@
 import json
 import shutil
+import sys
 import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
+import makers
 import pytest
 from click.testing import CliRunner
 from stores import Face, File, fill, video
 
 import maskbatch as mb
 from maskbatch.cli.main import main
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.exports import FORMATS
 from maskbatch.store.database import open_store
 from maskbatch.store.write import begin_session
@@ -91,7 +95,7 @@ def test_megadetector_follows_the_rules_of_its_validator(results, tmp_path):
     assert by_name["empty.jpg"]["detections"] == [] and "failure" not in by_name["empty.jpg"]
     clip = by_name["v.mp4"]
     assert clip["frame_rate"] == pytest.approx(29.97, abs=0.01)
-    assert {one["frame_number"] for one in clip["detections"]} == set(clip["frames_processed"])
+    assert {one["frame_number"] for one in clip["detections"]} < set(clip["frames_processed"]) == set(range(300))
     for one in found["images"]:
         for face in one["detections"] or ():
             left, top, width, height = face["bbox"]
@@ -158,23 +162,100 @@ def corners(value, width=640, height=480):
     )
 
 
-def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
-    """Labels name the samples of `data.json`; boxes are relative; classes are those found."""
-    folder = results.export("fiftyone", tmp_path / "fiftyone")
-    labels = json.loads((folder / "labels.json").read_text())["labels"]
-    assert set(labels) == set(json.loads((folder / "data.json").read_text())) == {NAMES[0], NAMES[1]}
-    back = []
-    for one in labels[NAMES[0]]:
-        left, top, width, height = one["bounding_box"]
-        back.append(
-            (
-                0,
-                *(round(side, 1) for side in (640 * left, 480 * top, 640 * (left + width), 480 * (top + height))),
-                one["label"],
+def test_megadetector_has_the_frames_that_were_analysed_where_they_are_known(tmp_path):
+    """Every n-th frame of a video that was read as a whole; by times, or where some are missing, those with a face."""
+    sampled = {
+        **FACTS,
+        "settings": FACTS["settings"] | {"sampling": {"every": 7, "sample_fps": None, "is_gated": False}},
+    }
+    gated = {**FACTS, "settings": FACTS["settings"] | {"sampling": {"every": 1, "sample_fps": 6.0, "is_gated": True}}}
+    for name, facts, expected in (("a", sampled, list(range(0, 300, 7))), ("b", gated, [14, 28])):
+        (tmp_path / name).mkdir()
+        with open_store(tmp_path / name) as store:
+            begin_session(store, {}, facts)
+            fill(
+                store,
+                [video("v.mp4", analysed=43), video("w.mp4", analysed=40)],
+                [Face("v.mp4", 28), Face("v.mp4", 14)],
             )
-        )
-    assert sorted(back) == [row[:-1] for row in boxes(results, NAMES[0])]
-    assert (folder / "classes.txt").read_text() == "with_mask\nwithout_mask\n"
+        clips = loaded(mb.open(tmp_path / name), "megadetector", tmp_path / name)["images"]
+        assert [one["frames_processed"] for one in clips] == [expected, []]
+
+
+def test_megadetector_has_the_frames_of_a_real_scan(tmp_path):
+    """The store of a scan says enough: every third of ten frames."""
+    makers.write_video(tmp_path / "v.mp4", makers.numbered(10))
+    results = mb.scan(tmp_path / "v.mp4", tmp_path / "out", every=3, save="none")
+    assert loaded(results, "megadetector", tmp_path)["images"][0]["frames_processed"] == [0, 3, 6, 9]
+
+
+def in_pixels(box):
+    """A box of FiftyOne (left, top, width, height in shares) as corners in pixels."""
+    left, top, width, height = box
+    return tuple(round(side, 1) for side in (640 * left, 480 * top, 640 * (left + width), 480 * (top + height)))
+
+
+def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
+    """Labels are named by the absolute paths of their photos, which the importer takes as they are; boxes are relative."""
+    folder = results.export("fiftyone", tmp_path / "fiftyone") / "photos"
+    content = json.loads((folder / "labels.json").read_text())
+    assert content["classes"] is None and (folder / "data").is_dir()
+    assert set(content["labels"]) == {f"/nowhere/{name}" for name in NAMES[:2]}
+    back = sorted(
+        (0, *in_pixels(one["bounding_box"]), one["label"]) for one in content["labels"][f"/nowhere/{NAMES[0]}"]
+    )
+    assert back == [row[:-1] for row in boxes(results, NAMES[0])]
+
+
+def test_fiftyone_has_the_videos_with_faces_and_episodes(results, tmp_path):
+    """ETA VideoLabels: each face in its frame, counted from 1, with its person and time; episodes with their frames."""
+    folder = results.export("fiftyone", tmp_path / "fiftyone") / "videos"
+    [record] = json.loads((folder / "manifest.json").read_text())["index"]
+    assert record["data"] == "/nowhere/v.mp4"
+    content, back, times = json.loads((folder / record["labels"]).read_text()), [], {}
+    for key, frame in content["frames"].items():
+        assert int(key) == frame["frame_number"]
+        for one in frame["objects"]["objects"]:
+            corners = one["bounding_box"]["top_left"], one["bounding_box"]["bottom_right"]
+            box = [round(value, 1) for corner in corners for value in (640 * corner["x"], 480 * corner["y"])]
+            back.append((int(key) - 1, *box, one["label"], one["index"]))
+            times[int(key) - 1] = values(one)["time_s"]
+    assert sorted(back) == boxes(results, "v.mp4") and times[90] == pytest.approx(3.0)
+    events = [(one["label"], values(one)["person"], one["support"]["ranges"]) for one in content["events"]["events"]]
+    assert events == [("with_mask", 0, "1-86"), ("without_mask", 0, "91-236"), ("without_mask", 1, "1-176")]
+
+
+def values(one):
+    """The attributes of an object or event by name."""
+    return {item["name"]: item["value"] for item in one["attrs"]["attrs"]}
+
+
+def test_fiftyone_itself_reads_both_folders(results, tmp_path):
+    """Its importers, where FiftyOne is installed, give every box, label, person and episode back."""
+    data = pytest.importorskip("fiftyone.utils.data")
+    folder = results.export("fiftyone", tmp_path / "fiftyone")
+    with data.FiftyOneImageDetectionDatasetImporter(str(folder / "photos")) as importer:
+        photos = {path: label.detections for path, _, label in importer}
+    assert set(photos) == {f"/nowhere/{name}" for name in NAMES[:2]}
+    back = sorted((0, *in_pixels(one.bounding_box), one.label) for one in photos[f"/nowhere/{NAMES[0]}"])
+    assert back == [row[:-1] for row in boxes(results, NAMES[0])]
+    with data.FiftyOneVideoLabelsDatasetImporter(str(folder / "videos")) as importer:
+        [(path, _, sample, frames)] = list(importer)
+    back = [(number - 1, *in_pixels(one.bounding_box), one.label, one.index)
+            for number, frame in frames.items() for one in frame["detections"].detections]  # fmt: skip
+    assert path == "/nowhere/v.mp4" and sorted(back) == boxes(results, "v.mp4")
+    assert [(one.label, one.support) for one in sample["episodes"].detections] == [
+        ("with_mask", [1, 86]), ("without_mask", [91, 236]), ("without_mask", [1, 176]),
+    ]  # fmt: skip
+
+
+def test_paths_with_odd_characters_are_those_of_the_files(tmp_path):
+    """The store escapes backslashes and line breaks in paths; exports open the files themselves."""
+    with open_store(tmp_path) as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [File("a\\b\n.jpg")], [])
+    folder = mb.open(tmp_path).export("fiftyone")
+    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == ["/nowhere/a\\b\n.jpg"]
 
 
 def test_subtitles_are_read_by_a_player_and_have_the_times_of_episodes(results, tmp_path):
@@ -216,6 +297,82 @@ def test_an_edit_list_has_each_bare_stretch(results, tmp_path):
 def frames_of(timecode):
     hours, minutes, seconds, frames = map(int, timecode.split(":"))
     return ((60 * hours + minutes) * 60 + seconds) * 25 + frames
+
+
+@pytest.mark.parametrize(
+    "seconds", [lambda frame: frame / 30, lambda frame: 0.4 * (frame / 30) ** 1.7], ids=["even", "vfr"]
+)
+def test_opentimelineio_reads_every_bare_stretch_with_its_times(tmp_path, seconds):
+    """The library gives back each bare episode as a clip: its times, also where frames come at uneven times, the file's
+    address, its length, the best look, person and probability; clips follow each other."""
+    otio = pytest.importorskip("opentimelineio")
+
+    class At(Face):
+        def row(self, source_id):
+            return super().row(source_id)._replace(time_e4=round(seconds(self.frame) * 10_000))
+
+    name = "a #1 & 50%/v.mp4"
+    faces = [At(name, frame, 0, 0.97 if 90 <= frame < 150 else 0.03) for frame in range(0, 240, 5)]
+    faces += [At(name, frame, 1, 0.02, face=1, x_min=9.0) for frame in (*range(0, 60, 5), *range(120, 180, 5))]
+    (tmp_path / "scan").mkdir()
+    with open_store(tmp_path / "scan") as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [File("a.jpg"), video(name, duration_s=20.0), video("nobody.mp4")], faces)
+    results = mb.open(tmp_path / "scan")
+    bare = results.episodes().query("state == 'without_mask'")
+    folder = results.export("otio", tmp_path / "otio")
+    assert [path.name for path in folder.rglob("*.otio")] == ["v.mp4.otio"] and len(bare) >= 3
+    timeline = otio.adapters.read_from_file(str(folder / f"{name}.otio"))
+    [track] = timeline.video_tracks()
+    back, at_s = [], 0.0
+    for clip in timeline.find_clips():
+        reference = clip.media_reference
+        assert url2pathname(urlparse(reference.target_url).path) == f"/nowhere/{name}"
+        assert reference.available_range == clip.available_range() and clip.duration().rate == 30
+        assert (clip.available_range().start_time.value, clip.available_range().duration.to_seconds()) == (0, 20)
+        assert clip.source_range.end_time_exclusive() <= clip.available_range().end_time_exclusive()
+        [marker] = clip.markers
+        facts, mark = clip.metadata["maskbatch"], marker.metadata["maskbatch"]
+        assert (
+            marker.name == f"Person {mark['person']}, p_mask {mark['p_mask']:.2f}"
+            and clip.name == f"Person {mark['person']}"
+        )
+        begin = clip.source_range.start_time.to_seconds()
+        best_s = marker.marked_range.start_time.to_seconds()
+        end = clip.source_range.end_time_exclusive().to_seconds()
+        back.append((mark["person"], begin, end, best_s, mark["p_mask"], facts["state"]))
+        assert clip.range_in_parent().start_time.to_seconds() == pytest.approx(at_s)
+        at_s += clip.duration().to_seconds()
+    assert track.duration().to_seconds() == pytest.approx(bare.duration_s.sum(), abs=1e-3)
+    expected = [(one.person, one.from_s, one.to_s, one.best_time_s, round(one.p_mask, 4), one.state)
+                for one in bare.sort_values(["from_s", "person"]).itertuples()]  # fmt: skip
+    assert [row[0] for row in back] == [row[0] for row in expected] and [row[4:] for row in back] == [
+        row[4:] for row in expected
+    ]
+    for row, other in zip(back, expected, strict=True):
+        assert row[1:4] == pytest.approx(other[1:4], abs=1e-4)
+
+
+def test_a_missing_package_is_named_with_its_extra(results, tmp_path, monkeypatch):
+    """The message says what to install, and nothing is written."""
+    monkeypatch.setitem(sys.modules, "opentimelineio", None)
+    with pytest.raises(MaskbatchError, match=r"pip install 'maskbatch\[otio\]'"):
+        results.export("otio", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_times_of_frames_are_whole_frames_in_opentimelineio(tmp_path):
+    """Stored times are rounded; still, the best look, which is a frame, has the number of the frame."""
+    otio = pytest.importorskip("opentimelineio")
+    faces = [Face("v.mp4", frame, 0, 0.03) for frame in range(7, 240, 7)]
+    with open_store(tmp_path) as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [video("v.mp4", fps=Fraction(30))], faces)
+    [one] = mb.open(tmp_path).episodes().itertuples()
+    timeline = otio.adapters.read_from_file(str(mb.open(tmp_path).export("otio") / "v.mp4.otio"))
+    [marker] = timeline.find_clips()[0].markers
+    assert marker.marked_range.start_time.value == one.best_frame == 7
+    assert marker.marked_range.duration.value == 1
 
 
 @pytest.mark.parametrize("name", FORMATS)

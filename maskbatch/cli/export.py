@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FILE, FOLDER
+from maskbatch.cli.parameters import FILE, FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
-_FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone", "webvtt", "chapters", "edl")
+_FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone", "webvtt", "chapters", "edl",
+            "otio")  # fmt: skip
 
 
 @click.command()
@@ -20,7 +21,7 @@ _FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone
 def export(folder: Path, format: str, out: Path | None) -> None:
     """Write the results of a scan for other programs: see docs/formats.md.
 
-    FORMAT is coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters or edl.
+    FORMAT is coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio.
     """
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch import api

@@ -23,7 +23,7 @@ from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.run.progress import printable
 
 EXIT_INTERRUPTED = 130
-_SECTIONS = {
+SECTIONS = {
     "Commands": (scan, video, watch, merge, report, review, diff, export, import_, places, doctor),
     "Commands for the chain of evidence": (verify, pack, purge),
     "Commands for training your own models": (train, train_detector, evaluate),
@@ -65,7 +65,7 @@ class _Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, commands in _SECTIONS.items():
+        for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(command.name, command.get_short_help_str(120)) for command in commands])
 
@@ -85,6 +85,6 @@ def main() -> None:
     """
 
 
-for _commands in _SECTIONS.values():
+for _commands in SECTIONS.values():
     for _command in _commands:
         main.add_command(with_config(_command))

@@ -12,6 +12,7 @@ from maskbatch.exports.cvat import as_cvat
 from maskbatch.exports.fiftyone import as_fiftyone
 from maskbatch.exports.label_studio import as_label_studio
 from maskbatch.exports.megadetector import as_megadetector
+from maskbatch.exports.otio import as_otio
 from maskbatch.exports.parquet import as_parquet
 from maskbatch.exports.tables import Exported
 from maskbatch.exports.timed_text import as_chapters, as_edl, as_webvtt
@@ -24,7 +25,7 @@ _FILES: Mapping[str, tuple[Callable[[Exported], str], str]] = {
 }  # fmt: skip
 _FOLDERS: Mapping[str, Callable[[Exported], Mapping[str, str | bytes]]] = {
     "parquet": as_parquet, "cvat": as_cvat, "fiftyone": as_fiftyone, "webvtt": as_webvtt, "chapters": as_chapters,
-    "edl": as_edl,
+    "edl": as_edl, "otio": as_otio,
 }  # fmt: skip
 FORMATS = (*_FILES, *_FOLDERS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ LABELS = ("with_mask", "incorrect_mask", "without_mask")
 class Exported:
     """The tables of a scan, as `Results` gives them, and the places of its files.
 
-    `files`, `faces`, `people`, `episodes` have the columns of the CSV tables. `paths` are the inputs by name, `copies` the
-    annotated copies. `facts` says how the scan was made.
+    `files`, `faces`, `people`, `episodes` have the columns of the CSV tables. `paths` are the inputs by name.
+    `facts` says how the scan was made.
     """
 
     folder: Path
@@ -27,7 +27,6 @@ class Exported:
     people: pd.DataFrame
     episodes: pd.DataFrame
     paths: Mapping[str, Path]
-    copies: Mapping[str, Path]
     facts: Mapping[str, object]
 
     def faces_of(self) -> Mapping[str, pd.DataFrame]:
@@ -37,6 +36,14 @@ class Exported:
     def readable(self) -> Iterator:
         """Yield the rows of the files of which frames were analysed, in their order."""
         return (row for row in self.files.itertuples() if row.frames_analysed > 0)
+
+    def episodes_of_videos(self, states: Collection[str]) -> Mapping[str, list]:
+        """Return the episodes in such states of each video that has any, in the order of time; videos as in `files`."""
+        found: dict[str, list] = {row.source: [] for row in self.files.itertuples() if row.kind == "video"}
+        for one in self.episodes.itertuples():
+            if one.state in states and one.source in found:
+                found[one.source].append(one)
+        return {source: sorted(own, key=lambda one: (one.from_s, one.person)) for source, own in found.items() if own}
 
 
 def box_of(face: object) -> tuple[float, float, float, float]:

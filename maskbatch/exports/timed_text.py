@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from maskbatch.exports.tables import Exported
+from maskbatch.states import WITHOUT_MASK
 
 _WORDS = {"with_mask": "with a mask", "without_mask": "without a mask", "incorrect_mask": "mask worn incorrectly",
           "unsure": "unsure"}  # fmt: skip
@@ -21,7 +22,7 @@ def as_webvtt(results: Exported) -> dict[str, str]:
         cues = [_cue(one) for one in episodes]
         return "\n\n".join(["WEBVTT", f"NOTE {_line(source)}", *cues]) + "\n"
 
-    return _by_video(results, ".vtt", write, lambda one: True)
+    return _texts(results, ".vtt", write, _WORDS)
 
 
 def as_chapters(results: Exported) -> dict[str, str]:
@@ -36,7 +37,7 @@ def as_chapters(results: Exported) -> dict[str, str]:
             lines.append(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={begin}\nEND={end}\ntitle={title}")
         return "\n".join(lines) + "\n"
 
-    return _by_video(results, ".ffmetadata", write, lambda one: one.state == "without_mask")
+    return _texts(results, ".ffmetadata", write, {WITHOUT_MASK})
 
 
 def as_edl(results: Exported) -> dict[str, str]:
@@ -53,20 +54,14 @@ def as_edl(results: Exported) -> dict[str, str]:
             record += end - begin
         return "\n".join(lines) + "\n"
 
-    return _by_video(results, ".edl", write, lambda one: one.state == "without_mask")
+    return _texts(results, ".edl", write, {WITHOUT_MASK})
 
 
-def _by_video(
-    results: Exported, ending: str, write: Callable[[str, list], str], is_wanted: Callable[[object], bool]
+def _texts(
+    results: Exported, ending: str, write: Callable[[str, list], str], states: Collection[str]
 ) -> dict[str, str]:
-    """Return a text for each video that has such episodes, in the order of time."""
-    kinds = dict(zip(results.files["source"], results.files["kind"], strict=True))
-    found: dict[str, list] = {}
-    for one in results.episodes.itertuples():
-        if kinds.get(one.source) == "video" and is_wanted(one):
-            found.setdefault(one.source, []).append(one)
-    return {f"{source}{ending}": write(source, sorted(own, key=lambda one: (one.from_s, one.person)))
-            for source, own in found.items()}  # fmt: skip
+    """Return a text for each video that has episodes in such states."""
+    return {f"{source}{ending}": write(source, own) for source, own in results.episodes_of_videos(states).items()}
 
 
 def _cue(one: object) -> str:
