@@ -86,7 +86,7 @@ def test_a_probe_that_never_returns_does_not_keep_the_run(tmp_path, fakes, monke
     makers.write_video(tmp_path / "in/v.mp4", makers.numbered(5))
     never = threading.Event()
     monkeypatch.setattr(shard, "probe", lambda *_: never.wait(60))
-    for module in (engine, shard):
+    for module in (local, shard):
         monkeypatch.setattr(module, "HANG", 0.3 / SETTINGS.sampling.stall_s)
     scan(tmp_path / "in", tmp_path / "out")
     never.set()

@@ -35,7 +35,7 @@ from maskbatch.media.sound import reader as sound
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.reports.tables import write_reports
-from maskbatch.run import local, quarantine, shard
+from maskbatch.run import engine, local, quarantine, shard
 from maskbatch.run import space as estimate
 from maskbatch.run.identity import deciding_settings
 from maskbatch.run.stop import Stop, stop_on_signals

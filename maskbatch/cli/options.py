@@ -108,6 +108,14 @@ _BEFORE_EVERY = options(
     _of_scan(_VIDEO, "sample_fps", "Frames per second of video to analyse. auto: about 6 while something moves, and one "
              "every two seconds otherwise.", metavar="auto|all|F"),
 )  # fmt: skip
+_CLUSTER = options(
+    _of_scan(_SPEED, "engine", "Where files are scanned: here, or by workers of a Ray cluster (docs/cluster.md)."),
+    _of_scan(_SPEED, "address", "Address of the Ray cluster. Default: $RAY_ADDRESS, or a cluster that is started on this "
+             "machine.", metavar="HOST:PORT"),
+    _of_scan(_SPEED, "worker_cores", "Cores that a Ray worker without a GPU takes. Default: all of the smallest machine.",
+             metavar="N"),
+    _of_scan(_SPEED, "patience", "Minutes without a result after which a Ray worker is given up.", metavar="MINUTES"),
+)  # fmt: skip
 _EVERY = "Analyse every N-th frame; replaces --sample-fps."
 _BEHIND_EVERY = options(
     _of_scan(_VIDEO, "decode_all", "Decode the frames between the analysed ones too: slower, but finds damage in them."),
@@ -140,7 +148,7 @@ _BEHIND_EVERY = options(
     _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. A larger "
              "one finds smaller faces.", metavar="PX"),
 )  # fmt: skip
-_COMMON = options(_SESSION, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
+_COMMON = options(_SESSION, _BEFORE_EVERY, _CLUSTER, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
 scan_options = options(
     grouped(_WHAT, "--out", type=PATH, metavar="DIR",
             help="Output folder. Default: NAME_maskbatch in the current folder, by the name of the input."),
@@ -159,5 +167,6 @@ watch_options = options(
             help="Time between two looks for new files, such as 30s, 5m or 1h."),
     grouped(_WHAT, "--settle", type=Duration(), default="10s", show_default=True, metavar="TIME",
             help="Time for which a file must stay the same before it is scanned."),
-    _SHARD, _HIDDEN, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N", flag="--frame-step"), _BEHIND_EVERY,
+    _SHARD, _HIDDEN, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N", flag="--frame-step"), _CLUSTER,
+    _BEHIND_EVERY,
 )  # fmt: skip

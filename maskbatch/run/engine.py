@@ -4,8 +4,6 @@ The driver alone reads and writes the store. An engine takes a shard with its ch
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from types import TracebackType
 from typing import Protocol
 
 from maskbatch.overlap import IsOver
@@ -20,7 +18,7 @@ class WorkerLost(Exception):
 
 
 class Engine(Protocol):
-    """Scans shards, up to `num_at_once` of them at the same time, with networks about which `networks` says what is recorded."""
+    """Scans up to `num_at_once` shards at the same time; `networks` is what a record keeps of its networks."""
 
     networks: NetworkFacts
     num_at_once: int

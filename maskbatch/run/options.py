@@ -88,7 +88,9 @@ def _check_hiding(options: ScanOptions) -> None:
 
 def _cluster(options: ScanOptions) -> ClusterSettings:
     """Return how the cluster is used. Raises UsageError for its options without it."""
-    given = [name for name in ("address", "worker_cores", "patience") if getattr(options, name) != _FIELDS[name].default]
+    given = [
+        name for name in ("address", "worker_cores", "patience") if getattr(options, name) != _FIELDS[name].default
+    ]
     if given and options.engine != "ray":
         raise UsageError(f"--{given[0].replace('_', '-')} is about a cluster: give --engine ray as well")
     if options.engine == "ray" and options.workers != ScanSettings().workers:

@@ -1,4 +1,4 @@
-"""Keep away from sources that kill the process that reads them, so that they cost one session, or a few workers, and no more."""
+"""Keep away from sources that kill the process that reads them, so that they cost a session, or a few workers."""
 
 import logging
 import shutil

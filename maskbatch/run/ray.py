@@ -2,8 +2,8 @@
 
 Ray Core's actors are used, and not Ray Data: a checkpoint comes back with each segment, so that a video goes on from there
 when its worker dies, and a stop of the driver reaches the batch at work; an operator of Ray Data starts a block again from
-its beginning. A worker never raises: what `run_shard` raises comes as the last item of its results. Frames never travel, only
-paths, rows and checkpoints do; media go straight to the output folder, which all machines see under the same path.
+its beginning. A worker never raises: what `run_shard` raises comes as the last item of its results. Frames never travel;
+paths, rows and checkpoints do. Media go straight to the output folder, which all machines see under the same path.
 """
 
 import itertools
@@ -46,15 +46,13 @@ class Worker:
         self._stopped: set[int] = set()
 
     def facts(self, settings: ScanSettings) -> tuple[str, NetworkFacts | Exception]:
-        """Open the networks; return the version of maskbatch here and the facts about the networks, or why there are none."""
+        """Open the networks; return the version of maskbatch and the facts about them, or why there are none."""
         try:
             return __version__, open_networks(settings).facts()
         except MaskbatchError as error:
             return __version__, error
 
-    def scan(
-        self, number: int, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings
-    ) -> Iterator[_Said]:
+    def scan(self, number: int, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[_Said]:
         """Yield what `run_shard` yields, until `stop(number)`, and its error as the last item."""
         with _heard() as warnings:
             try:
@@ -74,6 +72,7 @@ class RayEngine:
     Args:
         settings: those of the scan. Their device decides whether workers take a GPU.
         cluster: how the cluster is reached, and what a worker takes.
+        worker: the class of the workers.
 
     Raises:
         UsageError: Ray is not installed, or a worker has another version of maskbatch or other weights.
@@ -81,13 +80,13 @@ class RayEngine:
         WeightsError: as `open_networks`, in the first worker.
     """
 
-    def __init__(self, settings: ScanSettings, cluster: ClusterSettings) -> None:
+    def __init__(self, settings: ScanSettings, cluster: ClusterSettings, worker: type[Worker] = Worker) -> None:
         self._ray, self._settings, self._cluster = _imported(), settings, cluster
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         self._numbers, self._last = itertools.count(), time.monotonic()
         self._connect()
         self._takes, self.num_at_once = self._shares()
-        self._class = self._ray.remote(Worker).options(max_concurrency=2, max_restarts=0, **self._takes)
+        self._class = self._ray.remote(worker).options(max_concurrency=2, max_restarts=0, **self._takes)
         self.networks: NetworkFacts | None = None
         first = self._taken(lambda: False)
         self._idle.put(first)
@@ -169,8 +168,9 @@ class RayEngine:
                 time.sleep(_LOOK_S)
             if time.monotonic() - max(began, self._last) > self._cluster.patience_s:
                 raise DeviceError(
-                    f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there room "
-                    f"for {self._takes} in the cluster (ray status)? All finished work is kept: the same command goes on"
+                    f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
+                    f"room for {self._takes} in the cluster (ray status)? All finished work is kept, and the same command "
+                    "goes on"
                 )
         if new is not None:
             self._ray.kill(new[0])
@@ -181,11 +181,17 @@ class RayEngine:
         if isinstance(found, Exception):
             raise found
         if version != __version__:
-            raise UsageError(f"a worker has maskbatch {version}, and this machine {__version__}: install the same version")
+            raise UsageError(
+                f"a worker has maskbatch {version}, and this machine {__version__}: install the same version"
+            )
         mine = self.networks
         if mine is None:
             self.networks = found
-        elif (mine.device.runtime, mine.precision, mine.weights) != (found.device.runtime, found.precision, found.weights):
+        elif (mine.device.runtime, mine.precision, mine.weights) != (
+            found.device.runtime,
+            found.precision,
+            found.weights,
+        ):
             raise UsageError(
                 f"workers would give different numbers: one has {mine.device.description}, {mine.precision}, another one "
                 f"{found.device.description}, {found.precision}: choose --device, --runtime and --precision"

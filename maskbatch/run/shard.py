@@ -1,7 +1,8 @@
 """Scan one shard: from its files to rows and media.
 
 `run_shard` is a plain function of a shard, its checkpoint and settings. All of them can be pickled, and so can its results:
-a thread, a process or a worker on another machine runs these same lines. Only the driver (`run/local.py`) stores results; `run/engine.py` and `run/ray.py` say where shards are scanned.
+a thread, a process or a worker on another machine runs these same lines (see `run/engine.py`). Only the driver
+(`run/local.py`) stores results.
 """
 
 import logging

@@ -1,0 +1,113 @@
+"""What the driver does when a worker is lost, with an engine that loses them on purpose."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+from killed_runs import SETTINGS, contents, make_inputs, networks
+
+from maskbatch.errors import UsageError
+from maskbatch.media.sources import find_sources
+from maskbatch.run import engine as engines
+from maskbatch.run import local, quarantine, shard
+from maskbatch.run.engine import Here, WorkerLost
+from maskbatch.run.options import scan_settings
+from maskbatch.run.stop import Stop
+from maskbatch.settings import ScanOptions
+from maskbatch.store.folder import prepared
+
+
+class Losing(Here):
+    """An engine of this process that loses a worker when `is_lost(shard, number)` says so: before result `number`."""
+
+    def __init__(self, settings, is_lost):
+        super().__init__(settings)
+        self.is_lost, self.asked = is_lost, []
+
+    def scan(self, shard, checkpoint, settings, is_over):
+        self.asked.append([source.name for source in shard.sources])
+        number = 0
+        for number, result in enumerate(super().scan(shard, checkpoint, settings, is_over)):
+            if self.is_lost(shard, number):
+                raise WorkerLost("a worker was lost (on purpose)")
+            yield result
+
+
+@pytest.fixture(autouse=True)
+def fakes(monkeypatch):
+    """Networks that are small functions; no process for suspects."""
+    for module in (engines, shard):
+        monkeypatch.setattr(module, "open_networks", networks)
+    monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {})
+
+
+def scan(inputs, out, is_lost=lambda *_: False):
+    settings = replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
+    engine = Losing(settings, is_lost)
+    driver = local.Driver(settings, engine=engine)
+    with prepared(out, "resume") as (store, lock):
+        driver.scan(driver.plan(store, find_sources([inputs], None), [inputs]), store, lock, Stop())
+    return engine
+
+
+def errors(out):
+    with open(out / "files.csv", newline="", encoding="utf-8") as file:
+        return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
+
+
+def test_a_lost_worker_changes_nothing(tmp_path):
+    """Every worker is lost at its third result, once: tables and media are those of a scan without losses."""
+    inputs, seen = make_inputs(tmp_path / "in"), set()
+
+    def once(shard, number):
+        is_lost = number == 2 and shard.index not in seen
+        seen.add(shard.index) if is_lost else None
+        return is_lost
+
+    scan(inputs, tmp_path / "whole")
+    engine = scan(inputs, tmp_path / "lossy", once)
+    assert seen and len(engine.asked) == 5 + len(seen)
+    assert contents(tmp_path / "lossy") == contents(tmp_path / "whole")
+
+
+def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
+    """A photo that kills whoever reads it costs three workers; the others beside it are scanned, the next scan reads it again."""
+    inputs = make_inputs(tmp_path / "in")
+
+    def poisoned(shard, _):
+        return any(source.name == "p1.jpg" for source in shard.sources)
+
+    engine = scan(inputs, tmp_path / "out", poisoned)
+    assert errors(tmp_path / "out")["p1.jpg"] == "3 workers were lost while they read it"
+    assert sum("p1.jpg" in names for names in engine.asked) == 3 and engine.asked.count(["p1.jpg"]) == 1
+    scan(inputs, tmp_path / "out")
+    scan(inputs, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
+    """A video that is lost three times has the rows of its whole segments and a reason."""
+    inputs = make_inputs(tmp_path / "in")
+    scan(inputs, tmp_path / "out", lambda shard, number: shard.sources[0].name == "m.mp4" and number >= 9)
+    assert "3 workers were lost" in errors(tmp_path / "out")["m.mp4"]
+    with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
+        assert any(row["source"] == "m.mp4" for row in csv.DictReader(file))
+
+
+def test_a_source_that_kills_its_own_process_costs_one_worker(tmp_path, monkeypatch):
+    """What crashes its decoder is found by a trial after the first loss, and gets its row then."""
+    monkeypatch.setattr(quarantine, "crash_reasons",
+                        lambda suspects, *_: {s.source.name: "crashed" for s in suspects if s.source.name == "p1.jpg"})  # fmt: skip
+    engine = scan(make_inputs(tmp_path / "in"), tmp_path / "out",
+                  lambda shard, _: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
+    assert sum("p1.jpg" in names for names in engine.asked) == 1
+    assert errors(tmp_path / "out")["p1.jpg"] == "crashed"
+
+
+@pytest.mark.parametrize("wrong", [{"address": "a:1"}, {"worker_cores": 2}, {"patience": 3.0}])
+def test_options_of_a_cluster_need_the_cluster(wrong):
+    """Options of the cluster without --engine ray are a usage error, and so is --workers with it."""
+    with pytest.raises(UsageError, match="--engine ray"):
+        scan_settings(ScanOptions(**wrong))
+    with pytest.raises(UsageError, match="--worker-cores"):
+        scan_settings(ScanOptions(engine="ray", workers=2))
