@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+import makers
 import pytest
 from click.testing import CliRunner
 from stores import Face, File, fill, video
@@ -94,7 +95,7 @@ def test_megadetector_follows_the_rules_of_its_validator(results, tmp_path):
     assert by_name["empty.jpg"]["detections"] == [] and "failure" not in by_name["empty.jpg"]
     clip = by_name["v.mp4"]
     assert clip["frame_rate"] == pytest.approx(29.97, abs=0.01)
-    assert {one["frame_number"] for one in clip["detections"]} == set(clip["frames_processed"])
+    assert {one["frame_number"] for one in clip["detections"]} < set(clip["frames_processed"]) == set(range(300))
     for one in found["images"]:
         for face in one["detections"] or ():
             left, top, width, height = face["bbox"]
@@ -161,23 +162,100 @@ def corners(value, width=640, height=480):
     )
 
 
-def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
-    """Labels name the samples of `data.json`; boxes are relative; classes are those found."""
-    folder = results.export("fiftyone", tmp_path / "fiftyone")
-    labels = json.loads((folder / "labels.json").read_text())["labels"]
-    assert set(labels) == set(json.loads((folder / "data.json").read_text())) == {NAMES[0], NAMES[1]}
-    back = []
-    for one in labels[NAMES[0]]:
-        left, top, width, height = one["bounding_box"]
-        back.append(
-            (
-                0,
-                *(round(side, 1) for side in (640 * left, 480 * top, 640 * (left + width), 480 * (top + height))),
-                one["label"],
+def test_megadetector_has_the_frames_that_were_analysed_where_they_are_known(tmp_path):
+    """Every n-th frame of a video that was read as a whole; by times, or where some are missing, those with a face."""
+    sampled = {
+        **FACTS,
+        "settings": FACTS["settings"] | {"sampling": {"every": 7, "sample_fps": None, "is_gated": False}},
+    }
+    gated = {**FACTS, "settings": FACTS["settings"] | {"sampling": {"every": 1, "sample_fps": 6.0, "is_gated": True}}}
+    for name, facts, expected in (("a", sampled, list(range(0, 300, 7))), ("b", gated, [14, 28])):
+        (tmp_path / name).mkdir()
+        with open_store(tmp_path / name) as store:
+            begin_session(store, {}, facts)
+            fill(
+                store,
+                [video("v.mp4", analysed=43), video("w.mp4", analysed=40)],
+                [Face("v.mp4", 28), Face("v.mp4", 14)],
             )
-        )
-    assert sorted(back) == [row[:-1] for row in boxes(results, NAMES[0])]
-    assert (folder / "classes.txt").read_text() == "with_mask\nwithout_mask\n"
+        clips = loaded(mb.open(tmp_path / name), "megadetector", tmp_path / name)["images"]
+        assert [one["frames_processed"] for one in clips] == [expected, []]
+
+
+def test_megadetector_has_the_frames_of_a_real_scan(tmp_path):
+    """The store of a scan says enough: every third of ten frames."""
+    makers.write_video(tmp_path / "v.mp4", makers.numbered(10))
+    results = mb.scan(tmp_path / "v.mp4", tmp_path / "out", every=3, save="none")
+    assert loaded(results, "megadetector", tmp_path)["images"][0]["frames_processed"] == [0, 3, 6, 9]
+
+
+def in_pixels(box):
+    """A box of FiftyOne (left, top, width, height in shares) as corners in pixels."""
+    left, top, width, height = box
+    return tuple(round(side, 1) for side in (640 * left, 480 * top, 640 * (left + width), 480 * (top + height)))
+
+
+def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
+    """Labels are named by the absolute paths of their photos, which the importer takes as they are; boxes are relative."""
+    folder = results.export("fiftyone", tmp_path / "fiftyone") / "photos"
+    content = json.loads((folder / "labels.json").read_text())
+    assert content["classes"] is None and (folder / "data").is_dir()
+    assert set(content["labels"]) == {f"/nowhere/{name}" for name in NAMES[:2]}
+    back = sorted(
+        (0, *in_pixels(one["bounding_box"]), one["label"]) for one in content["labels"][f"/nowhere/{NAMES[0]}"]
+    )
+    assert back == [row[:-1] for row in boxes(results, NAMES[0])]
+
+
+def test_fiftyone_has_the_videos_with_faces_and_episodes(results, tmp_path):
+    """ETA VideoLabels: each face in its frame, counted from 1, with its person and time; episodes with their frames."""
+    folder = results.export("fiftyone", tmp_path / "fiftyone") / "videos"
+    [record] = json.loads((folder / "manifest.json").read_text())["index"]
+    assert record["data"] == "/nowhere/v.mp4"
+    content, back, times = json.loads((folder / record["labels"]).read_text()), [], {}
+    for key, frame in content["frames"].items():
+        assert int(key) == frame["frame_number"]
+        for one in frame["objects"]["objects"]:
+            corners = one["bounding_box"]["top_left"], one["bounding_box"]["bottom_right"]
+            box = [round(value, 1) for corner in corners for value in (640 * corner["x"], 480 * corner["y"])]
+            back.append((int(key) - 1, *box, one["label"], one["index"]))
+            times[int(key) - 1] = values(one)["time_s"]
+    assert sorted(back) == boxes(results, "v.mp4") and times[90] == pytest.approx(3.0)
+    events = [(one["label"], values(one)["person"], one["support"]["ranges"]) for one in content["events"]["events"]]
+    assert events == [("with_mask", 0, "1-86"), ("without_mask", 0, "91-236"), ("without_mask", 1, "1-176")]
+
+
+def values(one):
+    """The attributes of an object or event by name."""
+    return {item["name"]: item["value"] for item in one["attrs"]["attrs"]}
+
+
+def test_fiftyone_itself_reads_both_folders(results, tmp_path):
+    """Its importers, where FiftyOne is installed, give every box, label, person and episode back."""
+    data = pytest.importorskip("fiftyone.utils.data")
+    folder = results.export("fiftyone", tmp_path / "fiftyone")
+    with data.FiftyOneImageDetectionDatasetImporter(str(folder / "photos")) as importer:
+        photos = {path: label.detections for path, _, label in importer}
+    assert set(photos) == {f"/nowhere/{name}" for name in NAMES[:2]}
+    back = sorted((0, *in_pixels(one.bounding_box), one.label) for one in photos[f"/nowhere/{NAMES[0]}"])
+    assert back == [row[:-1] for row in boxes(results, NAMES[0])]
+    with data.FiftyOneVideoLabelsDatasetImporter(str(folder / "videos")) as importer:
+        [(path, _, sample, frames)] = list(importer)
+    back = [(number - 1, *in_pixels(one.bounding_box), one.label, one.index)
+            for number, frame in frames.items() for one in frame["detections"].detections]  # fmt: skip
+    assert path == "/nowhere/v.mp4" and sorted(back) == boxes(results, "v.mp4")
+    assert [(one.label, one.support) for one in sample["episodes"].detections] == [
+        ("with_mask", [1, 86]), ("without_mask", [91, 236]), ("without_mask", [1, 176]),
+    ]  # fmt: skip
+
+
+def test_paths_with_odd_characters_are_those_of_the_files(tmp_path):
+    """The store escapes backslashes and line breaks in paths; exports open the files themselves."""
+    with open_store(tmp_path) as store:
+        begin_session(store, {}, FACTS)
+        fill(store, [File("a\\b\n.jpg")], [])
+    folder = mb.open(tmp_path).export("fiftyone")
+    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == ["/nowhere/a\\b\n.jpg"]
 
 
 def test_subtitles_are_read_by_a_player_and_have_the_times_of_episodes(results, tmp_path):

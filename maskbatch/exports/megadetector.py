@@ -14,9 +14,9 @@ def as_megadetector(results: Exported) -> str:
     """Return the JSON of MegaDetector's batch results.
 
     Every file has an entry; one that gave no frame has `failure`. The label of a face is its classification, with its
-    probability. `frames_processed` of a video are the frames with a face, since the store keeps no others.
+    probability. `frames_processed` of a video are its analysed frames, as far as they are known (see `_frames_processed`).
     """
-    faces_of, images = results.faces_of(), []
+    faces_of, images, every = results.faces_of(), [], _every(results)
     for row in results.files.itertuples():
         if not row.frames_analysed:
             images.append({"file": row.source, "failure": row.error or "no frame", "detections": None})
@@ -26,7 +26,7 @@ def as_megadetector(results: Exported) -> str:
         entry: dict[str, object] = {"file": row.source, "detections": [_detection(face, row) for face in rows]}
         if row.kind == "video":
             entry["frame_rate"] = number_or_none(row.fps, 6) or 1.0
-            entry["frames_processed"] = sorted({int(face.frame) for face in rows})
+            entry["frames_processed"] = _frames_processed(row, rows, every)
         images.append(entry)
     info = {
         "format_version": _VERSION,
@@ -36,6 +36,23 @@ def as_megadetector(results: Exported) -> str:
     names = {str(number): label for number, label in enumerate(LABELS, 1)}
     return json.dumps({"info": info, "detection_categories": {_FACE: "face"}, "classification_categories": names,
                        "images": images}, indent=1) + "\n"  # fmt: skip
+
+
+def _frames_processed(row: object, faces: list, every: int | None) -> list[int]:
+    """Return the analysed frames of a video: all of them, or every n-th, where their number says so.
+
+    Otherwise (`--sample-fps` with a number or auto), return those with a face: the store keeps no times of others.
+    """
+    for step in (1, every):
+        if step and row.frames_analysed == len(range(0, row.frames_decoded, step)):
+            return list(range(0, row.frames_decoded, step))
+    return sorted({int(face.frame) for face in faces})
+
+
+def _every(results: Exported) -> int | None:
+    """Return n when every n-th frame was analysed, None when frames were chosen by their time."""
+    sampling = (results.facts.get("settings") or {}).get("sampling") or {}
+    return None if sampling.get("sample_fps") is not None or sampling.get("is_gated") else sampling.get("every")
 
 
 def _detection(face: object, row: object) -> dict[str, object]:
