@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
-__all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "open", "scan"]
+__all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "merge", "open", "scan"]
 
 if TYPE_CHECKING:
-    from maskbatch.api import Faces, Frame, Model, Progress, Results, ScanOptions, draw, find, open, scan
+    from maskbatch.api import Faces, Frame, Model, Progress, Results, ScanOptions, draw, find, merge, open, scan
 
 
 def __getattr__(name: str) -> object:

@@ -6,220 +6,39 @@
 (1, [1.0])
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
+from threading import Event
 
-import numpy as np
-
-from maskbatch.analyse.pipeline import Stages, analyse
-from maskbatch.analyse.tracker import Tracker
-from maskbatch.drawing.annotate import annotate
-from maskbatch.errors import DecodeError, UsageError
-from maskbatch.media.decode import open_source
-from maskbatch.media.kinds import kind_by_content, kind_by_name
-from maskbatch.media.loader import load
-from maskbatch.overlap import never
+from maskbatch.errors import UsageError
+from maskbatch.model import Frame, Model, draw, find
 from maskbatch.results import Results, open
+from maskbatch.run.bring import MEDIA
 from maskbatch.run.job import Job, run_job
-from maskbatch.run.options import check_incorrect_threshold, checked
+from maskbatch.run.merge import MergeJob, run_merge
+from maskbatch.run.options import checked
 from maskbatch.run.progress import Listener, Progress, Tally
-from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.stop import Stop
-from maskbatch.settings import (
-    CPU_BATCH,
-    INCORRECT_THRESHOLD,
-    ClassifierSettings,
-    DetectorSettings,
-    LoaderSettings,
-    RuntimeSettings,
-    SamplingSettings,
-    ScanOptions,
-    ScanSettings,
-    Thresholds,
-    third_state_or_default,
-)
+from maskbatch.settings import SamplingSettings, ScanOptions
 from maskbatch.types import Faces, SegmentResult, Shard, Source
 
-__all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "open", "scan"]
+__all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "merge", "open", "scan"]
 
-Image = np.ndarray | str | PathLike
 Paths = str | PathLike | Sequence[str | PathLike]
-THRESHOLD, MIN_FACE = ClassifierSettings().threshold, DetectorSettings().min_face_px
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One analysed frame of a photo or video.
-
-    Attributes:
-        index: number of the frame in its file, from 0.
-        timestamp_s: seconds from the start of the file.
-        image: (H, W, 3) uint8 RGB, as a person sees it: upright, square pixels.
-        faces: the faces of this frame; `track_id` is the person within the file.
-    """
-
-    index: int
-    timestamp_s: float
-    image: np.ndarray
-    faces: Faces
-
-
-class Model:
-    """Face detector and mask classifier, opened on a device and kept open.
-
-    Args:
-        device: auto, cpu, gpu or gpu:N.
-        model: name of a shipped classifier, or the path of a `.keras` file that `maskbatch train` made.
-        precision: auto, fp32, fp16, bf16 or int8.
-        min_face: smallest face to find, in pixels of the picture; a smaller number takes longer.
-
-    Raises:
-        DeviceError: the device is not usable here.
-        UsageError: the model or the precision does not exist, or `min_face` is out of its range.
-        WeightsError: a weight file is missing or damaged.
-
-    Example:
-        >>> model = Model(device="cpu")
-        >>> [len(faces) for faces in model.find(["sample_media/groups/meeting.jpg"])]
-        [6]
-    """
-
-    def __init__(
-        self, device: str = "auto", model: str = "mask", precision: str = "auto", min_face: int = MIN_FACE
-    ) -> None:
-        settings = ScanSettings(
-            runtime=RuntimeSettings(device=device, precision=precision),
-            detector=DetectorSettings(min_face_px=checked("min_face", min_face)),
-            classifier=ClassifierSettings(model=model),
-        )
-        networks = {kind: open_networks(settings_for(kind, settings)) for kind in ("image", "video")}
-        self._detect = {kind: opened.detector(never) for kind, opened in networks.items()}
-        self._classify = networks["image"].classifier(never)
-
-    def find(self, images: Sequence[Image]) -> list[Faces]:
-        """Find the faces in images, and tell how probable a mask is on each.
-
-        Args:
-            images: paths of photos, or arrays (H, W, 3) uint8 RGB, of any sizes.
-
-        Returns:
-            One `Faces` for each image, in their order: boxes in pixels, scores, landmarks, `p_mask`, and `p_incorrect`,
-            which is NaN when the model does not know masks that are worn incorrectly.
-
-        Raises:
-            DecodeError: a photo cannot be read.
-            ValueError: an array is not (H, W, 3) uint8.
-
-        Example:
-            >>> [faces] = Model().find([np.zeros((480, 640, 3), np.uint8)])
-            >>> len(faces)
-            0
-        """
-        found = []
-        for start in range(0, len(images), CPU_BATCH):
-            arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
-            faces = self._classify(arrays, self._detect["image"](arrays))
-            found += [_of_row(faces, row) for row in range(len(arrays))]
-        return found
-
-    def frames(self, path: str | PathLike, sample_fps: float | None = None, every: int = 1) -> Iterator[Frame]:
-        """Analyse a photo or video frame by frame, and follow the people in it.
-
-        Args:
-            path: the file.
-            sample_fps: analyse about so many frames a second of a video.
-            every: analyse every n-th frame.
-
-        Yields:
-            The analysed frames in order.
-
-        Raises:
-            DecodeError: the file cannot be read; after the last frame, when it is damaged or ends early.
-
-        Example:
-            >>> frames = Model().frames("sample_media/video/visitors.mp4", sample_fps=2)
-            >>> max(len(frame.faces) for frame in frames)
-            3
-        """
-        path = Path(path)
-        source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
-        tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state, tracker.persons)
-        for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
-            frames = batch.frames
-            for row in range(len(frames)):
-                yield Frame(int(frames.index[row]), float(frames.timestamp_s[row]), frames.images[row],
-                            _of_row(batch.faces, row))  # fmt: skip
-            for ended in frames.ended:
-                if ended.error is not None:
-                    raise DecodeError(ended.error)
-
-
-def find(image: Image) -> Faces:
-    """Find the faces in one image, and tell how probable a mask is on each.
-
-    The networks are opened at the first call and kept; `Model` gives control over the device.
-
-    Args:
-        image: the path of a photo, or an array (H, W, 3) uint8 RGB.
-
-    Returns:
-        Boxes `xyxy` in pixels, `score`, `landmarks`, `p_mask` and `p_incorrect`, one row a face.
-
-    Raises:
-        DecodeError: the photo cannot be read.
-        ValueError: the array is not (H, W, 3) uint8.
-
-    Example:
-        >>> find("sample_media/portrait_bare.jpg").p_mask.round(1).tolist()
-        [0.0]
-    """
-    [faces] = _model().find([image])
-    return faces
-
-
-def draw(
-    image: Image, faces: Faces, threshold: float = THRESHOLD, third_state: bool | None = None,
-    incorrect_threshold: float = INCORRECT_THRESHOLD,
-) -> np.ndarray:  # fmt: skip
-    """Draw boxes, labels and probabilities of faces onto a copy of an image.
-
-    Args:
-        image: the path of a photo, or an array (H, W, 3) uint8 RGB.
-        faces: what `find` gave for it.
-        threshold: minimum `p_mask` for a face to count as masked.
-        third_state: masks that are worn incorrectly have a colour and a label of their own; None: the default.
-        incorrect_threshold: minimum `p_incorrect` for a mask to count as worn incorrectly, with the third state.
-
-    Returns:
-        A new array (H, W, 3) uint8 RGB.
-
-    Raises:
-        DecodeError: the photo cannot be read.
-        UsageError: the third state is asked for, and the faces have no `p_incorrect`.
-
-    Example:
-        >>> picture = "sample_media/portrait_bare.jpg"
-        >>> draw(picture, find(picture)).shape
-        (600, 560, 3)
-    """
-    is_on = third_state_or_default(third_state)
-    check_incorrect_threshold(is_on, incorrect_threshold != INCORRECT_THRESHOLD)
-    if third_state and len(faces) and np.isnan(faces.p_incorrect).all():
-        raise UsageError("these faces have no p_incorrect: their model knows no mask that is worn incorrectly")
-    return annotate(_read(image), faces, Thresholds(threshold, incorrect_threshold if is_on else None))
+_log = logging.getLogger(__name__)
 
 
 def scan(
     paths: Paths,
     out: str | PathLike | None = None,
     progress: Callable[[Progress], None] | None = None,
+    stop: Event | None = None,
     **options: object,
-) -> "Results":
+) -> Results:
     """Scan photos and videos into an output folder, or continue the scan that is there, as `maskbatch scan` does.
 
     After an error or a kill, the same call continues where the scan stopped. A scan may run in any thread. Warnings go to
@@ -229,6 +48,7 @@ def scan(
         paths: a path, or several: folders (recursively) and files, in any mix.
         out: the output folder; default: a folder named after the input, in the current folder.
         progress: called after each stored result, in one thread at a time. An exception that it raises ends the scan.
+        stop: once this event is set, by any thread, the scan stores what it has analysed and raises Interrupted.
         options: the fields of `ScanOptions`, such as `sample_fps=2` or `save="none"`.
 
     Returns:
@@ -239,6 +59,7 @@ def scan(
         DeviceError: the device is not usable here.
         WeightsError: a weight file is missing or damaged.
         MaskbatchError: another scan is writing to the folder, or the folder cannot be written.
+        Interrupted: `stop` was set before the last file was done. The tables show the finished part.
 
     Example:
         >>> results = scan("sample_media/groups", out="groups", save="none")
@@ -252,22 +73,86 @@ def scan(
         raise UsageError(f"scan has no option {names}; help(maskbatch.ScanOptions) lists them") from None
     if isinstance(chosen.model, PathLike):
         chosen = replace(chosen, model=str(chosen.model))
-    given = [paths] if isinstance(paths, (str, PathLike)) else paths
-    job = Job(tuple(Path(path) for path in given), None if out is None else Path(out), chosen)
-    return Results(run_job(job, _Caller(progress)).out)
+    job = Job(_all_of(paths), None if out is None else Path(out), chosen)
+    return Results(run_job(job, _Caller(progress, Event() if stop is None else stop)).out)
+
+
+def merge(
+    folders: Paths,
+    out: str | PathLike,
+    media: str = "copy",
+    if_exists: str = "resume",
+    incomplete: bool = False,
+    any_versions: bool = False,
+) -> Results:
+    """Merge the output folders of scans into one, such as those of all shards, as `maskbatch merge` does.
+
+    No file is analysed. The tables and media are, byte for byte, those of one scan over all inputs. After an error or a
+    kill, the same call continues the merge.
+
+    Args:
+        folders: the output folders.
+        out: the output folder of the merged scan.
+        media: what happens to annotated copies, evidence and crops: copy; link (hard links, and copies where the file
+            system has none); or move, after which the folders have none.
+        if_exists: when `out` holds an earlier merge: resume (renew or continue it), overwrite or error.
+        incomplete: shards may be missing or unfinished; what is missing goes to the logger `maskbatch` as a warning.
+        any_versions: scans may have been made with different versions of libraries.
+
+    Returns:
+        The results of the merged scan.
+
+    Raises:
+        UsageError: an argument is wrong; the folders do not belong together, are not finished, or `out` holds something
+            else.
+        MaskbatchError: a scan is writing to one of the folders.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> parts = [scan("sample_media/groups", out=f"part_{k}", shard=f"{k}/2", save="none").folder for k in (1, 2)]
+        >>> merge(parts, out="whole").summary.files
+        4
+    """
+    checked("if_exists", if_exists)
+    if media not in MEDIA:
+        raise UsageError(f"--media takes {', '.join(MEDIA[:-1])} or {MEDIA[-1]}, not {media!r}")
+    given = _all_of(folders)
+    if not given:
+        raise UsageError("nothing to merge: name the output folders of scans")
+    merged = run_merge(MergeJob(given, Path(out), media, if_exists, incomplete, any_versions), Listener())
+    for reason in merged.missing:
+        _log.warning("not all files are in the tables of %s: %s", merged.out, reason)
+    return Results(merged.out)
+
+
+def _all_of(paths: Paths) -> tuple[Path, ...]:
+    """Return one path, or several, as paths."""
+    return tuple(map(Path, [paths] if isinstance(paths, (str, PathLike)) else paths))
+
+
+class _StopOnEvent(Stop):
+    """The wish to stop, as an event of the caller."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self._event = event
+
+    @property
+    def is_asked(self) -> bool:
+        return self._event.is_set()
 
 
 class _Caller(Listener):
-    """Tells a function of the caller how far the scan is."""
+    """Tells a function of the caller how far the scan is, and stops the scan when the caller's event is set."""
 
-    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
-        self._progress = progress
+    def __init__(self, progress: Callable[[Progress], None] | None, stop: Event) -> None:
+        self._progress, self._stop = progress, _StopOnEvent(stop)
         self._tally: Tally | None = None
 
     @contextmanager
     def at_work(self, sampling: SamplingSettings) -> Iterator[Stop]:
         self._tally = Tally(sampling)
-        yield Stop()
+        yield self._stop
 
     def expect(self, sources: Sequence[Source]) -> None:
         self._tally.expect(sources)
@@ -276,24 +161,3 @@ class _Caller(Listener):
         self._tally.add(shard, result)
         if self._progress is not None:
             self._progress(self._tally.progress())
-
-
-@lru_cache(maxsize=1)
-def _model() -> Model:
-    return Model()
-
-
-def _read(image: Image) -> np.ndarray:
-    """Return an image as an array; a path is read as a scan reads it. Raises DecodeError and ValueError."""
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        return image
-    with open_source(Source(0, Path(image), Path(image).name, "image"), SamplingSettings()) as reader:
-        return next(iter(reader)).image
-
-
-def _of_row(faces: Faces, row: int) -> Faces:
-    """Return the faces of one image of a batch, their `row` set to 0."""
-    chosen = faces.take(faces.row == row)
-    return replace(chosen, row=np.zeros_like(chosen.row))

@@ -1,5 +1,6 @@
 """maskbatch from Python: examples, options, errors, continuing, progress."""
 
+import asyncio
 import doctest
 import json
 import logging
@@ -11,14 +12,15 @@ import sys
 import threading
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import makers
 import pytest
 
 import maskbatch as mb
-from maskbatch import api, results
+from maskbatch import api, model, results
 from maskbatch.cli.main import main
-from maskbatch.errors import UsageError
+from maskbatch.errors import Interrupted, UsageError
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,15 +47,15 @@ def test_the_import_is_fast_and_changes_no_environment():
 
 
 def test_the_examples_of_the_page_and_of_the_docstrings_run(desk):
-    """Each Python block of docs/api.md runs in the order of the page; each example in api.py gives the result it shows."""
+    """Each Python block of docs/api.md runs in the order of the page; each example in a docstring gives what it shows."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
     names = {}
     for block in blocks:
         exec(block, names)
     assert len(blocks) >= 4 and (desk / "audit/faces.csv").is_file() and names["stricter"].threshold == 0.7
     mb.open("audit").report()
-    found = [doctest.testmod(module) for module in (api, results)]
-    assert not any(one.failed for one in found) and all(one.attempted > 8 for one in found)
+    found = [doctest.testmod(module) for module in (api, model, results)]
+    assert not any(one.failed for one in found) and all(one.attempted > 6 for one in found)
 
 
 def test_python_and_the_command_line_have_the_same_options():
@@ -104,6 +106,98 @@ def test_a_scan_continues_and_tells_its_progress(tmp_path):
     assert (again[-1].files_done, again[-1].files, again[-1].frames_done) == (1, 1, 1)
     assert again[-1].frames_per_s > 0 and again[-1].eta_s == 0
     assert results.files()["status"].tolist() == ["ok", "ok"] and results.summary.files == 2
+
+
+def videos(folder, names=("a.mp4", "b.mp4")):
+    """A folder of short videos."""
+    folder.mkdir()
+    for name in names:
+        makers.write_video(folder / name, makers.numbered(5))
+    return folder
+
+
+def test_an_event_stops_a_scan_which_goes_on_later(tmp_path):
+    """What is analysed is stored and shown; the next call does the rest alone. After the last file, an event is too late;
+    before the first one, nothing is analysed."""
+    photos, stop, seen = videos(tmp_path / "in"), threading.Event(), []
+
+    def one_is_enough(progress):
+        seen.append(progress)
+        stop.set()
+
+    stop.set()
+    with pytest.raises(Interrupted):
+        mb.scan(photos, tmp_path / "out", seen.append, stop, save="none")
+    assert seen == [] and len(mb.open(tmp_path / "out").files()) == 0
+    stop.clear()
+    with pytest.raises(Interrupted):
+        mb.scan(photos, tmp_path / "out", one_is_enough, stop, save="none")
+    assert [one.file for one in seen] == ["a.mp4"]
+    assert mb.open(tmp_path / "out").files().source.tolist() == ["a.mp4"]
+    assert json.loads((tmp_path / "out/run.json").read_text(encoding="utf-8"))["finished"] is None
+    stop.clear()
+    results = mb.scan(photos, tmp_path / "out", one_is_enough, stop, save="none")
+    assert stop.is_set() and [one.file for one in seen] == ["a.mp4", "b.mp4"]
+    assert results.files()["status"].tolist() == ["ok", "ok"]
+
+
+def test_a_task_of_asyncio_is_cancelled_as_the_page_shows(tmp_path):
+    """The function in docs/api.md ends when the scan has ended, and its folder is free for the next one."""
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\nimport asyncio\n(.*?)\nresults = asyncio", page, re.DOTALL)
+    folder, tasks = videos(tmp_path / "in", ("a.mp4", "b.mp4", "c.mp4")), []
+
+    def cancel(_):
+        tasks[0].get_loop().call_soon_threadsafe(tasks[0].cancel)
+        tasks[1].wait(60)  # until the event is set
+
+    def scan(*paths, stop, **options):
+        tasks.append(stop)
+        return mb.scan(*paths, stop=stop, progress=cancel, **options)
+
+    names = {"mb": SimpleNamespace(scan=scan, Results=mb.Results), "threading": threading, "asyncio": asyncio}
+    exec(block, names)
+
+    async def cancelled():
+        tasks.append(asyncio.current_task())
+        await names["scan"](str(folder), str(tmp_path / "out"))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert mb.open(tmp_path / "out").files().source.tolist() == ["a.mp4"]
+    assert mb.scan(folder, tmp_path / "out", save="none").summary.files == 3
+
+
+def test_shards_are_merged_and_what_is_missing_is_said(tmp_path, caplog):
+    """The merge has the tables of one scan; a missing share is an error, or a warning when it was asked for."""
+    folder = tmp_path / "in"
+    for name in ("a.png", "b.png", "c.png"):
+        makers.write_photo(folder / name)
+    parts = [mb.scan(folder, tmp_path / f"part_{k}", shard=f"{k}/2", save="none").folder for k in (1, 2)]
+    whole = mb.merge(parts, tmp_path / "whole")
+    once = mb.scan(folder, tmp_path / "once", save="none")
+    assert (whole.folder / "files.csv").read_bytes() == (once.folder / "files.csv").read_bytes()
+    with pytest.raises(UsageError, match="--incomplete"):
+        mb.merge(parts[0], tmp_path / "half")
+    assert not (tmp_path / "half").exists() and not caplog.records
+    half = mb.merge(parts[0], tmp_path / "half", incomplete=True)
+    assert len(half.files()) < 3 and [one.name for one in caplog.records] == ["maskbatch.api"]
+    assert "not all files" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("folders", "words", "reason"),
+    [([], {}, "nothing to merge"), (["one"], {"media": "steal"}, "copy, link or move"),
+     (["one"], {"if_exists": "ask"}, "--if-exists"), (["one"], {}, "not the output folder"),
+     (["one", "one"], {}, "twice")],
+)  # fmt: skip
+def test_wrong_merges_are_refused_before_anything_is_written(tmp_path, monkeypatch, folders, words, reason):
+    """An argument out of its choices, no folder, the same folder twice, and a folder that holds no scan."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one").mkdir()
+    with pytest.raises(UsageError, match=reason):
+        mb.merge(folders, "out", **words)
+    assert os.listdir(tmp_path) == ["one"]
 
 
 def test_a_scan_in_a_thread_leaves_logging_and_signals_alone(tmp_path):
