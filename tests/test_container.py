@@ -1,6 +1,7 @@
-"""The Containerfile, the workflow of a hosted CI and the completion: what can be checked without an engine and a host."""
+"""The Containerfile, a hosted CI and completion: what can be checked without an engine and a host."""
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -26,7 +27,37 @@ def test_the_image_has_all_that_the_package_is_made_of():
     setup = configparser.ConfigParser()
     setup.read(TOP / "setup.cfg", encoding="utf-8")
     named = {"setup.cfg", "pyproject.toml", "README.md", *setup["metadata"]["license_files"].split()}
-    assert named | {"maskbatch", "models", "requirements-slim.txt"} == set(copied)
+    assert named | {"maskbatch", "models", "requirements-slim.txt", "requirements-gpu.txt"} == set(copied)
+
+
+def test_the_image_for_gpus_is_the_slim_one_with_the_extra_gpu():
+    """The build argument chooses a file that the image has; that of GPUs adds the extra `gpu` of setup.cfg, and nothing
+    else. Nobody who gives no argument gets TensorFlow."""
+    setup = configparser.ConfigParser()
+    setup.read(TOP / "setup.cfg", encoding="utf-8")
+    lines = (TOP / "requirements-gpu.txt").read_text(encoding="utf-8").splitlines()
+    extra = [line.split("#")[0].strip() for line in setup["options.extras_require"]["gpu"].splitlines()]
+    assert [line for line in lines if not line.startswith("#")] == ["-r requirements-slim.txt", *filter(None, extra)]
+    assert steps("ARG") == [["REQUIREMENTS=requirements-slim.txt"]]
+    assert '-r "$REQUIREMENTS"' in CONTAINERFILE
+    named = re.findall(r"REQUIREMENTS=(\S+)", CONTAINERFILE + (TOP / "docs/container.md").read_text(encoding="utf-8"))
+    assert set(named) == {"requirements-slim.txt", "requirements-gpu.txt"} and all(
+        (TOP / one).is_file() for one in named
+    )
+
+
+def test_the_containerfile_can_be_parsed():
+    """Every instruction is one of an engine; a continued line is followed by its rest; ENV has pairs of name and value."""
+    lines = [line for line in CONTAINERFILE.splitlines() if not line.startswith("#")]
+    assert not lines[-1].endswith("\\")
+    instructions = [one for one in re.sub(r"\\\n", " ", "\n".join(lines)).splitlines() if one.strip()]
+    known = {"FROM", "RUN", "WORKDIR", "COPY", "ARG", "ENV", "USER", "ENTRYPOINT", "CMD"}
+    assert {one.split()[0] for one in instructions} <= known and instructions[0].startswith("FROM ")
+    [pairs] = [one.split()[1:] for one in instructions if one.startswith("ENV ")]
+    assert all(re.fullmatch(r"[A-Z_]+=\S+", pair) for pair in pairs) and len(pairs) >= 5
+    for one in instructions:
+        if one.startswith(("ENTRYPOINT ", "CMD ")):
+            assert json.loads(one.partition(" ")[2])
 
 
 def test_the_image_is_debians_and_runs_without_rights():
