@@ -15,7 +15,7 @@ import click
 
 from maskbatch import __version__
 from maskbatch.cli.main import SECTIONS, main
-from maskbatch.cli.options import GROUPS
+from maskbatch.cli.parameters import GROUPS
 
 TOP = Path(__file__).parents[1]
 FOLDER = TOP / "docs/man"

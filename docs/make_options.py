@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from maskbatch.cli.main import main
-from maskbatch.cli.options import GROUPS as SCAN_GROUPS
+from maskbatch.cli.parameters import GROUPS as SCAN_GROUPS
 
 README = Path(__file__).parents[1] / "README.md"
 MARKS = "<!-- options: made by docs/make_options.py -->", "<!-- end of options -->"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER
+from maskbatch.cli.parameters import FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 from maskbatch.errors import UsageError

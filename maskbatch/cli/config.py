@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FILE
+from maskbatch.cli.parameters import FILE
 from maskbatch.errors import UsageError
 
 if sys.version_info >= (3, 11):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FILE, FOLDER
+from maskbatch.cli.parameters import FILE, FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FAIL_UNDER, FOLDER, Number, rules
+from maskbatch.cli.options import FAIL_UNDER, rules
+from maskbatch.cli.parameters import FOLDER, Number
 from maskbatch.cli.scan import EXIT_SOME_FAILED, check_rate
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.options import FOLDER, Number, rules
+from maskbatch.cli.options import rules
+from maskbatch.cli.parameters import FOLDER, Number
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 from maskbatch.errors import MaskbatchError, UsageError

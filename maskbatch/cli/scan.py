@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import BESIDE, PATH, GroupedCommand, Several, scan_options, video_options, watch_options
+from maskbatch.cli.options import BESIDE, scan_options, video_options, watch_options
+from maskbatch.cli.parameters import PATH, GroupedCommand, Several
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError

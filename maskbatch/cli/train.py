@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maskbatch.cli.options import FILE, FOLDER, PATH, Number, Several, WordOr, options
+from maskbatch.cli.parameters import FILE, FOLDER, PATH, Number, Several, WordOr, options
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 from maskbatch.settings import PRECISIONS, ClassifierSettings, DetectorSettings
