@@ -19,10 +19,11 @@ from maskbatch.media.names import from_name_text
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.reports.diff import Difference, Scanned, diff_table, rate_difference
 from maskbatch.reports.frames import files_table, read_faces, read_files
-from maskbatch.reports.people import episodes_table, people_table, timeline_table
+from maskbatch.reports.people import episodes_table, people_table
 from maskbatch.reports.rates import Rates, rates_of
 from maskbatch.reports.statistics import Rate
 from maskbatch.reports.summary import Summary, summary_of
+from maskbatch.reports.timeline import timeline_table
 from maskbatch.run.report import report_again
 from maskbatch.run.threshold import RULES, Asked, report_settings
 from maskbatch.settings import Thresholds

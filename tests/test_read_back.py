@@ -16,10 +16,10 @@ from maskbatch.reports.people import (
     EPISODES_COLUMNS,
     PEOPLE_COLUMNS,
     PLACES_COLUMNS,
-    TIMELINE_COLUMNS,
 )
 from maskbatch.reports.summary import SUMMARY_COLUMNS
 from maskbatch.reports.tables import FACES_COLUMNS, write_reports
+from maskbatch.reports.timeline import TIMELINE_COLUMNS
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store
 

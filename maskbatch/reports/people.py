@@ -1,4 +1,4 @@
-"""People, episodes, the course of time and places as pandas tables with fixed dtypes."""
+"""People, episodes and places as pandas tables with fixed dtypes."""
 
 from collections.abc import Mapping
 
@@ -22,18 +22,13 @@ EPISODES_COLUMNS = (
     "source", "site", "camera", "zone", "person", "state", "from_s", "to_s", "from_clock", "to_clock", "duration_s",
     "reason", "p_mask", "faces", "best_frame", "best_time_s", "best_face", "evidence",
 )  # fmt: skip
-TIMELINE_COLUMNS = (
-    "site", "camera", "source", "minute", "people", "masked", "bare", "incorrect", "unsure", "seen_s", "masked_s", "bare_s",
-    "incorrect_s", "unsure_s",
-)  # fmt: skip
 PLACES_COLUMNS = (
     "site", "camera", "zone", "shift", "hour", "people", "with_mask", "incorrect_mask", "without_mask", "unsure",
     "bare_episodes", "seen_s", "masked_s", "bare_s", "incorrect_s", "unsure_s",
 )  # fmt: skip
 COVERAGE_COLUMNS = ("site", "camera", "files", "failed", "recorded_h", "read_h", "with_people_h")
-_SECONDS = {"masked_s": MASKED, "bare_s": BARE, "incorrect_s": INCORRECT, "unsure_s": NOT_SURE}
+STATE_SECONDS = {"masked_s": MASKED, "bare_s": BARE, "incorrect_s": INCORRECT, "unsure_s": NOT_SURE}
 _NAMES = np.array(STATES, object)
-_MINUTE_S = 60.0
 
 
 def people_table(answer: Answer) -> pd.DataFrame:
@@ -55,12 +50,12 @@ def people_table(answer: Answer) -> pd.DataFrame:
     )
     return pd.DataFrame(
         {
-            **_places_of(answer, source_id), "zone": answer.zone[listed].astype(object), "person": persons.person[listed],
+            **places_of(answer, source_id), "zone": answer.zone[listed].astype(object), "person": persons.person[listed],
             "verdict": _NAMES[persons.verdict[listed]], "model_verdict": _NAMES[answer.model_verdict[listed]],
             "reviewed": answer.reviewed[listed], "first_s": persons.first_s[listed], "last_s": persons.last_s[listed],
             "first_clock": _clocks(answer, source_id, persons.first_s[listed]),
             "last_clock": _clocks(answer, source_id, persons.last_s[listed]),
-            "seen_s": seconds.sum(axis=1), **{name: seconds[:, state] for name, state in _SECONDS.items()},
+            "seen_s": seconds.sum(axis=1), **{name: seconds[:, state] for name, state in STATE_SECONDS.items()},
             "flags": flags, "reason": persons.reason[listed].astype(object),
             "crossed": answer.crossed[listed].astype(object), "p_mask": persons.p_mask[listed],
             "faces": persons.num_faces[listed], "best_frame": persons.best_frame[listed],
@@ -73,11 +68,11 @@ def people_table(answer: Answer) -> pd.DataFrame:
 
 def episodes_table(answer: Answer) -> pd.DataFrame:
     """Return a row for each stretch of one state of each person who counts, with EPISODES_COLUMNS."""
-    found = _counted(answer)
+    found = counted_episodes(answer)
     source_id = answer.persons.source_id[found.group]
     return pd.DataFrame(
         {
-            **_places_of(answer, source_id), "zone": answer.zone[found.group].astype(object),
+            **places_of(answer, source_id), "zone": answer.zone[found.group].astype(object),
             "person": answer.persons.person[found.group], "state": _NAMES[found.state],
             "from_s": found.from_s, "to_s": found.to_s, "from_clock": _clocks(answer, source_id, found.from_s),
             "to_clock": _clocks(answer, source_id, found.to_s), "duration_s": found.duration_s,
@@ -90,31 +85,12 @@ def episodes_table(answer: Answer) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def timeline_table(answer: Answer) -> pd.DataFrame:
-    """Return a row for each minute of each camera in which somebody is seen, with TIMELINE_COLUMNS.
-
-    `minute` is the clock's (ISO 8601), or that of the source where no clock is known; then `source` names it. People are
-    counted in each state that they are in during the minute. Photos are in no timeline.
-    """
-    pieces = _minutes(answer)
-    keys = ["site", "camera", "source", "minute"]
-    if pieces.empty:
-        return pd.DataFrame(columns=list(TIMELINE_COLUMNS))
-    pieces = pieces.assign(who=pieces["source_id"].astype(str) + " " + pieces["person"].astype(str))
-    rows = pieces.groupby(keys, sort=True).agg(people=("who", "nunique"), seen_s=("seconds", "sum"))
-    for name, state in _SECONDS.items():
-        own = pieces[pieces["state"] == state].groupby(keys).agg(people=("who", "nunique"), seconds=("seconds", "sum"))
-        rows[name.removesuffix("_s")], rows[name] = own["people"], own["seconds"]
-    counts = dict.fromkeys(("people", *(name.removesuffix("_s") for name in _SECONDS)), "int64")
-    return rows.fillna(0).astype(counts).reset_index()[list(TIMELINE_COLUMNS)]
-
-
 def places_table(answer: Answer, places: Places) -> pd.DataFrame:
     """Return a row for each site, camera, zone, shift and hour of the day, with PLACES_COLUMNS: three denominators.
 
     A person counts where and when first seen; episodes when they begin; seconds in the hour in which they pass.
     """
-    persons, found = answer.persons, _counted(answer)
+    persons, found = answer.persons, counted_episodes(answer)
     keys = ["site", "camera", "zone", "shift", "hour"]
     counted = np.flatnonzero(answer.counts)
     people = _keyed(answer, places, counted, persons.first_s[counted])
@@ -125,14 +101,16 @@ def places_table(answer: Answer, places: Places) -> pd.DataFrame:
     episodes = _keyed(answer, places, bare.group, bare.from_s).groupby(keys).size().rename("bare_episodes")
     at_s = np.minimum(found.from_s, found.to_s)
     seconds = _keyed(answer, places, found.group, at_s).assign(
-        **{name: np.where(found.state == state, found.duration_s, 0.0) for name, state in _SECONDS.items()}
+        **{name: np.where(found.state == state, found.duration_s, 0.0) for name, state in STATE_SECONDS.items()}
     )
-    sums = seconds.groupby(keys)[list(_SECONDS)].sum()
+    sums = seconds.groupby(keys)[list(STATE_SECONDS)].sum()
     rows = (
-        pd.concat([*verdicts, episodes, sums], axis=1).reindex(columns=[*STATES, "bare_episodes", *_SECONDS]).fillna(0)
+        pd.concat([*verdicts, episodes, sums], axis=1)
+        .reindex(columns=[*STATES, "bare_episodes", *STATE_SECONDS])
+        .fillna(0)
     )
     rows["people"] = rows[list(STATES)].sum(axis=1)
-    rows["seen_s"] = rows[list(_SECONDS)].sum(axis=1)
+    rows["seen_s"] = rows[list(STATE_SECONDS)].sum(axis=1)
     rows = rows.sort_index().reset_index()
     counts = ["people", *STATES, "bare_episodes"]
     return rows.astype(dict.fromkeys(counts, "int64"))[list(PLACES_COLUMNS)]
@@ -159,7 +137,7 @@ def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
 
 def _seconds_in_view(answer: Answer) -> dict[int, float]:
     """Return the seconds of each video in which at least one person is in some state: the union of all episodes."""
-    found = _counted(answer)
+    found = counted_episodes(answer)
     source_id = answer.persons.source_id[found.group]
     videos = {source.id for source in answer.sources if source.kind == "video"}
     order = np.lexsort((found.from_s, source_id))
@@ -173,11 +151,13 @@ def _seconds_in_view(answer: Answer) -> dict[int, float]:
     return seen
 
 
-def _counted(answer: Answer) -> Episodes:
+def counted_episodes(answer: Answer) -> Episodes:
+    """Return the episodes of the people who count."""
     return answer.episodes.take(answer.counts[answer.episodes.group]) if len(answer.episodes) else answer.episodes
 
 
-def _places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
+def places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
+    """Return the columns source, site and camera for the ids of sources (n,)."""
     names = {source.id: source.name for source in answer.sources}
     where = [answer.where[one] for one in source_id.tolist()]
     return {
@@ -210,7 +190,7 @@ def _keyed(answer: Answer, places: Places, group: np.ndarray, at_s: np.ndarray) 
         None if (start := answer.where[one].start.at) is None else later(start, at)
         for one, at in zip(source_id.tolist(), at_s.tolist(), strict=True)
     ]
-    named = _places_of(answer, source_id)
+    named = places_of(answer, source_id)
     return pd.DataFrame(
         {
             "site": named["site"], "camera": named["camera"], "zone": answer.zone[group].astype(object),
@@ -218,46 +198,3 @@ def _keyed(answer: Answer, places: Places, group: np.ndarray, at_s: np.ndarray) 
             "hour": ["" if moment is None else moment.strftime("%H:00") for moment in moments],
         }
     )  # fmt: skip
-
-
-def _minutes(answer: Answer) -> pd.DataFrame:
-    """Return the episodes of videos cut at full minutes: source_id, site, camera, source, person, state, minute, seconds."""
-    found = _counted(answer)
-    names = {source.id: source for source in answer.sources}
-    source_id = answer.persons.source_id[found.group] if len(found) else np.empty(0, np.int64)
-    is_video = np.array([names[one].kind == "video" for one in source_id.tolist()], bool)
-    found, source_id = found.take(is_video), source_id[is_video]
-    starts = {one: answer.where[one].start.at for one in set(source_id.tolist())}
-    # seconds from the full minute before the source's start
-    shift = np.array([0.0 if starts[one] is None else starts[one].second + starts[one].microsecond / 1e6
-                      for one in source_id.tolist()])  # fmt: skip
-    begin, end = found.from_s + shift, found.to_s + shift
-    first, last = (
-        np.floor(begin / _MINUTE_S).astype(int),
-        np.floor(np.maximum(end - 1e-9, begin) / _MINUTE_S).astype(int),
-    )
-    repeats = last - first + 1
-    row = np.repeat(np.arange(len(found)), repeats)
-    minute = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    seconds = np.minimum(end[row], (minute + 1) * _MINUTE_S) - np.maximum(begin[row], minute * _MINUTE_S)
-    named = _places_of(answer, source_id[row])
-    texts = [_minute_text(starts[one], at) for one, at in zip(source_id[row].tolist(), minute.tolist(), strict=True)]
-    has_clock = [starts[one] is not None for one in source_id[row].tolist()]
-    return pd.DataFrame(
-        {
-            "source_id": source_id[row], "site": named["site"], "camera": named["camera"],
-            "source": [
-                "" if known and camera else name
-                for name, camera, known in zip(named["source"], named["camera"], has_clock, strict=True)
-            ],
-            "person": answer.persons.person[found.group[row]], "state": found.state[row], "minute": texts,
-            "seconds": np.maximum(seconds, 0.0),
-        }
-    )  # fmt: skip
-
-
-def _minute_text(start, minute: int) -> str:
-    """Return a minute of the clock in ISO 8601, or h:mm of the source."""
-    if start is None:
-        return f"{minute // 60}:{minute % 60:02d}"
-    return later(start.replace(second=0, microsecond=0), minute * _MINUTE_S).isoformat(timespec="minutes")

@@ -22,9 +22,10 @@ from maskbatch.people.answer import Answer, find_answer
 from maskbatch.people.places import read_places
 from maskbatch.reports.frames import files_table
 from maskbatch.reports.page import PAGE, Tables, render_page, view_of
-from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table, timeline_table
+from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table
 from maskbatch.reports.rates import rates_of
 from maskbatch.reports.summary import Summary, by_folder, summary_of
+from maskbatch.reports.timeline import timeline_table
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.states import label_sql, sql_parameters
 from maskbatch.store.database import Store

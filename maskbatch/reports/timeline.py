@@ -1,0 +1,76 @@
+"""The course of time as a pandas table with fixed dtypes: who is in which state in each minute."""
+
+import numpy as np
+import pandas as pd
+
+from maskbatch.people.answer import Answer
+from maskbatch.people.clock import later
+from maskbatch.reports.people import STATE_SECONDS, counted_episodes, places_of
+
+TIMELINE_COLUMNS = (
+    "site", "camera", "source", "minute", "people", "masked", "bare", "incorrect", "unsure", "seen_s", "masked_s", "bare_s",
+    "incorrect_s", "unsure_s",
+)  # fmt: skip
+_MINUTE_S = 60.0
+
+
+def timeline_table(answer: Answer) -> pd.DataFrame:
+    """Return a row for each minute of each camera in which somebody is seen, with TIMELINE_COLUMNS.
+
+    `minute` is the clock's (ISO 8601), or that of the source where no clock is known; then `source` names it. People are
+    counted in each state that they are in during the minute. Photos are in no timeline.
+    """
+    pieces = _minutes(answer)
+    keys = ["site", "camera", "source", "minute"]
+    if pieces.empty:
+        return pd.DataFrame(columns=list(TIMELINE_COLUMNS))
+    pieces = pieces.assign(who=pieces["source_id"].astype(str) + " " + pieces["person"].astype(str))
+    rows = pieces.groupby(keys, sort=True).agg(people=("who", "nunique"), seen_s=("seconds", "sum"))
+    for name, state in STATE_SECONDS.items():
+        own = pieces[pieces["state"] == state].groupby(keys).agg(people=("who", "nunique"), seconds=("seconds", "sum"))
+        rows[name.removesuffix("_s")], rows[name] = own["people"], own["seconds"]
+    counts = dict.fromkeys(("people", *(name.removesuffix("_s") for name in STATE_SECONDS)), "int64")
+    return rows.fillna(0).astype(counts).reset_index()[list(TIMELINE_COLUMNS)]
+
+
+def _minutes(answer: Answer) -> pd.DataFrame:
+    """Return the episodes of videos cut at full minutes: source_id, site, camera, source, person, state, minute, seconds."""
+    found = counted_episodes(answer)
+    names = {source.id: source for source in answer.sources}
+    source_id = answer.persons.source_id[found.group] if len(found) else np.empty(0, np.int64)
+    is_video = np.array([names[one].kind == "video" for one in source_id.tolist()], bool)
+    found, source_id = found.take(is_video), source_id[is_video]
+    starts = {one: answer.where[one].start.at for one in set(source_id.tolist())}
+    # seconds from the full minute before the source's start
+    shift = np.array([0.0 if starts[one] is None else starts[one].second + starts[one].microsecond / 1e6
+                      for one in source_id.tolist()])  # fmt: skip
+    begin, end = found.from_s + shift, found.to_s + shift
+    first, last = (
+        np.floor(begin / _MINUTE_S).astype(int),
+        np.floor(np.maximum(end - 1e-9, begin) / _MINUTE_S).astype(int),
+    )
+    repeats = last - first + 1
+    row = np.repeat(np.arange(len(found)), repeats)
+    minute = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    seconds = np.minimum(end[row], (minute + 1) * _MINUTE_S) - np.maximum(begin[row], minute * _MINUTE_S)
+    named = places_of(answer, source_id[row])
+    texts = [_minute_text(starts[one], at) for one, at in zip(source_id[row].tolist(), minute.tolist(), strict=True)]
+    has_clock = [starts[one] is not None for one in source_id[row].tolist()]
+    return pd.DataFrame(
+        {
+            "source_id": source_id[row], "site": named["site"], "camera": named["camera"],
+            "source": [
+                "" if known and camera else name
+                for name, camera, known in zip(named["source"], named["camera"], has_clock, strict=True)
+            ],
+            "person": answer.persons.person[found.group[row]], "state": found.state[row], "minute": texts,
+            "seconds": np.maximum(seconds, 0.0),
+        }
+    )  # fmt: skip
+
+
+def _minute_text(start, minute: int) -> str:
+    """Return a minute of the clock in ISO 8601, or h:mm of the source."""
+    if start is None:
+        return f"{minute // 60}:{minute % 60:02d}"
+    return later(start.replace(second=0, microsecond=0), minute * _MINUTE_S).isoformat(timespec="minutes")
