@@ -18,7 +18,7 @@ import makers
 import pytest
 
 import maskbatch as mb
-from maskbatch import api, model, results
+from maskbatch import api, model, results, tables
 from maskbatch.cli.main import main
 from maskbatch.errors import Interrupted, UsageError
 
@@ -54,8 +54,8 @@ def test_the_examples_of_the_page_and_of_the_docstrings_run(desk):
         exec(block, names)
     assert len(blocks) >= 4 and (desk / "audit/faces.csv").is_file() and names["stricter"].threshold == 0.7
     mb.open("audit").report()
-    found = [doctest.testmod(module) for module in (api, model, results)]
-    assert not any(one.failed for one in found) and all(one.attempted > 6 for one in found)
+    found = [doctest.testmod(module, extraglobs={"open": mb.open}) for module in (api, model, results, tables)]
+    assert not any(one.failed for one in found) and all(one.attempted > 5 for one in found)
 
 
 def test_python_and_the_command_line_have_the_same_options():
