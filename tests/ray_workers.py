@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster for tests: their networks are the small functions of killed_runs.py, and a white photo kills them."""
+"""Workers of a Ray cluster for tests: with the networks of killed_runs.py, and a white photo kills them."""
 
 import os
 import signal
@@ -49,7 +49,9 @@ class OtherWorker(FakeWorker):
         try:
             os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return replace(FakeWorker.networks(_), precision={"detector": "int8"}, device=Device("openvino", ("CPU",), "x"))
+            return replace(
+                FakeWorker.networks(_), precision={"detector": "int8"}, device=Device("openvino", ("CPU",), "x")
+            )
         return FakeWorker.networks(_)
 
 

@@ -81,8 +81,8 @@ def test_the_workflow_has_all_systems_and_pythons():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_commands_and_options(shell):
-    """The script that docs/container.md installs, and the answers that it asks for."""
+def test_completion_knows_commands_options_and_choices(shell):
+    """The script that docs/container.md installs, and the answers that it asks for: commands, options, and choices."""
 
     def asked(**environment):
         command = [
@@ -94,10 +94,8 @@ def test_completion_knows_commands_and_options(shell):
         return subprocess.run(command, capture_output=True, text=True, check=False, env=own).stdout
 
     assert "_MASKBATCH_COMPLETE" in asked(_MASKBATCH_COMPLETE=f"{shell}_source")
-    words = {
-        "bash": ("maskbatch scan --sh", "2"),
-        "zsh": ("maskbatch scan --sh", "2"),
-        "fish": ("maskbatch scan", "--sh"),
-    }
-    found = asked(_MASKBATCH_COMPLETE=f"{shell}_complete", COMP_WORDS=words[shell][0], COMP_CWORD=words[shell][1])
-    assert "--shard" in found
+    for typed, last, expected in (("maskbatch", "wat", "watch"), ("maskbatch scan", "--sh", "--shard"),
+                                  ("maskbatch export audit", "ot", "otio")):  # fmt: skip
+        line, number = (typed, last) if shell == "fish" else (f"{typed} {last}", str(len(typed.split())))
+        found = asked(_MASKBATCH_COMPLETE=f"{shell}_complete", COMP_WORDS=line, COMP_CWORD=number)
+        assert expected in re.split(r"[\s,]+", found), found

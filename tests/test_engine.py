@@ -71,7 +71,7 @@ def test_a_lost_worker_changes_nothing(tmp_path):
 
 
 def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
-    """A photo that kills whoever reads it costs three workers; the others beside it are scanned, the next scan reads it again."""
+    """A photo that kills whoever reads it costs three workers, and no other photo; the next scan reads it again."""
     inputs = make_inputs(tmp_path / "in")
 
     def poisoned(shard, _):
@@ -96,8 +96,10 @@ def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
 
 def test_a_source_that_kills_its_own_process_costs_one_worker(tmp_path, monkeypatch):
     """What crashes its decoder is found by a trial after the first loss, and gets its row then."""
+    names = {"p1.jpg": "crashed"}
     monkeypatch.setattr(quarantine, "crash_reasons",
-                        lambda suspects, *_: {s.source.name: "crashed" for s in suspects if s.source.name == "p1.jpg"})  # fmt: skip
+                        lambda suspects, *_: {name: why for name, why in names.items()
+                                              if name in {one.source.name for one in suspects}})  # fmt: skip
     engine = scan(make_inputs(tmp_path / "in"), tmp_path / "out",
                   lambda shard, _: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
     assert sum("p1.jpg" in names for names in engine.asked) == 1

@@ -47,6 +47,11 @@ def boxes(results, source, **kinds):
                   for face in own.itertuples())  # fmt: skip
 
 
+def place(name):
+    """The absolute path of a file of `fill`."""
+    return str(Path("/nowhere", name).absolute())
+
+
 def loaded(results, name, tmp_path):
     return json.loads(results.export(name, tmp_path / name).read_text(encoding="utf-8"))
 
@@ -200,10 +205,8 @@ def test_fiftyone_has_the_photos_with_their_faces(results, tmp_path):
     folder = results.export("fiftyone", tmp_path / "fiftyone") / "photos"
     content = json.loads((folder / "labels.json").read_text())
     assert content["classes"] is None and (folder / "data").is_dir()
-    assert set(content["labels"]) == {f"/nowhere/{name}" for name in NAMES[:2]}
-    back = sorted(
-        (0, *in_pixels(one["bounding_box"]), one["label"]) for one in content["labels"][f"/nowhere/{NAMES[0]}"]
-    )
+    assert set(content["labels"]) == set(map(place, NAMES[:2]))
+    back = sorted((0, *in_pixels(one["bounding_box"]), one["label"]) for one in content["labels"][place(NAMES[0])])
     assert back == [row[:-1] for row in boxes(results, NAMES[0])]
 
 
@@ -211,7 +214,7 @@ def test_fiftyone_has_the_videos_with_faces_and_episodes(results, tmp_path):
     """ETA VideoLabels: each face in its frame, counted from 1, with its person and time; episodes with their frames."""
     folder = results.export("fiftyone", tmp_path / "fiftyone") / "videos"
     [record] = json.loads((folder / "manifest.json").read_text())["index"]
-    assert record["data"] == "/nowhere/v.mp4"
+    assert record["data"] == place("v.mp4")
     content, back, times = json.loads((folder / record["labels"]).read_text()), [], {}
     for key, frame in content["frames"].items():
         assert int(key) == frame["frame_number"]
@@ -236,14 +239,14 @@ def test_fiftyone_itself_reads_both_folders(results, tmp_path):
     folder = results.export("fiftyone", tmp_path / "fiftyone")
     with data.FiftyOneImageDetectionDatasetImporter(str(folder / "photos")) as importer:
         photos = {path: label.detections for path, _, label in importer}
-    assert set(photos) == {f"/nowhere/{name}" for name in NAMES[:2]}
-    back = sorted((0, *in_pixels(one.bounding_box), one.label) for one in photos[f"/nowhere/{NAMES[0]}"])
+    assert set(photos) == set(map(place, NAMES[:2]))
+    back = sorted((0, *in_pixels(one.bounding_box), one.label) for one in photos[place(NAMES[0])])
     assert back == [row[:-1] for row in boxes(results, NAMES[0])]
     with data.FiftyOneVideoLabelsDatasetImporter(str(folder / "videos")) as importer:
         [(path, _, sample, frames)] = list(importer)
     back = [(number - 1, *in_pixels(one.bounding_box), one.label, one.index)
             for number, frame in frames.items() for one in frame["detections"].detections]  # fmt: skip
-    assert path == "/nowhere/v.mp4" and sorted(back) == boxes(results, "v.mp4")
+    assert path == place("v.mp4") and sorted(back) == boxes(results, "v.mp4")
     assert [(one.label, one.support) for one in sample["episodes"].detections] == [
         ("with_mask", [1, 86]), ("without_mask", [91, 236]), ("without_mask", [1, 176]),
     ]  # fmt: skip
@@ -255,7 +258,7 @@ def test_paths_with_odd_characters_are_those_of_the_files(tmp_path):
         begin_session(store, {}, FACTS)
         fill(store, [File("a\\b\n.jpg")], [])
     folder = mb.open(tmp_path).export("fiftyone")
-    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == ["/nowhere/a\\b\n.jpg"]
+    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == [place("a\\b\n.jpg")]
 
 
 def test_subtitles_are_read_by_a_player_and_have_the_times_of_episodes(results, tmp_path):
@@ -327,7 +330,7 @@ def test_opentimelineio_reads_every_bare_stretch_with_its_times(tmp_path, second
     back, at_s = [], 0.0
     for clip in timeline.find_clips():
         reference = clip.media_reference
-        assert url2pathname(urlparse(reference.target_url).path) == f"/nowhere/{name}"
+        assert url2pathname(urlparse(reference.target_url).path) == place(name)
         assert reference.available_range == clip.available_range() and clip.duration().rate == 30
         assert (clip.available_range().start_time.value, clip.available_range().duration.to_seconds()) == (0, 20)
         assert clip.source_range.end_time_exclusive() <= clip.available_range().end_time_exclusive()
