@@ -2,11 +2,11 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 
 from killed_runs import classify, detect, networks
 
-from maskbatch.networks.device import Device
 from maskbatch.run import ray as ray_engine
 from maskbatch.run import shard
 from maskbatch.run.ray import Worker
@@ -34,34 +34,31 @@ class FakeWorker(Worker):
         """Networks that are small functions."""
         return replace(networks(_), detector=lambda _: deadly, classifier=lambda _: classify)
 
-    def pid(self) -> int:
-        """The process, for tests that kill it."""
-        return os.getpid()
-
 
 class OtherWorker(FakeWorker):
-    """A worker whose networks compute in another precision, every second time one starts."""
+    """A worker whose networks compute in another precision when it is not the first for an output folder."""
 
     @staticmethod
-    def networks(_) -> Networks:
-        """Networks that the file of the test counts."""
-        marker = os.environ["MASKBATCH_TEST_MARKER"]
-        try:
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return replace(
-                FakeWorker.networks(_), precision={"detector": "int8"}, device=Device("openvino", ("CPU",), "x")
-            )
-        return FakeWorker.networks(_)
+    def networks(settings) -> Networks:
+        """Networks that are small functions."""
+        found = FakeWorker.networks(settings)
+        return found if is_first(settings) else replace(found, precision={"detector": "int8"})
 
 
 class SilentWorker(FakeWorker):
-    """A worker that hangs in every video."""
+    """A worker that hangs in its first shard when it is the first for an output folder."""
 
-    def scan(self, number, item, checkpoint, settings):
-        """Yield results of photos; of a video, none, for ever."""
-        if item.sources[0].kind == "video":
-            import time
-
+    def scan(self, number, shard, checkpoint, settings):
+        """Yield the results, or nothing for ever."""
+        if is_first(settings):
             time.sleep(3600)
-        yield from super().scan(number, item, checkpoint, settings)
+        yield from super().scan(number, shard, checkpoint, settings)
+
+
+def is_first(settings) -> bool:
+    """Tell if nobody has asked before for the output folder of the settings."""
+    marker = settings.output.folder.with_name("marker")
+    if marker.exists():
+        return False
+    marker.touch()
+    return True

@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import queue
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,14 @@ from dataclasses import dataclass, replace
 
 from maskbatch import __version__
 from maskbatch.errors import DeviceError, MaskbatchError, UsageError
-from maskbatch.overlap import IsOver
+from maskbatch.overlap import IsOver, never
 from maskbatch.run.engine import WorkerLost
 from maskbatch.run.shard import run_shard
 from maskbatch.run.stages import NetworkFacts, open_networks
 from maskbatch.settings import ClusterSettings, ScanSettings
 from maskbatch.types import Checkpoint, SegmentResult, Shard
 
-_LOOK_S = 0.5
+_LOOK_S, _ANSWER_S = 0.5, 5.0
 # results that wait for the driver: a worker pauses when it does not keep up
 _AHEAD = 8
 _log = logging.getLogger(__name__)
@@ -84,12 +85,15 @@ class RayEngine:
         self._ray, self._settings, self._cluster = _imported(), settings, cluster
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         self._numbers, self._last = itertools.count(), time.monotonic()
-        self._connect()
-        self._takes, self.num_at_once = self._shares()
-        self._class = self._ray.remote(worker).options(max_concurrency=2, max_restarts=0, **self._takes)
         self.networks: NetworkFacts | None = None
-        first = self._taken(lambda: False)
-        self._idle.put(first)
+        self._connect()
+        try:
+            self._takes, self.num_at_once = self._shares()
+            self._class = self._ray.remote(worker).options(max_concurrency=2, max_restarts=0, **self._takes)
+            self._idle.put(self._taken(never))
+        except BaseException:
+            self.close()
+            raise
 
     def scan(
         self, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver
@@ -148,7 +152,7 @@ class RayEngine:
 
     def _taken(self, is_over: IsOver):
         """Return a worker that is idle, or a new one, whichever is there first; None once `is_over()`."""
-        new, began = None, time.monotonic()
+        new, began, why = None, time.monotonic(), ""
         while not is_over():
             with suppress(queue.Empty):
                 worker = self._idle.get_nowait()
@@ -163,14 +167,13 @@ class RayEngine:
                     self._check(*self._ray.get(new[1]))
                     return new[0]
             except self._ray.exceptions.RayError as error:
-                _log.debug("a worker did not start: %s", _first_line(error))
-                new = None
+                new, why = None, f" The last one did not start: {_last_line(error)}."
                 time.sleep(_LOOK_S)
             if time.monotonic() - max(began, self._last) > self._cluster.patience_s:
                 raise DeviceError(
                     f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
-                    f"room for {self._takes} in the cluster (ray status)? All finished work is kept, and the same command "
-                    "goes on"
+                    f"room for {self._takes} in the cluster (ray status)?{why} All finished work is kept, and the same "
+                    "command goes on"
                 )
         if new is not None:
             self._ray.kill(new[0])
@@ -200,15 +203,18 @@ class RayEngine:
     def _connect(self) -> None:
         ray, address = self._ray, self._cluster.address
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        where = address or os.environ.get("RAY_ADDRESS") or ""
+        _check_answers(where)
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": "maskbatch"}
         try:
-            if address is not None or os.environ.get("RAY_ADDRESS"):
-                ray.init(address or "auto", **quiet)
+            if where:
+                ray.init(where, **quiet)
             else:
                 ray.init(include_dashboard=False, object_store_memory=200 << 20, **quiet)
         except Exception as error:  # of gRPC, of Ray, or of the system, depending on what is wrong
-            where = address or os.environ.get("RAY_ADDRESS") or "a cluster on this machine"
-            raise DeviceError(f"Ray cannot reach {where} ({_first_line(error)}): see ray status") from error
+            raise DeviceError(
+                f"Ray cannot reach {where or 'a cluster on this machine'} ({_first_line(error)}): see ray status"
+            ) from error
 
     def _shares(self) -> tuple[dict[str, float], int]:
         """Return what a worker takes of a machine, and how many fit into the cluster now."""
@@ -224,6 +230,21 @@ class RayEngine:
         if not number:
             raise DeviceError(f"no machine of the cluster has {each} cores: choose a smaller --worker-cores")
         return {"num_cpus": each}, number
+
+
+def _check_answers(address: str) -> None:
+    """Raise DeviceError when nobody answers at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise UsageError(f"--address takes HOST:PORT of the head of the cluster, such as head:6379, not {address}")
+    if not port.isdecimal():  # auto, or nothing
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise DeviceError(
+            f"no Ray cluster answers at {address} ({error}): is ray start --head running there?"
+        ) from error
 
 
 class _Kept(logging.Handler):
@@ -270,6 +291,12 @@ def _imported():
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def _last_line(error: Exception) -> str:
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__).strip()[
+        :200
+    ]
 
 
 def _minutes(seconds: float) -> str:
