@@ -1,6 +1,6 @@
 """Make a calibrated `model.keras` of weights from `train_gpu.py`, and measure it as `maskbatch train` does.
 
-    python models/finish_jax.py still.npz SCENES --splits FILE --cache runs/cache --out runs/gpu
+    python models/finish_gpu.py still.npz SCENES --splits FILE --cache runs/cache --out runs/gpu
 
 Several weight files of one variant are averaged. `report.json` gets the calibration and the figures on the validation faces.
 """

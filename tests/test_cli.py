@@ -371,11 +371,11 @@ def test_another_threshold_only_writes_the_tables_again(tmp_path):
     first = contents(out)
     mine = out / "crops/with_mask/my own.jpg"
     mine.write_bytes(b"mine")
-    result = run("scan", photos, "--out", out, "--save", "annotated,crops", "--threshold", 0.999)
+    result = run("scan", photos, "--out", out, "--save", "annotated,crops", "--threshold", 0.98)
     assert result.exit_code == 0 and "4 of them done already" in result.stderr
-    assert "threshold 0.999 in place of 0.5" in result.stderr and "--if-exists overwrite" in result.stderr
+    assert "threshold 0.98 in place of 0.5" in result.stderr and "--if-exists overwrite" in result.stderr
     record = json.loads((out / "run.json").read_text())
-    assert record["settings"]["classifier"]["threshold"] == record["report"]["threshold"] == 0.999
+    assert record["settings"]["classifier"]["threshold"] == record["report"]["threshold"] == 0.98
     masked = [row for row in rows(out / "faces.csv") if row["label"] == "with_mask"]
     crops = sorted(path.relative_to(out / "crops/with_mask").as_posix() for path in out.glob("crops/with_mask/*_f*"))
     assert crops == sorted(f"{row['source']}_f000000_{row['face']}.jpg" for row in masked) and crops

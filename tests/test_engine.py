@@ -18,7 +18,8 @@ from maskbatch.store.folder import prepared
 
 
 class Losing(Here):
-    """An engine of this process that loses a worker when `is_lost(shard, number)` says so: before result `number`."""
+    """An engine of this process that loses a worker when `is_lost(shard, number, frames)` says so: before result `number`
+    of a call, when so many frames of the video were analysed."""
 
     def __init__(self, settings, is_lost):
         super().__init__(settings)
@@ -26,10 +27,11 @@ class Losing(Here):
 
     def scan(self, shard, checkpoint, settings, is_over):
         self.asked.append([source.name for source in shard.sources])
-        number = 0
+        frames = 0 if checkpoint is None else checkpoint.frames_analysed
         for number, result in enumerate(super().scan(shard, checkpoint, settings, is_over)):
-            if self.is_lost(shard, number):
+            if self.is_lost(shard, number, frames):
                 raise WorkerLost("a worker was lost (on purpose)")
+            frames += result.num_frames
             yield result
 
 
@@ -59,7 +61,7 @@ def test_a_lost_worker_changes_nothing(tmp_path):
     """Every worker is lost at its third result, once: tables and media are those of a scan without losses."""
     inputs, seen = make_inputs(tmp_path / "in"), set()
 
-    def once(shard, number):
+    def once(shard, number, _):
         is_lost = number == 2 and shard.index not in seen
         seen.add(shard.index) if is_lost else None
         return is_lost
@@ -74,7 +76,7 @@ def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
     """A photo that kills whoever reads it costs three workers, and no other photo; the next scan reads it again."""
     inputs = make_inputs(tmp_path / "in")
 
-    def poisoned(shard, _):
+    def poisoned(shard, *_):
         return any(source.name == "p1.jpg" for source in shard.sources)
 
     engine = scan(inputs, tmp_path / "out", poisoned)
@@ -88,10 +90,24 @@ def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
 def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
     """A video that is lost three times has the rows of its whole segments and a reason."""
     inputs = make_inputs(tmp_path / "in")
-    scan(inputs, tmp_path / "out", lambda shard, number: shard.sources[0].name == "m.mp4" and number >= 9)
+    scan(inputs, tmp_path / "out", lambda shard, _, frames: shard.sources[0].name == "m.mp4" and frames >= 80)
     assert "3 workers were lost" in errors(tmp_path / "out")["m.mp4"]
     with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
         assert any(row["source"] == "m.mp4" for row in csv.DictReader(file))
+
+
+def test_workers_that_get_further_each_time_are_no_fault_of_a_video(tmp_path):
+    """Five workers are lost over one video, each after a whole segment: the video is read to its end."""
+    inputs, times = make_inputs(tmp_path / "in"), []
+
+    def often(shard, number, _):
+        is_lost = shard.sources[0].name == "m.mp4" and number == 7
+        times.append(None) if is_lost else None
+        return is_lost
+
+    scan(inputs, tmp_path / "out", often)
+    scan(inputs, tmp_path / "whole")
+    assert len(times) > 3 and contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_a_source_that_kills_its_own_process_costs_one_worker(tmp_path, monkeypatch):
@@ -101,7 +117,7 @@ def test_a_source_that_kills_its_own_process_costs_one_worker(tmp_path, monkeypa
                         lambda suspects, *_: {name: why for name, why in names.items()
                                               if name in {one.source.name for one in suspects}})  # fmt: skip
     engine = scan(make_inputs(tmp_path / "in"), tmp_path / "out",
-                  lambda shard, _: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
+                  lambda shard, *_: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
     assert sum("p1.jpg" in names for names in engine.asked) == 1
     assert errors(tmp_path / "out")["p1.jpg"] == "crashed"
 

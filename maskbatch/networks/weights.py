@@ -69,10 +69,10 @@ SHIPPED = {
         Weights(
             name="mask",
             file="mask.keras",
-            sha256="153ec6fbdb7483dd3cc82bf510f5f92e38e9bff9dc8d546723b54b9f8c31151d",
+            sha256="ef4160551f03cfd800f58c15ca5b270ecdf77e7e2e47a202a53db4fc1f4edec7",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
-            int8_sha256="dcdc85947c41357c5612be056d6b43dc746f748dd74693f276401e6e07043852",
+            int8_sha256="aad66cc709e05d58523c3ff5dc9d2f0f39eae3146be2b7621478cc4129a5fb5b",
         ),
     )
 }

@@ -4,6 +4,7 @@ The driver alone reads and writes the store. An engine takes a shard with its ch
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from maskbatch.overlap import IsOver
@@ -15,6 +16,19 @@ from maskbatch.types import Checkpoint, SegmentResult, Shard
 
 class WorkerLost(Exception):
     """The worker that scanned a shard has died, or was ended because nothing came from it. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The workers in a row that were lost over a shard, none of which got further than the one before; and the frames that
+    the furthest one analysed. Who kills workers at random moments must not look like a file that kills its worker."""
+
+    num: int = 0
+    furthest: int = 0
+
+    def another(self, frames: int) -> "Losses":
+        """Return the losses after another one, whose worker had analysed so many frames."""
+        return Losses(1 if frames > self.furthest else self.num + 1, max(frames, self.furthest))
 
 
 class Engine(Protocol):

@@ -21,7 +21,7 @@ from maskbatch.overlap import for_each
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import WRITTEN, Summary, write_reports
-from maskbatch.run.engine import Engine, Here, WorkerLost
+from maskbatch.run.engine import Engine, Here, Losses, WorkerLost
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
 from maskbatch.run.memory import check_address_space, trim
@@ -40,6 +40,7 @@ from maskbatch.store.write import add_results, begin_session, close_sources, end
 from maskbatch.types import SegmentResult, Shard, Source
 
 _log = logging.getLogger(__name__)
+_NO_LOSS = Losses()
 
 OnResult = Callable[[Shard, SegmentResult], None]
 OnPending = Callable[[Sequence[Source]], None]
@@ -213,25 +214,31 @@ class Driver:
         close_sources(session.store, videos)
         return found
 
-    def _scan_shard(self, shard: Shard, session: _Session, losses: int = 0) -> None:
+    def _scan_shard(self, shard: Shard, session: _Session, losses: Losses = _NO_LOSS) -> None:
         """Scan one shard, and store what it gives; what is left of it when its worker is lost is given to another one."""
         if session.is_over():
             return
+        frames: Counter = Counter()
         try:
-            self._scan_once(shard, session)
+            self._scan_once(shard, session, frames)
         except WorkerLost as error:
             _log.warning("%s while it had %s", error, named([source.name for source in shard.sources]))
-            for rest in after_loss(shard, losses + 1, session.store, self.settings, session.stop):
-                self._scan_shard(rest, session, losses + 1)
+            losses = losses.another(frames.total())
+            for rest in after_loss(shard, losses.num, session.store, self.settings, session.stop):
+                # photos that are done are no longer among the rest, so that a photo which is done is progress
+                self._scan_shard(rest, session, losses if rest.sources[0].kind == "video" else Losses(losses.num))
 
-    def _scan_once(self, shard: Shard, session: _Session) -> None:
+    def _scan_once(self, shard: Shard, session: _Session, frames: Counter) -> None:
+        """Scan a shard from its checkpoint on; `frames` counts those that were analysed, with those before."""
         store = session.store
         checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
         open_sources(store, session.id, shard.sources)
+        frames["before"] = 0 if checkpoint is None else checkpoint.frames_analysed
         file_log, waiting = FileLog(), []
         with closing(self._engine.scan(shard, checkpoint, self.settings, session.is_over)) as results:
             for result in results:
                 session.lock.check()
+                frames["now"] += result.num_frames
                 waiting.append(result)
                 if result.is_whole:
                     add_results(store, waiting)

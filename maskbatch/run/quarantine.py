@@ -41,7 +41,7 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
 
 
 def after_loss(shard: Shard, losses: int, store: Store, settings: ScanSettings, stop: Stop) -> list[Shard]:
-    """Return what is left to do of a shard whose worker was lost, `losses` times by now.
+    """Return what is left to do of a shard whose worker was lost, `losses` times in a row by now.
 
     Sources that kill a process of their own get their row. After the second loss each of the others is a shard of its own;
     a source that is alone, and was with three workers that were lost, gets a row, too, and the next scan reads it again.

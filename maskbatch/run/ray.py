@@ -211,6 +211,7 @@ class RayEngine:
                 ray.init(where, **quiet)
             else:
                 ray.init(include_dashboard=False, object_store_memory=200 << 20, **quiet)
+            _silence(ray)
         except Exception as error:  # of gRPC, of Ray, or of the system, depending on what is wrong
             raise DeviceError(
                 f"Ray cannot reach {where or 'a cluster on this machine'} ({_first_line(error)}): see ray status"
@@ -230,6 +231,15 @@ class RayEngine:
         if not number:
             raise DeviceError(f"no machine of the cluster has {each} cores: choose a smaller --worker-cores")
         return {"num_cpus": each}, number
+
+
+def _silence(ray) -> None:
+    """Keep what Ray says about lost workers, with pages of its own logs, from standard output, which is for results.
+
+    Ray prints it there whatever `log_to_driver` is (2.60); the driver says in one line which worker was lost.
+    """
+    with suppress(AttributeError):
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _check_answers(address: str) -> None:
