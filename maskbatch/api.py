@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Event
 
 from maskbatch.errors import UsageError
+from maskbatch.media.storage import located
 from maskbatch.model import Frame, Model, draw, find
 from maskbatch.results import Results, open
 from maskbatch.run.bring import MEDIA
@@ -73,7 +74,7 @@ def scan(
         raise UsageError(f"scan has no option {names}; help(maskbatch.ScanOptions) lists them") from None
     if isinstance(chosen.model, PathLike):
         chosen = replace(chosen, model=str(chosen.model))
-    job = Job(_all_of(paths), None if out is None else Path(out), chosen)
+    job = Job(_all_of(paths), None if out is None else located(out), chosen)
     return Results(run_job(job, _Caller(progress, Event() if stop is None else stop)).out)
 
 
@@ -127,7 +128,7 @@ def merge(
 
 def _all_of(paths: Paths) -> tuple[Path, ...]:
     """Return one path, or several, as paths."""
-    return tuple(map(Path, [paths] if isinstance(paths, (str, PathLike)) else paths))
+    return tuple(map(located, [paths] if isinstance(paths, (str, PathLike)) else paths))
 
 
 class _StopOnEvent(Stop):

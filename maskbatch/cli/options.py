@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import GROUPS, PATH, Duration, Number, WordOr, grouped, options
+from maskbatch.cli.parameters import GROUPS, PATH, PLACE, Duration, Number, WordOr, grouped, options
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, THIRD_STATE, ScanOptions
 
 BESIDE = "<beside the input>"
@@ -150,8 +150,8 @@ _BEHIND_EVERY = options(
 )  # fmt: skip
 _COMMON = options(_SESSION, _BEFORE_EVERY, _CLUSTER, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
 scan_options = options(
-    grouped(_WHAT, "--out", type=PATH, metavar="DIR",
-            help="Output folder. Default: NAME_maskbatch in the current folder, by the name of the input."),
+    grouped(_WHAT, "--out", type=PLACE, metavar="DIR",
+            help="Output folder, or its address. Default: NAME_maskbatch in the current folder, by the name of the input."),
     _ABOUT_INPUTS, _COMMON,
 )  # fmt: skip
 video_options = options(

@@ -7,7 +7,21 @@ from pathlib import Path
 
 import click
 
+from maskbatch.media.storage import located
+
 PATH = click.Path(path_type=Path)
+
+
+class Place(click.ParamType):
+    """A path, or an address such as s3://bucket/folder."""
+
+    name = "path"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        return located(value)
+
+
+PLACE = Place()
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 GROUPS = ("What to scan", "People, time and place", "Speed", "Video", "Output", "Advanced")

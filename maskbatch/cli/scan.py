@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from maskbatch.cli.options import BESIDE, scan_options, video_options, watch_options
-from maskbatch.cli.parameters import PATH, GroupedCommand, Several
+from maskbatch.cli.parameters import PLACE, GroupedCommand, Several
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
+from maskbatch.media.storage import located
 from maskbatch.run.memory import check_address_space
 from maskbatch.settings import ScanOptions
 
@@ -38,7 +39,7 @@ maskbatch watch incoming/ --every 1h --settle 2m     for recorders that write to
 
 
 @click.command(cls=GroupedCommand, epilog=_SCAN_EXAMPLES)
-@click.argument("paths", cls=Several, nargs=-1, type=PATH, metavar="PATH...")
+@click.argument("paths", cls=Several, nargs=-1, type=PLACE, metavar="PATH...")
 @scan_options
 def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **options: object) -> None:
     """Scan photos and videos: folders (recursively) and files, in any mix.
@@ -54,7 +55,7 @@ def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **op
 
 
 @click.command(cls=GroupedCommand, epilog=_VIDEO_EXAMPLES)
-@click.argument("files", cls=Several, nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.argument("files", cls=Several, nargs=-1, required=True, type=PLACE, metavar="FILE...")
 @video_options
 def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
     """Scan videos: writes annotated H.264 copies that keep the sound, and the tables.
@@ -62,14 +63,14 @@ def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
     `maskbatch scan` does the same for videos and photos in any mix.
     """
     _check_videos(files)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else located(out)
     if out == BESIDE:
         folder = files[0].with_name(f"{files[0].stem}_maskbatch")
     _scan(files, folder, options)
 
 
 @click.command(cls=GroupedCommand, epilog=_WATCH_EXAMPLES)
-@click.argument("paths", cls=Several, nargs=-1, required=True, type=PATH, metavar="DIR...")
+@click.argument("paths", cls=Several, nargs=-1, required=True, type=PLACE, metavar="DIR...")
 @watch_options
 def watch(paths: tuple[Path, ...], out: Path | None, interval: float, settle: float, **options: object) -> None:
     """Scan new files as they come: those that have stopped growing; the tables are renewed each time.

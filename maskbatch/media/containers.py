@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.reader import MAX_PIXELS
+from maskbatch.media.storage import Remote
 
 # formats that list other files or addresses, devices, and text that FFmpeg takes for moving pictures: a scan must read the
 # given file and no other that it refers to
@@ -26,7 +27,7 @@ _DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)} if int(av.__version__.split("
 _ARGUMENT_ERROR = getattr(av.error, "ArgumentError", ())
 
 
-def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
+def open_container(path: Path | Remote, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
     """Open the file as a PyAV container. Every packet must arrive within `stall_s` seconds; `hwaccel` decodes where it can.
 
     Raises DecodeError with the reason.
@@ -37,9 +38,9 @@ def open_container(path: Path, stall_s: float = 60.0, hwaccel: HWAccel | None = 
             raise DecodeError("cannot be read: not a regular file")
         if found.st_size == 0:
             raise DecodeError("file is empty")
+        file = path.open("rb") if isinstance(path, Remote) else for_ffmpeg(path)
         return av.open(
-            for_ffmpeg(path), metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel,
-            options=_DECODER_OPTIONS,
+            file, metadata_errors="replace", timeout=stall_s, hwaccel=hwaccel, options=_DECODER_OPTIONS,
             container_options={"format_whitelist": _taken_formats(), "protocol_whitelist": "file"},
         )  # fmt: skip
     except av.error.ExitError as error:

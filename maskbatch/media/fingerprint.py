@@ -6,22 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskbatch.media.storage import Remote, quick_hash_of
+
 _END_BYTES = 4096
 _NUM_THREADS = 8  # network drives answer slowly, but answer many requests at once
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """`size` in bytes, `mtime_ns`, and the BLAKE2 hash of the first and last 4 KiB."""
+    """`size` in bytes, `mtime_ns`, and the BLAKE2 hash of the first and last 4 KiB, or of the ETag that a storage gives."""
 
     size: int
     mtime_ns: int
     quick_hash: str
 
 
-def fingerprint(path: Path) -> Fingerprint | None:
+def fingerprint(path: Path | Remote) -> Fingerprint | None:
     """Return the fingerprint of a file, or None when it cannot be read. Such a file is scanned again once it can be read."""
     try:
+        if isinstance(path, Remote):
+            found = path.stat()
+            return Fingerprint(found.st_size, found.st_mtime_ns, quick_hash_of(path))
         with path.open("rb") as file:
             start = file.read(_END_BYTES)
             stat = path.stat()
@@ -32,7 +37,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
     return Fingerprint(stat.st_size, stat.st_mtime_ns, quick_hash)
 
 
-def fingerprints(paths: Iterable[Path]) -> list[Fingerprint | None]:
+def fingerprints(paths: Iterable[Path | Remote]) -> list[Fingerprint | None]:
     """Return the fingerprints of many files, in the same order."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(fingerprint, paths))

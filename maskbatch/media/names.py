@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
+from maskbatch.media.storage import is_there
 from maskbatch.types import Source
 
 # formats that every build of OpenCV writes in colour
@@ -44,7 +45,7 @@ def annotated_name(source: Source) -> str:
     if suffix == ".mp4" if source.kind == "video" else suffix in WRITABLE:
         return name
     added = ending
-    while os.path.lexists(source.path.with_name(source.path.name + added)):
+    while is_there(source.path.with_name(source.path.name + added)):
         added = "_annotated" + added
     return fitted(name + added)
 

@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path, PurePath
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import mark_twins, named
+from maskbatch.media.storage import Remote, is_address, is_folder, located
 from maskbatch.media.walk import NotLookedAt, Walk, absolute
 from maskbatch.types import Shard, Source
 
@@ -77,19 +78,30 @@ def read_list(file: Path) -> list[Path]:
     except OSError as error:
         raise UsageError(f"cannot read the list {file}: {error.strerror or error}") from error
     folder = Path() if is_stdin else file.parent
-    return [folder / name for name in _names_in(data, folder)]
+    return [located(name) if is_address(name) else folder / name for name in _names_in(data, folder)]
 
 
-def common_folder(paths: Sequence[Path]) -> Path | None:
+def common_folder(paths: Sequence[Path | Remote]) -> Path | Remote | None:
     """Return the folder that contains all paths (a folder contains itself), or None when no folder does.
 
     There is none on Windows when the paths are on several drives or network shares.
     """
-    folders = [absolute(path) if os.path.isdir(path) else absolute(path).parent for path in paths]
+    folders = [absolute(path) if is_folder(path) else absolute(path).parent for path in paths]
+    if any(isinstance(folder, Remote) for folder in folders):
+        return _common_address(folders)
     try:
         return Path(os.path.commonpath(folders)) if folders else None
     except ValueError:
         return None
+
+
+def _common_address(folders: Sequence[Path | Remote]) -> Remote | None:
+    """Return the address of the folder above all, None when there is none, or some are on this machine."""
+    if not all(isinstance(folder, Remote) for folder in folders):
+        return None
+    same = takewhile(lambda names: len(set(names)) == 1, zip(*(folder.parts for folder in folders), strict=False))
+    parts = [names[0] for names in same]
+    return Remote(f"{parts[0]}://{'/'.join(parts[1:])}") if len(parts) > 1 else None
 
 
 def source_name(path: PurePath, root: PurePath | None) -> str:
@@ -100,6 +112,8 @@ def source_name(path: PurePath, root: PurePath | None) -> str:
     if root is not None:
         # not relative_to(): in Python before 3.12, colons confuse it
         return "/".join(path.parts[len(root.parts) :])
+    if isinstance(path, Remote):
+        return "/".join(path.parts)
     drive = [part.replace(":", "") for part in re.split(r"[\\/]", path.drive) if part not in ("", "?", ".")]
     is_share = path.drive.startswith("\\\\") and path.drive[2:4] not in ("?\\", ".\\")
     return "/".join([*(["UNC"] if is_share else []), *drive, *path.parts[1:]])
@@ -118,9 +132,9 @@ def _check_some_exist(paths: Sequence[Path]) -> None:
 
 def _is_missing(path: Path) -> bool:
     try:
-        os.stat(path)
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return not os.path.islink(path)
+        return isinstance(path, Remote) or not os.path.islink(path)
     except OSError:  # the file may exist, but the system does not tell
         return False
     return False

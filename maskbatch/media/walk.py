@@ -5,13 +5,14 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from maskbatch.errors import UsageError
 from maskbatch.media.kinds import Kind, kind_by_content, kind_by_name
 from maskbatch.media.names import named
+from maskbatch.media.storage import Remote
 
 _MARK, _MARK_AT = b"MBAT", 68  # the application id in the header of an SQLite file
 _log = logging.getLogger(__name__)
@@ -77,12 +78,15 @@ class Walk:
             self._hidden, dict(sorted(self._system_folders.items())), dict(kinds[:_MOST_KINDS]), unreadable
         )
 
-    def start(self, path: Path) -> Iterator[tuple[Path, Kind]]:
+    def start(self, path: Path | Remote) -> Iterator[tuple[Path | Remote, Kind]]:
         """Yield (path, kind) of the files at a path that the user gave: a folder, or a file of any name.
 
         A path that is missing or cannot be read is yielded as a file; its row will have the reason. Raises UsageError for
         `exclude`.
         """
+        if isinstance(path, Remote):
+            yield from self._remote(path)
+            return
         path = absolute(path)
         # not resolve(), which raises for a link to itself
         real = os.path.realpath(path)
@@ -100,6 +104,35 @@ class Walk:
             _log.warning("%s is neither a file nor a folder; skipped", path)
         elif self._is_new(real):
             yield path, kind_by_name(path) or kind_by_content(path)
+
+    def _remote(self, start: Remote) -> Iterator[tuple[Remote, Kind]]:
+        """Yield what is at an address, in the order of the same folders on this machine."""
+        if not start.is_dir():
+            if self._is_new(str(start)):
+                yield start, kind_by_name(start) or kind_by_content(start)
+            return
+        files = sorted(start.files(), key=lambda item: [_natural_key((name, False)) for name in item[0]])
+        outputs = {names[:-1] for names, path in files if names[-1] == "scan.db" and _is_output(path.parent)}
+        for folder in outputs:
+            _log.warning("%s is an output folder of maskbatch; skipped", "/".join((str(start), *folder)))
+        is_empty = True
+        for names, path in files:
+            if any(names[:depth] in outputs for depth in range(len(names))) or self._leaves_out(names):
+                continue
+            if (kind := kind_by_name(path)) is None:
+                self._unknown_kinds[_ending(path)] += 1
+            elif self._is_new(str(path)):
+                is_empty = False
+                yield path, kind
+        if is_empty:
+            _log.warning("%s: no photo or video in it", start)
+
+    def _leaves_out(self, names: Sequence[str]) -> bool:
+        """Tell if the names on the way to a file say that it is hidden, or in a folder of the system; count it."""
+        if any(name.startswith(".") for name in names) and not self._include_hidden:
+            self._hidden += 1
+            return True
+        return any(self._is_of_system(name) for name in names[:-1])
 
     def _below(self, folder: Path, real: str) -> Iterator[tuple[Path, Kind]]:
         """Yield the files of a folder and of all folders below. `real` is the folder's path without links."""
@@ -157,7 +190,7 @@ class Walk:
             _log.warning("cannot read %s; skipped", path)
             self._unreadable.append(str(path))
             return
-        self._unknown_kinds[path.suffix.lower() if _SUFFIX.fullmatch(path.suffix) else "without extension"] += 1
+        self._unknown_kinds[_ending(path)] += 1
 
     def _is_new(self, real: str) -> bool:
         """Return True when `real` is seen for the first time. This also ends loops of links."""
@@ -167,10 +200,16 @@ class Walk:
 
 
 def absolute(path: Path) -> Path:
-    """Return `path` as an absolute path without "..". Links stay, since users chose their names."""
+    """Return `path` as an absolute path without "..". Links stay, since users chose their names. An address is one."""
+    if isinstance(path, Remote):
+        return path
     path = Path(os.path.abspath(path))
     # POSIX keeps two leading slashes, which mean the same as one
     return Path("/", *path.parts[1:]) if path.root == "//" else path
+
+
+def _ending(path: Path | Remote) -> str:
+    return path.suffix.lower() if _SUFFIX.fullmatch(path.suffix) else "without extension"
 
 
 def _mode(path: Path) -> int | None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import from_name_text
+from maskbatch.media.storage import Remote, located
 from maskbatch.media.write import partial_file
 from maskbatch.store.database import Store
 from maskbatch.store.read import last_session
@@ -157,7 +158,7 @@ def _known(folders: Iterable[Path]) -> Mapping[str, object]:
 
 def _path(text: str) -> Path:
     """Return the path of an input, which the store writes as text that anybody can read."""
-    return Path(from_name_text(text))
+    return located(from_name_text(text))
 
 
 def _order(table: str) -> str:
@@ -210,7 +211,11 @@ def _inputs(
     found = [{"name": name, "path": path, "size": size, "quick_hash": quick_hash,
               "sha256": known.get((name, size, quick_hash))} for name, path, size, _, quick_hash in rows]  # fmt: skip
     todo = [
-        (one, row) for one, row in zip(found, rows, strict=True) if one["sha256"] is None and one["size"] is not None
+        (one, row)
+        for one, row in zip(found, rows, strict=True)
+        if one["sha256"] is None
+        and one["size"] is not None
+        and not isinstance(_path(row[1]), Remote)  # it would be fetched once more
     ]
     now = fingerprints(_path(row[1]) for _, row in todo)
     todo = [one for (one, row), print_ in zip(todo, now, strict=True)

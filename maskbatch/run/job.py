@@ -1,7 +1,5 @@
 """A scan from paths and options to reports: what the command line and `maskbatch.scan` both call."""
 
-import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -12,6 +10,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.names import named
 from maskbatch.media.shares import Dealt, deal, read_share
 from maskbatch.media.sources import Found, look_for
+from maskbatch.media.storage import Remote
 from maskbatch.people.templates import suggested_template
 from maskbatch.reports.summary import Summary
 from maskbatch.run.engine import Engine
@@ -23,19 +22,17 @@ from maskbatch.run.output import default_out
 from maskbatch.run.progress import Listener, counted
 from maskbatch.run.space import too_little_space
 from maskbatch.run.threshold import words_about_threshold
+from maskbatch.run.working_folder import folder_for, uploaded
 from maskbatch.settings import ScanOptions, ScanSettings
 from maskbatch.store.folder import check_inputs, check_out, prepared
-
-# a path object has made one slash of two
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A scan as it is asked for. `out` None: a folder named after the inputs, in the current folder."""
 
-    paths: tuple[Path, ...]
-    out: Path | None = None
+    paths: tuple[Path | Remote, ...]
+    out: Path | Remote | None = None
     options: ScanOptions = field(default_factory=ScanOptions)
 
 
@@ -66,6 +63,10 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
     asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
     """
     with collected_warnings() as warnings, ExitStack() as stack:
+        if isinstance(job.out, Remote):
+            working = stack.enter_context(uploaded(job.out))
+            listener.say(f"working in {working}; results go to {job.out}")
+            job = replace(job, out=working)
         settings, out, found, dealt = _prepared(job, listener, found)
         driver = stack.enter_context(closing(Driver(settings, warnings, job.options.third_state, _engine(settings))))
         settings = driver.settings
@@ -107,6 +108,8 @@ def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
 
     Raises UsageError as `run_job` does.
     """
+    if isinstance(job.out, Remote):
+        job = replace(job, out=folder_for(job.out))
     settings, out, found, _ = _prepared(job, listener)
     plan = dry_plan(settings, found.sources, job.paths, out, job.options.if_exists)
     return [source.path for source in plan.pending], forecast(plan, settings)
@@ -139,7 +142,3 @@ def _prepared(job: Job, listener: Listener, found: Found | None = None) -> _Prep
 def _check_paths(paths: Sequence[Path]) -> None:
     if not paths:
         raise UsageError("no photo or video in the list")
-    addresses = [str(path) for path in paths if _ADDRESS.match(str(path)) and not os.path.lexists(path)]
-    if addresses:
-        shown = named([re.sub(":/+", "://", address, count=1) for address in addresses])
-        raise UsageError(f"maskbatch reads local files only, and no addresses: download {shown} first")

@@ -1,6 +1,5 @@
 """Choose the output folder when the user names none."""
 
-import os
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -9,6 +8,7 @@ from maskbatch.errors import MaskbatchError
 from maskbatch.media.names import fitted
 from maskbatch.media.shares import Share
 from maskbatch.media.sources import common_folder
+from maskbatch.media.storage import is_folder
 from maskbatch.media.walk import absolute
 from maskbatch.store.database import STORE, is_store, open_store
 from maskbatch.store.lock import LOCK
@@ -33,7 +33,7 @@ def default_out(paths: Sequence[Path], share: Share | None = None) -> Path:
 def _name(paths: Sequence[Path]) -> str:
     """Return the name of the first input; of several files, that of the folder they lie in."""
     first = absolute(paths[0])
-    if os.path.isdir(first):
+    if is_folder(first):
         return first.name or "all"  # a whole drive has no name
     folder = common_folder(paths)
     return first.stem if len(paths) == 1 or folder is None or not folder.name else folder.name

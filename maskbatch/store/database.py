@@ -87,6 +87,15 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
                 connection.execute("PRAGMA journal_mode = DELETE")  # one file that can be copied
 
 
+def back_up(folder: Path, path: Path) -> None:
+    """Write a copy of the store of `folder`, where a scan may be at work, to `path`. Raises OSError and MaskbatchError."""
+    path.unlink(missing_ok=True)
+    with open_store(folder, reader=True) as store, closing(sqlite3.connect(path)) as copy:
+        with store.transaction() as connection:
+            connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
 def is_store(path: Path) -> bool:
     """Tell by its header if the file is a store of maskbatch."""
     return _header(path)[_APPLICATION_AT : _APPLICATION_AT + 4] == _APPLICATION

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import folded, name_text, stem_of_crop
+from maskbatch.media.storage import Remote
 from maskbatch.states import LABELS
 from maskbatch.store.database import LOGS, STORE, Store, check_version, is_store, open_store
 from maskbatch.store.lock import Lock, locked
@@ -49,6 +50,8 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
     written = [path.resolve() for path in _earlier(out)]
     folder_of = functools.cache(Path.resolve)  # a look at each part of a path takes its time, 100,000 times
     for path in inputs:
+        if isinstance(path, Remote):
+            continue
         real = path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
         if any(real.is_relative_to(folder) for folder in written):
             raise UsageError(

@@ -22,6 +22,7 @@ from maskbatch.errors import Interrupted
 from maskbatch.media.decode import open_source
 from maskbatch.media.photo.reader import MAX_PIXELS
 from maskbatch.media.sound.reader import CannotCopy, SoundReader
+from maskbatch.media.storage import Remote, located
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write.sound import AudioTrack, unguarded
 from maskbatch.settings import SamplingSettings
@@ -119,15 +120,17 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
 
 def _plain(suspect: Suspect) -> dict:
     start = None if suspect.start is None else asdict(suspect.start)
-    source, is_sound = suspect.source, suspect.is_sound
+    source = suspect.source
+    # an address with what signs it, which is never stored
+    path = source.path.address if isinstance(source.path, Remote) else str(source.path)
     return {
-        "path": str(source.path), "kind": source.kind, "start": start, "segment_s": suspect.segment_s, "is_sound": is_sound,
+        "path": path, "kind": source.kind, "start": start, "segment_s": suspect.segment_s, "is_sound": suspect.is_sound,
     }  # fmt: skip
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
     """Decode as far as `crash_reasons` describes; errors that Python can report do not matter here."""
-    source = Source(0, Path(suspect["path"]), "trial", suspect["kind"])
+    source = Source(0, located(suspect["path"]), "trial", suspect["kind"])
     try:
         if suspect["is_sound"]:
             _join_sound(source.path)

@@ -1,0 +1,302 @@
+"""Files at addresses, such as s3://bucket/folder/film.mp4, read by ranges through fsspec, with patience.
+
+`Remote` has those methods of `pathlib.Path` that readers use, so that a source may be either. fsspec is loaded when the
+first address is used; what it needs for each kind of storage is an extra of this package. Credentials come from where each
+storage's own tools look for them (environment, profiles). An address is shown without what signs it.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import random
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from maskbatch.errors import UsageError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
+# storage -> the extra that reads it
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
+           "http": "http", "https": "http"}  # fmt: skip
+# seconds between tries, half as much to once and a half as much each
+PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
+_BLOCK_BYTES, _NUM_BLOCKS = 1 << 20, 8
+# what no patience mends
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
+Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
+
+
+class Remote:
+    """A file or folder at an address.
+
+    Methods raise OSError, as those of a path do: FileNotFoundError, PermissionError, or one that says that the storage does
+    not answer, after all tries.
+
+    Example:
+        >>> Remote("s3://bucket/night/film.mp4").name
+        'film.mp4'
+    """
+
+    def __init__(self, address: str) -> None:
+        scheme, rest = _ADDRESS.match(address)[1].lower(), address[_ADDRESS.match(address).end() :]
+        self.address = f"{scheme}://{'/' if scheme in ('file', 'memory') else ''}{rest.lstrip('/').rstrip('/')}"
+
+    def __str__(self) -> str:
+        """The address without user, password and signature: what may be shown and stored."""
+        parts = urlsplit(self.address)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def __repr__(self) -> str:
+        return f"Remote({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remote) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple:
+        return Remote, (self.address,)
+
+    def __truediv__(self, name: str) -> "Remote":
+        return Remote(f"{self.address}/{name}")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Scheme, bucket or host, and the names on the way, unquoted where the scheme is of the web."""
+        scheme, rest = str(self).split("://", 1)
+        names = [name for name in rest.split("/") if name]
+        return (scheme, *(map(unquote, names) if scheme.startswith("http") else names))
+
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self.parts[-1]
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name, with its dot."""
+        return Path(self.name).suffix
+
+    @property
+    def stem(self) -> str:
+        """The name without its ending."""
+        return Path(self.name).stem
+
+    @property
+    def parent(self) -> "Remote":
+        """The folder that the file is in; the whole bucket is in itself."""
+        if len(self.parts) <= 2:
+            return self
+        return Remote(str(self).rpartition("/")[0])
+
+    def with_name(self, name: str) -> "Remote":
+        """Return the address of another file beside it."""
+        return Remote(f"{str(self).rpartition('/')[0]}/{name}")
+
+    def absolute(self) -> "Remote":
+        """Return the address itself."""
+        return self
+
+    def stat(self) -> SimpleNamespace:
+        """Return `st_size`, `st_mtime`, `st_mtime_ns` and `st_mode` as of now."""
+        info = self._info()
+        when = _seconds(info)
+        mode = stat.S_IFDIR if info["type"] == "directory" else stat.S_IFREG
+        return SimpleNamespace(
+            st_size=int(info.get("size") or 0), st_mtime=when, st_mtime_ns=round(when * 1e9), st_mode=mode
+        )
+
+    def is_dir(self) -> bool:
+        """Tell if it is a folder, or a beginning of names."""
+        try:
+            return stat.S_ISDIR(self.stat().st_mode)
+        except OSError:
+            return False
+
+    def is_file(self) -> bool:
+        """Tell if it is a file."""
+        try:
+            return stat.S_ISREG(self.stat().st_mode)
+        except OSError:
+            return False
+
+    def exists(self) -> bool:
+        """Tell if it is there; False also when the storage does not tell."""
+        return self.is_file() or self.is_dir()
+
+    def open(self, mode: str = "rb") -> io.BufferedIOBase:
+        """Open the file for reading by ranges."""
+        if mode != "rb":
+            raise ValueError(f"an address is opened for reading of bytes, not {mode!r}")
+        return io.BufferedReader(_Ranges(self), 1 << 16)
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content, by one request."""
+        return patiently(lambda: self._storage.cat_file(self._path))
+
+    def tag(self) -> str:
+        """Return what the storage calls the content (an ETag, or else a checksum), "" when it calls it nothing."""
+        info = self._info()
+        return next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "content_md5") if info.get(key)), "")
+
+    def files(self) -> Iterator[tuple[tuple[str, ...], "Remote"]]:
+        """Yield the files below the folder, in no order: names of the folders and the file, address."""
+        found = patiently(lambda: self._storage.find(self._path))
+        for path in found:
+            names = path[len(self._path) :].strip("/").split("/")
+            yield tuple(names), Remote(f"{self.address}/{'/'.join(names)}")
+
+    def upload(self, path: Path) -> None:
+        """Write a file of this machine to the address."""
+        patiently(lambda: self._storage.put_file(str(path), self._path))
+
+    def remove(self) -> None:
+        """Remove the file; do nothing when it is gone."""
+        try:
+            patiently(lambda: self._storage.rm_file(self._path))
+        except FileNotFoundError:
+            return
+
+    def _info(self) -> dict:
+        return patiently(lambda: self._storage.info(self._path))
+
+    def _range(self, start: int, end: int) -> bytes:
+        return patiently(lambda: self._storage.cat_file(self._path, start=start, end=end))
+
+    @cached_property
+    def _storage(self):
+        return _storage_of(self.address)[0]
+
+    @cached_property
+    def _path(self) -> str:
+        return _storage_of(self.address)[1]
+
+
+class _Ranges(io.RawIOBase):
+    """A file that is read by blocks of a megabyte; the next block is fetched ahead."""
+
+    def __init__(self, remote: Remote) -> None:
+        from fsspec.caching import BackgroundBlockCache
+
+        self._size, self._at = remote.stat().st_size, 0
+        self._blocks = BackgroundBlockCache(_BLOCK_BYTES, remote._range, self._size, _NUM_BLOCKS)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        end = min(self._at + len(buffer), self._size)
+        if end <= self._at:
+            return 0
+        data = self._blocks._fetch(self._at, end)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._blocks._thread_executor.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+
+def located(text: object) -> "Path | Remote":
+    """Return a path, or a `Remote` for the text of an address; both of these as they are. `C:\\night` is a path.
+
+    Raises UsageError when what reads such addresses is not installed.
+    """
+    if isinstance(text, Remote):
+        return text
+    if not is_address(str(text)):
+        return Path(text)
+    remote = Remote(str(text))
+    _storage_of(remote.address)
+    return remote
+
+
+def is_address(text: str) -> bool:
+    """Tell if a text is an address, and no path of this machine that looks like one."""
+    return _ADDRESS.match(text) is not None and not Path(text).exists()
+
+
+def is_there(path: "Path | Remote") -> bool:
+    """Tell if there is a file, folder or link at a path or address."""
+    return path.exists() if isinstance(path, Remote) else os.path.lexists(path)
+
+
+def is_folder(path: "Path | Remote") -> bool:
+    """Tell if there is a folder at a path or address."""
+    return path.is_dir()
+
+
+def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:
+    """Return what `do` returns, tried again after each pause. Raises OSError: one that lasts at once, another after all
+    tries. Its words are not those of the storage, which may have an address with its signature in them."""
+    for pause_s in (*(PAUSES_S if pauses_s is None else pauses_s), None):
+        try:
+            return do()
+        except _LASTING as error:
+            raise _plain(error) from None
+        except Exception as error:  # each storage has errors of its own
+            if pause_s is None:
+                raise TimeoutError(0, f"the storage does not answer ({type(error).__name__})") from None
+            _log.debug("the storage does not answer (%s): tried again", type(error).__name__)
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+    raise AssertionError
+
+
+def quick_hash_of(remote: Remote) -> str:
+    """Return a hash of what the storage calls the content, for its fingerprint."""
+    return hashlib.blake2b(remote.tag().encode(), digest_size=12).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _storage_of(address: str):
+    """Return the file system of an address, and the path there. Raises UsageError when it cannot be used here."""
+    scheme = address.split("://", 1)[0]
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme, "s3")
+        raise UsageError(f"{scheme}:// needs another package: pip install 'maskbatch[{extra}]'") from error
+    except ValueError as error:
+        raise UsageError(f"{scheme}:// is no storage that maskbatch can read: {error}") from error
+
+
+def _plain(error: Exception) -> OSError:
+    if isinstance(error, OSError):
+        return type(error)(error.errno or 0, {FileNotFoundError: "does not exist"}.get(type(error), "is not allowed"))
+    return OSError(0, f"the storage refuses it ({type(error).__name__})")
+
+
+def _seconds(info: dict) -> float:
+    """Return the time of the last change, 0.0 when the storage does not tell."""
+    for key in ("LastModified", "mtime", "last_modified", "updated", "modified", "created"):
+        value = info.get(key)
+        if hasattr(value, "timestamp"):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+    return 0.0
