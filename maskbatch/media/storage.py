@@ -29,6 +29,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "a
 # seconds between tries, half as much to once and a half as much each
 PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
 _BLOCK_BYTES, _NUM_BLOCKS = 1 << 20, 8
+_TOLD_S = 1.0
 # what no patience mends
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
 Result = TypeVar("Result")
@@ -49,6 +50,8 @@ class Remote:
     def __init__(self, address: str) -> None:
         scheme, rest = _ADDRESS.match(address)[1].lower(), address[_ADDRESS.match(address).end() :]
         self.address = f"{scheme}://{'/' if scheme in ('file', 'memory') else ''}{rest.lstrip('/').rstrip('/')}"
+
+        self._told: tuple[float, dict | None] = 0.0, None
 
     def __str__(self) -> str:
         """The address without user, password and signature: what may be shown and stored."""
@@ -168,7 +171,12 @@ class Remote:
             return
 
     def _info(self) -> dict:
-        return patiently(lambda: self._storage.info(self._path))
+        """Return what the storage says of the file; several questions about it in a row are one request."""
+        when, info = self._told
+        if info is None or time.monotonic() - when > _TOLD_S:
+            info = patiently(lambda: self._storage.info(self._path))
+            self._told = time.monotonic(), info
+        return info
 
     def _range(self, start: int, end: int) -> bytes:
         return patiently(lambda: self._storage.cat_file(self._path, start=start, end=end))

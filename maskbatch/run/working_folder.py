@@ -1,7 +1,7 @@
 """The output folder of a scan whose results go to an address: a folder of this machine, uploaded as the scan goes on.
 
-Every few minutes, and at the end, media and tables that are new or have changed are uploaded, and last a copy of the store
-that was made before them: it names no file that is not there. Another machine begins with what was uploaded.
+Every few minutes, and at the end, media, tables and parts of copies that are new or have changed are uploaded, and last a
+copy of the store that was made before them, so that what it names is there. Another machine begins with what was uploaded.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from maskbatch.media.storage import Remote
 from maskbatch.networks.cache import cache_folder
 from maskbatch.overlap import in_own_context
 from maskbatch.store.database import LOGS, STORE, back_up
-from maskbatch.store.folder import SEGMENTS, files_below
+from maskbatch.store.folder import files_below
 from maskbatch.store.lock import LOCK
 
 UPLOAD_EVERY_S = 180.0
@@ -73,7 +73,6 @@ class _Copy:
         if (self.folder / STORE).exists():
             return
         found = [("/".join(names), path) for names, path in self._out.files()] if self._out.is_dir() else []
-        found = [(name, path) for name, path in found if not name.startswith(".")]
         if not any(name == STORE for name, _ in found):
             return
         _log.info("%s: going on with what is there (%d files)", self._out, len(found))
@@ -134,5 +133,5 @@ class _Copy:
 
 
 def _is_result(name: str) -> bool:
-    first, last = name.split("/", 1)[0], name.rsplit("/", 1)[-1]
-    return name not in _NOT_UPLOADED and first != SEGMENTS and not (last.startswith(".") and ".part" in last)
+    last = name.rsplit("/", 1)[-1]
+    return name not in _NOT_UPLOADED and not (last.startswith(".") and ".part" in last)
