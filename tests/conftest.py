@@ -11,7 +11,21 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 # the files that take longest run first, so that no process of pytest -n is left with one of them at the end; the times
 # come from `python -m pytest --durations=0`
-LONGEST_FIRST = ("test_resume.py", "test_trainer.py", "test_cli.py")
+LONGEST_FIRST = (
+    "test_resume.py",
+    "test_trainer.py",
+    "test_merge.py",
+    "test_cli.py",
+    "test_ray.py",
+    "test_standard_streams.py",
+    "test_killed_program.py",
+    "test_ctrl_c.py",
+    "test_offline.py",
+    "test_slim.py",
+    "test_sound.py",
+    "test_hostile.py",
+    "test_report.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
