@@ -23,7 +23,7 @@ from maskbatch.cli.main import main
 from maskbatch.geometry import boxes
 from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
-from maskbatch.run import forecast, local, stages
+from maskbatch.run import engine, forecast, local, stages
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 
@@ -513,21 +513,21 @@ def test_an_interrupted_scan_says_so(tmp_path, monkeypatch):
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / "in").mkdir(exist_ok=True)
         makers.write_video(tmp_path / "in" / name, makers.numbered(5))
-    whole = local.run_shard
+    whole = engine.run_shard
 
     def interrupted(shard, *more):
         if shard.index == 1:
             raise KeyboardInterrupt
         yield from whole(shard, *more)
 
-    monkeypatch.setattr(local, "run_shard", interrupted)
+    monkeypatch.setattr(engine, "run_shard", interrupted)
     out = tmp_path / "in" / "out"
     assert run("scan", tmp_path / "in", "--out", out).exit_code == 130
     assert [row["source"] for row in rows(out / "files.csv")] == ["a.mp4"]
     assert json.loads((out / "run.json").read_text(encoding="utf-8"))["finished"] is None
     result = run("report", out)
     assert result.exit_code == 3 and "interrupted" in result.output
-    monkeypatch.setattr(local, "run_shard", whole)
+    monkeypatch.setattr(engine, "run_shard", whole)
     assert run("scan", tmp_path / "in", "--out", tmp_path / "other").exit_code == 0
     assert [row["source"] for row in rows(tmp_path / "other" / "files.csv")] == ["a.mp4", "b.mp4"]
 
