@@ -1,7 +1,50 @@
 """Settings of the whole test run."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 # before TensorFlow and OpenCV are imported by any test
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+# the files that take longest run first, so that no process of pytest -n is left with one of them at the end; the times
+# come from `python -m pytest --durations=0`
+LONGEST_FIRST = (
+    "test_resume.py",
+    "test_trainer.py",
+    "test_merge.py",
+    "test_cli.py",
+    "test_ray.py",
+    "test_standard_streams.py",
+    "test_killed_program.py",
+    "test_ctrl_c.py",
+    "test_offline.py",
+    "test_slim.py",
+    "test_sound.py",
+    "test_hostile.py",
+    "test_report.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by file, those of `LONGEST_FIRST` first; tests of one file keep their order."""
+    rank = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(Path(item.fspath).name, len(rank)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """Escape lone surrogates, which tests of file names print and pytest-xdist cannot send to its main process."""
+    return _sendable((yield))
+
+
+def _sendable(value):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(content) for key, content in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_sendable, value))
+    return value

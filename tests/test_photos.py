@@ -352,9 +352,9 @@ def test_ordinary_photos_pay_next_to_nothing():
     def fastest(work) -> float:
         times = []
         for _ in range(5):
-            start = time.perf_counter()
+            start = time.process_time()  # other processes at work do not count
             work()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     bare = fastest(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))

@@ -76,18 +76,24 @@ def scan(cluster, inputs, out, on_result=lambda *_: None, stop=None, **own):
         driver.scan(plan, store, lock, stop or Stop(), on_result)
 
 
-def workers_of_this_machine():
-    """The processes of workers."""
-    found = []
-    for entry in os.listdir("/proc"):
+def workers_of_this_run():
+    """The processes of workers that come from this one; other test runs on this machine keep theirs."""
+    parents, workers = {}, []
+    for entry in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                title = file.read()
+            title, stat = Path("/proc", entry, "cmdline").read_bytes(), Path("/proc", entry, "stat").read_text()
         except OSError:
             continue
-        if entry.isdecimal() and title.startswith(b"ray::FakeWorker"):
-            found.append(int(entry))
-    return found
+        parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
+        if title.startswith(b"ray::FakeWorker"):
+            workers.append(int(entry))
+
+    def is_ours(pid):
+        while pid and pid != os.getpid():
+            pid = parents.get(pid)
+        return pid is not None and pid > 0
+
+    return [pid for pid in workers if is_ours(pid)]
 
 
 def errors(out):
@@ -103,16 +109,16 @@ def test_a_cluster_gives_the_bytes_of_one_machine(cluster, inputs, whole, tmp_pa
 
 def test_killed_workers_change_nothing(cluster, inputs, whole, tmp_path):
     """Workers are killed with SIGKILL at two results: the bytes are the same."""
-    seen = []
+    seen, killed = [], []
 
     def kill(*_):
         seen.append(None)
         if len(seen) in (3, 11):
-            for pid in workers_of_this_machine()[:1]:
-                os.kill(pid, signal.SIGKILL)
+            killed.extend(workers_of_this_run()[:1])
+            os.kill(killed[-1], signal.SIGKILL)
 
     scan(cluster, inputs, tmp_path / "out", on_result=kill)
-    assert len(seen) > 11 and contents(tmp_path / "out") == whole
+    assert len(seen) > 11 and len(set(killed)) == 2 and contents(tmp_path / "out") == whole
 
 
 def test_a_killed_node_changes_nothing(cluster, inputs, whole, tmp_path):

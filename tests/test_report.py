@@ -260,7 +260,7 @@ def test_how_results_are_cut_changes_nothing(store, tmp_path):
 def test_a_report_takes_the_same_memory_for_any_number_of_files(store):
     """Rows go from the store to faces.csv one by one, and people are found in some files at a time."""
     peaks = []
-    for number in (20, 80):
+    for number in (20, 50):
         files = [video(f"{at}.mp4", 600, 600) for at in range(number)]
         sources = begun(store, files)
         for file in files[0 if number == 20 else 20 :]:
@@ -268,14 +268,15 @@ def test_a_report_takes_the_same_memory_for_any_number_of_files(store):
             rows = tuple(Face(file.name, frame, face, face=face).row(id_) for frame in range(600) for face in range(5))
             add_results(store, [SegmentResult(rows)])
             end(store, sources, [file])
-        write_reports(store, ReportSettings())
+        if not peaks:
+            write_reports(store, ReportSettings())  # imports and caches are not counted
         tracemalloc.start()
         try:
             write_reports(store, ReportSettings())
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] < 1.15 * peaks[0]
 
 
 def test_an_unclassified_face_is_nobody(store, tmp_path):

@@ -81,6 +81,17 @@ def fakes(monkeypatch):
         monkeypatch.setattr(module, "open_networks", networks)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The inputs of killed_runs.py in `in`, which nobody changes, and an uninterrupted scan of them in `whole`."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (engine, shard):
+            patch.setattr(module, "open_networks", networks)
+        scan(make_inputs(folder / "in"), folder / "whole")
+    return folder
+
+
 def scan(inputs, out, stop=None, on_result=lambda *_: None):
     """One session; `inputs` is a folder."""
     driver = local.Driver(replace(SETTINGS, output=replace(SETTINGS.output, folder=out)))
@@ -154,11 +165,11 @@ def session(out):
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(tmp_path):
-    """SIGKILL at 22 moments spread over a run, in photos, inside videos, between renames: all reports, annotated files and
+    """SIGKILL at 12 moments spread over a run, in photos, inside videos, between renames: all reports, annotated files and
     crops are byte for byte those of an uninterrupted run, and nothing else is left."""
     script = Path(__file__).with_name("killed_runs.py")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(script.parent)])}
-    command = [sys.executable, str(script), str(tmp_path), "22"]
+    command = [sys.executable, str(script), str(tmp_path), "12"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads(result.stdout.splitlines()[-1])
@@ -197,14 +208,10 @@ def test_reading_goes_on_at_every_cut(tmp_path, name, clip):
         assert (first._replace(cut=cut), *later) == tuple(frames[cut.index :])
 
 
-def test_a_video_of_many_segments_is_seamless(tmp_path, fakes):
+def test_a_video_of_many_segments_is_seamless(made):
     """As many frames as the source, at the same times, and the same audio packets; each face keeps its track at the
     joints."""
-    path = make_inputs(tmp_path / "in") / "m.mp4"
-    for other in (tmp_path / "in").iterdir():
-        other.unlink() if other != path else None
-    scan(tmp_path / "in", tmp_path / "out")
-    copy = tmp_path / "out" / "annotated" / "m.mp4"
+    path, copy = made / "in/m.mp4", made / "whole/annotated/m.mp4"
     times = [time_s for time_s, _ in makers.packets_of(path, "video")]
     assert [time_s for time_s, _ in makers.packets_of(copy, "video")] == sorted(times) and len(times) == 190
     assert [body for _, body in makers.packets_of(copy, "audio")] == [
@@ -217,8 +224,8 @@ def test_a_video_of_many_segments_is_seamless(tmp_path, fakes):
     expected = [20 + (7 * number) % 200 for number in range(190)]
     shown = [image[50:62, 2:40].mean() for _, image in frames]  # where nothing is drawn
     assert np.abs(np.array(shown) - expected).max() < 6
-    first = [line.split(",") for line in (tmp_path / "out/faces.csv").read_text().splitlines()[1:]]
-    tracks = {cells[1]: cells[4] for cells in first if cells[3] == "0"}
+    first = [line.split(",") for line in (made / "whole/faces.csv").read_text().splitlines()[1:]]
+    tracks = {cells[1]: cells[4] for cells in first if cells[0] == "m.mp4" and cells[3] == "0"}
     assert tracks["34"] == tracks["35"] != tracks["0"]  # 35 is the first frame of the second segment
 
 
@@ -227,22 +234,20 @@ def _packets(path):
         yield from (packet for packet in container.demux(video=0) if packet.size)
 
 
-def test_reports_of_an_interrupted_video_have_its_segments(tmp_path, fakes):
+def test_reports_of_an_interrupted_video_have_its_segments(made, tmp_path, fakes):
     """Stopped inside the second video segment: the first one's faces are reported, the file counts as partial with the
     reason; going on gives what an uninterrupted run gives."""
-    inputs = make_inputs(tmp_path / "in")
     stop, on_result = stopping_after(9)
     with pytest.raises(Interrupted):
-        scan(inputs, tmp_path / "out", stop, on_result)
+        scan(made / "in", tmp_path / "out", stop, on_result)
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "partial")
     text = (tmp_path / "out/files.csv").read_text()
     assert "interrupted: only the first 35 frames so far" in text
     frames = {line.split(",")[1] for line in (tmp_path / "out/faces.csv").read_text().splitlines() if "m.mp4" in line}
     assert frames == {str(number) for number in range(35)}
     assert session(tmp_path / "out")["how"] == "interrupted"
-    scan(inputs, tmp_path / "out")
-    scan(inputs, tmp_path / "whole")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    scan(made / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(made / "whole")
     assert session(tmp_path / "out")["files_done_before"] == 3
 
 
@@ -786,11 +791,12 @@ def test_what_the_user_put_in_the_place_of_a_copy_costs_that_copy(tmp_path, fake
 
 def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkeypatch):
     """At each step of it: whatever the file is by the next run, its rows and media fit it."""
+    inputs = tmp_path / "in"
+    for number in range(3):
+        makers.write_photo(inputs / f"{number}.png", np.full((64, 96, 3), 220, np.uint8))
+    scan(inputs, tmp_path / "whole")
     for step in ("forget", "_taken_over", "_claim_names", "remove_segments", "remove_media", "crop_stem"):
-        inputs, out = tmp_path / step / "in", tmp_path / step / "out"
-        for number in range(3):
-            makers.write_photo(inputs / f"{number}.png", np.full((64, 96, 3), 220, np.uint8))
-        scan(inputs, out)
+        out = shutil.copytree(tmp_path / "whole", tmp_path / step)
         (inputs / "1.png").rename(tmp_path / "1.png")
         (inputs / "1.png").write_bytes(b"broken")
         with monkeypatch.context() as killed, pytest.raises(SystemExit):
@@ -798,8 +804,7 @@ def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkey
             scan(inputs, out)
         (tmp_path / "1.png").replace(inputs / "1.png")
         scan(inputs, out)
-        scan(inputs, tmp_path / step / "whole")
-        assert contents(out) == contents(tmp_path / step / "whole"), step
+        assert contents(out) == contents(tmp_path / "whole"), step
 
 
 def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
@@ -849,10 +854,9 @@ def test_nobody_is_a_suspect_after_an_error(tmp_path, fakes):
 # the disk
 
 
-def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
+def test_a_full_disk_stops_and_goes_on(made, tmp_path, fakes, monkeypatch):
     """ENOSPC in the second shard ends the run with what to do; the first is kept, and the next run ends as if nothing had
     been."""
-    inputs = make_inputs(tmp_path / "in")
 
     def full(path, *rest):
         if path.name.startswith("p"):
@@ -862,19 +866,18 @@ def test_a_full_disk_stops_and_goes_on(tmp_path, fakes, monkeypatch):
     whole = annotated.write_image
     monkeypatch.setattr(annotated, "write_image", full)
     with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command continues"):
-        scan(inputs, tmp_path / "out")
+        scan(made / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
     monkeypatch.setattr(annotated, "write_image", whole)
-    scan(inputs, tmp_path / "out")
-    scan(inputs, tmp_path / "whole")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    scan(made / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_a_removed_output_folder_stops_the_run(tmp_path, fakes):
+def test_a_removed_output_folder_stops_the_run(made, tmp_path, fakes):
     """It is not made again behind the user's back."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    out = tmp_path / "out"
     with pytest.raises(MaskbatchError, match="was removed or replaced"):
-        scan(inputs, out, on_result=lambda *_: shutil.rmtree(out, ignore_errors=True))
+        scan(made / "in", out, on_result=lambda *_: shutil.rmtree(out, ignore_errors=True))
     assert not any(out.glob("*.csv"))
 
 
@@ -919,9 +922,9 @@ def test_a_dry_run_touches_nothing(tmp_path, fakes):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_reports_are_rebuilt_from_the_rows_of_several_sessions(tmp_path, fakes):
+def test_reports_are_rebuilt_from_the_rows_of_several_sessions(made, tmp_path, fakes):
     """`report` gives the same bytes again."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    inputs, out = made / "in", tmp_path / "out"
     stop, on_result = stopping_after(3)
     with pytest.raises(Interrupted):
         scan(inputs, out, stop, on_result)

@@ -50,9 +50,14 @@ def test_results_that_cannot_be_printed_are_an_error(scanned, words, redirection
     assert contents(scanned / "out") == before
 
 
-@pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full", "<&- 2>&-"])
-@pytest.mark.parametrize("options", [[], ["--progress", "json"], ["-q"]])
-def test_messages_that_nobody_can_read_end_no_scan(scanned, tmp_path, redirections, options):
+@pytest.mark.parametrize(
+    ("options", "redirections"),
+    [
+        ([], "2>&-"), ([], "2>/dev/full"), ([], "<&- 2>&-"),
+        (["--progress", "json"], "2>&-"), (["--progress", "json"], "2>/dev/full"), (["-q"], "2>&-"),
+    ],
+)  # fmt: skip
+def test_messages_that_nobody_can_read_end_no_scan(scanned, tmp_path, options, redirections):
     """Nor do they get into a file that happens to have the number of the closed stream."""
     result = shell(["scan", scanned / "a.png", "--out", tmp_path / "out", *options], redirections)
     assert result.returncode == 0 and ("reports in" in result.stdout) == (options != ["-q"])
@@ -73,13 +78,21 @@ def test_wrong_use_keeps_its_exit_code_when_nobody_can_be_told():
     assert result.returncode == 2 and result.stderr.endswith("no photo or video in the list\n")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a scan of the photos gives that has all memory."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert shell(["scan", *PHOTOS, "-q", "--out", out]).returncode == 0
+    return contents(out)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the address space can be limited")
 @pytest.mark.parametrize("kilobytes", [200_000, 900_000, 1_000_000, 2_100_000])
-def test_too_little_memory_is_a_sentence_and_the_same_command_goes_on(tmp_path, kilobytes):
+def test_too_little_memory_is_a_sentence_and_the_same_command_goes_on(whole, tmp_path, kilobytes):
     """Libraries that cannot be loaded, too few threads, networks that would crash or hang: exit code 1 and one sentence;
     given more memory, the tables are those of a scan that always had it."""
     words = ["scan", *PHOTOS, "-q", "--out"]
     result = shell([*words, tmp_path / "out"], before=f"ulimit -v {kilobytes};")
     assert result.returncode == 1 and result.stderr.count("Error: ") == 1 and result.stderr.count("\n") == 1
-    assert shell([*words, tmp_path / "out"]).returncode == shell([*words, tmp_path / "whole"]).returncode == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert shell([*words, tmp_path / "out"]).returncode == 0
+    assert contents(tmp_path / "out") == whole
