@@ -40,6 +40,7 @@ def pack(samples: Samples, face_px: int, quality: int) -> dict[str, np.ndarray]:
         "lengths": np.array([len(file) for file in files]),
         "xyxy": np.array([pair for _, pair in shrunk], np.float32),
         "label": samples.label,
+        "source": samples.source.astype("U32"),
         "size_px": samples.size_px,
     }
 

@@ -13,7 +13,7 @@ import mmap
 import multiprocessing
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -31,12 +31,14 @@ _UNKNOWN = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to train: the peak of the learning rate, `live` batch norms, and the strength of mixup (0: none)."""
+    """A way to train: the peak of the learning rate, `live` batch norms, and the strength of mixup (0: none). It learns
+    nothing from the faces of the source `without`."""
 
     name: str
     peak: float
     live: bool = False
     mixup: float = 0.0
+    without: str = ""
 
 
 VARIANTS = {
@@ -47,11 +49,12 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """N faces of a pack: regions (H, W, 3) uint8, boxes (N, 2, 4), label, size_px (N,), share of the draws (N,) or None."""
+    """N faces of a pack: regions (H, W, 3) uint8, boxes (N, 2, 4), label, source, size_px (N,), share of the draws (N,) or None."""
 
     image: list[np.ndarray]
     xyxy: np.ndarray
     label: np.ndarray
+    source: np.ndarray
     size_px: np.ndarray
     share: np.ndarray | None
 
@@ -68,7 +71,7 @@ class Plan:
 
 def read_packs(paths: list[Path], split: str) -> Faces:
     """Return the faces of a split from all packs, decoded."""
-    files, columns = [], {"xyxy": [], "label": [], "size_px": [], "share": []}
+    files, columns = [], {"xyxy": [], "label": [], "source": [], "size_px": [], "share": []}
     for path in paths:
         with np.load(path) as kept:
             if f"{split}_joined" not in kept:
@@ -103,14 +106,15 @@ class Feed:
             worker.start()
 
     def __iter__(self):
-        """Yield (crops (B, S, S, 3) uint8, targets (B, 2) float32) of each step. See `targets`."""
+        """Yield (crops (B, S, S, 3) uint8, targets (B, 2) float32, sources (B,)) of each step. See `targets`."""
         for number in range(self._plan.steps):
             worker, slot = number % self._num_workers, number // self._num_workers % _SLOTS
             if not self._ready[worker].acquire(timeout=_WAIT_S):
                 raise RuntimeError("a process that makes crops has stopped")
             crops = self._crops[worker, slot].copy()
             self._free[worker].release()
-            yield crops, targets(self._faces.label[drawn(self._faces, self._plan, number)])
+            chosen = drawn(self._faces, self._plan, number)
+            yield crops, targets(self._faces.label[chosen]), self._faces.source[chosen]
 
     def close(self) -> None:
         """End the workers."""
@@ -145,6 +149,11 @@ def targets(label: np.ndarray) -> np.ndarray:
     return np.stack([np.where(wrong, _UNKNOWN, label), wrong], axis=1).astype(np.float32)
 
 
+def known_to(variant: Variant, wanted: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Return the targets (B, 2) that a variant learns from: none of the faces (B,) of the source it does without."""
+    return np.where((source == variant.without)[:, None], np.float32(_UNKNOWN), wanted) if variant.without else wanted
+
+
 def evaluation_crops(faces: Faces, size_px: int) -> np.ndarray:
     """Return every face as a scan cuts it, (N, S, S, 3) uint8."""
     return np.stack([cut_crop(image, pair[1], size_px) for image, pair in zip(faces.image, faces.xyxy, strict=True)])
@@ -171,12 +180,12 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
     crops = evaluation_crops(val, given.size)
     begun = last = time.monotonic()
     waited, reported = 0.0, 0
-    for number, (images, wanted) in enumerate(feed):
+    for number, (images, wanted, source) in enumerate(feed):
         waited += time.monotonic() - last
         share = max(number / given.steps, (time.monotonic() - begun) / given.seconds)
         if share >= 1:
             break
-        losses = [learner.step(images, wanted, share) for learner in learners]
+        losses = [learner.step(images, known_to(learner.variant, wanted, source), share) for learner in learners]
         if number % 8 == 7:  # wait, so that the time is that of work done, and little is in flight
             losses = [float(loss) for loss in losses]
         if 12 * share >= reported + 1:
@@ -209,6 +218,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["still"])
+    parser.add_argument("--without", nargs="+", default=[], metavar="SOURCE",
+                        help="in place of the variants: mixup without one source, for each of these")  # fmt: skip
     parser.add_argument("--workers", type=int, default=max(1, multiprocessing.cpu_count() - 1))
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
@@ -220,7 +231,9 @@ def main() -> None:
     feed = Feed(faces, plan, given.workers)
     from learners import Learner  # after the fork, which a GPU in use does not survive
 
-    learners = [Learner(VARIANTS[name], given.base_weights, given.seed, given.device) for name in given.variants]
+    mixup, start = VARIANTS["mixup"], (given.base_weights, given.seed, given.device)
+    variants = [replace(mixup, name=f"without_{source}", without=source) for source in given.without]
+    learners = [Learner(variant, *start) for variant in variants or [VARIANTS[name] for name in given.variants]]
     train(learners, feed, val, given)
     feed.close()
 

@@ -80,12 +80,20 @@ def test_targets_of_a_mask_worn_incorrectly_leave_p_mask_open():
     np.testing.assert_array_equal(train_gpu.targets(np.array([0, 1, 2])), [[0, 0], [1, 0], [-1, 1]])
 
 
+def test_a_variant_learns_nothing_from_the_source_it_does_without():
+    """Faces of that source have no target, those of others keep theirs; a variant with all sources keeps all."""
+    wanted, source = train_gpu.targets(np.array([0, 1, 2])), np.array(["a", "b", "a"])
+    without = train_gpu.Variant("x", 1e-3, without="a")
+    np.testing.assert_array_equal(train_gpu.known_to(without, wanted, source), [[-1, -1], [1, 0], [-1, -1]])
+    np.testing.assert_array_equal(train_gpu.known_to(train_gpu.VARIANTS["still"], wanted, source), wanted)
+
+
 def test_figures_leave_out_small_faces_and_the_third_state():
     """A wrong answer for a small face lowers the figure of all faces, and of small ones, and no other."""
     label, size_px = np.array([0, 1] * 4 + [2]), np.repeat([90, 40, 20, 9, 90.0], 2)[:9]
     answers = np.stack([np.where(label == 0, 0.1, 0.9), label == 2], axis=1)
     answers[6, 0] = 0.9
-    faces = train_gpu.Faces([], np.empty((9, 2, 4)), label, size_px, None)
+    faces = train_gpu.Faces([], np.empty((9, 2, 4)), label, np.full(9, "a"), size_px, None)
     words = train_gpu.describe(answers, faces).split()
     assert words[:4] == ["0.875", "1.000", "1.000", "0.500"] and words[-1] == "1.000"
 
