@@ -49,7 +49,7 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """N faces of a pack: regions (H, W, 3) uint8, boxes (N, 2, 4), label, source, size_px (N,), share of the draws (N,) or None."""
+    """N faces of a pack: regions (H, W, 3) uint8, boxes (N, 2, 4), label, source, size_px and share of the draws (N,)."""
 
     image: list[np.ndarray]
     xyxy: np.ndarray
