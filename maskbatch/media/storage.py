@@ -256,7 +256,7 @@ def is_there(path: "Path | Remote") -> bool:
 
 def is_folder(path: "Path | Remote") -> bool:
     """Tell if there is a folder at a path or address."""
-    return path.is_dir()
+    return path.is_dir() if isinstance(path, Remote) else os.path.isdir(path)
 
 
 def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:
