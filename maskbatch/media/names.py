@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from maskbatch.media.storage import is_there
+from maskbatch.media.storage import Remote, is_there
 from maskbatch.types import Source
 
 # formats that every build of OpenCV writes in colour
@@ -84,7 +84,8 @@ def folded(name: str) -> str:
 
 def own_name(source: Source) -> str:
     """Return the source's name as this system can write it, with a part of its checksum when the source `has_twin`."""
-    name = fit_for_windows(source.name) if os.name == "nt" else source.name
+    name = "/".join(map(fitted, source.name.split("/"))) if isinstance(source.path, Remote) else source.name
+    name = fit_for_windows(name) if os.name == "nt" else name
     if not source.has_twin:
         return name
     stem, ending = os.path.splitext(name)
@@ -177,12 +178,16 @@ def fitted_path(path: Path) -> Path:
 def mark_twins(sources: Sequence[Source]) -> list[Source]:
     """Return the sources, with `has_twin` set where two copies' names would differ only in case or the encoding of accents.
 
-    On a file system of Windows, macOS or a memory card, one copy would replace the other.
+    On a file system of Windows, macOS or a memory card, one copy would replace the other. In a storage, a file may have the
+    name of a folder: it counts as a twin too.
     """
     alike: dict[str, list[int]] = defaultdict(list)
     for position, source in enumerate(sources):
         alike[folded(annotated_name(source))].append(position)
     twins = {position for positions in alike.values() if len(positions) > 1 for position in positions}
+    if any(isinstance(source.path, Remote) for source in sources):
+        folders = {str(folder) for name in alike for folder in PurePosixPath(name).parents}
+        twins.update(position for name in folders & alike.keys() for position in alike[name])
     return [replace(source, has_twin=True) if number in twins else source for number, source in enumerate(sources)]
 
 

@@ -23,6 +23,8 @@ from urllib.parse import unquote, urlsplit
 from maskbatch.errors import UsageError
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
+# a password with a slash, as keys of AWS have: what stands before the slash is neither a bucket nor a server with a port
+_LOOSE_PASSWORD = re.compile(r"(?<=://)(?!\[|[^/?#@:]*:\d*(?:[/?#]|$)|[^/?#]*@)[^/?#@:]*:[^@]*[/?#\s].*@", re.DOTALL)
 # storage -> the extra that reads it
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
            "http": "http", "https": "http"}  # fmt: skip
@@ -55,7 +57,7 @@ class Remote:
 
     def __str__(self) -> str:
         """The address without user, password and signature: what may be shown and stored."""
-        parts = urlsplit(self.address)
+        parts = urlsplit(_LOOSE_PASSWORD.sub("", self.address))
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def __repr__(self) -> str:
@@ -254,7 +256,7 @@ def is_there(path: "Path | Remote") -> bool:
 
 def is_folder(path: "Path | Remote") -> bool:
     """Tell if there is a folder at a path or address."""
-    return path.is_dir()
+    return path.is_dir() if isinstance(path, Remote) else os.path.isdir(path)
 
 
 def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:

@@ -1,0 +1,35 @@
+"""Keys and addresses that a storage allows and a folder does not."""
+
+import pytest
+
+from maskbatch.media.names import annotated_name, mark_twins
+from maskbatch.media.storage import Remote
+from maskbatch.types import Source
+
+
+def source(name: str, position: int = 0) -> Source:
+    return Source(id=position, path=Remote(f"s3://bucket/in/{name}"), name=name, kind="image")
+
+
+def test_the_copy_of_a_long_key_has_a_name_that_can_be_written():
+    """Parts of a key may be longer than names of files."""
+    name = annotated_name(source("f" * 400 + "/" + "l" * 300 + ".jpg"))
+    assert max(map(len, name.split("/"))) <= 255 and name.endswith(".jpg")
+
+
+def test_a_key_may_be_file_and_folder():
+    """The copy of a.jpg does not stand where a folder is needed for that of a.jpg/b.jpg."""
+    first, second = map(annotated_name, mark_twins([source("a.jpg"), source("a.jpg/b.jpg", 1)]))
+    assert not second.startswith(f"{first}/")
+
+
+@pytest.mark.parametrize("address", ["s3://AKIA:abc/def@bucket/a.jpg", "https://me:a/b?c@host/a.jpg"])
+def test_a_password_with_a_slash_is_not_shown(address):
+    """Keys of AWS have slashes, which end the part of an address where passwords are looked for."""
+    assert str(Remote(address)).split("://")[1] in ("bucket/a.jpg", "host/a.jpg")
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/a:b@c.jpg", "https://host:8080/a@b.jpg", "https://host/a:b@c.jpg"])
+def test_names_that_look_like_passwords_stay(text):
+    """A path may have the characters of a password."""
+    assert str(Remote(text)) == text
