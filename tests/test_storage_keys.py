@@ -33,3 +33,17 @@ def test_a_password_with_a_slash_is_not_shown(address):
 def test_names_that_look_like_passwords_stay(text):
     """A path may have the characters of a password."""
     assert str(Remote(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://bucket/a#1.jpg", "s3://bucket/a#1.jpg"),
+        ("s3://bucket/what?.jpg", "s3://bucket/what?.jpg"),
+        ("https://me:word@host/a.mp4?sig=1#t", "https://host/a.mp4"),
+        ("az://box/a.mp4?sv=1&SIG=abc", "az://box/a.mp4"),
+    ],
+)
+def test_names_keep_their_characters_and_lose_secrets(address, shown):
+    """Names in a bucket may have marks that are a query on the web; what signs an address is cut."""
+    assert str(Remote(address)) == shown and Remote(address).name == shown.rpartition("/")[2]

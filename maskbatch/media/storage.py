@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from maskbatch.errors import UsageError
 
@@ -57,8 +57,12 @@ class Remote:
 
     def __str__(self) -> str:
         """The address without user, password and signature: what may be shown and stored."""
-        parts = urlsplit(_LOOSE_PASSWORD.sub("", self.address))
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        scheme, rest = _LOOSE_PASSWORD.sub("", self.address).split("://", 1)
+        place, _, query = rest.partition("?")
+        if scheme.startswith("http") or "sig=" in query.lower():  # elsewhere, names of files may have these characters
+            rest = place.partition("#")[0] if scheme.startswith("http") else place
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
     def __repr__(self) -> str:
         return f"Remote({str(self)!r})"
