@@ -199,6 +199,18 @@ def test_results_go_to_a_bucket_and_another_machine_goes_on(inputs, whole, tmp_p
     assert got == whole
 
 
+def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):
+    """An empty photo and an empty film have the rows that they have on this machine, and are not tried again and again."""
+    monkeypatch.setattr(storage, "PAUSES_S", (30,))
+    for name in ("a.jpg", "b.mp4"):
+        boto3.client("s3").put_object(Bucket="bucket", Key=f"empty/{name}", Body=b"")
+    begun = time.monotonic()
+    results = mb.scan("s3://bucket/empty", out=tmp_path / "out", save="none", runtime="openvino", device="cpu")
+    assert results.summary.failed == 2 and time.monotonic() - begun < 15
+    text = (tmp_path / "out" / "files.csv").read_text()
+    assert text.count("file is empty") == 2
+
+
 def test_secrets_of_an_address_are_stored_nowhere(inputs, server, tmp_path):
     """A signed address is read, and neither its signature nor a key is in any file of the results."""
     signed = boto3.client("s3").generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "in/a1.png"})

@@ -1,7 +1,9 @@
 """Loading of sources as batches of frames: decoded in parallel, read ahead, grouped."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +12,15 @@ from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import Reader, open_source
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.read_ahead import ReadAhead, by_threads
+from maskbatch.media.storage import Remote
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.types import Decoded, Ended, Frames, Source
 
 # assumed size of a photo whose header does not tell it
 _USUAL_PIXELS = 12_000_000
 _HEADER_BYTES = 1 << 16
+# photos that are fetched at the same time
+_REMOTE_LANES = 8
 # finished frames that a lane holds beside the one being decoded: in tf.data's interleave, or in its thread and its reader
 _FRAMES_PER_LANE = 3
 Opener = Callable[[Source, SamplingSettings], Reader]
@@ -101,24 +106,37 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
     """Return how many lanes decode at once, and how many frames may wait, by the size of the largest source."""
-    most_pixels = max((_num_pixels(source) for source in sources), default=1)
+    is_remote = any(isinstance(source.path, Remote) for source in sources)
+    most_pixels = max(_pixels_of_remote(sources) if is_remote else map(_num_pixels, sources), default=1)
     num_frames = max(1, 2 * settings.max_batch_pixels // most_pixels)
     has_video = any(source.kind == "video" for source in sources)
-    num_lanes = (
-        1 if has_video else min(settings.num_parallel, max(1, num_frames // _FRAMES_PER_LANE), len(sources) or 1)
-    )
+    at_once = settings.num_parallel
+    if is_remote:  # most of the time is that of the network
+        at_once = max(at_once, _REMOTE_LANES)
+    num_lanes = 1 if has_video else min(at_once, max(1, num_frames // _FRAMES_PER_LANE), len(sources) or 1)
     return num_lanes, min(settings.prefetch, max(1, num_frames - num_lanes * _FRAMES_PER_LANE))
+
+
+def _pixels_of_remote(sources: Sequence[Source]) -> list[int]:
+    with ThreadPoolExecutor(_REMOTE_LANES) as pool:
+        return list(pool.map(_num_pixels, sources))
 
 
 def _num_pixels(source: Source) -> int:
     if source.kind == "video":
         return max(1, (source.width or 1920) * (source.height or 1080))
     try:
-        with source.path.open("rb") as file:
-            width, height = image_size(file.read(_HEADER_BYTES)) or (_USUAL_PIXELS, 1)
+        width, height = image_size(_beginning(source.path)) or (_USUAL_PIXELS, 1)
     except OSError:
         return 1  # an unreadable photo takes no memory
     return max(1, width * height)
+
+
+def _beginning(path: Path | Remote) -> bytes:
+    if isinstance(path, Remote):
+        return path.beginning(_HEADER_BYTES)
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
 
 
 class _Batch:

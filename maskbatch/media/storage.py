@@ -5,6 +5,7 @@ first address is used; what it needs for each kind of storage is an extra of thi
 storage's own tools look for them (environment, profiles). An address is shown without what signs it.
 """
 
+import errno
 import hashlib
 import io
 import logging
@@ -153,6 +154,10 @@ class Remote:
         """Return the whole content, by one request."""
         return patiently(lambda: self._storage.cat_file(self._path))
 
+    def beginning(self, num_bytes: int) -> bytes:
+        """Return the first bytes, or all of a smaller file, by one request."""
+        return self._range(0, num_bytes)
+
     def tag(self) -> str:
         """Return what the storage calls the content (an ETag, or else a checksum), "" when it calls it nothing."""
         info = self._info()
@@ -272,6 +277,8 @@ def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None)
         except _LASTING as error:
             raise _plain(error) from None
         except Exception as error:  # each storage has errors of its own
+            if getattr(error, "errno", None) == errno.EINVAL:  # such as a range of an empty object
+                raise _plain(error) from None
             if pause_s is None:
                 raise TimeoutError(0, f"the storage does not answer ({type(error).__name__})") from None
             _log.debug("the storage does not answer (%s): tried again", type(error).__name__)
@@ -300,8 +307,9 @@ def _storage_of(address: str):
 
 
 def _plain(error: Exception) -> OSError:
-    if isinstance(error, OSError):
-        return type(error)(error.errno or 0, {FileNotFoundError: "does not exist"}.get(type(error), "is not allowed"))
+    words = {FileNotFoundError: "does not exist", PermissionError: "is not allowed"}
+    if type(error) in words:
+        return type(error)(error.errno or 0, words[type(error)])
     return OSError(0, f"the storage refuses it ({type(error).__name__})")
 
 
