@@ -210,7 +210,7 @@ class RayEngine:
             if where:
                 ray.init(where, **quiet)
             else:
-                ray.init(include_dashboard=False, object_store_memory=200 << 20, **quiet)
+                ray.init("local", include_dashboard=False, object_store_memory=200 << 20, **quiet)
             _silence(ray)
         except Exception as error:  # of gRPC, of Ray, or of the system, depending on what is wrong
             raise DeviceError(
