@@ -79,8 +79,8 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, monkeypa
             mb.scan("a.png", **{name: value})
     with pytest.raises(UsageError, match="--min-face"):
         mb.Model(min_face=0)
-    with pytest.raises(UsageError, match="local files only"):
-        mb.scan("https://example.org/a.png")
+    with pytest.raises(UsageError, match="no storage"):
+        mb.scan("quark://example.org/a.png")
     with pytest.raises(UsageError, match="no photo or video"):
         mb.scan([])
     assert os.listdir(tmp_path) == ["a.png"]
@@ -168,6 +168,11 @@ def test_a_task_of_asyncio_is_cancelled_as_the_page_shows(tmp_path):
     assert mb.scan(folder, tmp_path / "out", save="none").summary.files == 3
 
 
+def warned(caplog):
+    """The loggers of the warnings; other tests may have let through more than these."""
+    return [record.name for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_shards_are_merged_and_what_is_missing_is_said(tmp_path, caplog):
     """The merge has the tables of one scan; a missing share is an error, or a warning when it was asked for."""
     folder = tmp_path / "in"
@@ -179,9 +184,9 @@ def test_shards_are_merged_and_what_is_missing_is_said(tmp_path, caplog):
     assert (whole.folder / "files.csv").read_bytes() == (once.folder / "files.csv").read_bytes()
     with pytest.raises(UsageError, match="--incomplete"):
         mb.merge(parts[0], tmp_path / "half")
-    assert not (tmp_path / "half").exists() and not caplog.records
+    assert not (tmp_path / "half").exists() and not warned(caplog)
     half = mb.merge(parts[0], tmp_path / "half", incomplete=True)
-    assert len(half.files()) < 3 and [one.name for one in caplog.records] == ["maskbatch.api"]
+    assert len(half.files()) < 3 and warned(caplog) == ["maskbatch.api"]
     assert "not all files" in caplog.text
 
 

@@ -417,13 +417,13 @@ def die_after(function):
 
 
 def test_paths_and_numbers_in_the_wrong_place_get_the_right_command(tmp_path):
-    """A folder without `scan`, a decimal comma, an address, a photo given to `video`."""
+    """A folder without `scan`, a decimal comma, addresses of no storage, a photo given to `video`."""
     makers.write_photo(tmp_path / "a.png")
     cases = {
         (f"{tmp_path}/", "--every", "2"): f"maskbatch scan {tmp_path}/ --every 2",
         ("scan", tmp_path, "--threshold", "0,5"): "write 0.5",
-        ("scan", "https://example.org/a.mp4"): "local files only",
-        ("video", "rtsp://camera/1"): "download rtsp://camera/1 first",
+        ("scan", "quark://example.org/a.mp4"): "quark:// is no storage that maskbatch can read",
+        ("video", "rtsp://camera/1"): "rtsp:// is no storage that maskbatch can read",
         ("video", tmp_path / "a.png"): f"is a photo: use maskbatch scan {tmp_path / 'a.png'}",
     }
     for arguments, words in cases.items():

@@ -40,10 +40,11 @@ def cluster():
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 << 20})
     for _ in range(2):
         made.add_node(num_cpus=1, object_store_memory=80 << 20)
-    if before is None:
-        del os.environ["PYTHONPATH"]
     yield made
     made.shutdown()
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture(autouse=True)

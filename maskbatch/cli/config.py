@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import FILE
+from maskbatch.cli.parameters import FILE, Place
 from maskbatch.errors import UsageError
+from maskbatch.media.storage import is_address
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -138,7 +139,7 @@ def _kind(param: click.Parameter) -> type:
 
 
 def _is_file(param: click.Parameter, value: object) -> bool:
-    if not isinstance(value, str) or value == "-":
+    if not isinstance(value, str) or value == "-" or is_address(value):
         return False
     is_model = param.name == "model" and value.endswith(".keras")
-    return isinstance(param.type, click.Path) or param.name in _FILES or is_model
+    return isinstance(param.type, (click.Path, Place)) or param.name in _FILES or is_model
