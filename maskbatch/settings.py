@@ -211,9 +211,11 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """Where shards are scanned: `engine` local or ray; for Ray, the `address` of the cluster (None: that of RAY_ADDRESS, or
-    one that is started on this machine), the cores that a worker takes (None: as many as the smallest machine has), and
-    the seconds without any result after which a worker is given up."""
+    """The engine that scans shards, local or ray, and how it uses a Ray cluster.
+
+    `address` None is that of RAY_ADDRESS, or a cluster that is started on this machine. A worker takes `worker_cores`, None
+    for as many as the smallest machine has, and is given up after `patience_s` seconds without a result.
+    """
 
     engine: str = "local"
     address: str | None = None

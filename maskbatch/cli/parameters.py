@@ -1,4 +1,4 @@
-"""What options take, and commands whose help lists options in groups."""
+"""Types of options, and commands whose help lists options in groups."""
 
 import math
 import re

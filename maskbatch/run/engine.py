@@ -1,4 +1,4 @@
-"""Where the shards of a scan are scanned: in this process, or by workers of a cluster.
+"""Engines that scan shards: this process, or the workers of a cluster.
 
 The driver alone reads and writes the store. An engine takes a shard with its checkpoint, and yields what `run_shard` yields.
 """

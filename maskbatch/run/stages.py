@@ -25,7 +25,7 @@ Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """What a record of the scan keeps of its networks, wherever they run.
+    """Facts about the networks of a scan, for its record, wherever they run.
 
     `precision` is what each network computes in, `weights` the file and sha256 of each. `has_third_state` tells if the
     classifier knows masks that are worn incorrectly.

@@ -38,7 +38,7 @@ class Skin:
 
 @dataclass(frozen=True, slots=True)
 class Roughness:
-    """How far the tones of faces can be trusted.
+    """Figures that say how rough the tones of faces are.
 
     Of `faces`, whose forehead and cheeks can both be seen, the two alone are `apart_degrees` apart in the median, and a
     share `same_tone` of them gets the same tone from either. `kept_when_relit` is the share of all faces with a tone that
