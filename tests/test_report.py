@@ -340,3 +340,11 @@ def test_coverage_counts_seconds_with_anybody_once(store, tmp_path):
     [row] = dicts_of(tmp_path / "coverage.csv")
     assert (row["files"], row["failed"], row["recorded_h"]) == ("3", "0", f"{20 / 3600:.4f}")
     assert float(row["with_people_h"]) * 3600 == pytest.approx(5.0 + 2.0, abs=0.4)
+
+
+def test_nobody_is_in_view_for_longer_than_was_recorded(store, tmp_path):
+    """Faces up to a last frame that outlasts the length in the container: the whole recording, and no more."""
+    fill(store, [video("a", duration_s=1.5)], [Face("a", frame) for frame in range(0, 60, 5)])
+    write_reports(store, ReportSettings())
+    [row] = dicts_of(tmp_path / "coverage.csv")
+    assert row["with_people_h"] == row["recorded_h"] == f"{1.5 / 3600:.4f}"

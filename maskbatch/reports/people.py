@@ -1,5 +1,6 @@
 """People, episodes and places as pandas tables with fixed dtypes."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -126,8 +127,10 @@ def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
         where, is_video = answer.where[source.id], source.kind == "video"
         recorded = (source.duration_s or 0.0) if is_video else 0.0
         read = source.decoded / source.fps if is_video and source.fps else 0.0
+        # the last frame may outlast what the container says, by which nobody is in view for longer than was recorded
+        in_view = min(seen.get(source.id, 0.0), recorded or math.inf) if is_video else 0.0
         rows.append((where.site, where.camera, 1, int(failed.get(source.name, False)), recorded, min(read, recorded or read),
-                     seen.get(source.id, 0.0) if is_video else 0.0))  # fmt: skip
+                     in_view))  # fmt: skip
     table = pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
     table = table.groupby(["site", "camera"], as_index=False).sum()
     for name in ("recorded_h", "read_h", "with_people_h"):
