@@ -34,8 +34,9 @@ from maskbatch.run.job import Job, run_job
 from maskbatch.run.local import Driver
 from maskbatch.run.options import scan_settings
 from maskbatch.run.progress import Listener
-from maskbatch.run.ray import RayEngine, Worker
+from maskbatch.run.ray import RayEngine
 from maskbatch.run.stop import Stop
+from maskbatch.run.worker import Worker
 from maskbatch.settings import ScanOptions
 from maskbatch.store.folder import prepared
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from killed_runs import classify, detect, networks
 
-from maskbatch.run import ray as ray_engine
 from maskbatch.run import shard
-from maskbatch.run.ray import Worker
+from maskbatch.run import worker as worker_module
 from maskbatch.run.stages import Networks
+from maskbatch.run.worker import Worker
 
 WHITE = 250
 
@@ -27,7 +27,7 @@ class FakeWorker(Worker):
 
     def __init__(self) -> None:
         super().__init__()
-        ray_engine.open_networks = shard.open_networks = self.networks
+        worker_module.open_networks = shard.open_networks = self.networks
 
     @staticmethod
     def networks(_) -> Networks:

@@ -1,4 +1,4 @@
-"""Inputs and outputs at addresses, against a real S3 server on this machine (moto)."""
+"""Inputs and outputs at addresses, against a real S3 server on this machine: `pip install s3fs 'moto[server]'`."""
 
 import os
 import time

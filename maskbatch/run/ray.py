@@ -13,58 +13,21 @@ import queue
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 
 from maskbatch import __version__
-from maskbatch.errors import DeviceError, MaskbatchError, UsageError
+from maskbatch.errors import DeviceError, UsageError
 from maskbatch.overlap import IsOver, never
 from maskbatch.run.engine import WorkerLost
-from maskbatch.run.shard import run_shard
-from maskbatch.run.stages import NetworkFacts, open_networks
+from maskbatch.run.stages import NetworkFacts
+from maskbatch.run.worker import Said, Worker
 from maskbatch.settings import ClusterSettings, ScanSettings
 from maskbatch.types import Checkpoint, SegmentResult, Shard
 
 _LOOK_S, _ANSWER_S = 0.5, 5.0
 # results that wait for the driver: a worker pauses when it does not keep up
 _AHEAD = 8
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A result, or the error that ended a shard; and the warnings since the result before, as logger and text."""
-
-    result: SegmentResult | None = None
-    error: Exception | None = None
-    warnings: tuple[tuple[str, str], ...] = ()
-
-
-class Worker:
-    """Scans shards in a process of its own, on any machine of the cluster. One thread scans, another one hears `stop`."""
-
-    def __init__(self) -> None:
-        self._stopped: set[int] = set()
-
-    def facts(self, settings: ScanSettings) -> tuple[str, NetworkFacts | Exception]:
-        """Open the networks; return the version of maskbatch and the facts about them, or why there are none."""
-        try:
-            return __version__, open_networks(settings).facts()
-        except MaskbatchError as error:
-            return __version__, error
-
-    def scan(self, number: int, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[_Said]:
-        """Yield what `run_shard` yields, until `stop(number)`, and its error as the last item."""
-        with _heard() as warnings:
-            try:
-                for result in run_shard(shard, checkpoint, settings, lambda: number in self._stopped):
-                    yield _Said(result, warnings=_taken(warnings))
-            except Exception as error:
-                yield _Said(error=_plain(error), warnings=_taken(warnings))
-
-    def stop(self, number: int) -> None:
-        """End the scan with this number after its batch."""
-        self._stopped.add(number)
 
 
 class RayEngine:
@@ -129,7 +92,7 @@ class RayEngine:
                 self._ray.kill(self._idle.get_nowait())
         self._ray.shutdown()
 
-    def _said(self, said, worker, number: int, is_over: IsOver) -> Iterator[_Said]:
+    def _said(self, said, worker, number: int, is_over: IsOver) -> Iterator[Said]:
         """Yield the items of a worker's stream. Once `is_over()`, it is asked to stop, and what is analysed still comes."""
         last, is_stopped = time.monotonic(), False
         while True:
@@ -255,40 +218,6 @@ def _check_answers(address: str) -> None:
         raise DeviceError(
             f"no Ray cluster answers at {address} ({error}): is ray start --head running there?"
         ) from error
-
-
-class _Kept(logging.Handler):
-    """Keeps the warnings of a worker, as logger and text."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.kept: list[tuple[str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.kept.append((record.name, record.getMessage()))
-
-
-@contextmanager
-def _heard() -> Iterator[_Kept]:
-    """Keep the warnings of the block; a worker scans one shard at a time, so that all are its own."""
-    handler, logger = _Kept(), logging.getLogger("maskbatch")
-    logger.addHandler(handler)
-    try:
-        yield handler
-    finally:
-        logger.removeHandler(handler)
-
-
-def _taken(warnings: _Kept) -> tuple[tuple[str, str], ...]:
-    kept, warnings.kept = warnings.kept, []
-    return tuple(kept)
-
-
-def _plain(error: Exception) -> Exception:
-    """Return an error that can travel: those of maskbatch and of the system as they are, others by their words."""
-    if isinstance(error, OSError):
-        return OSError(error.errno, error.strerror or str(error))
-    return error if isinstance(error, MaskbatchError) else MaskbatchError(f"a worker failed: {error!r}")
 
 
 def _imported():
