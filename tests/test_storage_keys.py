@@ -2,8 +2,12 @@
 
 import pytest
 
+from maskbatch.errors import UsageError
 from maskbatch.media.names import annotated_name, mark_twins
 from maskbatch.media.storage import Remote
+from maskbatch.run.job import Job, run_job
+from maskbatch.run.progress import Listener
+from maskbatch.settings import ScanOptions
 from maskbatch.types import Source
 
 
@@ -47,3 +51,9 @@ def test_names_that_look_like_passwords_stay(text):
 def test_names_keep_their_characters_and_lose_secrets(address, shown):
     """Names in a bucket may have marks that are a query on the web; what signs an address is cut."""
     assert str(Remote(address)) == shown and Remote(address).name == shown.rpartition("/")[2]
+
+
+def test_workers_of_a_cluster_need_a_folder(tmp_path):
+    """With Ray, an output at an address is refused: media would stay on the machines of the workers."""
+    with pytest.raises(UsageError, match="that all machines see"):
+        run_job(Job((tmp_path,), Remote("s3://bucket/out"), ScanOptions(engine="ray")), Listener())

@@ -64,6 +64,8 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
     """
     with collected_warnings() as warnings, ExitStack() as stack:
         if isinstance(job.out, Remote):
+            if job.options.engine == "ray":  # workers would write media into folders of their own machines
+                raise UsageError("--engine ray needs an output folder that all machines see, and no address: see --out")
             working = stack.enter_context(uploaded(job.out))
             listener.say(f"working in {working}; results go to {job.out}")
             job = replace(job, out=working)
