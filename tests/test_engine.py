@@ -1,6 +1,7 @@
 """What the driver does when a worker is lost, with an engine that loses them on purpose."""
 
 import csv
+import re
 from dataclasses import replace
 
 import pytest
@@ -87,13 +88,34 @@ def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_lost_worker_leaves_no_temporary_file(tmp_path):
+    """What a killed worker was writing is gone when the scan ends."""
+    inputs, left = make_inputs(tmp_path / "in"), tmp_path / "out/crops/without_mask/.p1_f000000_0.part9-9.jpg"
+
+    def once(*_):
+        if left.parent.is_dir() and not times:
+            times.append(None)
+            left.touch()
+            return True
+        return False
+
+    times = []
+    scan(inputs, tmp_path / "out", once)
+    assert times and not left.exists()
+    scan(inputs, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
-    """A video that is lost three times has the rows of its whole segments and a reason."""
+    """A video that is lost three times has the rows of its whole segments, no crop of others, and a reason."""
     inputs = make_inputs(tmp_path / "in")
     scan(inputs, tmp_path / "out", lambda shard, _, frames: shard.sources[0].name == "m.mp4" and frames >= 80)
     assert "3 workers were lost" in errors(tmp_path / "out")["m.mp4"]
     with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
-        assert any(row["source"] == "m.mp4" for row in csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["source"] == "m.mp4"]
+    places = {(int(row["frame"]), int(row["face"])) for row in rows}
+    crops = [re.search(r"_f(\d+)_(\d+)\.jpg$", path.name) for path in (tmp_path / "out/crops").rglob("m.mp4_f*.jpg")]
+    assert crops and {(int(found[1]), int(found[2])) for found in crops} <= places
 
 
 def test_workers_that_get_further_each_time_are_no_fault_of_a_video(tmp_path):

@@ -32,7 +32,7 @@ from maskbatch.run.threshold import follow_threshold, with_known_states
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
-from maskbatch.store.folder import segments_of
+from maskbatch.store.folder import remove_temporary_media, segments_of
 from maskbatch.store.lock import Lock
 from maskbatch.store.plan import Plan, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
@@ -67,6 +67,7 @@ class _Session:
     frames: Counter = field(default_factory=Counter)
     telling: threading.Lock = field(default_factory=threading.Lock)
     failed: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)  # a worker was
 
     def is_over(self) -> bool:
         """Tell if shards at work end after their batch: the user asked for it, or another shard failed."""
@@ -201,6 +202,8 @@ class Driver:
         on_pending(pending)
         for_each(partial(self._scan_shard, session=session), make_shards(pending), self._engine.num_at_once,
                  halt=session.failed.set)  # fmt: skip
+        if session.lost.is_set():
+            remove_temporary_media(session.store.folder)
         if session.stop.is_asked and not is_done(session.store):
             raise Interrupted("stopped")
 
@@ -222,6 +225,7 @@ class Driver:
         try:
             self._scan_once(shard, session, frames)
         except WorkerLost as error:
+            session.lost.set()
             _log.warning("%s while it had %s", error, named([source.name for source in shard.sources]))
             losses = losses.another(frames.total())
             for rest in after_loss(shard, losses.num, session.store, self.settings, session.stop):

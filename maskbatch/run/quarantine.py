@@ -10,6 +10,7 @@ from maskbatch.media.names import name_text, named
 from maskbatch.run.shard import give_up
 from maskbatch.run.stop import Stop
 from maskbatch.settings import ScanSettings
+from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
 from maskbatch.store.folder import segments_of
 from maskbatch.store.plan import Plan
@@ -84,6 +85,8 @@ def _end(
     source: Source, at: Checkpoint | None, reason: str, store: Store, settings: ScanSettings, is_transient: bool = False
 ) -> None:
     """Store that a source is given up, with what is done of it."""
+    if settings.output.save & {"crops", "evidence"}:
+        remove_crops_without_rows(store, {source.id})
     add_results(store, [give_up(source, at, reason, settings, is_transient)])
     shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
 

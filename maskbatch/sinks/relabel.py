@@ -1,7 +1,7 @@
 """Crops follow the store: they move to the folder of their label, and those without a row go."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -22,13 +22,15 @@ _LABEL = f"""
 """
 
 
-def remove_crops_without_rows(store: Store) -> None:
-    """Remove crops and evidence of videos in work whose segment was not stored. Raises OSError.
+def remove_crops_without_rows(store: Store, source_ids: Collection[int] | None = None) -> None:
+    """Remove crops and evidence whose segment was not stored, of these sources, or of all videos in work. Raises OSError.
 
     A video that is continued makes them again, one that is given up before them does not.
     """
     with store.transaction() as connection:
-        in_work = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state = 'part'")}
+        in_work = source_ids
+        if in_work is None:
+            in_work = {source_id for (source_id,) in connection.execute("SELECT id FROM source WHERE state = 'part'")}
         owners = {name: owner for name, owner in _owners(connection).items() if owner in in_work}
         for folder, table in _TABLES.items() if owners else ():
             for name, path in list(files_below(store.folder / folder)):

@@ -129,11 +129,16 @@ def media_files(out: Path) -> Iterator[MediaFile]:
                 yield MediaFile("crops", stem, f"{folder}/{name}")
 
 
-def remove_temporary(out: Path) -> None:
-    """Remove the temporary files of a scan that was killed. Raises OSError."""
+def remove_temporary_media(out: Path) -> None:
+    """Remove the temporary files of workers that were killed, while no other one writes. Raises OSError."""
     for folder in (out / "annotated", out / "crops", out / "evidence", out / SEGMENTS):
         for path in folder.rglob(".*.part*"):
             path.unlink(missing_ok=True)
+
+
+def remove_temporary(out: Path) -> None:
+    """Remove the temporary files of a scan that was killed. Raises OSError."""
+    remove_temporary_media(out)
     for path in out.glob(".*.part*"):
         path.unlink(missing_ok=True)
 
