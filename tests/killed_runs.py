@@ -16,6 +16,7 @@ import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import makers
 import numpy as np
@@ -91,17 +92,20 @@ def networks(_) -> Networks:
 
 def shard_results(request: bytes) -> bytes:
     """The results of `run_shard` for its pickled arguments, pickled, without the times that stages took."""
-    shard.open_networks = networks
-    return pickle.dumps([replace(result, seconds={}) for result in shard.run_shard(*pickle.loads(request))])
+    with mock.patch.object(shard, "open_networks", networks):
+        return pickle.dumps([replace(result, seconds={}) for result in shard.run_shard(*pickle.loads(request))])
 
 
 def scan(inputs: Path, out: Path, workers: int = 1) -> None:
-    """One session."""
-    engine.open_networks = shard.open_networks = networks
-    quarantine.crash_reasons = lambda *_: {}  # has a test of its own, and takes a process each time
+    """One session. Trials of suspects have tests of their own, and take a process each time."""
     settings = replace(SETTINGS, workers=workers, output=replace(SETTINGS.output, folder=out))
-    driver = local.Driver(settings)
-    with prepared(out, "resume") as (store, lock):
+    with (
+        mock.patch.object(engine, "open_networks", networks),
+        mock.patch.object(shard, "open_networks", networks),
+        mock.patch.object(quarantine, "crash_reasons", lambda *_: {}),
+        prepared(out, "resume") as (store, lock),
+    ):
+        driver = local.Driver(settings)
         driver.scan(driver.plan(store, find_sources([inputs], None), [inputs]), store, lock, Stop())
 
 

@@ -59,11 +59,8 @@ def inputs(server, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(inputs, tmp_path_factory):
     """What a scan of the folder gives."""
-    out, before = tmp_path_factory.mktemp("s3") / "whole", quarantine.crash_reasons
-    kept = engine.open_networks, shard.open_networks
+    out = tmp_path_factory.mktemp("s3") / "whole"
     scan_here(inputs, out)
-    engine.open_networks, shard.open_networks = kept
-    quarantine.crash_reasons = before
     return contents(out)
 
 

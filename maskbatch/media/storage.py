@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
 _LOOSE_PASSWORD = re.compile(r"(?<=://)(?!\[|[^/?#@:]*:\d*(?:[/?#]|$)|[^/?#]*@)[^/?#@:]*:[^@]*[/?#\s].*@", re.DOTALL)
 # storage -> the extra that reads it
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
-           "http": "http", "https": "http"}  # fmt: skip
+           "http": "http", "https": "http", "file": "http"}  # fmt: skip
 # seconds between tries, half as much to once and a half as much each
 PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
 _BLOCK_BYTES, _NUM_BLOCKS = 1 << 20, 8
@@ -52,7 +52,7 @@ class Remote:
 
     def __init__(self, address: str) -> None:
         scheme, rest = _ADDRESS.match(address)[1].lower(), address[_ADDRESS.match(address).end() :]
-        self.address = f"{scheme}://{'/' if scheme in ('file', 'memory') else ''}{rest.lstrip('/').rstrip('/')}"
+        self.address = f"{scheme}://{'/' if scheme == 'file' else ''}{rest.lstrip('/').rstrip('/')}"
 
         self._told: tuple[float, dict | None] = 0.0, None
 
@@ -295,13 +295,14 @@ def quick_hash_of(remote: Remote) -> str:
 def _storage_of(address: str):
     """Return the file system of an address, and the path there. Raises UsageError when it cannot be used here."""
     scheme = address.split("://", 1)[0]
+    if scheme not in _EXTRAS:
+        raise UsageError(f"{scheme}:// is no storage that maskbatch can read: these are {', '.join(sorted(_EXTRAS))}")
     try:
         from fsspec.core import url_to_fs
 
         return url_to_fs(address, use_listings_cache=False)
     except ImportError as error:
-        extra = _EXTRAS.get(scheme, "s3")
-        raise UsageError(f"{scheme}:// needs another package: pip install 'maskbatch[{extra}]'") from error
+        raise UsageError(f"{scheme}:// needs another package: pip install 'maskbatch[{_EXTRAS[scheme]}]'") from error
     except ValueError as error:
         raise UsageError(f"{scheme}:// is no storage that maskbatch can read: {error}") from error
 
