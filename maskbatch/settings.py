@@ -38,7 +38,8 @@ class SamplingSettings:
     """Frames of a video to analyse: every n-th, or about `sample_fps` per second, which replaces `every` when set.
 
     With `is_gated` these are candidates, and those are analysed that differ from what was seen (see `analyse/gate.py`).
-    With `all_frames` the frames between are decoded and passed on too, for the annotated copy.
+    With `all_frames` the frames between are decoded and passed on too, for the annotated copy; `with_planes`, frames have
+    their planes for it (see `types.Frames`).
     A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
     decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
     """
@@ -50,6 +51,7 @@ class SamplingSettings:
     decode_all: bool = False
     is_gated: bool = False
     all_frames: bool = False
+    with_planes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def make_inputs(folder: Path) -> Path:
         makers.write_photo(folder / name)
     (folder / "p3.jpg").write_bytes(b"not a photo")
     grey = [np.full((64, 96, 3), 20 + (7 * number) % 200, np.uint8) for number in range(190)]
-    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="aac"))
+    makers.write_video(folder / "m.mp4", grey, makers.Clip(audio="aac", is_bt709=True))
     whole = makers.write_video(folder / ".whole.mp4", grey[:60], makers.Clip(audio="ac3"))
     makers.write_cut(folder / "t.mp4", whole, 0.8)
     return folder
@@ -204,6 +204,7 @@ def main(folder: Path, num: int) -> None:
 
 
 if __name__ == "__main__":
-    # as by default: candidates, a gate, and boxes drawn between
-    SETTINGS = replace(SETTINGS, sampling=SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True))
+    # as by default: candidates, a gate, boxes drawn between, and faces that are not hidden
+    by_default = SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True)
+    SETTINGS = replace(SETTINGS, sampling=by_default, output=replace(SETTINGS.output, anonymize="none"))
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -32,7 +32,8 @@ class Sound:
 @dataclass(frozen=True)
 class Clip:
     """How a test video is encoded. `pts` in ticks of `time_base` make a variable frame rate; `audio` is an encoder, or more
-    about the sound; `options` are the video encoder's; `aspect` is a pixel's width by its height."""
+    about the sound; `options` are the video encoder's; `aspect` is a pixel's width by its height; `is_bt709`: the colours
+    are those of an HD camera, and say so."""
 
     fps: Fraction = Fraction(25)
     codec: str = "libx264"
@@ -42,6 +43,7 @@ class Clip:
     audio: str | Sound | None = None
     options: dict[str, str] | None = None
     aspect: Fraction | None = None
+    is_bt709: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
         stream.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(clip.codec, "yuv420p")
         if clip.aspect:
             stream.codec_context.sample_aspect_ratio = clip.aspect
+        if clip.is_bt709:
+            codec = stream.codec_context
+            codec.colorspace = codec.color_primaries = codec.color_trc = codec.color_range = 1
         if clip.codec != "mpeg4":
             stream.codec_context.time_base = time_base
         if clip.rotation:
@@ -143,6 +148,8 @@ def write_video(path: Path, frames: Sequence[np.ndarray], clip: Clip | None = No
         audio = None if sound is None else _add_sound(container, sound)
         for number, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if clip.is_bt709:
+                frame = frame.reformat(format=stream.pix_fmt, dst_colorspace=1, dst_color_range=1)
             frame.pts, frame.time_base = (clip.pts[number] if clip.pts else number), time_base
             container.mux(stream.encode(frame))
         if audio is not None:

@@ -1,8 +1,10 @@
+import av
 import numpy as np
 import pytest
 from fakes import fake_faces
 
-from maskbatch.drawing.annotate import annotate, draw_clock
+from maskbatch.drawing.annotate import annotate, draw_clock, draw_faces
+from maskbatch.drawing.canvas import PlanesCanvas, RgbCanvas
 from maskbatch.settings import Thresholds
 from maskbatch.types import Faces
 
@@ -129,9 +131,56 @@ def test_the_clock_stands_in_the_lower_left_corner():
     """White on black, inside the picture, also in a tiny one."""
     for size in ((400, 300), (20, 10)):
         drawn = grey(*size)
-        draw_clock(drawn, "2026-11-20 22:00:00+01:00")
+        draw_clock(RgbCanvas(drawn), "2026-11-20 22:00:00+01:00")
         assert (drawn[-2, 1] == 0).all()
     drawn = grey(400, 300)
-    draw_clock(drawn, "2026-11-20 22:00:00+01:00")
+    draw_clock(RgbCanvas(drawn), "2026-11-20 22:00:00+01:00")
     changed = np.argwhere((drawn != 128).any(axis=2))
     assert changed[:, 0].min() > 270 and changed[:, 1].max() < 200
+
+
+def planes_of(image):
+    """The planes of a picture, by FFmpeg's own conversion."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1).to_ndarray()
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_drawing_into_planes_is_that_into_rgb(shift):
+    """Luma is that of the RGB drawing; chroma too, where the four pixels of a cell have one colour; the rest stays."""
+    image = np.full((300, 400, 3), (90, 120, 150), np.uint8)
+    xyxy = np.array([[40, 60, 120, 160], [200, 90, 232, 131], [300, 200, 312, 215]]) + shift
+    faces = fake_faces([0] * 3, xyxy, [0.9, 0.2, 0.7])
+    planes, drawn = planes_of(image), image.copy()
+    for canvas in (PlanesCanvas(planes), RgbCanvas(drawn)):
+        draw_faces(canvas, faces, Thresholds(), with_numbers=True)
+        draw_clock(canvas, "2026-11-20 22:00:00+01:00")
+    expected, cells = planes_of(drawn), drawn.reshape(150, 2, 200, 2, 3)
+    assert np.abs(planes[:300].astype(int) - expected[:300]).max() <= 2
+    is_even = (cells == cells[:, :1, :, :1]).all((1, 3, 4))
+    gap = np.abs(planes[300:].reshape(2, 150, 200).astype(int) - expected[300:].reshape(2, 150, 200))
+    # a coloured line gives its colour to the cells that it is in, also where it shares them
+    assert (gap[:, is_even] > 3).mean() < 0.02 and gap.mean() < 1
+    assert (planes[: 30 + shift] == planes_of(image)[: 30 + shift]).all()
+
+
+@pytest.mark.parametrize(
+    "xyxy", [[-30, -30, 8, 8], [90, 60, 140, 100], [0, 0, 100, 76], [50, 30, 50, 30], [3, 3, 5, 5]]
+)
+def test_planes_take_faces_at_and_beyond_the_edge(xyxy):
+    """A box at the edge, beyond it, over all of it, or of no size is drawn inside."""
+    planes = planes_of(grey(100, 76))
+    draw_faces(PlanesCanvas(planes), fake_faces([0], [xyxy], [0.9]), Thresholds())
+    assert planes.shape == (114, 100) and (planes[:76] < 30).any()
+    tiny = planes_of(grey(4, 2))
+    draw_clock(PlanesCanvas(tiny), "2026-11-20 22:00:00+01:00")
+    assert (tiny[:2] < 126).any()
+
+
+def test_a_line_of_one_pixel_keeps_its_colour_in_planes():
+    """A small face's coloured frame is one pixel wide; wherever it lies, its chroma is that of its label."""
+    for left in (50, 51):
+        planes = planes_of(grey(200, 150))
+        draw_faces(PlanesCanvas(planes), fake_faces([0], [[left, 50, left + 12, 62]], [0.9]), Thresholds())
+        blue = planes[150:].reshape(2, 75, 100)[0, 20:35, 22:34]  # the first plane of chroma, around the box
+        assert (blue > 150).sum() >= 12

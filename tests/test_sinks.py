@@ -5,8 +5,10 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
+from makers import corners
 
 from maskbatch.media.names import written_names
 from maskbatch.media.write import made_with
@@ -16,7 +18,7 @@ from maskbatch.sinks import annotated as module
 from maskbatch.sinks import open_sinks
 from maskbatch.sinks.annotated import AnnotatedSink
 from maskbatch.sinks.crops import CropSink
-from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Source
+from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
 
 BOX = [8, 6, 20, 18]
 
@@ -82,6 +84,29 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
         sink.cut(source)
         assert sink.join(source, (), unguarded)
     assert tree(tmp_path / "annotated") == ["sub/a.mp4"] and frame_count(tmp_path / "annotated/sub/a.mp4") == 5
+
+
+def test_frames_with_planes_and_without_them_look_alike(tmp_path):
+    """In one copy, planes are written as they are, and RGB is converted; the box is in both. Nothing jumps."""
+    image = corners()
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    planes = frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1).to_ndarray()
+    is_looked_at = np.array([True, False, False, True, False])
+    frames = Frames(
+        tuple(image if one else None for one in is_looked_at), np.zeros(5, np.int64), np.arange(5), np.arange(5) / 30,
+        is_looked_at=is_looked_at, planes=(None, *(planes.copy() for _ in range(4))),
+    )  # fmt: skip
+    faces = fake_faces(range(5), [[30, 20, 60, 50]] * 5, [0.9] * 5)
+    source = video(0, "a.mp4")
+    with annotated(tmp_path, source) as sink:
+        sink.write(Batch(frames, faces.take(is_looked_at), drawn=faces))
+        sink.cut(source)
+        sink.join(source, (), unguarded)
+    with av.open(str(tmp_path / "annotated/a.mp4")) as container:
+        shown = np.stack([one.to_ndarray() for one in container.decode(video=0)]).astype(int)
+    assert len(shown) == 5 and np.abs(shown - shown[0]).mean() < 2 and (image == corners()).all()
+    box = np.abs(shown[:, :64] - planes[:64]).mean((1, 2))
+    assert (box > 5).all() and np.ptp(box) < 2
 
 
 def test_a_video_is_continued_after_its_last_part(tmp_path):

@@ -34,6 +34,7 @@ _MATRICES = [
     *((0, x, y, 0) for x, y in product((1, -1), repeat=2)),
 ]
 _PQ, _HLG, _BT2020, _P3 = 16, 18, 9, 12
+_FOR_COPY = SamplingSettings(every=3, all_frames=True, with_planes=True)
 
 
 def _read(path: Path, sampling: SamplingSettings | None = None) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -313,3 +314,58 @@ def test_further_streams_are_noted(tmp_path):
     images, notes = _read(tmp_path / "x.mkv")
     assert len(images) == 4
     assert notes == ("video stream: 1 of 3 used", "sound track: 1 of 2 used")
+
+
+def _decoded(path: Path) -> list:
+    with open_source(Source(0, path, path.name, "video"), _FOR_COPY) as reader:
+        return list(reader)
+
+
+def test_planes_are_what_the_video_stores(tmp_path):
+    """Behind the first frame, planes are the decoder's own; a frame that is not analysed has nothing else."""
+    frames = [np.ascontiguousarray(np.roll(corners(), 3 * number, axis=1)) for number in range(7)]
+    path = write_video(tmp_path / "x.mp4", frames, Clip(is_bt709=True))
+    decoded = _decoded(path)
+    with av.open(str(path)) as container:
+        stored = [frame.to_ndarray() for frame in container.decode(video=0)]
+    assert decoded[0].planes is None and all(
+        (one.planes == kept).all() for one, kept in zip(decoded[1:], stored[1:], strict=True)
+    )
+    assert (
+        [one.image is not None for one in decoded]
+        == [one.is_looked_at for one in decoded]
+        == [True, *[False, False, True] * 2]
+    )
+    assert {one.size for one in decoded} == {(96, 64)}
+    for one in decoded[3::3]:
+        frame = av.VideoFrame.from_ndarray(one.planes, format="yuv420p")
+        again = frame.reformat(format="rgb24", src_colorspace=1, dst_colorspace=5, src_color_range=1, dst_color_range=2)
+        assert np.abs(again.to_ndarray().astype(int) - one.image).mean() < 1
+
+
+@pytest.mark.parametrize(("is_full", "expected"), [(False, (100, 90, 200)), (True, (102, 95, 191))])
+def test_planes_have_the_limited_range(tmp_path, is_full, expected):
+    """Values of a camera with the full range become those of the limited one."""
+    path = write_patch(tmp_path / "x.mkv", (100, 90, 200), "yuv420p", Colours(1, is_full_range=is_full))
+    planes = _decoded(path)[1].planes
+    assert [np.unique(part).tolist() for part in (planes[:64], planes[64:80], planes[80:])] == [
+        [value] for value in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        Clip(),
+        Clip(is_bt709=True, rotation=90),
+        Clip(is_bt709=True, aspect=Fraction(2)),
+        Clip(codec="ffv1", is_bt709=True),
+    ],
+)
+def test_what_is_not_stored_as_it_is_seen_has_no_planes(tmp_path, clip):
+    """Other colours, a turned picture, pixels that are not square: every frame has its RGB picture."""
+    size = (95, 63) if clip.codec == "ffv1" else (96, 64)
+    decoded = _decoded(
+        write_video(tmp_path / "x.mkv" if size[0] % 2 else tmp_path / "x.mp4", [corners(*size)] * 4, clip)
+    )
+    assert all(one.planes is None and one.image is not None for one in decoded) and len(decoded) == 4

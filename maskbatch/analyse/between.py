@@ -4,7 +4,7 @@ Frames are held back until the next analysed frame has come. A box moves evenly 
 never drawn past the end of its track.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -48,7 +48,7 @@ def between(batches: Iterable[Batch]) -> Iterator[Batch]:
         drawn = _drawn(batch, held, None)
         looked = np.flatnonzero(drawn.frames.is_looked_at)
         last = _last(drawn, looked, held)
-        if last is None or _is_over(drawn.frames) or _is_too_much(last.frames.images):
+        if last is None or _is_over(drawn.frames) or _is_too_much(map(last.frames.size, range(len(last.frames)))):
             held = None
             yield drawn
             continue
@@ -73,8 +73,8 @@ def _is_over(frames: Frames) -> bool:
     return not len(frames) or int(frames.source_id[-1]) in {ended.source_id for ended in frames.ended}
 
 
-def _is_too_much(images: Sequence[np.ndarray]) -> bool:
-    return sum(image.shape[0] * image.shape[1] for image in images) > _MOST_HELD_PIXELS
+def _is_too_much(sizes: Iterable[tuple[int, int]]) -> bool:
+    return sum(width * height for width, height in sizes) > _MOST_HELD_PIXELS
 
 
 def _first(batch: Batch) -> tuple[Faces, float]:
@@ -98,7 +98,7 @@ def _drawn(batch: Batch, held: _Held | None, following: tuple[Faces, float] | No
             waiting.append(row)
             continue
         now = (batch.faces.take(batch.faces.row == row), float(frames.timestamp_s[row])) if is_own else following
-        if before is not None and now is not None and not _is_too_much([frames.images[at] for at in waiting]):
+        if before is not None and now is not None and not _is_too_much(map(frames.size, waiting)):
             parts += [_at(float(frames.timestamp_s[at]), at, before, now) for at in waiting]
         before, waiting = now, []
     joined = Faces.joined([part for part in parts if len(part)])
@@ -123,14 +123,14 @@ def _moved(faces: Faces, by: int) -> Faces:
 def _joined(first: Frames, second: Frames) -> Frames:
     arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)])
               for name in ("source_id", "index", "timestamp_s", "is_looked_at")}  # fmt: skip
-    return replace(second, images=(*first.images, *second.images), **arrays)
+    return replace(second, images=(*first.images, *second.images), planes=(*first.planes, *second.planes), **arrays)
 
 
 def _part(frames: Frames, end: int) -> Frames:
     """Return the first `end` frames."""
     return replace(
         frames, images=frames.images[:end], source_id=frames.source_id[:end], index=frames.index[:end],
-        timestamp_s=frames.timestamp_s[:end], is_looked_at=frames.is_looked_at[:end],
+        timestamp_s=frames.timestamp_s[:end], is_looked_at=frames.is_looked_at[:end], planes=frames.planes[:end],
     )  # fmt: skip
 
 
@@ -138,5 +138,5 @@ def _rest(frames: Frames, begin: int) -> Frames:
     """Return the frames from `begin` on, which begin no segment and end no source."""
     return Frames(
         frames.images[begin:], frames.source_id[begin:], frames.index[begin:], frames.timestamp_s[begin:],
-        is_looked_at=frames.is_looked_at[begin:],
+        is_looked_at=frames.is_looked_at[begin:], planes=frames.planes[begin:],
     )  # fmt: skip

@@ -100,12 +100,11 @@ class Hider:
     def _with_hidden(self, batch: Batch) -> Batch:
         frames, drawn = batch.frames, batch.drawn.take(self._is_hidden(batch.frames, batch.drawn))
         hidden = []
-        for row, image in enumerate(frames.images):
+        for row in range(len(frames)):
             source_id, time_s = int(frames.source_id[row]), float(frames.timestamp_s[row])
             around = self._around(source_id, time_s)
             if around is None:
-                height, width = image.shape[:2]
-                hidden.append(np.array([[0, 0, width, height]], np.float32))
+                hidden.append(np.array([[0, 0, *frames.size(row)]], np.float32))
             else:
                 hidden.append(np.concatenate([around, drawn.xyxy[drawn.row == row]]))
         for source_id in set(frames.source_id.tolist()):
@@ -138,8 +137,8 @@ class Hider:
         if whom == "except-zones":
             shown = np.zeros(len(faces), bool)
             for row in np.unique(faces.row).tolist():
-                own, (height, width) = faces.row == row, frames.images[row].shape[:2]
-                shown[own] = self._rules.may_show(int(frames.source_id[row]), faces.xyxy[own], (width, height))
+                own = faces.row == row
+                shown[own] = self._rules.may_show(int(frames.source_id[row]), faces.xyxy[own], frames.size(row))
             return ~shown
         is_bare = labels_of(faces.p_mask, faces.p_incorrect, self._rules.thresholds) == WITHOUT_MASK
         return ~is_bare if whom == "masked" else is_bare

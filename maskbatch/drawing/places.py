@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from maskbatch.drawing.annotate import draw_label
+from maskbatch.drawing.canvas import RgbCanvas
 
 # of Okabe and Ito: all kinds of colour vision can tell them apart
 _COLOURS = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
@@ -28,7 +29,7 @@ def draw_places(image: np.ndarray, polygons: list, lines: list) -> np.ndarray:
         cv2.fillPoly(filled, [points], colour)
         cv2.addWeighted(filled, _FILL, drawn, 1 - _FILL, 0, dst=drawn)
         cv2.polylines(drawn, [points], True, colour, stroke, cv2.LINE_AA)
-        draw_label(drawn, f"{name} (ignored)" if is_ignored else name, points.mean(axis=0))
+        draw_label(RgbCanvas(drawn), f"{name} (ignored)" if is_ignored else name, points.mean(axis=0))
     for name, begin, end in lines:
         start, stop = np.array(begin, np.float64), np.array(end, np.float64)
         cv2.line(drawn, _pixel(start), _pixel(stop), _LINE, stroke, cv2.LINE_AA)
@@ -38,7 +39,7 @@ def draw_places(image: np.ndarray, polygons: list, lines: list) -> np.ndarray:
         middle = (start + stop) / 2
         tip = middle + right * 12 * stroke
         cv2.arrowedLine(drawn, _pixel(middle), _pixel(tip), _LINE, stroke, cv2.LINE_AA, tipLength=0.4)
-        draw_label(drawn, f"{name}: in", tip + right * 6 * stroke)
+        draw_label(RgbCanvas(drawn), f"{name}: in", tip + right * 6 * stroke)
     return drawn
 
 

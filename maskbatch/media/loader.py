@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,7 +165,7 @@ class _Batch:
             return False
         if frame.cut is not None:
             return not self.is_empty()
-        num_pixels = self._num_pixels + frame.image.shape[0] * frame.image.shape[1]
+        num_pixels = self._num_pixels + prod(frame.size)
         return bool(self._frames) and num_pixels > self._settings.max_batch_pixels
 
     def add(self, element: _Element) -> None:
@@ -173,9 +174,9 @@ class _Batch:
         source_id = self._sources[position].id
         if frame is not None:
             self._frames.append((source_id, frame))
-            self._num_pixels += frame.image.shape[0] * frame.image.shape[1]
+            self._num_pixels += prod(frame.size)
             self._num_analysed += frame.is_looked_at
-            self._size = self._size or frame.image.shape[1::-1]
+            self._size = self._size or frame.size
         if end is not None:
             size, reason = self._size or (None, None), None if end.error is None else str(end.error)
             is_transient = isinstance(end.error, TransientError)
@@ -188,10 +189,10 @@ class _Batch:
     def take(self) -> Frames:
         """Return the collected batch and begin a new one."""
         source_id, decoded = zip(*self._frames, strict=True) if self._frames else ((), ())
-        index, timestamp_s, images, cuts, looked_at = zip(*decoded, strict=True) if decoded else ((),) * 5
+        index, timestamp_s, images, cuts, looked_at, planes = zip(*decoded, strict=True) if decoded else ((),) * 6
         frames = Frames(
             images, np.array(source_id, np.int64), np.array(index, np.int64), np.array(timestamp_s, np.float64),
-            tuple(self._ended), next(iter(cuts), None), np.array(looked_at, bool),
+            tuple(self._ended), next(iter(cuts), None), np.array(looked_at, bool), planes,
         )  # fmt: skip
         self._frames, self._ended, self._num_pixels = [], [], 0
         return frames

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.drawing.annotate import annotate, draw_clock
+from maskbatch.drawing.annotate import draw_clock, draw_faces
+from maskbatch.drawing.canvas import Canvas, PlanesCanvas, RgbCanvas
 from maskbatch.errors import DecodeError
 from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.photo.exif import recording_exif
@@ -74,11 +75,12 @@ class AnnotatedSink:
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
                 time_s, is_video = float(batch.frames.timestamp_s[row]), copy.source.kind == "video"
-                drawn = annotate(batch.frames.images[row], faces, self._thresholds, with_numbers=is_video)
+                picture, canvas = _canvas(batch.frames, row)
+                draw_faces(canvas, faces, self._thresholds, with_numbers=is_video)
                 if is_video and (start := self._start(copy.source)) is not None:
-                    draw_clock(drawn, later(start, time_s).isoformat(" ", "seconds"))
+                    draw_clock(canvas, later(start, time_s).isoformat(" ", "seconds"))
                 with _of_one(copy):
-                    copy.write(drawn, time_s)
+                    copy.write(picture, time_s)
 
     def _start(self, source: Source) -> datetime | None:
         """Return when a source begins by the clock, None when nobody knows."""
@@ -122,7 +124,7 @@ class _PhotoCopy:
         self._path, self._settings = path, settings
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Write `rgb` (H, W, 3) uint8. Raises OSError."""
+        """Write `rgb` (H, W, 3) uint8, whose time is 0. Raises OSError."""
         write_image(self._path, rgb, _recording(self.source) if self._settings.keep_metadata else b"")
         self.is_there = True
 
@@ -139,12 +141,12 @@ class _VideoCopy:
         self._folder = segments_of(settings.folder, source.id)
         self._part: VideoWriter | None = None
 
-    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` on. Raises OSError."""
+    def write(self, picture: np.ndarray, timestamp_s: float) -> None:
+        """Append a picture as `VideoWriter` takes it, shown from `timestamp_s` on. Raises OSError."""
         if self._part is None:
             path = self._folder / f"{len(self.state.parts):06d}.mp4"
             self._part = VideoWriter(path, self.source, self._settings, self.state.writer).__enter__()
-        self._part.write(rgb, timestamp_s)
+        self._part.write(picture, timestamp_s)
 
     def cut(self) -> None:
         """Finish the part that is open: it is on the disk then. Raises OSError."""
@@ -173,6 +175,15 @@ class _VideoCopy:
         if part is not None:
             error = OSError("dropped")
             part.__exit__(type(error), error, None)
+
+
+def _canvas(frames: Frames, row: int) -> tuple[np.ndarray, Canvas]:
+    """Return the picture that the copy of a frame is made of, and a canvas over it. Planes are nobody else's."""
+    planes = frames.planes[row]
+    if planes is not None:
+        return planes, PlanesCanvas(planes)
+    picture = np.ascontiguousarray(frames.images[row]).copy()
+    return picture, RgbCanvas(picture)
 
 
 def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoCopy | _VideoCopy:

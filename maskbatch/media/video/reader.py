@@ -129,10 +129,11 @@ class VideoReader:
                 continue
             self._first = index + 1
             is_looked_at = is_candidate and self._is_looked_at(frame, time_s)
-            # only frames that are yielded are converted to RGB
+            # only frames that are yielded are converted
             if not (is_looked_at or self._sampling.all_frames):
                 continue
-            image = self._image(frame, index)
+            planes = self._viewer.planes(frame) if self._sampling.with_planes else None
+            image = self._image(frame, index) if is_looked_at or planes is None else None
             cut = None
             if self._segments.is_cut(time_s, is_looked_at):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
@@ -140,7 +141,7 @@ class VideoReader:
                     index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable,
                     *self._size, self._fitted_from,
                 )  # fmt: skip
-            yield Decoded(index, float(time_s), image, cut, is_looked_at)
+            yield Decoded(index, float(time_s), image, cut, is_looked_at, planes)
         if clock.num_jumps:
             _log.warning("%s: the time stamps jump ahead by more than a day, %d times; later times are estimates",
                          self._path, clock.num_jumps)  # fmt: skip

@@ -20,6 +20,12 @@ _LEAST_ASPECT, _MOST_ASPECT = Fraction(101, 100), Fraction(4)
 # the small grey picture: pixels of a cell, half a face, and the number of cells across
 _CELL_PX, _LEAST_CELLS, _MOST_CELLS = 12, 48, 192
 
+# formats with luma, and chroma of half the resolution, 8 bits each
+_PLANAR = frozenset({"yuv420p", "yuvj420p", "nv12"})
+# from the full range to the limited one (ITU-T H.273)
+_LIMITED_LUMA = np.rint(16 + np.arange(256) * 219 / 255).astype(np.uint8)
+_LIMITED_CHROMA = np.rint(128 + (np.arange(256) - 128) * 224 / 255).astype(np.uint8)
+
 Size = tuple[int, int]
 
 
@@ -38,7 +44,7 @@ class Viewer:
         self._codec = stream.codec_context
         # PyAV lacks a frame's aspect ratio; its codec has that of the last decoded frame, at most a frame or two later
         self._aspect = None if container.format.name in _SHAPELESS else stream.sample_aspect_ratio
-        self._small = VideoReformatter()
+        self._small, self._planar = VideoReformatter(), VideoReformatter()
         self._reformatter = VideoReformatter()  # kept: a new one costs more than converting an HD frame
 
     def notice(self, frame: av.VideoFrame) -> None:
@@ -59,6 +65,26 @@ class Viewer:
         image = self._orientation.upright(self._converted(frame, self._orientation.size(size)))
         return _on_black(image, self.size) if self.is_fitted else image
 
+    def planes(self, frame: av.VideoFrame) -> np.ndarray | None:
+        """Return the planes (H + H / 2, W) uint8 of a frame, as in `types.Frames`: of most videos a copy of what is stored.
+
+        None where that is not what a person sees (turned, scaled, fitted, graded), where other colours would cost as much as
+        RGB, and until `rgb` has told the size of all.
+        """
+        size = frame.width, frame.height
+        is_as_seen = self._orientation == Orientation() and self.size == size == self.size_of(frame)
+        if not is_as_seen or frame.width % 2 or frame.height % 2 or frame.format.name not in _PLANAR:
+            return None
+        if matrix_of(frame, self._codec) != Colorspace.ITU709 or grading_of(frame, self._codec) is not None:
+            return None
+        if frame.format.name == "nv12":
+            frame = self._planar.reformat(frame, format="yuv420p")
+        planes = frame.to_ndarray()
+        if _is_full(frame):
+            planes[: frame.height] = cv2.LUT(planes[: frame.height], _LIMITED_LUMA)
+            planes[frame.height :] = cv2.LUT(planes[frame.height :], _LIMITED_CHROMA)
+        return planes
+
     def luma(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a small grey picture (H, W) uint8 of a frame as it is stored, with cells of about 12 pixels."""
         scale = max(min(frame.width // _CELL_PX, _MOST_CELLS), _LEAST_CELLS) / frame.width
@@ -73,13 +99,17 @@ class Viewer:
         # PyAV before 17 ignores the video's tags and assumes limited BT.601, unless source and target matrix differ; the
         # target's is meaningless for RGB, and an RGB source must have no difference
         other = Colorspace.ITU709 if matrix == Colorspace.ITU601 else Colorspace.ITU601
-        is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         picture = self._reformatter.reformat(
             frame, *size, format="rgb24" if grading is None else "rgb48le",
             src_colorspace=matrix, dst_colorspace=matrix if frame.format.is_rgb else other,
-            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG, dst_color_range=ColorRange.JPEG,
+            src_color_range=ColorRange.JPEG if _is_full(frame) else ColorRange.MPEG, dst_color_range=ColorRange.JPEG,
         ).to_ndarray()  # fmt: skip
         return picture if grading is None else grading.apply(picture)
+
+
+def _is_full(frame: av.VideoFrame) -> bool:
+    """Tell if luma and chroma use all values from 0 to 255."""
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
 def _square(size: Size, aspect: Fraction | None) -> Size:

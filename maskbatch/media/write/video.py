@@ -62,23 +62,28 @@ class VideoWriter:
         """The state for the writer of the next part."""
         return self._before if self._container is None else WriterState(self._last_pts, self._most_gap)
 
-    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Append `rgb` (H, W, 3) uint8, shown from `timestamp_s` (seconds, rising) until the next frame."""
+    def write(self, picture: np.ndarray, timestamp_s: float) -> None:
+        """Append a picture, shown from `timestamp_s` (seconds, rising) until the next frame.
+
+        It is (H, W, 3) uint8 RGB, or the planes (H + H / 2, W) uint8 of one, as in `types.Frames`, which are written as they
+        are.
+        """
         try:
             pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
             if self._container is None:
-                self._open(rgb, pts)
+                height, width = picture.shape[:2]
+                self._open((width, height) if picture.ndim == 3 else (width, height * 2 // 3), pts)
             if self._last_pts >= 0:
                 self._durations[self._last_pts] = pts - self._last_pts
                 self._most_gap = max(self._most_gap, pts - self._last_pts)
             self._last_pts = pts
-            self._mux(self._stream.encode(self._frame(rgb, pts)))
+            self._mux(self._stream.encode(self._frame(picture, pts)))
         except av.codec.codec.UnknownCodecError as error:
             raise OSError(f"cannot write {self.path}: there is no encoder {error}") from error
         except av.error.FFmpegError as error:
             raise OSError(f"cannot write {self.path}: {error.strerror or error}") from error
 
-    def _open(self, rgb: np.ndarray, pts: int) -> None:
+    def _open(self, size: tuple[int, int], pts: int) -> None:
         self.first_pts = pts
         partial = self._stack.enter_context(partial_file(self.path))
         container = av.open(for_ffmpeg(partial), "w", format="mp4")
@@ -87,7 +92,7 @@ class VideoWriter:
             self._settings.codec, rate=self._fps, options=encoder_options(self._settings.codec, self._settings.crf)
         )
         codec = self._stream.codec_context
-        codec.height, codec.width = (side + side % 2 for side in rgb.shape[:2])
+        codec.width, codec.height = (side + side % 2 for side in size)
         codec.pix_fmt = "yuv420p"
         self._stream.time_base = codec.time_base = self._time_base
         # without B-frames, packets are in the order of their times, which need no edit list and start at 0
@@ -95,16 +100,20 @@ class VideoWriter:
         codec.colorspace = codec.color_primaries = codec.color_trc = _AVCOL_BT709
         codec.color_range = ColorRange.MPEG
 
-    def _frame(self, rgb: np.ndarray, pts: int) -> av.VideoFrame:
+    def _frame(self, picture: np.ndarray, pts: int) -> av.VideoFrame:
+        is_rgb = picture.ndim == 3
+        frame = self._converted(picture) if is_rgb else av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.pts, frame.time_base = pts, self._time_base
+        return frame
+
+    def _converted(self, rgb: np.ndarray) -> av.VideoFrame:
         missing_y, missing_x = (side % 2 for side in rgb.shape[:2])
         if missing_x or missing_y:
             rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame = self._reformatter.reformat(
+        return self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        frame.pts, frame.time_base = pts, self._time_base
-        return frame
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
