@@ -1,6 +1,7 @@
 """Inputs and outputs at addresses, against a real S3 server on this machine: `pip install s3fs 'moto[server]'`."""
 
 import os
+import shutil
 import time
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from killed_runs import SETTINGS, contents, make_inputs, networks
 from killed_runs import scan as scan_here
 
 import maskbatch as mb
-from maskbatch.errors import Interrupted, UsageError
+from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.media import storage
 from maskbatch.media.containers import open_container
 from maskbatch.media.sources import find_sources
@@ -191,9 +192,27 @@ def test_results_go_to_a_bucket_and_another_machine_goes_on(inputs, whole, tmp_p
         assert contents(folder) == whole and "a1.png" not in again and "z1.png" in again
     names = {"/".join(names) for names, _ in out.files()}
     assert set(whole) | {"scan.db", "run.json", "report.html"} <= names
-    assert not [name for name in names if ".part" in name or name.startswith(".")]
+    assert {name for name in names if ".part" in name or name.startswith(".")} == {".writer"}
     got = {name: (out / name).read_bytes() for name in whole}
     assert got == whole
+
+
+def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, tmp_path, monkeypatch):
+    """Two machines scan to one address: what the later one writes stays, and the earlier one says where its results are."""
+    out, first = Remote("s3://bucket/both"), [Remote("s3://bucket/in/a1.png")]
+    with pytest.raises(MaskbatchError, match="another machine has begun to write there.*remove that folder"):
+        with uploaded(out) as early:
+            scan(first, early)
+            with monkeypatch.context() as other:
+                other.setenv("MASKBATCH_CACHE", str(tmp_path / "other machine"))
+                with uploaded(out) as late:
+                    scan([Remote("s3://bucket/in")], late)
+    assert {name: (out / name).read_bytes() for name in whole} == whole and (early / "scan.db").exists()
+    with pytest.raises(MaskbatchError, match="another machine"), uploaded(out):
+        raise AssertionError("a scan would begin")
+    shutil.rmtree(early)
+    with uploaded(out) as folder:
+        assert contents(folder) == whole
 
 
 def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):
