@@ -200,13 +200,15 @@ def test_results_go_to_a_bucket_and_another_machine_goes_on(inputs, whole, tmp_p
 def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, tmp_path, monkeypatch):
     """Two machines scan to one address: what the later one writes stays, and the earlier one says where its results are."""
     out, first = Remote("s3://bucket/both"), [Remote("s3://bucket/in/a1.png")]
-    with pytest.raises(MaskbatchError, match="another machine has begun to write there.*remove that folder"):
-        with uploaded(out) as early:
-            scan(first, early)
-            with monkeypatch.context() as other:
-                other.setenv("MASKBATCH_CACHE", str(tmp_path / "other machine"))
-                with uploaded(out) as late:
-                    scan([Remote("s3://bucket/in")], late)
+    with (
+        pytest.raises(MaskbatchError, match=r"another machine has begun to write there.*remove that folder"),
+        uploaded(out) as early,
+    ):
+        scan(first, early)
+        with monkeypatch.context() as other:
+            other.setenv("MASKBATCH_CACHE", str(tmp_path / "other machine"))
+            with uploaded(out) as late:
+                scan([Remote("s3://bucket/in")], late)
     assert {name: (out / name).read_bytes() for name in whole} == whole and (early / "scan.db").exists()
     with pytest.raises(MaskbatchError, match="another machine"), uploaded(out):
         raise AssertionError("a scan would begin")
