@@ -14,6 +14,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 LONGEST_FIRST = (
     "test_resume.py",
     "test_trainer.py",
+    "test_detector_training.py",
     "test_merge.py",
     "test_cli.py",
     "test_ray.py",
