@@ -14,10 +14,10 @@ from killed_runs import scan as scan_here
 
 import maskbatch as mb
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
-from maskbatch.media import storage
 from maskbatch.media.containers import open_container
 from maskbatch.media.sources import find_sources
-from maskbatch.media.storage import Remote, is_address, located
+from maskbatch.media.storage import Remote, is_address, located, patience
+from maskbatch.media.storage.remote import storage_of
 from maskbatch.run import engine, local, quarantine, shard, working_folder
 from maskbatch.run.stop import Stop
 from maskbatch.run.working_folder import uploaded
@@ -71,7 +71,7 @@ def fakes(monkeypatch, tmp_path):
     for module in (engine, shard):
         monkeypatch.setattr(module, "open_networks", networks)
     monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {})
-    monkeypatch.setattr(storage, "PAUSES_S", (0, 0, 0))
+    monkeypatch.setattr(patience, "PAUSES_S", (0, 0, 0))
     monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -145,7 +145,7 @@ def flaky(monkeypatch, times):
 def forget_storages():
     """Open storages anew: those that are open keep the methods that they have."""
     S3FileSystem.clear_instance_cache()
-    storage._storage_of.cache_clear()
+    storage_of.cache_clear()
 
 
 def test_throttling_costs_tries_and_no_rows(inputs, whole, tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, t
 
 def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):
     """An empty photo and an empty film have the rows that they have on this machine, and are not tried again and again."""
-    monkeypatch.setattr(storage, "PAUSES_S", (30,))
+    monkeypatch.setattr(patience, "PAUSES_S", (30,))
     for name in ("a.jpg", "b.mp4"):
         boto3.client("s3").put_object(Bucket="bucket", Key=f"empty/{name}", Body=b"")
     begun = time.monotonic()

@@ -1,42 +1,31 @@
-"""Files at addresses, such as s3://bucket/folder/film.mp4, read by ranges through fsspec, with patience.
+"""Files at addresses, such as s3://bucket/folder/film.mp4, read by ranges through fsspec.
 
-`Remote` has those methods of `pathlib.Path` that readers use, so that a source may be either. fsspec is loaded when the
-first address is used; what it needs for each kind of storage is an extra of this package. Credentials come from where each
-storage's own tools look for them (environment, profiles). An address is shown without what signs it.
+fsspec is loaded when the first address is used; what it needs for each kind of storage is an extra of this package.
+Credentials come from where each storage's own tools look for them (environment, profiles).
 """
 
-import errno
 import hashlib
 import io
-import logging
-import os
-import random
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
 from urllib.parse import unquote
 
 from maskbatch.errors import UsageError
+from maskbatch.media.storage.patience import patiently
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
 # a password with a slash, as keys of AWS have: what stands before the slash is neither a bucket nor a server with a port
 _LOOSE_PASSWORD = re.compile(r"(?<=://)(?!\[|[^/?#@:]*:\d*(?:[/?#]|$)|[^/?#]*@)[^/?#@:]*:[^@]*[/?#\s].*@", re.DOTALL)
 # storage -> the extra that reads it
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
            "http": "http", "https": "http", "file": "http"}  # fmt: skip
-# seconds between tries, half as much to once and a half as much each
-PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
 _BLOCK_BYTES, _NUM_BLOCKS = 1 << 20, 8
 _TOLD_S = 1.0
-# what no patience mends
-_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
-Result = TypeVar("Result")
-_log = logging.getLogger(__name__)
 
 
 class Remote:
@@ -51,7 +40,7 @@ class Remote:
     """
 
     def __init__(self, address: str) -> None:
-        scheme, rest = _ADDRESS.match(address)[1].lower(), address[_ADDRESS.match(address).end() :]
+        scheme, rest = ADDRESS.match(address)[1].lower(), address[ADDRESS.match(address).end() :]
         self.address = f"{scheme}://{'/' if scheme == 'file' else ''}{rest.lstrip('/').rstrip('/')}"
 
         self._told: tuple[float, dict | None] = 0.0, None
@@ -194,11 +183,11 @@ class Remote:
 
     @cached_property
     def _storage(self):
-        return _storage_of(self.address)[0]
+        return storage_of(self.address)[0]
 
     @cached_property
     def _path(self) -> str:
-        return _storage_of(self.address)[1]
+        return storage_of(self.address)[1]
 
 
 class _Ranges(io.RawIOBase):
@@ -239,60 +228,13 @@ class _Ranges(io.RawIOBase):
         super().close()
 
 
-def located(text: object) -> "Path | Remote":
-    """Return a path, or a `Remote` for the text of an address; both of these as they are. `C:\\night` is a path.
-
-    Raises UsageError when what reads such addresses is not installed.
-    """
-    if isinstance(text, Remote):
-        return text
-    if not is_address(str(text)):
-        return Path(text)
-    remote = Remote(str(text))
-    _storage_of(remote.address)
-    return remote
-
-
-def is_address(text: str) -> bool:
-    """Tell if a text is an address, and no path of this machine that looks like one."""
-    return _ADDRESS.match(text) is not None and not Path(text).exists()
-
-
-def is_there(path: "Path | Remote") -> bool:
-    """Tell if there is a file, folder or link at a path or address."""
-    return path.exists() if isinstance(path, Remote) else os.path.lexists(path)
-
-
-def is_folder(path: "Path | Remote") -> bool:
-    """Tell if there is a folder at a path or address."""
-    return path.is_dir() if isinstance(path, Remote) else os.path.isdir(path)
-
-
-def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:
-    """Return what `do` returns, tried again after each pause. Raises OSError: one that lasts at once, another after all
-    tries. Its words are not those of the storage, which may have an address with its signature in them."""
-    for pause_s in (*(PAUSES_S if pauses_s is None else pauses_s), None):
-        try:
-            return do()
-        except _LASTING as error:
-            raise _plain(error) from None
-        except Exception as error:  # each storage has errors of its own
-            if getattr(error, "errno", None) == errno.EINVAL:  # such as a range of an empty object
-                raise _plain(error) from None
-            if pause_s is None:
-                raise TimeoutError(0, f"the storage does not answer ({type(error).__name__})") from None
-            _log.debug("the storage does not answer (%s): tried again", type(error).__name__)
-            time.sleep(pause_s * random.uniform(0.5, 1.5))
-    raise AssertionError
-
-
 def quick_hash_of(remote: Remote) -> str:
     """Return a hash of what the storage calls the content, for its fingerprint."""
     return hashlib.blake2b(remote.tag().encode(), digest_size=12).hexdigest()
 
 
 @lru_cache(maxsize=4096)
-def _storage_of(address: str):
+def storage_of(address: str):
     """Return the file system of an address, and the path there. Raises UsageError when it cannot be used here."""
     scheme = address.split("://", 1)[0]
     if scheme not in _EXTRAS:
@@ -305,13 +247,6 @@ def _storage_of(address: str):
         raise UsageError(f"{scheme}:// needs another package: pip install 'maskbatch[{_EXTRAS[scheme]}]'") from error
     except ValueError as error:
         raise UsageError(f"{scheme}:// is no storage that maskbatch can read: {error}") from error
-
-
-def _plain(error: Exception) -> OSError:
-    words = {FileNotFoundError: "does not exist", PermissionError: "is not allowed"}
-    if type(error) in words:
-        return type(error)(error.errno or 0, words[type(error)])
-    return OSError(0, f"the storage refuses it ({type(error).__name__})")
 
 
 def _seconds(info: dict) -> float:
