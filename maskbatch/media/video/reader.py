@@ -14,20 +14,18 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from maskbatch.errors import DecodeError, TransientError
+from maskbatch.errors import TransientError
 from maskbatch.media.containers import open_container, reason_of, stalled
-from maskbatch.media.photo.headers import gif_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.media.video.hwaccel import note_software, open_hwaccel
 from maskbatch.media.video.segments import Segments, crc_of
 from maskbatch.media.video.skipping import Misjudged, Skipped, Skipping
 from maskbatch.media.video.streams import frame_rate, further_streams, start_s, video_stream
 from maskbatch.media.video.viewer import Viewer
+from maskbatch.media.video.whole import Read, check_whole
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, ReaderState
 
-# containers whose header states the duration; for others FFmpeg estimates it from the bit rate or the existing part
-_DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 # decoded before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
 
@@ -110,7 +108,9 @@ class VideoReader:
         except Misjudged:
             self._reopen()
             yield from self._sampled(may_skip=False)
-        self._check_whole()
+        check_whole(
+            self._container, self._stream, Read(self._path, self.frames_decoded, self._read_until_s, self._damage)
+        )
 
     def _sampled(self, may_skip: bool) -> Iterator[Decoded]:
         """Yield the frames from the number `_first` on. Raises Misjudged, but only with `may_skip`."""
@@ -253,36 +253,3 @@ class VideoReader:
         if packet.pts is not None and packet.time_base:
             end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
             self._read_until_s = max(self._read_until_s, end_s)
-
-    def _check_whole(self) -> None:
-        if self.frames_decoded == 0:
-            because = f": {self._damage[0]}" if self._damage else ""
-            raise DecodeError(f"no frame can be decoded{because}")
-        expected = self._frames_missing() + self.frames_decoded
-        if expected > self._path.stat().st_size:
-            claim = f"the header claims {expected}, more than the file has bytes"
-            raise DecodeError(f"damaged: {self.frames_decoded} frames, but {claim}")
-        if expected > self.frames_decoded:
-            raise DecodeError(f"ends early: {self.frames_decoded} of about {expected} frames")
-        if self._container.format.name == "gif" and not gif_is_whole(_last_bytes(self._path)):
-            raise DecodeError("truncated: the GIF has no end")
-        if self._damage:
-            raise DecodeError(f"damaged: {len(self._damage)} packets could not be decoded in full ({self._damage[0]})")
-
-    def _frames_missing(self) -> int:
-        """Return the number of frames that the header claims but the file lacks, or 0 when this is uncertain."""
-        container, fps = self._container, frame_rate(self._container, self._stream)
-        missing_s = Fraction(0)
-        if container.duration and container.format.name.startswith(_DECLARES_DURATION):
-            # most containers count the duration from their first time stamp, some from 0: assume the milder case
-            missing_s = Fraction(container.duration, av.time_base) - self._read_until_s
-        elif container.format.name == "avi":
-            missing_s = (self._stream.frames - self.frames_decoded) / fps
-        tolerance_s = max(Fraction(1, 4), 3 / fps, Fraction(container.duration or 0, av.time_base) / 50)
-        return round(missing_s * fps) if missing_s > tolerance_s else 0
-
-
-def _last_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), 2)
-        return file.read()
