@@ -65,7 +65,7 @@ def _read_with_cuts(
     frames, cuts, reader, reason = [], {}, VideoReader(path, sampling, segment_s, start), ""
     try:
         with reader:
-            for index, time_s, image, cut, _ in reader:
+            for index, time_s, image, cut, *_ in reader:
                 frames.append((index, time_s, crc_of(image)))
                 if cut is not None:
                     cuts[index] = cut
