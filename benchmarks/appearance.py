@@ -1,8 +1,8 @@
-"""Compare what tells people apart in a video: colours of hair and clothes, as a scan uses them, or the classifier's features.
+"""Compare what tells people apart in a video: colours, as a scan uses them, or the classifier's features.
 
     python benchmarks/appearance.py VIDEO... [--sample-fps 3] [--apart 1]
 
-Two looks at one person, `--apart` seconds and more apart, against looks at two people of the same video. In a rendered clip
+The colours are those of hair and clothes. Two looks at one person, `--apart` seconds and more apart, against looks at two people of the same video. In a rendered clip
 (benchmarks/rendered.py) the truth says who is who. In other videos the tracks do: faces of one track are one person, faces
 in the same frame are two. The area under the ROC curve is the share of pairs of pairs in which the two people look less
 alike than the one; 0.5 is chance. The classifier's features are the pooled ones below its head, compared by their cosine.
