@@ -2,10 +2,11 @@
 
     python benchmarks/appearance.py VIDEO... [--sample-fps 3] [--apart 1]
 
-The colours are those of hair and clothes. Two looks at one person, `--apart` seconds and more apart, against looks at two people of the same video. In a rendered clip
-(benchmarks/rendered.py) the truth says who is who. In other videos the tracks do: faces of one track are one person, faces
-in the same frame are two. The area under the ROC curve is the share of pairs of pairs in which the two people look less
-alike than the one; 0.5 is chance. The classifier's features are the pooled ones below its head, compared by their cosine.
+The colours are those of hair and clothes. Two looks at one person, `--apart` seconds and more apart, are compared with looks
+at two people of the same video. In a rendered clip (benchmarks/rendered.py) the truth says who is who. In other videos the
+tracks do: faces of one track are one person, faces in the same frame are two. The area under the ROC curve is the share of
+cases in which two people look less alike than one person at two times; 0.5 is chance. The classifier's features are the
+pooled ones below its head, compared by their cosine.
 """
 
 import argparse
