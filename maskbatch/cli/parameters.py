@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.media.storage import located
+from maskbatch.media.storage import Remote, is_address, located
 
 PATH = click.Path(path_type=Path)
 
@@ -21,9 +21,24 @@ class Place(click.ParamType):
         return located(value)
 
 
+class Folder(click.Path):
+    """A folder of this machine that exists; an address is refused with what to do."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if is_address(str(value)):
+            from maskbatch.run.working_folder import folder_for
+            from maskbatch.store.database import STORE
+
+            out = Remote(str(value))
+            folder = folder_for(out)
+            here = f"scans to it worked in {folder}" if (folder / STORE).exists() else f"copy {out} to this machine first"
+            self.fail(f"This command needs a folder of this machine: {here}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 PLACE = Place()
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+FOLDER = Folder(path_type=Path, exists=True, file_okay=False)
 GROUPS = ("What to scan", "People, time and place", "Speed", "Video", "Output", "Advanced")
 _DURATION, _SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", re.ASCII), {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
