@@ -424,7 +424,10 @@ def test_paths_and_numbers_in_the_wrong_place_get_the_right_command(tmp_path):
         ("scan", tmp_path, "--threshold", "0,5"): "write 0.5",
         ("scan", "quark://example.org/a.mp4"): "quark:// is no storage that maskbatch can read",
         ("video", "rtsp://camera/1"): "rtsp:// is no storage that maskbatch can read",
-        ("report", "file:///nowhere/out"): "needs a folder of this machine: copy file:///nowhere/out to this machine first",
+        (
+            "report",
+            "file:///nowhere/out",
+        ): "needs a folder of this machine: copy file:///nowhere/out to this machine first",
         ("video", tmp_path / "a.png"): f"is a photo: use maskbatch scan {tmp_path / 'a.png'}",
     }
     for arguments, words in cases.items():

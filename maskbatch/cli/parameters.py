@@ -31,7 +31,9 @@ class Folder(click.Path):
 
             out = Remote(str(value))
             folder = folder_for(out)
-            here = f"scans to it worked in {folder}" if (folder / STORE).exists() else f"copy {out} to this machine first"
+            here = (
+                f"scans to it worked in {folder}" if (folder / STORE).exists() else f"copy {out} to this machine first"
+            )
             self.fail(f"This command needs a folder of this machine: {here}.", param, ctx)
         return super().convert(value, param, ctx)
 
