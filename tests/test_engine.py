@@ -44,8 +44,8 @@ def fakes(monkeypatch):
     monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {})
 
 
-def scan(inputs, out, is_lost=lambda *_: False):
-    settings = replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
+def scan(inputs, out, is_lost=lambda *_: False, settings=SETTINGS):
+    settings = replace(settings, output=replace(settings.output, folder=out))
     engine = Losing(settings, is_lost)
     driver = local.Driver(settings, engine=engine)
     with prepared(out, "resume") as (store, lock):
@@ -151,3 +151,29 @@ def test_options_of_a_cluster_need_the_cluster(wrong):
         scan_settings(ScanOptions(**wrong))
     with pytest.raises(UsageError, match="--worker-cores"):
         scan_settings(ScanOptions(engine="ray", workers=2))
+
+
+def test_workers_lost_at_other_places_are_no_fault_of_a_video(tmp_path):
+    """Workers are lost before anything is stored, each sooner than the one before: the video is read to its end; after ten
+    it is given up."""
+    inputs, times = make_inputs(tmp_path / "in"), []
+
+    def sooner(shard, _, frames):
+        is_lost = shard.sources[0].name == "m.mp4" and frames >= 160 - 40 * len(times) and len(times) < 4
+        times.append(None) if is_lost else None
+        return is_lost
+
+    one_segment = replace(SETTINGS, output=replace(SETTINGS.output, segment_s=60))
+    scan(inputs, tmp_path / "out", sooner, one_segment)
+    scan(inputs, tmp_path / "whole", settings=one_segment)
+    assert len(times) == 4 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+    places = iter([0, 80] * 20)
+
+    def anywhere(shard, _, frames):
+        wanted.append(next(places)) if not frames or not wanted else None
+        return shard.sources[0].name == "m.mp4" and frames >= wanted[-1]
+
+    wanted = []
+    engine = scan(inputs, tmp_path / "never", anywhere, one_segment)
+    assert errors(tmp_path / "never")["m.mp4"].startswith("10 workers were lost")
+    assert sum("m.mp4" in names for names in engine.asked) == 10

@@ -18,17 +18,34 @@ class WorkerLost(Exception):
     """The worker that scanned a shard has died, or was ended because nothing came from it. The message says which."""
 
 
+# results that were on their way are lost with a worker: a few batches
+_SAME_PLACE_FRAMES = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The workers in a row that were lost over a shard, none of which got further than the one before; and the frames that
-    the furthest one analysed. Who kills workers at random moments must not look like a file that kills its worker."""
+    """Workers that were lost over a shard since it last got on: `num` in a row at one place, `num_all` anywhere.
+
+    A file that kills its worker does so at one place. Whoever kills workers at random moments must not look like it. The
+    last worker began behind `begin` frames, and was lost after `at`.
+    """
 
     num: int = 0
-    furthest: int = 0
+    num_all: int = 0
+    begin: int = 0
+    at: int = 0
 
-    def another(self, frames: int) -> "Losses":
-        """Return the losses after another one, whose worker had analysed so many frames."""
-        return Losses(1 if frames > self.furthest else self.num + 1, max(frames, self.furthest))
+    def another(self, begin: int, at: int) -> "Losses":
+        """Return the losses after another one. A worker that begins further on than the one before has something stored.
+
+        Example:
+            >>> Losses().another(0, 800).another(0, 790).num, Losses().another(0, 800).another(0, 600).num
+            (2, 1)
+        """
+        if begin > self.begin:
+            return Losses(1, 1, begin, at)
+        is_here = self.num > 0 and abs(at - self.at) <= _SAME_PLACE_FRAMES
+        return Losses(self.num + 1 if is_here else 1, self.num_all + 1, begin, at)
 
 
 class Engine(Protocol):

@@ -227,10 +227,14 @@ class Driver:
         except WorkerLost as error:
             session.lost.set()
             _log.warning("%s while it had %s", error, named([source.name for source in shard.sources]))
-            losses = losses.another(frames.total())
-            for rest in after_loss(shard, losses.num, session.store, self.settings, session.stop):
-                # photos that are done are no longer among the rest, so that a photo which is done is progress
-                self._scan_shard(rest, session, losses if rest.sources[0].kind == "video" else Losses(losses.num))
+            losses = losses.another(frames["before"], frames.total())
+            left = after_loss(shard, losses, session.store, self.settings, session.stop)
+            if sum(len(rest.sources) for rest in left) < len(
+                shard.sources
+            ):  # photos are done: the next is another place
+                losses = Losses(1, 1)
+            for rest in left:
+                self._scan_shard(rest, session, losses)
 
     def _scan_once(self, shard: Shard, session: _Session, frames: Counter) -> None:
         """Scan a shard from its checkpoint on; `frames` counts those that were analysed, with those before."""

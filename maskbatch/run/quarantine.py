@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from maskbatch.media.guard.trial import Suspect, crash_reasons
 from maskbatch.media.names import name_text, named
+from maskbatch.run.engine import Losses
 from maskbatch.run.shard import give_up
 from maskbatch.run.stop import Stop
 from maskbatch.settings import ScanSettings
@@ -19,7 +20,8 @@ from maskbatch.store.resume import usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
 from maskbatch.types import Checkpoint, Shard, Source
 
-MOST_LOSSES = 3
+# workers that a source may cost: at the same place, and in all
+MOST_LOSSES, MOST_LOSSES_IN_ALL = 3, 10
 _log = logging.getLogger(__name__)
 
 
@@ -41,22 +43,23 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
     return [source for source in plan.pending if source not in given_up]
 
 
-def after_loss(shard: Shard, losses: int, store: Store, settings: ScanSettings, stop: Stop) -> list[Shard]:
-    """Return what is left to do of a shard whose worker was lost, `losses` times in a row by now.
+def after_loss(shard: Shard, losses: Losses, store: Store, settings: ScanSettings, stop: Stop) -> list[Shard]:
+    """Return what is left to do of a shard whose worker was lost.
 
-    Sources that kill a process of their own get their row. After the second loss each of the others is a shard of its own;
-    a source that is alone, and was with three workers that were lost, gets a row, too, and the next scan reads it again.
+    Sources that kill a process of their own get their row. After the second loss at a place each of the others is a shard of
+    its own. A source that is alone, and was with three workers lost at one place, or with ten in all, gets a row, too, and
+    the next scan reads it again.
     Raises Interrupted when `stop` is asked for.
     """
     with store.transaction() as connection:
         left = [source for source in shard.sources if is_unfinished(connection, source)]
     given_up = _tried(left, store, settings, stop)
     left = [source for source in left if source not in given_up]
-    if losses < MOST_LOSSES:
-        groups = [left] if losses < MOST_LOSSES - 1 else [[source] for source in left]
+    if losses.num < MOST_LOSSES and losses.num_all < MOST_LOSSES_IN_ALL:
+        groups = [left] if losses.num < MOST_LOSSES - 1 else [[source] for source in left]
         return [Shard(shard.index, tuple(group)) for group in groups if group]
     for source in left:
-        reason = f"{losses} workers were lost while they read it"
+        reason = f"{losses.num_all} workers were lost while they read it"
         _log.warning("%s: %s; set aside", source.name, reason)
         _end(source, usable_checkpoint(store, source), reason, store, settings, is_transient=True)
     return []
