@@ -4,7 +4,8 @@
 
 CLIPS is the folder that benchmarks/rendered.py wrote. IDF1, HOTA and MOTA are those of TrackEval (Luiten et al. 2020), over
 all analysed frames, with the persons of a scan as tracks. Verdicts are right when the state of the truth decides: without a
-mask for a second or more, or always with one. A change is found when an episode of the new state begins near it.
+mask for a second or more, or always with one. A change is found when an episode of the new state begins near it. A box that
+overlaps the true one by less than --min-iou counts as a face missed and a false one; annotated boxes are loose or tight.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def analysed(clip: Path, sample_fps: str) -> np.ndarray:
         return np.array([frame.index for frame in reader])
 
 
-def measured(clip: Path, sample_fps: str, out: Path) -> dict[str, object]:
+def measured(clip: Path, sample_fps: str, out: Path, min_iou: float) -> dict[str, object]:
     """Return the figures of one clip at one sampling, scanned into the new folder `out`."""
     results = scanned(clip, sample_fps, out)
     truth, facts = pd.read_csv(clip.with_suffix(".csv")), json.loads(clip.with_suffix(".json").read_text())
@@ -61,11 +62,12 @@ def measured(clip: Path, sample_fps: str, out: Path) -> dict[str, object]:
         if person == before[0]
     ]
     found = [error for error in errors if error is not None]
+    limit = {"THRESHOLD": min_iou, "PRINT_CONFIG": False}
     return dict(zip(_COLUMNS, (
         clip.stem, sample_fps, int(results.files().frames_analysed.iloc[0]),
-        round(float(Identity().eval_sequence(sequence)["IDF1"]), 3),
+        round(float(Identity(limit).eval_sequence(sequence)["IDF1"]), 3),
         round(float(HOTA().eval_sequence(sequence)["HOTA"].mean()), 3),
-        round(float(CLEAR().eval_sequence(sequence)["MOTA"]), 3), len(counted), facts["people"],
+        round(float(CLEAR(limit).eval_sequence(sequence)["MOTA"]), 3), len(counted), facts["people"],
         f"{len(right)}/{truth.person.nunique()}", f"{len(found)}/{len(errors)}",
         round(float(np.mean(found)), 2) if found else None,
     ), strict=True))  # fmt: skip
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--names", nargs="+")
     parser.add_argument("--sample-fps", nargs="+", default=["auto", "all", "6", "3", "2"])
+    parser.add_argument("--min-iou", type=float, default=_MIN_IOU)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS), flush=True)
@@ -142,7 +145,7 @@ def main() -> None:
         if given.names is None or clip.stem in given.names:
             for sample_fps in given.sample_fps:
                 with tempfile.TemporaryDirectory() as folder:
-                    rows.append(measured(clip, sample_fps, Path(folder) / "out"))
+                    rows.append(measured(clip, sample_fps, Path(folder) / "out", given.min_iou))
                 print(
                     "| " + " | ".join("" if value is None else str(value) for value in rows[-1].values()) + " |",
                     flush=True,

@@ -91,7 +91,7 @@ class DetectorSettings:
     follows from it. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces that
     score below `threshold` are dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is
     dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned. Faces from
-    `hide_score` on are found too, for whoever hides faces; they do not count.
+    `low_score` on are found too: for the tracker, and for whoever hides faces (see `run.stages.settings_for`).
     """
 
     size_px: int | None = None
@@ -99,7 +99,7 @@ class DetectorSettings:
     nms_iou: float = 0.3
     min_face_px: int = 24
     second_look: bool = True
-    hide_score: float | None = None
+    low_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class ClassifierSettings:
 class TrackerSettings:
     """Limits of a track, and of a person who has several.
 
+    In a video, a face below the detector's threshold continues a track from `low_score` on, and begins none.
+
     A face joins the track that it overlaps by `iou` or more. A track that is not seen for `max_gap_s` seconds ends. Up to
     `short_gap_s` place alone may continue it; after that, the appearance must agree. Appearances differ by `unlike` at most
     where a face has moved, by `unlike_later` after that time, and by `other` where it has not moved (see
@@ -129,6 +131,7 @@ class TrackerSettings:
     `alone` times as unlike.
     """
 
+    low_score: float = 0.2
     iou: float = 0.3
     max_gap_s: float = 3.0
     short_gap_s: float = 1.0

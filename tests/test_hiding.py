@@ -79,7 +79,8 @@ def hidden_in(hider, times, seen, sizes=None, analysed=None):
             faces = Faces(
                 faces.row, faces.xyxy, np.array([one[2] for one in own], np.float32), faces.landmarks, faces.p_mask
             )
-            sure, uncertain = hider.split(faces)
+            counts = faces.score >= rules().threshold
+            sure, uncertain = faces.take(counts), faces.take(~counts)
             hider.note(frames, sure, uncertain)
             yield Batch(frames, sure)
             start += size

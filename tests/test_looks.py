@@ -9,7 +9,7 @@ from maskbatch.analyse.views import NETWORK_FACE_PX, first_look, second_look
 from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.run import shard as shard_module
 from maskbatch.run import stages
-from maskbatch.settings import DetectorSettings, RuntimeSettings, ScanSettings
+from maskbatch.settings import DetectorSettings, OutputSettings, RuntimeSettings, ScanSettings
 from maskbatch.types import Shard, Source
 
 SMALLEST_PX, LARGEST_PX = 8, 400
@@ -178,6 +178,14 @@ def test_only_pictures_without_a_face_are_looked_at_again():
     large = picture(2000, 1500, [(400, 50, 1600, 1400)])
     assert len(Detector(Network(score=0.6), settings)([large])) == 0
     assert len(Detector(Network(score=0.6), settings)([seen])) == 1
+
+
+def test_faces_of_a_low_score_are_for_videos_and_for_whoever_hides_them():
+    """A photo has nothing that they could continue."""
+    plain, hides = ScanSettings(), ScanSettings(output=OutputSettings(anonymize="solid"))
+    scores = [stages.settings_for(kind, settings).detector.low_score for settings in (plain, hides)
+              for kind in ("image", "video")]  # fmt: skip
+    assert scores == [None, 0.2, 0.2, 0.2]
 
 
 def test_photos_are_looked_at_again_and_videos_are_not(monkeypatch, tmp_path):

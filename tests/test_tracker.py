@@ -89,6 +89,51 @@ def test_the_next_analysed_frame_always_counts():
     assert follow([[box(100, 100)]] * 3, fps=0.4) == [[0]] * 3
 
 
+def follow_scores(scores, cut=None):
+    """Track ids of each frame of 1/6 s, when a face in one place has these scores, None where it is missed."""
+    tracker, ids = Tracker(TrackerSettings(), 0.65), []
+    for i, score in enumerate(scores):
+        if i == cut:
+            state, tracker = json.loads(json.dumps(tracker.state(0))), Tracker(TrackerSettings(), 0.65)
+            tracker.restore(0, state)
+        faces = fake_faces([0] * (score is not None), [box(100, 100)] * (score is not None))
+        faces = replace(faces, score=np.full(len(faces), score or 0, np.float32))
+        ids += [*tracker(fake_frames([0], [i], [i / 6]), faces).track_id.tolist(), *[None] * (score is None)]
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.3, 0.4, 0.9, 0.9, 0.3, 0.3, None, 0.6], [-1, -1, 0, 0, 0, -1, None, 0]),  # it begins none
+        ([0.9, 0.9, 0.9, 0.4, 0.4, 0.9, None, 0.2], [0, 0, 0, 0, 0, 0, None, 0]),
+        ([0.9, 0.64, 0.9, 0.64], [0, -1, 0, 0]),  # one sure face may be a mistake
+        ([0.7, 0.66, 0.6, 0.6, 0.7, 0.6], [0, 0, 0, -1, 0, 0]),  # the mean stays above 0.65
+    ],
+)
+def test_a_face_of_a_low_score_continues_a_track_that_is_sure_and_begins_none(scores, expected):
+    """It counts as long as the track is, on average, as sure as a sure face; also across a checkpoint."""
+    assert follow_scores(scores) == expected
+    assert follow_scores(scores, cut=3) == expected
+
+
+def test_a_face_of_a_low_score_elsewhere_or_in_other_clothes_is_dropped():
+    """It must be near its track, and look like it; a sure face at a place comes first."""
+    tracker, ids = Tracker(TrackerSettings(), 0.65), []
+    per_frame = [
+        ([(100, RED, 0.9), (300, GREEN, 0.9)]),
+        ([(100, RED, 0.9), (300, GREEN, 0.9)]),
+        ([(170, RED, 0.6), (300, BLUE, 0.6)]),
+        ([(105, RED, 0.9), (101, RED, 0.6), (300, GREEN, 0.6)]),
+    ]
+    for i, seen in enumerate(per_frame):
+        x, colours, scores = zip(*seen, strict=True)
+        faces = replace(fake_faces([0] * len(x), [box(at, 100) for at in x]), appearance=looks(*colours),
+                        score=np.array(scores, np.float32))  # fmt: skip
+        ids.append(tracker(fake_frames([0], [i], [i / 6]), faces).track_id.tolist())
+    assert ids == [[0, 1], [0, 1], [-1, -1], [0, -1, 1]]
+
+
 def test_an_occluded_walker_is_found_again_where_he_should_be():
     """After half a second behind a pillar a face is taken up at its predicted place."""
     frames = [[box(100 + 5 * i, 100)] if not 20 <= i < 35 else [] for i in range(50)]

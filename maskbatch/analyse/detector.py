@@ -35,8 +35,8 @@ class Detector:
 
         The faces of an image do not depend on the other images.
         """
-        threshold, hide_score = self._settings.threshold, self._settings.hide_score
-        least = threshold if hide_score is None else min(threshold, hide_score)
+        threshold, low_score = self._settings.threshold, self._settings.low_score
+        least = threshold if low_score is None else min(threshold, low_score)
         found = self._look(images, self._plan(images, range(len(images)), first_look), least)
         if self._settings.second_look:
             rows = sorted({*range(len(images))} - {*found.row[found.score >= threshold].tolist()})

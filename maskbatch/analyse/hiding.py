@@ -28,8 +28,8 @@ class HideRules(NamedTuple):
     """Who is hidden.
 
     `whom`: everyone; masked: all but those surely without a mask; without: all but those with a mask; except-zones: all but
-    those for whom `may_show` says so. `threshold` is the detector's: faces below it are always hidden. With `is_gated`, the
-    frames of a video were chosen by motion, so that those between them show the same.
+    those for whom `may_show` says so. `threshold` is the detector's: faces below it are always hidden, counted or not. With
+    `is_gated`, the frames of a video were chosen by motion, so that those between them show the same.
     """
 
     whom: str
@@ -50,13 +50,8 @@ class Hider:
         self._rules = rules
         self._noted: dict[int, deque[tuple[float, np.ndarray]]] = {}
 
-    def split(self, faces: Faces) -> tuple[Faces, Faces]:
-        """Return the faces that count, and those too uncertain to count."""
-        counts = faces.score >= self._rules.threshold
-        return faces.take(counts), faces.take(~counts)
-
     def note(self, frames: Frames, faces: Faces, uncertain: Faces) -> None:
-        """Note the faces of the analysed frames of a batch."""
+        """Note the faces of the analysed frames of a batch: those that count, and those too uncertain to count."""
         hidden = faces.take(self._is_hidden(frames, faces))
         for row in np.flatnonzero(frames.is_looked_at).tolist():
             boxes = np.concatenate([hidden.xyxy[hidden.row == row], uncertain.xyxy[uncertain.row == row]])
@@ -130,7 +125,10 @@ class Hider:
             noted.popleft()
 
     def _is_hidden(self, frames: Frames, faces: Faces) -> np.ndarray:
-        """Return (N,) bool: the faces that are hidden."""
+        """Return (N,) bool: the faces that are hidden. Nobody relies on what the classifier says about an uncertain one."""
+        return (faces.score < self._rules.threshold) | self._is_chosen(frames, faces)
+
+    def _is_chosen(self, frames: Frames, faces: Faces) -> np.ndarray:
         whom = self._rules.whom
         if whom == "everyone" or not len(faces):
             return np.ones(len(faces), bool)

@@ -10,7 +10,10 @@ from maskbatch.analyse.appearance import describe
 from maskbatch.analyse.between import between
 from maskbatch.analyse.hiding import Hider
 from maskbatch.overlap import in_order
+from maskbatch.settings import DetectorSettings
 from maskbatch.types import Batch, Faces, Frames
+
+Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +21,17 @@ class Stages:
     """The stages of the analysis, in order.
 
     The networks are opened once in a process; the tracker is new for each shard. `tracks_of` returns the tracker's state
-    for a source id, `persons_of` the (track, person) pairs of a source that has ended. With a `hider`, the detector also
-    gives faces that are too uncertain to count.
+    for a source id, `persons_of` the (track, person) pairs of a source that has ended. The detector may also give faces
+    below `sure_score`: they count where `track` finds a track for them, and only the `hider` hears of the others.
     """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
-    classify: Callable[[Sequence[np.ndarray], Faces], Faces]
+    classify: Classify
     track: Callable[[Frames, Faces], Faces]
     tracks_of: Callable[[int], dict[str, object]]
     persons_of: Callable[[int], tuple[tuple[int, int], ...]]
     hider: Hider | None = None
+    sure_score: float = DetectorSettings().threshold
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
@@ -41,25 +45,36 @@ def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> I
 
 
 def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iterator[Batch]:
-    hider = stages.hider
-
-    def find(frames: Frames) -> tuple[Frames, Faces, Faces]:
+    def find(frames: Frames) -> tuple[Frames, Faces]:
         looked_at = np.flatnonzero(frames.is_looked_at)
         images = [frames.images[row] for row in looked_at.tolist()]
-        faces, uncertain = stages.detect(images), Faces.empty()
-        if hider is not None:
-            faces, uncertain = hider.split(faces)
-        faces = describe(images, stages.classify(images, faces))
-        return frames, *(replace(one, row=looked_at[one.row]) for one in (faces, uncertain))
+        faces = describe(images, stages.detect(images))
+        faces = _classified(images, faces, faces.score >= stages.sure_score, stages.classify)
+        return frames, replace(faces, row=looked_at[faces.row])
 
     with closing(in_order(find, loaded, num_at_once)) as found:
-        for frames, faces, uncertain in found:
+        for frames, faces in found:
             tracks = None if frames.cut is None else _state(stages, int(frames.source_id[0]))
             tracked = stages.track(frames, faces)
-            if hider is not None:
-                hider.note(frames, tracked, uncertain)
+            counts = tracked.track_id >= 0
+            # the few others that count: most of those below `sure_score` are no faces, and are never classified
+            counted = tracked.take(counts)
+            counted = _classified(frames.images, counted, counted.score < stages.sure_score, stages.classify)
+            if stages.hider is not None:
+                stages.hider.note(frames, counted, tracked.take(~counts))
             persons = {ended.source_id: stages.persons_of(ended.source_id) for ended in frames.ended}
-            yield Batch(frames, tracked, tracks, persons)
+            yield Batch(frames, counted, tracks, persons)
+
+
+def _classified(images: Sequence[np.ndarray], faces: Faces, chosen: np.ndarray, classify: Classify) -> Faces:
+    """Return the same faces with the probabilities of those of the mask `chosen` (N,)."""
+    if chosen.all():
+        return classify(images, faces)
+    p = np.stack([faces.p_mask, faces.p_incorrect])
+    if chosen.any():
+        own = classify(images, faces.take(chosen))
+        p[:, chosen] = own.p_mask, own.p_incorrect
+    return faces.with_state(*p)
 
 
 def _state(stages: Stages, source_id: int) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """The tracker of faces from frame to frame. Arrays only; a photo is a source of one frame.
 
 The scheme is SORT's (Bewley et al. 2016, arXiv:1602.00763): predict each track's box at constant velocity, then match boxes
-by overlap. As in ByteTrack (Zhang et al. 2022, arXiv:2110.06864), unmatched boxes get a second, laxer round. As in DeepSORT
-(Wojke et al. 2017, arXiv:1703.07402), that round weighs place and appearance: a small face in sampled video may not overlap
-itself. A cut ends all tracks.
+by overlap. Unmatched boxes get a second, laxer round. As in DeepSORT (Wojke et al. 2017, arXiv:1703.07402), that round
+weighs place and appearance: a small face in sampled video may not overlap itself. As in ByteTrack (Zhang et al. 2022,
+arXiv:2110.06864), faces of a low score come last: they continue tracks and begin none. A cut ends all tracks.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from maskbatch.analyse.appearance import unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
 from maskbatch.geometry import boxes
-from maskbatch.settings import TrackerSettings
+from maskbatch.settings import DetectorSettings, TrackerSettings
 from maskbatch.types import APPEARANCE_SIZE, Faces, Frames
 
 # A walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
@@ -26,6 +26,8 @@ _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
 # a face that looks unlike its track is not matched at a distance of more than this, in face sizes
 _NEAR = 1.0
+# sure faces before those of a low score may continue a track: one alone may be a mistake of the detector
+_CONFIRMED = 2
 # overlap of boxes that are in the same place
 _SAME_PLACE = 0.5
 _MAX_SIZE_RATIO = 2.0
@@ -43,8 +45,9 @@ class _Tracks:
     """The T active tracks of one source.
 
     `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time, `first_s` (T,) the time of the first. `velocity` (T, 2) is
-    that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `appearance` (T, D) the mean of their
-    appearances. All are float64 except ids and counts. `picture` is the last small picture, for cuts.
+    that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `score` (T,) the mean of their scores,
+    `appearance` (T, D) the mean of their appearances. All are float64 except ids and counts. `picture` is the last small
+    picture, for cuts.
     """
 
     track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -53,6 +56,7 @@ class _Tracks:
     first_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     last_s: np.ndarray = field(default_factory=lambda: np.empty(0))
     num_seen: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    score: np.ndarray = field(default_factory=lambda: np.empty(0))
     appearance: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE)))
     picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     next_id: int = 0
@@ -67,24 +71,27 @@ class _Step(NamedTuple):
 
 
 # one row for each track
-_PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "appearance")
+_PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "score", "appearance")
 
 
 class Tracker:
     """The tracker, which sets `track_id`: unique within a source, from 0 in order of appearance.
+
+    A face that scores below `sure_score` only continues a track; where it continues none, its `track_id` stays -1, and
+    nobody counts it.
 
     Frames of a source must come in order; their grouping into batches changes nothing. A track ends when a frame lacks it
     and it was not seen for more than `max_gap_s`, or at a cut. The next analysed frame may therefore always continue a
     track, even in a sparsely sampled video. `persons` tells which tracks are of one person.
     """
 
-    def __init__(self, settings: TrackerSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: TrackerSettings, sure_score: float = DetectorSettings().threshold) -> None:
+        self._settings, self._sure_score = settings, sure_score
         self._by_source: dict[int, _Tracks] = {}
         self._linkers: dict[int, Linker] = {}
 
     def __call__(self, frames: Frames, faces: Faces) -> Faces:
-        """Return the same faces with `track_id`."""
+        """Return the same faces with `track_id`; -1 where a face of a low score continues no track."""
         track_id = np.full(len(faces), -1, np.int64)
         bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
         for row in np.flatnonzero(frames.is_looked_at).tolist():
@@ -139,45 +146,60 @@ class Tracker:
         return is_steady
 
     def _follow(self, tracks: _Tracks, linker: Linker, faces: Faces, step: _Step) -> np.ndarray:
-        """Return the track ids (n,) of the `faces` of the source's next frame, and update `tracks`."""
+        """Return the track ids (n,) of the `faces` of the source's next frame, -1 for none, and update `tracks`."""
         time_s = step.time_s
         unseen_s = time_s - tracks.last_s
         _end(tracks, linker, (unseen_s > self._settings.max_gap_s) & (tracks.last_s != tracks.previous_s))
         linker.forget(time_s, tracks.first_s)
         tracks.previous_s = time_s
-        xyxy = faces.xyxy.astype(np.float64)
-        track_of_face = self._associate(tracks, xyxy, faces.appearance, step)
+        is_sure = faces.score >= self._sure_score
+        track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        _update(tracks, track_of_face[matched], xyxy[matched], time_s)
-        _remember(tracks, track_of_face[matched], faces.appearance[matched])
-        new = np.flatnonzero(~matched)
+        _update(tracks, track_of_face[matched], faces.take(matched), time_s)
+        # what a track looks like is learned from sure faces alone, so that no other one leads it astray
+        told = matched & is_sure
+        _remember(tracks, track_of_face[told], faces.appearance[told])
+        new = np.flatnonzero(~matched & is_sure)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
-        _append(tracks, xyxy[new], faces.appearance[new], time_s)
-        return tracks.track_id[track_of_face]
+        _append(tracks, faces.take(new), time_s)
+        return np.append(tracks.track_id, -1)[track_of_face]
 
-    def _associate(self, tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, step: _Step) -> np.ndarray:
-        """Return the positions in `tracks` (n,) of the boxes (n, 4), or -1 for boxes of no track."""
+    def _associate(self, tracks: _Tracks, faces: Faces, step: _Step) -> np.ndarray:
+        """Return the positions in `tracks` (n,) of the faces, or -1 for faces of no track."""
+        xyxy, is_sure = faces.xyxy.astype(np.float64), faces.score >= self._sure_score
         track_of_face = np.full(len(xyxy), -1)
         if len(tracks.track_id) == 0 or len(xyxy) == 0:
             return track_of_face
         step_s = step.time_s - tracks.last_s
         moved = tracks.velocity * np.minimum(step_s, self._settings.max_gap_s)[:, None]
         predicted = tracks.xyxy + np.tile(moved, 2)
-        unlike = unlikeness(tracks.appearance, appearance)
+        unlike = unlikeness(tracks.appearance, faces.appearance)
         overlap = boxes.iou(predicted, xyxy)
         is_soon = step_s <= self._settings.short_gap_s
         alike = unlike < np.where(is_soon, self._settings.unlike, self._settings.unlike_later)[:, None]
-        _take_best(track_of_face, np.where(alike & (overlap >= self._settings.iou), unlike - overlap, np.inf))
+        _take_best(track_of_face, np.where(alike & is_sure & (overlap >= self._settings.iou), unlike - overlap, np.inf))
         if (track_of_face < 0).any():
             # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
             reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
-            is_near = (distance < reach) & alike
-            is_near |= (distance < np.minimum(reach, _NEAR)) & self._may_be(step_s, unlike)
-            _take_best(track_of_face, np.where(is_near, distance / reach + unlike / self._settings.unlike, np.inf))
-            is_there = (overlap >= _SAME_PLACE) & (step_s <= step.instant_s)[:, None]
+            is_close = distance < np.minimum(reach, _NEAR)
+            is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike))
+            cost = distance / reach + unlike / self._settings.unlike
+            _take_best(track_of_face, np.where(is_near, cost, np.inf))
+            is_there = is_sure & (overlap >= _SAME_PLACE) & (step_s <= step.instant_s)[:, None]
             _take_best(track_of_face, np.where(is_there, -overlap, np.inf))
+            goes_on = ~is_sure & is_close & alike & self._stays_sure(tracks, faces.score)
+            _take_best(track_of_face, np.where(goes_on, cost, np.inf))
         return track_of_face
+
+    def _stays_sure(self, tracks: _Tracks, score: np.ndarray) -> np.ndarray:
+        """Return (T, n) bool: with a face of `score` (n,), the mean score of the track is still that of a sure face.
+
+        A lamp that looks like a face now and then does not become one for longer by that.
+        """
+        num_seen = tracks.num_seen[:, None]
+        total = tracks.score[:, None] * num_seen + score
+        return (num_seen >= _CONFIRMED) & (total >= self._sure_score * (num_seen + 1))
 
     def _may_be(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
         """Return (T, n) bool: the appearance does not speak against the same person, who was seen a moment ago."""
@@ -228,8 +250,9 @@ def _end(tracks: _Tracks, linker: Linker, is_over: np.ndarray) -> None:
             setattr(tracks, name, getattr(tracks, name)[~is_over])
 
 
-def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) -> None:
-    """Move the tracks at positions `seen` (k,) to the boxes (k, 4)."""
+def _update(tracks: _Tracks, seen: np.ndarray, faces: Faces, time_s: float) -> None:
+    """Move the tracks at positions `seen` (k,) to the boxes of k faces."""
+    xyxy = faces.xyxy.astype(np.float64)
     step_s = np.maximum(time_s - tracks.last_s[seen], _MIN_STEP_S)[:, None]
     velocity = (_centre(xyxy) - _centre(tracks.xyxy[seen])) / step_s
     # the first velocities have equal weights; later, old ones fade out
@@ -238,6 +261,7 @@ def _update(tracks: _Tracks, seen: np.ndarray, xyxy: np.ndarray, time_s: float) 
     tracks.xyxy[seen] = xyxy
     tracks.last_s[seen] = time_s
     tracks.num_seen[seen] += 1
+    tracks.score[seen] += (faces.score - tracks.score[seen]) / tracks.num_seen[seen]
 
 
 def _remember(tracks: _Tracks, seen: np.ndarray, appearance: np.ndarray) -> None:
@@ -248,16 +272,17 @@ def _remember(tracks: _Tracks, seen: np.ndarray, appearance: np.ndarray) -> None
     tracks.appearance[seen] = np.round(np.where(np.isnan(appearance), before, mean), _DECIMALS)
 
 
-def _append(tracks: _Tracks, xyxy: np.ndarray, appearance: np.ndarray, time_s: float) -> None:
-    """Begin a track for each of the boxes (k, 4) with appearances (k, D)."""
-    num_new = len(xyxy)
+def _append(tracks: _Tracks, faces: Faces, time_s: float) -> None:
+    """Begin a track for each of the faces."""
+    num_new = len(faces)
     if num_new == 0:
         return
     tracks.track_id = np.append(tracks.track_id, tracks.next_id + np.arange(num_new))
-    tracks.xyxy = np.concatenate([tracks.xyxy, xyxy])
+    tracks.xyxy = np.concatenate([tracks.xyxy, faces.xyxy.astype(np.float64)])
     tracks.velocity = np.concatenate([tracks.velocity, np.zeros((num_new, 2))])
     tracks.first_s = np.append(tracks.first_s, np.full(num_new, time_s))
     tracks.last_s = np.append(tracks.last_s, np.full(num_new, time_s))
     tracks.num_seen = np.append(tracks.num_seen, np.ones(num_new, np.int64))
-    tracks.appearance = np.concatenate([tracks.appearance, np.round(appearance, _DECIMALS)])
+    tracks.score = np.append(tracks.score, faces.score.astype(np.float64))
+    tracks.appearance = np.concatenate([tracks.appearance, np.round(faces.appearance, _DECIMALS)])
     tracks.next_id += num_new

@@ -42,8 +42,16 @@ def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float |
 
 def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | None:
     """Analyse frames for a moment. The first batch, which warms up, counts only when there is no other."""
-    networks, tracker = open_networks(settings_for(sources[0].kind, settings)), Tracker(settings.tracker)
-    stages = Stages(networks.detector(never), networks.classifier(never), tracker, tracker.state, tracker.persons)
+    networks, sure_score = open_networks(settings_for(sources[0].kind, settings)), settings.detector.threshold
+    tracker = Tracker(settings.tracker, sure_score)
+    stages = Stages(
+        networks.detector(never),
+        networks.classifier(never),
+        tracker,
+        tracker.state,
+        tracker.persons,
+        sure_score=sure_score,
+    )
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         return TimeLimitedReader(open_source(source, sampling), _TRIAL_S)

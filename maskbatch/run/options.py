@@ -6,7 +6,6 @@ from dataclasses import Field, fields
 from numbers import Integral, Real
 from typing import Any
 
-from maskbatch.analyse.hiding import HIDE_SCORE
 from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
@@ -57,10 +56,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
             "annotated" in save,
         ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
-        detector=DetectorSettings(
-            options.det_size, options.det_threshold, min_face_px=options.min_face,
-            hide_score=None if options.anonymize == "none" else HIDE_SCORE,
-        ),
+        detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),
         classifier=ClassifierSettings(
             options.model, options.threshold, options.incorrect_threshold if has_third_state else None
         ),

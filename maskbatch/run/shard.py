@@ -91,12 +91,13 @@ def _analysed(
         reader = open_source(source, sampling, settings.output.segment_s, at.reader, _gate(settings))
         return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
-    tracker = Tracker(settings.tracker)
+    tracker = Tracker(settings.tracker, settings.detector.threshold)
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
     stages = Stages(
         timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
         timed("track", tracker), tracker.state, tracker.persons, _hider(sources, at, settings),
+        settings.detector.threshold,
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)

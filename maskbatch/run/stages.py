@@ -10,6 +10,7 @@ import numpy as np
 
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
+from maskbatch.analyse.hiding import HIDE_SCORE
 from maskbatch.errors import UsageError
 from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Device, Infer, choose_device, choose_precision, open_network
@@ -83,21 +84,28 @@ def open_networks(settings: ScanSettings) -> Networks:
 def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
     """Return the settings for sources of one kind.
 
-    A second look is for photos. In a video most frames without a face have none, and the next frame is a second look.
+    A second look is for photos. In a video most frames without a face have none, and the next frame is a second look. Faces
+    of a low score are for videos, in which they continue tracks, and for whoever hides faces.
 
     Args:
         kind: image or video, as in `Source`.
         settings: the settings of the scan.
 
     Returns:
-        The same settings, for videos without the second look.
+        The same settings, with the detector's `second_look` and `low_score` as the kind of source needs them.
 
     Example:
         >>> settings_for("video", ScanSettings()).detector.second_look
         False
+        >>> settings_for("image", ScanSettings()).detector.low_score is None
+        True
     """
-    detector = replace(settings.detector, second_look=settings.detector.second_look and kind == "image")
-    return replace(settings, detector=detector)
+    scores = [settings.tracker.low_score] if kind == "video" else []
+    scores += [] if settings.output.anonymize == "none" else [HIDE_SCORE]
+    second_look = settings.detector.second_look and kind == "image"
+    return replace(
+        settings, detector=replace(settings.detector, second_look=second_look, low_score=min(scores, default=None))
+    )
 
 
 @functools.lru_cache(maxsize=4)
