@@ -30,8 +30,8 @@ import workloads
 from measure import Run, scan
 from stages import Clock, Stage, count, install
 
-# (stage, module, name inside it) in the order of a scan. What the product does not have is left out and said, and its time
-# is then that of the stage around it. "network" becomes a row for each stage that calls one
+# (stage, module, name inside it) in the order of a scan. A stage of which the product has no function is left out and said,
+# and its time is then that of the stage around it. "network" becomes a row for each stage that calls one
 TARGETS = (
     ("start: networks", "maskbatch.run.local", "Driver.__init__"),
     ("decode", "maskbatch.media.photo.reader", "PhotoReader.__iter__"),
@@ -51,6 +51,7 @@ TARGETS = (
     ("boxes between frames", "maskbatch.analyse.pipeline", "between"),
     ("write: other", "maskbatch.sinks.shard", "Sinks.write"),
     ("write: drawing", "maskbatch.sinks.annotated", "annotate"),
+    ("write: drawing", "maskbatch.sinks.annotated", "draw_faces"),
     ("write: drawing", "maskbatch.sinks.annotated", "draw_clock"),
     ("write: colours", "maskbatch.media.write.video", "VideoWriter._frame"),
     ("write: encoding of video", "maskbatch.media.write.video", "VideoWriter.write"),
@@ -187,6 +188,13 @@ def table(costs: Costs) -> str:
     return "\n".join([*lines, "", costs.compared()])
 
 
+def _installed(clock: Clock) -> list[str]:
+    """Time the stages' functions; return the stages of which the product has none."""
+    absent = install(clock, TARGETS)
+    there = {stage for stage, module, name in TARGETS if f"{module}.{name}" not in absent}
+    return [stage for stage in dict.fromkeys(stage for stage, *_ in TARGETS) if stage not in there]
+
+
 def _place(name: str, order: list[str]) -> float:
     """Return the place of a row: a stage's network follows its other rows."""
     if name in order:
@@ -203,7 +211,7 @@ def costs_of(path: Path, options: list[str]) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         start = _start_up(Path(folder))
         usual = [scan(path, Path(folder) / f"usual{number}", options) for number in range(2)][-1]
-        missing = install(clock, TARGETS)
+        missing = _installed(clock)
         _one_after_the_other()
         out, begun_s = Path(folder) / "out", time.process_time()
         maskbatch(["scan", str(path), "--out", str(out), "-q", *options], standalone_mode=False)
