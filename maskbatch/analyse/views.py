@@ -143,7 +143,7 @@ def second_look(width: int, height: int, settings: DetectorSettings) -> list[Vie
         turned by 90, 180 and 270 degrees on a small canvas.
 
     Example:
-        >>> [view.turns for view in second_look(600, 400, DetectorSettings())]
+        >>> [view.turns for view in second_look(400, 300, DetectorSettings())]
         [0, 0, 1, 2, 3]
     """
     scale, longest = scale_of(width, height, settings), max(width, height)
@@ -185,7 +185,7 @@ def to_picture(views: Sequence[View], number: np.ndarray, points: np.ndarray) ->
         (N, K, 2) float32, x, y in pixels of the picture.
 
     Example:
-        >>> views = first_look(44, 44, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))
+        >>> views = first_look(1440, 720, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))
         >>> to_picture(views, np.array([0]), np.array([[[3.0, 5.0]]])).tolist()
         [[[6.0, 10.0]]]
     """
