@@ -1,160 +1,292 @@
-"""Measure what each stage costs on its own: the same frames, from memory, one stage after the other.
+"""Measure what each stage of a scan costs by itself: CPU time, one stage after the other.
 
-    python benchmarks/alone.py PATH [--num-frames N] [--det-size PX] [--device auto] [--precision auto]
+    python benchmarks/alone.py PATH [-- SCAN OPTIONS]
+    python benchmarks/alone.py --data ../shared/data --work /tmp/bench [--night CLIP]     one table of several workloads
 
-CPU time is that of the whole process, so that the threads of codecs and networks count. A stage that runs on one core
-takes as much wall as CPU time; the sum of the CPU column over the number of cores is the least a scan can take.
+The scan runs in this process, but nothing in it overlaps: a batch is decoded, analysed, drawn and written before the next
+one is decoded. A stage's CPU time is then that of the whole process while the stage is at work, threads of codecs and
+networks included, and without the stages called inside it. The sum over the number of cores is the least that a scan can
+take after start-up. The same scan also runs as users run it, twice, and the second one is compared with that.
+
+Other programs on the machine make CPU time longer, too, where two cores share caches: compare figures of one run.
 """
 
 import argparse
-import itertools
+import csv
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
+import cv2
 import numpy as np
+import workloads
+from measure import Run, scan
+from stages import Clock, Stage, count, install
 
-from maskbatch.settings import CPU_BATCH, GPU_BATCH, DetectorSettings, RuntimeSettings, ScanSettings, Thresholds
+# (stage, module, name inside it) in the order of a scan. A stage of which the product has no function is left out and said,
+# and its time is then that of the stage around it. "network" becomes a row for each stage that calls one
+TARGETS = (
+    ("start: networks", "maskbatch.run.local", "Driver.__init__"),
+    ("decode", "maskbatch.media.photo.reader", "PhotoReader.__iter__"),
+    ("decode", "maskbatch.media.video.reader", "VideoReader.__enter__"),
+    ("decode", "maskbatch.media.video.reader", "VideoReader._sampled"),
+    ("decode: gate", "maskbatch.media.video.reader", "VideoReader._is_looked_at"),
+    ("decode: YUV to RGB", "maskbatch.media.video.viewer", "Viewer.rgb"),
+    ("group frames", "maskbatch.run.shard", "load"),
+    ("detect: views, boxes, NMS", "maskbatch.analyse.detector", "Detector.__call__"),
+    ("detect: letterbox", "maskbatch.analyse.detector", "resize"),
+    ("network", "maskbatch.networks.openvino", "OpenVinoNetwork.__call__"),
+    ("network", "maskbatch.networks.tensorflow", "TensorFlowNetwork.__call__"),
+    ("classify: stack", "maskbatch.analyse.classifier", "Classifier.__call__"),
+    ("classify: crops", "maskbatch.analyse.classifier", "cut_crop"),
+    ("appearance", "maskbatch.analyse.pipeline", "describe"),
+    ("track", "maskbatch.analyse.tracker", "Tracker.__call__"),
+    ("boxes between frames", "maskbatch.analyse.pipeline", "between"),
+    ("write: other", "maskbatch.sinks.shard", "Sinks.write"),
+    ("write: drawing", "maskbatch.sinks.annotated", "annotate"),
+    ("write: drawing", "maskbatch.sinks.annotated", "draw_faces"),
+    ("write: drawing", "maskbatch.sinks.annotated", "draw_clock"),
+    ("write: colours", "maskbatch.media.write.video", "VideoWriter._frame"),
+    ("write: encoding of video", "maskbatch.media.write.video", "VideoWriter.write"),
+    ("write: encoding of video", "maskbatch.media.write.video", "VideoWriter.__exit__"),
+    ("write: encoding of photos", "maskbatch.sinks.annotated", "write_image"),
+    ("write: evidence", "maskbatch.sinks.evidence", "EvidenceSink.write"),
+    ("write: evidence", "maskbatch.sinks.evidence", "EvidenceSink.take"),
+    ("write: joining, sound", "maskbatch.sinks.annotated", "join"),
+    ("store", "maskbatch.run.local", "add_results"),
+    ("end: reports", "maskbatch.run.local", "write_reports"),
+)
+# stages whose threads work on after the call: they are waited for
+_LATE = frozenset({"decode", "write: encoding of video"})
+# stages that a scan does once: they do not grow with its input
+_ONCE = ("start", "end")
+_CALM_S = 0.002
+_MADE = ("photos", "photos12mp", "video720")
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Costs:
-    """Wall and CPU seconds of each stage."""
+    """What a scan cost: CPU seconds by stage, and the [wall, CPU] seconds of start-up and of the scan as users run it."""
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    networks: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    num_decoded: int
+    num_analysed: int
+    num_faces: int
+    rows: dict[str, float]
+    start: list[float]
+    usual: list[float]
+    missing: list[str]
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count the block as the stage `name`, without the networks that run in it."""
-        self.networks = [0.0, 0.0]
-        start = _clocks()
-        yield
-        spent = [after - before - inside for before, after, inside in zip(start, _clocks(), self.networks, strict=True)]
-        self.seconds[name] = spent
-        if any(self.networks):
-            self.seconds[f"{name}: network"] = self.networks
-
-    def network(self, run: Callable) -> Callable:
-        """Return `run`, with its time counted apart."""
-
-        def timed(images: np.ndarray, **options):
-            start = _clocks()
-            outputs = run(images, **options)
-            self.networks = [
-                sum_ + after - before for sum_, before, after in zip(self.networks, start, _clocks(), strict=True)
-            ]
-            return outputs
-
-        timed.size_px = run.size_px
-        return timed
+    def compared(self) -> str:
+        """Say how the scan compares with the least that the sum of its stages allows."""
+        cores = len(os.sched_getaffinity(0))
+        least_s = self.start[0] + self.rows["sum"] / cores
+        missing = f"; not timed, because the product has no such function: {', '.join(self.missing)}" * bool(
+            self.missing
+        )
+        return (
+            f"start-up {self.start[0]:.1f} s ({self.start[1]:.1f} of CPU), sum {self.rows['sum']:.1f} s on {cores} cores: "
+            f"at least {least_s:.1f} s; as users run it {self.usual[0]:.1f} s ({self.usual[1]:.1f} of CPU), "
+            f"{self.usual[0] / least_s:.2f} x of that{missing}"
+        )
 
 
-def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+class Alone(Clock):
+    """A clock for stages that follow one another: it counts the CPU time of all threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack: list[tuple[str, list[float]]] = []
+
+    def timed(self, name: str, call: Callable[[], object]) -> object:
+        """Return what `call` returns, and add its time to the stage `name`, also where it is called on another thread."""
+        if name == "network" and self._stack:
+            name = f"{self._stack[-1][0].partition(':')[0]}: network"
+        self._stack.append((name, [0.0]))
+        start = time.process_time()
+        try:
+            return call()
+        finally:
+            if name in _LATE:
+                _wait_until_calm()
+            cpu_s = time.process_time() - start
+            _, inside = self._stack.pop()
+            if self._stack:
+                self._stack[-1][1][0] += cpu_s
+            stage = self.stages.setdefault(name, Stage())
+            stage.calls += 1
+            stage.cpu_s += cpu_s - inside[0]
+
+    def steady_s(self, cpu_s: float) -> float:
+        """Return what remains of `cpu_s` without the stages that a scan does once."""
+        return cpu_s - sum(stage.cpu_s for name, stage in self.stages.items() if name.startswith(_ONCE))
 
 
-def costs_of(path: Path, num_frames: int, settings: ScanSettings) -> tuple[Costs, int, int]:
-    """Return the costs, frames and faces of the first `num_frames` frames at `path`."""
-    from maskbatch.media.decode import open_source
-    from maskbatch.media.sources import find_sources
-    from maskbatch.run import stages
-
-    costs, open_network = Costs(), stages.open_network
-    stages.open_network = lambda *args: costs.network(open_network(*args))
-    with costs.stage("start: imports and networks"):
-        networks = stages.open_networks(settings)
-    sources = find_sources([path], exclude=None, limit=num_frames)
-    frames = []
-    with costs.stage("decode, convert to RGB"):
-        for source in sources:
-            with open_source(source, settings.sampling) as reader:
-                for frame in itertools.islice(reader, num_frames - len(frames)):
-                    frames.append((source, frame.index, frame.timestamp_s, frame.image))
-    num_faces = _arrays(costs, settings, networks, frames)
-    return costs, len(frames), num_faces
+def _wait_until_calm() -> None:
+    """Wait until no thread of this process is at work."""
+    is_calm = False
+    while not is_calm:
+        before = time.process_time()
+        time.sleep(_CALM_S)
+        is_calm = time.process_time() - before < _CALM_S / 4
 
 
-def _arrays(costs: Costs, settings: ScanSettings, networks, frames: list) -> int:
-    """Detect, crop and classify, track, annotate, write; return the number of faces."""
-    from maskbatch.analyse.classifier import cut_crop
-    from maskbatch.analyse.tracker import Tracker
-    from maskbatch.drawing.annotate import annotate
-    from maskbatch.overlap import never
-    from maskbatch.types import Frames
+class _InTurn:
+    """Stands for `overlap.Ahead`: items are made when they are asked for."""
 
-    sources, index, times_s, images = zip(*frames, strict=True)
-    detect, classify = networks.detector(never), networks.classifier(never)
-    classify(images[:64], detect(images[:64]))  # compiles for each shape
-    size = settings.loader.batch_size or (GPU_BATCH if networks.device.is_gpu else CPU_BATCH)
-    batches = [slice(first, first + size) for first in range(0, len(images), size)]
-    with costs.stage("detect"):
-        faces = [detect(images[batch]) for batch in batches]
-    with costs.stage("crop"):
-        for batch, found in zip(batches, faces, strict=True):
-            for row, xyxy in zip(found.row, found.xyxy, strict=True):
-                cut_crop(images[batch][row], xyxy)
-    with costs.stage("classify"):
-        faces = [classify(images[batch], found) for batch, found in zip(batches, faces, strict=True)]
-    tracker, ids = Tracker(settings.tracker), np.array([source.id for source in sources])
-    with costs.stage("track"):
-        for batch, found in zip(batches, faces, strict=True):
-            tracker(Frames(images[batch], ids[batch], np.array(index[batch]), np.array(times_s[batch])), found)
-    with costs.stage("annotate"):
-        drawn = [
-            annotate(image, found.take(found.row == row), Thresholds())
-            for batch, found in zip(batches, faces, strict=True)
-            for row, image in enumerate(images[batch])
-        ]
-    _write(costs, settings.output, sources, times_s, drawn)
-    return sum(map(len, faces))
+    def __init__(self, items: Iterable, depth: int = 1, is_over: Callable[[], bool] = lambda: False) -> None:
+        self._items = items
+
+    def __enter__(self) -> "_InTurn":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        getattr(self._items, "close", lambda: None)()
+
+    def __iter__(self) -> Iterator:
+        yield from self._items
 
 
-def _write(costs: Costs, output, sources: tuple, times_s: tuple, drawn: list[np.ndarray]) -> None:
-    from maskbatch.media.write.files import write_image
-    from maskbatch.media.write.video import VideoWriter
+def _one_after_the_other() -> None:
+    """Take the overlap of stages out of the product, for the rest of this process."""
+    from maskbatch.analyse import pipeline
+    from maskbatch.media import read_ahead
+    from maskbatch.run import shard
 
-    with tempfile.TemporaryDirectory() as folder, costs.stage("encode, write"):
-        if sources[0].kind == "video":
-            with VideoWriter(Path(folder) / "out.mp4", sources[0], output) as writer:
-                for time_s, image in zip(times_s, drawn, strict=True):
-                    writer.write(image, time_s)
-        else:
-            for source, image in zip(sources, drawn, strict=True):
-                write_image(Path(folder) / f"{source.id}.jpg", image)
+    read_ahead.Ahead = shard.Ahead = _InTurn
+    pipeline.in_order = lambda function, items, num_at_once: (function(item) for item in items)
 
 
-def table(costs: Costs, num_frames: int, num_faces: int) -> str:
-    """Return the table in Markdown, in the order of the pipeline."""
+def rows_of(clock: Alone, cpu_s: float) -> dict[str, float]:
+    """Return the CPU seconds of each stage, in the order of a scan, for a run that took `cpu_s` in this process."""
+    order = list(dict.fromkeys(stage for stage, *_ in TARGETS))
+    stages = sorted(clock.stages.items(), key=lambda item: _place(item[0], order))
+    rows = {name: stage.cpu_s for name, stage in stages if not name.startswith(_ONCE)}
+    total_s = clock.steady_s(cpu_s)
+    return {**rows, "other": total_s - sum(rows.values()), "sum": total_s}
+
+
+def table(costs: Costs) -> str:
+    """Return the costs in Markdown."""
+    num_frames = max(costs.num_decoded, 1)
     lines = [
-        f"| {num_frames} frames, {num_faces} faces | wall ms/frame | CPU ms/frame | share of CPU |",
+        f"| {costs.num_decoded} frames decoded, {costs.num_analysed} analysed, {costs.num_faces} faces "
+        "| CPU s | ms a frame | share |",
         "|---|---|---|---|",
     ]
-    steady = {name: spent for name, spent in costs.seconds.items() if not name.startswith("start")}
-    total = [sum(column) for column in zip(*steady.values(), strict=True)]
-    for name, (wall_s, cpu_s) in {**steady, "sum": total}.items():
-        per_frame = [1000 * seconds / num_frames for seconds in (wall_s, cpu_s)]
-        lines.append(f"| {name} | {per_frame[0]:.2f} | {per_frame[1]:.2f} | {100 * cpu_s / total[1]:.0f} % |")
-    return "\n".join(lines)
+    for name, stage_s in costs.rows.items():
+        share = 100 * stage_s / costs.rows["sum"]
+        lines.append(f"| {name} | {stage_s:.2f} | {1000 * stage_s / num_frames:.2f} | {share:.0f} % |")
+    return "\n".join([*lines, "", costs.compared()])
+
+
+def _installed(clock: Clock) -> list[str]:
+    """Time the stages' functions; return the stages of which the product has none."""
+    absent = install(clock, TARGETS)
+    there = {stage for stage, module, name in TARGETS if f"{module}.{name}" not in absent}
+    return [stage for stage in dict.fromkeys(stage for stage, *_ in TARGETS) if stage not in there]
+
+
+def _place(name: str, order: list[str]) -> float:
+    """Return the place of a row: a stage's network follows its other rows."""
+    if name in order:
+        return order.index(name)
+    group = [place for place, other in enumerate(order) if other.startswith(name.partition(":")[0])]
+    return max(group, default=len(order)) + 0.5
+
+
+def costs_of(path: Path, options: list[str]) -> Costs:
+    """Scan `path` as users do, then in this process with one stage after the other."""
+    from maskbatch.cli.main import main as maskbatch
+
+    clock = Alone()
+    with tempfile.TemporaryDirectory() as folder:
+        start = _start_up(Path(folder))
+        usual = [scan(path, Path(folder) / f"usual{number}", options) for number in range(2)][-1]
+        missing = _installed(clock)
+        _one_after_the_other()
+        out, begun_s = Path(folder) / "out", time.process_time()
+        maskbatch(["scan", str(path), "--out", str(out), "-q", *options], standalone_mode=False)
+        rows = rows_of(clock, time.process_time() - begun_s)
+        (num_decoded, num_analysed), num_faces = _frames(out), count(out)[2]
+    return Costs(
+        num_decoded, num_analysed, num_faces, rows, [start.wall_s, start.cpu_s], [usual.wall_s, usual.cpu_s], missing
+    )
+
+
+def all_workloads(given: argparse.Namespace) -> str:
+    """Return one table of all workloads: milliseconds a decoded frame. Each workload is measured in its own process."""
+    inputs = {name: workloads.make(name, given.data, given.work, workloads.Sizes()).cut for name in _MADE}
+    runs = {
+        "photos": [inputs["photos"]],
+        "photos12mp": [inputs["photos12mp"]],
+        "video720": [inputs["video720"]],
+        "video720, none": [inputs["video720"], "--", "--save", "none"],
+    }
+    if given.night:
+        runs["night, none"] = [given.night, "--", "--save", "none"]
+    columns = {}
+    for name, arguments in runs.items():
+        target = given.work / "alone.json"
+        command = [sys.executable, __file__, "--json", str(target), *map(str, arguments)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        columns[name] = Costs(**json.loads(target.read_text()))
+        print(f"{name}: {columns[name].compared()}", file=sys.stderr, flush=True)
+    order = list(dict.fromkeys(stage for stage, *_ in TARGETS))
+    stages = sorted({stage for costs in columns.values() for stage in costs.rows} - {"other", "sum"},
+                    key=lambda stage: _place(stage, order))  # fmt: skip
+    lines = [f"| ms a frame | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for title in ("num_decoded", "num_analysed", "num_faces"):
+        numbers = " | ".join(str(getattr(costs, title)) for costs in columns.values())
+        lines.append(f"| {title.removeprefix('num_')} | {numbers} |")
+    for stage in [*stages, "other", "sum"]:
+        cells = [
+            f"{1000 * costs.rows[stage] / max(costs.num_decoded, 1):.2f}" if stage in costs.rows else ""
+            for costs in columns.values()
+        ]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"- {name}: {costs.compared()}" for name, costs in columns.items())])
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; what follows `--` are options of the scan."""
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--num-frames", type=int, default=150)
-    parser.add_argument("--det-size", type=int, default=DetectorSettings().size_px)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    given = parser.parse_args()
-    settings = ScanSettings(
-        runtime=RuntimeSettings(device=given.device, precision=given.precision),
-        detector=DetectorSettings(size_px=given.det_size),
-    )
-    print(table(*costs_of(given.path, given.num_frames, settings)))
+    parser.add_argument("path", type=Path, nargs="?", help="measure a scan of this; without it, all workloads")
+    parser.add_argument("--data", type=Path, help="the shared data set, of which workloads are made")
+    parser.add_argument("--work", type=Path, help="where workloads are kept")
+    parser.add_argument("--night", type=Path, help="a night's clip, made by rendered.py")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    given = parser.parse_args(sys.argv[1:split])
+    if given.path is None:
+        print(all_workloads(given))
+        return
+    costs = costs_of(given.path, sys.argv[split + 1 :])
+    print(table(costs))
+    if given.json:
+        given.json.write_text(json.dumps(asdict(costs)))
+
+
+def _start_up(folder: Path) -> Run:
+    """Return the second scan of one small photo."""
+    (folder / "photo").mkdir()
+    cv2.imwrite(str(folder / "photo" / "grey.jpg"), np.full((480, 640, 3), 128, np.uint8))
+    return [scan(folder / "photo", folder / f"start{number}") for number in range(2)][-1]
+
+
+def _frames(out: Path) -> tuple[int, int]:
+    """Return the numbers of decoded and of analysed frames of a scan."""
+    with open(out / "files.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(sum(int(row[name] or 0) for row in rows) for name in ("frames_decoded", "frames_analysed"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from measure import Run, spread
+from rivals import RIVALS
 
 from maskbatch.run.versions import installed
 
@@ -50,7 +51,7 @@ class Tables:
         """Print the headline and the start-up, and write the file of all tables."""
         lines = [
             "## Headline\n",
-            "| workload | end-to-end / limit | of it after start-up | annotated, against |",
+            "| workload | end-to-end / limit | of it after start-up | annotated (aizoo: analysis only), against |",
             "|---|---|---|---|",
         ]
         start_s = started[-1][1].wall_s
@@ -58,7 +59,7 @@ class Tables:
             walls = [run.wall_s for run in results.runs[ANALYSIS]]
             steady = [max(wall_s - start_s, 1e-3) for wall_s in walls]
             rivals = [
-                f"{name}: {_against(ANNOTATED, results, name)}" for name in results.runs if _is_rival(name, results)
+                f"{name}: {_against(_beside(name), results, name)}" for name in results.runs if _is_rival(name, results)
             ]
             lines.append(f"| {results.workload} | {_ratios(results.limit_s, walls)} "
                          f"| {_ratios(results.limit_s, steady)} | {'; '.join(rivals)} |")  # fmt: skip
@@ -94,12 +95,17 @@ def _is_rival(name: str, results) -> bool:
     return name not in results.size
 
 
+def _beside(rival: str) -> str:
+    """Return which scan a rival is compared with."""
+    return ANNOTATED if RIVALS[rival].draws else ANALYSIS
+
+
 def _against(name: str, results, other: str | None = None) -> str:
     """Say how many times as fast `name` was as its rivals, or as the default options."""
     if other is not None:
         return f"{_ratios(_walls(other, results), _walls(name, results), 2)} x"
     if _is_rival(name, results):
-        return f"annotated is {_against(ANNOTATED, results, name)} as fast"
+        return f"{_beside(name)} is {_against(_beside(name), results, name)} as fast"
     if name in (ANALYSIS, ANNOTATED):
         return ""
     return f"{_ratios(_walls(ANALYSIS, results), _walls(name, results), 2)} x analysis only"

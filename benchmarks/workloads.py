@@ -8,7 +8,7 @@ every five seconds, H.264 with AAC; one shows a painted street without anybody. 
 import csv
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -58,7 +58,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class Scene:
     """An annotated picture: where it is, its (width, height), and the boxes (N, 4) of its faces."""
 
     path: Path
@@ -80,13 +80,13 @@ def make(name: str, shared: Path, work: Path, sizes: Sizes) -> Workload:
     if not (folder / "whole").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        scenes = list(_scenes(shared))
+        annotated = list(scenes(shared, _SETS))
         if name == "photos":
-            _write_photos(folder / "photos", scenes, sizes.num_photos)
+            _write_photos(folder / "photos", annotated, sizes.num_photos)
         elif name == "photos12mp":
-            _write_large(folder / "photos", scenes, sizes.num_large)
+            _write_large(folder / "photos", annotated, sizes.num_large)
         else:
-            _write_clip(folder / "clip.mp4", _SIZE.get(name, (1280, 720)), _shots(name, scenes), sizes.clip_s)
+            _write_clip(folder / "clip.mp4", _SIZE.get(name, (1280, 720)), _shots(name, annotated), sizes.clip_s)
             join(folder / "clip.mp4", folder / "cut.mp4", until_s=sizes.cut_s)
         (folder / "whole").touch()
     return Workload(name, folder / ("clip.mp4" if is_clip else "photos"), folder / ("cut.mp4" if is_clip else "photos"))
@@ -97,20 +97,21 @@ def _amount(name: str, sizes: Sizes) -> str:
     return str(counts.get(name, f"{sizes.clip_s}s-{sizes.cut_s}s"))
 
 
-def _scenes(shared: Path) -> Iterator[_Scene]:
-    """Yield the annotated pictures of the sets used here, in the order of the data set's own list."""
+def scenes(shared: Path, sets: Collection[str], paths: Collection[str] | None = None) -> Iterator[Scene]:
+    """Yield the annotated pictures of some sets, in the order of the data set's own list; of `paths` only, where given."""
     with open(shared / "splits.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["kind"] == "scene" and row["set"] in _SETS]
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "scene" and row["set"] in sets]
+    rows = [row for row in rows if paths is None or row["path"] in paths]
     for row in rows:
         path = shared / row["path"]
         root = ElementTree.parse(shared / "scenes" / "annotations" / f"{path.stem}.xml").getroot()
         size = int(root.findtext("size/width")), int(root.findtext("size/height"))
         sides = ("xmin", "ymin", "xmax", "ymax")
         xyxy = [[float(face.findtext(f"bndbox/{side}")) for side in sides] for face in root.iter("object")]
-        yield _Scene(path, size, np.array(xyxy, np.float64).reshape(-1, 4))
+        yield Scene(path, size, np.array(xyxy, np.float64).reshape(-1, 4))
 
 
-def _write_photos(folder: Path, scenes: list[_Scene], count: int) -> None:
+def _write_photos(folder: Path, scenes: list[Scene], count: int) -> None:
     """Write scenes of two or three faces, the largest first; those under half a megapixel are enlarged to 0.6."""
     folder.mkdir()
     chosen = [scene for scene in scenes if len(scene.xyxy) in (2, 3) and scene.num_pixels <= _PHOTO_PIXELS[1]]
@@ -123,7 +124,7 @@ def _write_photos(folder: Path, scenes: list[_Scene], count: int) -> None:
             cv2.imwrite(str(target), _enlarged(scene, 600_000), [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def _write_large(folder: Path, scenes: list[_Scene], count: int) -> None:
+def _write_large(folder: Path, scenes: list[Scene], count: int) -> None:
     """Write the same kind of scenes at 12 megapixels, with noise, without which such a JPEG would be all smooth."""
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -133,7 +134,7 @@ def _write_large(folder: Path, scenes: list[_Scene], count: int) -> None:
         cv2.imwrite(str(folder / f"{number:04d}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
-def _enlarged(scene: _Scene, num_pixels: int) -> np.ndarray:
+def _enlarged(scene: Scene, num_pixels: int) -> np.ndarray:
     scale = (num_pixels / scene.num_pixels) ** 0.5
     return cv2.resize(cv2.imread(str(scene.path)), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
 
@@ -147,7 +148,7 @@ def _noisy(image: np.ndarray, random: np.random.Generator, sigma: float) -> np.n
 _Shot = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
+def _shots(name: str, scenes: list[Scene]) -> Iterator[_Shot]:
     """Yield the shots of a clip, without end."""
     if name == "noface":
         while True:
@@ -162,7 +163,7 @@ def _shots(name: str, scenes: list[_Scene]) -> Iterator[_Shot]:
             yield cv2.imread(str(scene.path)), start, end
 
 
-def _move(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
+def _move(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Return 16:9 windows at the start and the end of a shot: the camera pans across the faces and comes nearer."""
     width, height = scene.size
     widest = min(width, height * 16 / 9)
@@ -175,7 +176,7 @@ def _move(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
     return windows[0], windows[1]
 
 
-def _fewest_faces(scene: _Scene, move: tuple[np.ndarray, np.ndarray]) -> int:
+def _fewest_faces(scene: Scene, move: tuple[np.ndarray, np.ndarray]) -> int:
     """Count the whole faces in view at the worse end of a shot."""
     inside = [
         ((scene.xyxy[:, :2] >= window[:2]) & (scene.xyxy[:, 2:] <= window[:2] + window[2:])).all(axis=1).sum()

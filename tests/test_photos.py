@@ -1,6 +1,7 @@
 """Photos as a person sees them: upright, and in the right colours."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from photo_makers import (
 from PIL import Image, ImageCms
 
 from maskbatch.errors import DecodeError
+from maskbatch.media.photo.embed import with_exif
 from maskbatch.media.photo.exif import find_exif
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.photo.icc import make_profile
@@ -361,6 +363,23 @@ def test_ordinary_photos_pay_next_to_nothing():
     looked = fastest(lambda: (to_srgb(photo[:1, :1].copy(), profile_of(data)), notes_of(data), find_exif(data)))
     print(looked / bare)
     assert looked < 0.05 * bare
+
+
+@pytest.mark.parametrize("length", [None, 100_000])
+def test_large_jpegs_are_decoded_as_small_ones(monkeypatch, length):
+    """A whole JPEG and a cut one have the same pixels as without a file in memory, which other systems lack."""
+    photo = cv2.resize(np.random.default_rng(0).integers(0, 255, (100, 150, 3), np.uint8), (1800, 1200))
+    data = with_exif(encode(photo, ".jpg"), oriented(6))
+    data = data if length is None else data[:length] + b"\xff\xd9"
+    num_read = []
+    read = cv2.imread
+    monkeypatch.setattr(cv2, "imread", lambda *given: num_read.append(1) or read(*given))
+    by_file = decode_photo(data)
+    assert by_file.shape == (1800, 1200, 3) and bool(num_read) == (
+        hasattr(os, "memfd_create") and hasattr(cv2, "IMREAD_COLOR_RGB")
+    )
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    assert np.array_equal(decode_photo(data), by_file)
 
 
 def test_a_cut_png_takes_no_memory(tmp_path):

@@ -22,6 +22,8 @@ from makers import (
     write_cut,
     write_video,
 )  # fmt: skip
+from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
@@ -77,6 +79,14 @@ def test_image_round_trip(tmp_path, suffix):
     assert list(path.parent.iterdir()) == [path]
     magic = {".png": b"\x89PNG", ".webp": b"RIFF", ".bmp": b"BM", ".tiff": b"II*\0"}.get(suffix, b"\xff\xd8\xff")
     assert path.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize(("size", "sampling"), [((1600, 1200), "4:4:4"), ((2400, 1800), "4:2:0")])
+def test_the_colours_of_a_large_jpeg_have_half_the_resolution(tmp_path, size, sampling):
+    """Photos of cameras have that too. In small pictures, text in colours would blur."""
+    write_image(tmp_path / "a.jpg", np.zeros((*size[::-1], 3), np.uint8))
+    with Image.open(tmp_path / "a.jpg") as photo:
+        assert photo.size == size and ("4:4:4", "4:2:2", "4:2:0")[get_sampling(photo)] == sampling
 
 
 def test_image_that_cannot_be_written(tmp_path):

