@@ -30,6 +30,16 @@ def test_the_image_has_all_that_the_package_is_made_of():
     assert named | {"maskbatch", "models", "requirements-slim.txt", "requirements-gpu.txt"} == set(copied)
 
 
+def test_every_package_is_installed():
+    """setup.cfg names each folder with modules: an editable install has them all, and hides one that an install leaves out."""
+    setup = configparser.ConfigParser()
+    setup.read(TOP / "setup.cfg", encoding="utf-8")
+    folders = {path.parent.relative_to(TOP) for path in (TOP / "maskbatch").rglob("*.py")}
+    named = setup["options"]["packages"].split()
+    assert sorted(".".join(folder.parts) for folder in folders) == sorted(set(named) - {"maskbatch.models"})
+    assert len(named) == len(set(named))
+
+
 def test_the_image_for_gpus_is_the_slim_one_with_the_extra_gpu():
     """The build argument chooses a file that the image has; that of GPUs adds the extra `gpu` of setup.cfg, and nothing
     else. Nobody who gives no argument gets TensorFlow."""
