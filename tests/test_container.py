@@ -31,7 +31,7 @@ def test_the_image_has_all_that_the_package_is_made_of():
 
 
 def test_every_package_is_installed():
-    """setup.cfg names each folder with modules: an editable install has them all, and hides one that an install leaves out."""
+    """setup.cfg names each folder with modules. An editable install has them all, and hides one that is left out."""
     setup = configparser.ConfigParser()
     setup.read(TOP / "setup.cfg", encoding="utf-8")
     folders = {path.parent.relative_to(TOP) for path in (TOP / "maskbatch").rglob("*.py")}
