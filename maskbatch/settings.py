@@ -39,7 +39,7 @@ class SamplingSettings:
 
     With `is_gated` these are candidates, and those are analysed that differ from what was seen (see `analyse/gate.py`).
     With `all_frames` the frames between are decoded and passed on too, for the annotated copy; `with_planes`, frames have
-    their planes for it (see `types.Frames`).
+    their planes for it (see `types.Frames`), in which nobody can be hidden.
     A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
     decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
     """

@@ -253,7 +253,8 @@ class Batch:
 
     When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
     has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
-    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden.
+    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden. Somebody can
+    be hidden in images only: a frame with planes, which show everybody, is a ValueError then.
     """
 
     frames: Frames
@@ -266,6 +267,8 @@ class Batch:
     def __post_init__(self) -> None:
         if self.drawn is None:
             object.__setattr__(self, "drawn", self.faces)
+        if self.hidden is not None and any(planes is not None for planes in self.frames.planes):
+            raise ValueError("frames with planes cannot hide anybody: read them without planes")
 
 
 @dataclass(frozen=True, slots=True)

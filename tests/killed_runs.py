@@ -205,6 +205,6 @@ def main(folder: Path, num: int) -> None:
 
 if __name__ == "__main__":
     # as by default: candidates, a gate, boxes drawn between, and faces that are not hidden
-    by_default = SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True)
+    by_default = SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True, with_planes=True)
     SETTINGS = replace(SETTINGS, sampling=by_default, output=replace(SETTINGS.output, anonymize="none"))
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,5 +1,6 @@
 import errno
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,6 +108,14 @@ def test_frames_with_planes_and_without_them_look_alike(tmp_path):
     assert len(shown) == 5 and np.abs(shown - shown[0]).mean() < 2 and (image == corners()).all()
     box = np.abs(shown[:, :64] - planes[:64]).mean((1, 2))
     assert (box > 5).all() and np.ptp(box) < 2
+
+
+def test_planes_never_reach_a_copy_that_hides_somebody():
+    """A copy would be made of the planes, in which nobody is hidden: such a batch cannot be."""
+    frames = replace(fake_frames([0], [1], [0.0]), planes=(np.zeros((36, 32), np.uint8),))
+    with pytest.raises(ValueError, match="cannot hide anybody"):
+        Batch(frames, Faces.empty(), hidden=(np.array([BOX], np.float32),))
+    assert Batch(frames, Faces.empty()).hidden is None
 
 
 def test_a_video_is_continued_after_its_last_part(tmp_path):

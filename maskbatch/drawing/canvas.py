@@ -12,7 +12,6 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_BLACK = (0, 0, 0)
 _CAPITALS_PX = 21  # height of capitals of this font at scale 1
 # RGB 0..255 to luma 16..235 and chroma 16..240 of BT.709 (ITU-R BT.709-6, section 3)
 _TO_YUV = np.array(
@@ -118,8 +117,7 @@ def _rendered(label: Label) -> np.ndarray:
     """Return the box of a label (h, w, 3) uint8 RGB, not to be changed."""
     (width, height), height_px = label.size, label.height_px
     edge = max(1, height_px // 12)
-    patch = np.zeros((height, width, 3), np.uint8)
-    patch[:] = _BLACK
+    patch = np.zeros((height, width, 3), np.uint8)  # black, as the edge stays
     patch[edge : height - edge, edge : width - edge] = label.fill
     cv2.putText(
         patch, label.text, (height_px // 2, (height + height_px) // 2), _FONT, height_px / _CAPITALS_PX, label.colour,

@@ -53,7 +53,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         loader=LoaderSettings(batch_size=options.batch_size),
         sampling=SamplingSettings(
             options.every, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),
-            "annotated" in save,
+            "annotated" in save, "annotated" in save and options.anonymize == "none",
         ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
         detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),

@@ -101,9 +101,7 @@ def _analysed(
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)
-    # faces are hidden in RGB pictures
-    with_planes = "annotated" in settings.output.save and stages.hider is None
-    loading = load(sources, replace(settings.sampling, with_planes=with_planes), loader, opener, read_ahead)
+    loading = load(sources, settings.sampling, loader, opener, read_ahead)
     analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
     write, now = timed("annotate, encode, write", sinks.write), at
     # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block

@@ -17,7 +17,7 @@ _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 
 
 class Read(NamedTuple):
-    """What was read of a file: its frames, the end of its last packet in seconds, and the errors met, in words."""
+    """A file as far as it was read: its frames, the end of its last packet in seconds, and the errors met, in words."""
 
     path: Path
     num_frames: int
