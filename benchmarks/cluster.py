@@ -35,9 +35,9 @@ from maskbatch.run.local import Driver
 from maskbatch.run.options import scan_settings
 from maskbatch.run.progress import Listener
 from maskbatch.run.ray import RayEngine
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.stop import Stop
 from maskbatch.run.worker import Worker
-from maskbatch.settings import ScanOptions
 from maskbatch.store.folder import prepared
 
 _MEMORY = {"object_store_memory": 100 << 20}

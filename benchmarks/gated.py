@@ -17,7 +17,8 @@ import pandas as pd
 from maskbatch.analyse.gate import Gate
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.run.options import scan_settings
-from maskbatch.settings import CANDIDATES_PER_S, ScanOptions
+from maskbatch.run.scan_options import ScanOptions
+from maskbatch.settings import CANDIDATES_PER_S
 
 _AROUND_S = 1.5
 

@@ -23,8 +23,9 @@ from maskbatch.run.job import Job, run_job
 from maskbatch.run.merge import MergeJob, run_merge
 from maskbatch.run.options import checked
 from maskbatch.run.progress import Listener, Progress, Tally
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.stop import Stop
-from maskbatch.settings import SamplingSettings, ScanOptions
+from maskbatch.settings import SamplingSettings
 from maskbatch.types import Faces, SegmentResult, Shard, Source
 
 __all__ = ["Faces", "Frame", "Model", "Progress", "Results", "ScanOptions", "draw", "find", "merge", "open", "scan"]

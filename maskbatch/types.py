@@ -253,8 +253,8 @@ class Batch:
 
     When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
     has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
-    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden. Somebody can
-    be hidden in images only: a frame with planes, which show everybody, is a ValueError then.
+    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden. Planes
+    show everybody: a frame with planes is a ValueError then.
     """
 
     frames: Frames

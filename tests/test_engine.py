@@ -13,8 +13,8 @@ from maskbatch.run import engine as engines
 from maskbatch.run import local, quarantine, shard
 from maskbatch.run.engine import Here, WorkerLost
 from maskbatch.run.options import scan_settings
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.stop import Stop
-from maskbatch.settings import ScanOptions
 from maskbatch.store.folder import prepared
 
 

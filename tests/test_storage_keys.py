@@ -7,7 +7,7 @@ from maskbatch.media.names import annotated_name, mark_twins
 from maskbatch.media.storage import Remote
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.progress import Listener
-from maskbatch.settings import ScanOptions
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.types import Source
 
 

@@ -21,9 +21,9 @@ from maskbatch.run import engine, shard
 from maskbatch.run import watch as watching
 from maskbatch.run.job import Job
 from maskbatch.run.progress import Listener
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.stop import Stop
 from maskbatch.run.watch import Rhythm, Watch, watch
-from maskbatch.settings import ScanOptions
 
 OPTIONS = ScanOptions(save="none", sample_fps="all")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from maskbatch.cli.parameters import GROUPS, PATH, PLACE, Duration, Number, WordOr, grouped, options
-from maskbatch.settings import CPU_BATCH, GPU_BATCH, THIRD_STATE, ScanOptions
+from maskbatch.run.scan_options import ScanOptions
+from maskbatch.settings import CPU_BATCH, GPU_BATCH, THIRD_STATE
 
 BESIDE = "<beside the input>"
 _WHAT, _PEOPLE, _SPEED, _VIDEO, _OUTPUT, _ADVANCED = GROUPS

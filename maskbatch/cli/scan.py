@@ -15,7 +15,7 @@ from maskbatch.cli.terminal import Terminal, open_terminal
 from maskbatch.errors import UsageError
 from maskbatch.media.storage import located
 from maskbatch.run.memory import check_address_space
-from maskbatch.settings import ScanOptions
+from maskbatch.run.scan_options import ScanOptions
 
 if TYPE_CHECKING:  # pandas is heavy
     from maskbatch.reports.summary import Summary

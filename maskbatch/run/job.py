@@ -20,10 +20,11 @@ from maskbatch.run.log import collected_warnings
 from maskbatch.run.options import scan_settings
 from maskbatch.run.output import default_out
 from maskbatch.run.progress import Listener, counted
+from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.space import too_little_space
 from maskbatch.run.threshold import words_about_threshold
 from maskbatch.run.working_folder import folder_for, uploaded
-from maskbatch.settings import ScanOptions, ScanSettings
+from maskbatch.settings import ScanSettings
 from maskbatch.store.folder import check_inputs, check_out, prepared
 
 

@@ -10,6 +10,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.video.hwaccel import check_hwaccel
 from maskbatch.media.write.encoders import choose_encoder
 from maskbatch.people.where import Known, where_of
+from maskbatch.run.scan_options import Limits, ScanOptions
 from maskbatch.settings import (
     CANDIDATES_PER_S,
     INCORRECT_THRESHOLD,
@@ -17,13 +18,11 @@ from maskbatch.settings import (
     ClusterSettings,
     DetectorSettings,
     InputSettings,
-    Limits,
     LoaderSettings,
     OutputSettings,
     ReportSettings,
     RuntimeSettings,
     SamplingSettings,
-    ScanOptions,
     ScanSettings,
     third_state_or_default,
 )
