@@ -7,7 +7,6 @@ arXiv:2110.06864), faces of a low score come last: they continue tracks and begi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +15,10 @@ from scipy.optimize import linear_sum_assignment
 from maskbatch.analyse.appearance import unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
+from maskbatch.analyse.tracks import Tracks, centre
 from maskbatch.geometry import boxes
 from maskbatch.settings import DetectorSettings, TrackerSettings
-from maskbatch.types import APPEARANCE_SIZE, Faces, Frames
+from maskbatch.types import Faces, Frames
 
 # A walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
 # round grows at that speed, within these limits, in face sizes.
@@ -31,36 +31,6 @@ _CONFIRMED = 2
 # overlap of boxes that are in the same place
 _SAME_PLACE = 0.5
 _MAX_SIZE_RATIO = 2.0
-# seconds over which a velocity is averaged, because detections vary by a pixel or two
-_VELOCITY_S = 0.2
-_MIN_STEP_S = 1e-3
-# share of a new look in the mean appearance of a track that was seen often
-_LEAST_SHARE = 0.25
-# decimals of appearances: enough for any comparison, and short in a checkpoint
-_DECIMALS = 2
-
-
-@dataclass(slots=True)
-class _Tracks:
-    """The T active tracks of one source.
-
-    `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time, `first_s` (T,) the time of the first. `velocity` (T, 2) is
-    that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `score` (T,) the mean of their scores,
-    `appearance` (T, D) the mean of their appearances. All are float64 except ids and counts. `picture` is the last small
-    picture, for cuts.
-    """
-
-    track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    xyxy: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
-    velocity: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
-    first_s: np.ndarray = field(default_factory=lambda: np.empty(0))
-    last_s: np.ndarray = field(default_factory=lambda: np.empty(0))
-    num_seen: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    score: np.ndarray = field(default_factory=lambda: np.empty(0))
-    appearance: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE)))
-    picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
-    next_id: int = 0
-    previous_s: float = -np.inf
 
 
 class _Step(NamedTuple):
@@ -68,10 +38,6 @@ class _Step(NamedTuple):
 
     time_s: float
     instant_s: float
-
-
-# one row for each track
-_PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "score", "appearance")
 
 
 class Tracker:
@@ -87,7 +53,7 @@ class Tracker:
 
     def __init__(self, settings: TrackerSettings, sure_score: float = DetectorSettings().threshold) -> None:
         self._settings, self._sure_score = settings, sure_score
-        self._by_source: dict[int, _Tracks] = {}
+        self._by_source: dict[int, Tracks] = {}
         self._linkers: dict[int, Linker] = {}
 
     def __call__(self, frames: Frames, faces: Faces) -> Faces:
@@ -110,61 +76,56 @@ class Tracker:
         A person has the number of the first of the tracks. No frame of this source may follow.
         """
         tracks, linker = self._of(source_id)
-        _end(tracks, linker, np.ones(len(tracks.track_id), bool))
+        tracks.end(linker, np.ones(len(tracks.track_id), bool))
         del self._by_source[source_id], self._linkers[source_id]
         return linker.persons()
 
     def state(self, source_id: int) -> dict[str, object]:
         """Return the state of a source as plain values, for `restore`."""
         tracks, linker = self._of(source_id)
-        values = {item.name: _plain(getattr(tracks, item.name)) for item in fields(tracks)}
-        return {**values, "linker": linker.state()}
+        return {**tracks.state(), "linker": linker.state()}
 
     def restore(self, source_id: int, state: Mapping[str, object]) -> None:
         """Continue a source from the state of another tracker."""
         tracks, linker = self._of(source_id)
-        for item in fields(tracks):
-            old, new = getattr(tracks, item.name), state[item.name]
-            if isinstance(old, np.ndarray):
-                new = np.array(new, old.dtype) if np.size(new) else old
-            setattr(tracks, item.name, new)
+        tracks.restore(state)
         linker.restore(state["linker"])
 
-    def _of(self, source_id: int) -> tuple[_Tracks, Linker]:
+    def _of(self, source_id: int) -> tuple[Tracks, Linker]:
         return (
-            self._by_source.setdefault(source_id, _Tracks()),
+            self._by_source.setdefault(source_id, Tracks()),
             self._linkers.setdefault(source_id, Linker(self._settings)),
         )
 
-    def _look(self, tracks: _Tracks, linker: Linker, image: np.ndarray) -> bool:
+    def _look(self, tracks: Tracks, linker: Linker, image: np.ndarray) -> bool:
         """End all tracks of a source when its next frame `image` follows a cut. Return True when the camera stood still."""
         picture = small_picture(image)
         is_cut, is_steady = compare(tracks.picture if tracks.picture.size else None, picture)
         if is_cut:
-            _end(tracks, linker, np.ones(len(tracks.track_id), bool))
+            tracks.end(linker, np.ones(len(tracks.track_id), bool))
         tracks.picture = picture
         return is_steady
 
-    def _follow(self, tracks: _Tracks, linker: Linker, faces: Faces, step: _Step) -> np.ndarray:
+    def _follow(self, tracks: Tracks, linker: Linker, faces: Faces, step: _Step) -> np.ndarray:
         """Return the track ids (n,) of the `faces` of the source's next frame, -1 for none, and update `tracks`."""
         time_s = step.time_s
         unseen_s = time_s - tracks.last_s
-        _end(tracks, linker, (unseen_s > self._settings.max_gap_s) & (tracks.last_s != tracks.previous_s))
+        tracks.end(linker, (unseen_s > self._settings.max_gap_s) & (tracks.last_s != tracks.previous_s))
         linker.forget(time_s, tracks.first_s)
         tracks.previous_s = time_s
         is_sure = faces.score >= self._sure_score
         track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        _update(tracks, track_of_face[matched], faces.take(matched), time_s)
+        tracks.move(track_of_face[matched], faces.take(matched), time_s)
         # what a track looks like is learned from sure faces alone, so that no other one leads it astray
         told = matched & is_sure
-        _remember(tracks, track_of_face[told], faces.appearance[told])
+        tracks.remember(track_of_face[told], faces.appearance[told])
         new = np.flatnonzero(~matched & is_sure)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
-        _append(tracks, faces.take(new), time_s)
+        tracks.add(faces.take(new), time_s)
         return np.append(tracks.track_id, -1)[track_of_face]
 
-    def _associate(self, tracks: _Tracks, faces: Faces, step: _Step) -> np.ndarray:
+    def _associate(self, tracks: Tracks, faces: Faces, step: _Step) -> np.ndarray:
         """Return the positions in `tracks` (n,) of the faces, or -1 for faces of no track."""
         xyxy, is_sure = faces.xyxy.astype(np.float64), faces.score >= self._sure_score
         track_of_face = np.full(len(xyxy), -1)
@@ -192,7 +153,7 @@ class Tracker:
             _take_best(track_of_face, np.where(goes_on, cost, np.inf))
         return track_of_face
 
-    def _stays_sure(self, tracks: _Tracks, score: np.ndarray) -> np.ndarray:
+    def _stays_sure(self, tracks: Tracks, score: np.ndarray) -> np.ndarray:
         """Return (T, n) bool: with a face of `score` (n,), the mean score of the track is still that of a sure face.
 
         A lamp that looks like a face now and then does not become one for longer by that.
@@ -223,66 +184,8 @@ def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     The distance is inf where the sizes differ too much for the same face.
     """
-    centre_gap = np.linalg.norm(_centre(first)[:, None] - _centre(second)[None], axis=-1)
+    centre_gap = np.linalg.norm(centre(first)[:, None] - centre(second)[None], axis=-1)
     one, other = boxes.size_px(first)[:, None], boxes.size_px(second)[None]
     larger, smaller = np.maximum(one, other), np.minimum(one, other)
     is_similar = (larger <= _MAX_SIZE_RATIO * smaller) & (larger > 0)
     return np.where(is_similar, centre_gap / np.maximum(larger, 1e-6), np.inf)
-
-
-def _centre(xyxy: np.ndarray) -> np.ndarray:
-    return (xyxy[:, :2] + xyxy[:, 2:]) / 2
-
-
-def _plain(value: object) -> object:
-    """Return an array as nested lists with None for NaN, which unlike NaN is equal to itself."""
-    if not isinstance(value, np.ndarray):
-        return value
-    return np.where(np.isnan(value), None, value).tolist() if value.dtype == np.float64 else value.tolist()
-
-
-def _end(tracks: _Tracks, linker: Linker, is_over: np.ndarray) -> None:
-    """End the tracks of the mask `is_over` (T,)."""
-    for at in np.flatnonzero(is_over).tolist():
-        linker.add(int(tracks.track_id[at]), tracks.first_s[at], tracks.last_s[at], tracks.appearance[at])
-    if is_over.any():
-        for name in _PER_TRACK:
-            setattr(tracks, name, getattr(tracks, name)[~is_over])
-
-
-def _update(tracks: _Tracks, seen: np.ndarray, faces: Faces, time_s: float) -> None:
-    """Move the tracks at positions `seen` (k,) to the boxes of k faces."""
-    xyxy = faces.xyxy.astype(np.float64)
-    step_s = np.maximum(time_s - tracks.last_s[seen], _MIN_STEP_S)[:, None]
-    velocity = (_centre(xyxy) - _centre(tracks.xyxy[seen])) / step_s
-    # the first velocities have equal weights; later, old ones fade out
-    weight = np.maximum(1 / tracks.num_seen[seen][:, None], step_s / (step_s + _VELOCITY_S))
-    tracks.velocity[seen] += weight * (velocity - tracks.velocity[seen])
-    tracks.xyxy[seen] = xyxy
-    tracks.last_s[seen] = time_s
-    tracks.num_seen[seen] += 1
-    tracks.score[seen] += (faces.score - tracks.score[seen]) / tracks.num_seen[seen]
-
-
-def _remember(tracks: _Tracks, seen: np.ndarray, appearance: np.ndarray) -> None:
-    """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,)."""
-    before = tracks.appearance[seen]
-    share = np.maximum(1 / tracks.num_seen[seen], _LEAST_SHARE)[:, None]
-    mean = np.where(np.isnan(before), appearance, before + share * (appearance - before))
-    tracks.appearance[seen] = np.round(np.where(np.isnan(appearance), before, mean), _DECIMALS)
-
-
-def _append(tracks: _Tracks, faces: Faces, time_s: float) -> None:
-    """Begin a track for each of the faces."""
-    num_new = len(faces)
-    if num_new == 0:
-        return
-    tracks.track_id = np.append(tracks.track_id, tracks.next_id + np.arange(num_new))
-    tracks.xyxy = np.concatenate([tracks.xyxy, faces.xyxy.astype(np.float64)])
-    tracks.velocity = np.concatenate([tracks.velocity, np.zeros((num_new, 2))])
-    tracks.first_s = np.append(tracks.first_s, np.full(num_new, time_s))
-    tracks.last_s = np.append(tracks.last_s, np.full(num_new, time_s))
-    tracks.num_seen = np.append(tracks.num_seen, np.ones(num_new, np.int64))
-    tracks.score = np.append(tracks.score, faces.score.astype(np.float64))
-    tracks.appearance = np.concatenate([tracks.appearance, np.round(faces.appearance, _DECIMALS)])
-    tracks.next_id += num_new
