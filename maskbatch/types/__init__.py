@@ -1,0 +1,26 @@
+"""The types that flow through a scan: numpy only, checked when an object is made, and picklable."""
+
+from maskbatch.types.batch import Batch
+from maskbatch.types.checkpoint import Checkpoint, CopyState, ReaderState, WriterState
+from maskbatch.types.faces import APPEARANCE_SIZE, Faces
+from maskbatch.types.frames import Decoded, Frames, size_of
+from maskbatch.types.results import FaceRow, SegmentResult
+from maskbatch.types.source import Ended, Shard, Source
+
+__all__ = [
+    "APPEARANCE_SIZE",
+    "Batch",
+    "Checkpoint",
+    "CopyState",
+    "Decoded",
+    "Ended",
+    "FaceRow",
+    "Faces",
+    "Frames",
+    "ReaderState",
+    "SegmentResult",
+    "Shard",
+    "Source",
+    "WriterState",
+    "size_of",
+]

@@ -1,0 +1,85 @@
+"""Frames on their way from a reader to the sinks: single ones, and several at once."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from maskbatch.types.arrays import check_shape
+from maskbatch.types.checkpoint import ReaderState
+from maskbatch.types.source import Ended
+
+
+def size_of(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[int, int]:
+    """Return width and height of a picture (H, W, 3), or of its planes (H + H / 2, W) where there is none."""
+    height, width = (planes.shape[0] * 2 // 3, planes.shape[1]) if image is None else image.shape[:2]
+    return width, height
+
+
+class Decoded(NamedTuple):
+    """A frame from a reader: number in the source, seconds from the source's start, image (H, W, 3) uint8 RGB upright.
+
+    `cut` is the reader's state before the frame when a segment begins with it, else None. With `is_looked_at` the frame is
+    analysed; the others are for the annotated copy, as are `planes` (see `Frames`), and one with `planes` has no image.
+    """
+
+    index: int
+    timestamp_s: float
+    image: np.ndarray | None
+    cut: ReaderState | None = None
+    is_looked_at: bool = True
+    planes: np.ndarray | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return size_of(self.image, self.planes)
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """B frames, in order within each source, and the sources that end with them.
+
+    `images`: B arrays (H, W, 3) uint8 RGB upright, sizes may differ; `source_id` (B,) int64; `index` (B,) int64, the
+    frame's number in its source; `timestamp_s` (B,) float64, seconds from the start of its source.
+    When a segment of a video begins with the first frame, `cut` is the reader's state before that frame, else None.
+    `is_looked_at` (B,) bool, all True by default: the frames that are analysed. B = 0 is possible (a batch of files
+    that all failed).
+    `planes`: for each frame None, or (H + H / 2, W) uint8: the same picture in I420 (all of luma, then two planes of chroma;
+    BT.709, limited range; H and W are even), near to how the video stores it. It is for the annotated copy, which may draw
+    into it. The image of a frame that has planes and is not analysed is None.
+    """
+
+    images: tuple[np.ndarray | None, ...]
+    source_id: np.ndarray
+    index: np.ndarray
+    timestamp_s: np.ndarray
+    ended: tuple[Ended, ...] = ()
+    cut: ReaderState | None = None
+    is_looked_at: np.ndarray | None = None
+    planes: tuple[np.ndarray | None, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_looked_at is None:
+            object.__setattr__(self, "is_looked_at", np.ones(len(self.images), bool))
+        if self.planes is None:
+            object.__setattr__(self, "planes", (None,) * len(self.images))
+        for image, planes, is_looked_at in zip(self.images, self.planes, self.is_looked_at.tolist(), strict=True):
+            if image is None and (planes is None or is_looked_at):
+                raise ValueError("a frame that is analysed, or has no planes, needs an image")
+            if image is not None and (image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8):
+                raise ValueError(f"images must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        for name in ("source_id", "index", "timestamp_s", "is_looked_at"):
+            check_shape(name, getattr(self, name), (len(self.images),))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_looked_at(self) -> int:
+        """Number of frames that are analysed."""
+        return int(self.is_looked_at.sum())
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return width and height of a frame in pixels."""
+        return size_of(self.images[row], self.planes[row])
