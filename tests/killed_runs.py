@@ -27,6 +27,7 @@ from maskbatch.media.write.video import VideoWriter
 from maskbatch.networks.device import Device
 from maskbatch.reports.tables import TABLES
 from maskbatch.run import engine, local, quarantine, shard
+from maskbatch.run.progress import Listener
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import (
@@ -94,6 +95,13 @@ def shard_results(request: bytes) -> bytes:
     """The results of `run_shard` for its pickled arguments, pickled, without the times that stages took."""
     with mock.patch.object(shard, "open_networks", networks):
         return pickle.dumps([replace(result, seconds={}) for result in shard.run_shard(*pickle.loads(request))])
+
+
+class Hears(Listener):
+    """A listener that passes each result of a shard to a function."""
+
+    def __init__(self, on_result):
+        self.add = on_result
 
 
 def scan(inputs: Path, out: Path, workers: int = 1) -> None:

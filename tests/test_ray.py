@@ -10,7 +10,7 @@ from pathlib import Path
 import makers
 import numpy as np
 import pytest
-from killed_runs import SETTINGS, contents, make_inputs
+from killed_runs import SETTINGS, Hears, contents, make_inputs
 from killed_runs import scan as scan_here
 
 from maskbatch.errors import DeviceError, UsageError
@@ -73,7 +73,7 @@ def scan(cluster, inputs, out, on_result=lambda *_: None, stop=None, **own):
                        own.get("worker", FakeWorker))  # fmt: skip
     with closing(local.Driver(settings, engine=engine)) as driver, prepared(out, "resume") as (store, lock):
         plan = driver.plan(store, find_sources([inputs], None), [inputs])
-        driver.scan(plan, store, lock, stop or Stop(), on_result)
+        driver.scan(plan, store, lock, stop or Stop(), Hears(on_result))
 
 
 def workers_of_this_run():

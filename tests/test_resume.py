@@ -23,7 +23,7 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from killed_runs import REPORTS, SETTINGS, contents, make_inputs, networks
+from killed_runs import REPORTS, SETTINGS, Hears, contents, make_inputs, networks
 from stores import File, fill
 
 from maskbatch.cli.main import main
@@ -97,7 +97,7 @@ def scan(inputs, out, stop=None, on_result=lambda *_: None):
     driver = local.Driver(replace(SETTINGS, output=replace(SETTINGS.output, folder=out)))
     with prepared(out, "resume") as (store, lock):
         plan = driver.plan(store, find_sources([inputs], out), [inputs])
-        return driver.scan(plan, store, lock, stop or Stop(), on_result)
+        return driver.scan(plan, store, lock, stop or Stop(), Hears(on_result))
 
 
 def num_frames_of(inputs, out):

@@ -9,7 +9,7 @@ import av
 import makers
 import numpy as np
 import pytest
-from killed_runs import SETTINGS, contents, make_inputs, networks
+from killed_runs import SETTINGS, Hears, contents, make_inputs, networks
 from killed_runs import scan as scan_here
 
 import maskbatch as mb
@@ -80,7 +80,7 @@ def scan(paths, out, on_result=lambda *_: None, stop=None):
     settings = replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
     driver = local.Driver(settings)
     with prepared(out, "resume") as (store, lock):
-        driver.scan(driver.plan(store, find_sources(paths, None), paths), store, lock, stop or Stop(), on_result)
+        driver.scan(driver.plan(store, find_sources(paths, None), paths), store, lock, stop or Stop(), Hears(on_result))
 
 
 def test_a_bucket_gives_the_bytes_of_a_folder(inputs, whole, tmp_path):

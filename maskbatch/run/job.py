@@ -85,7 +85,7 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
             ) is not None:
                 listener.say(line)
             with listener.at_work(settings.sampling) as stop:
-                summary = driver.scan(plan, store, lock, stop, listener.add, listener.expect)
+                summary = driver.scan(plan, store, lock, stop, listener)
     return Outcome(out, summary, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
 
 

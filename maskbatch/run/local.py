@@ -3,12 +3,11 @@
 import json
 import logging
 import shutil
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from maskbatch.run.engine import Engine, Here, Losses, WorkerLost
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
 from maskbatch.run.memory import check_address_space, trim
+from maskbatch.run.progress import Listener
 from maskbatch.run.quarantine import after_loss, set_aside
+from maskbatch.run.session import OfCaller, Session
 from maskbatch.run.shard import HANG, probed
 from maskbatch.run.stop import Stop
 from maskbatch.run.threshold import follow_threshold, with_known_states
@@ -37,51 +38,15 @@ from maskbatch.store.lock import Lock
 from maskbatch.store.plan import Plan, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
-from maskbatch.types import SegmentResult, Shard, Source
+from maskbatch.types import Shard, Source
 
 _log = logging.getLogger(__name__)
 _NO_LOSS = Losses()
 
-OnResult = Callable[[Shard, SegmentResult], None]
-OnPending = Callable[[Sequence[Source]], None]
 _CANNOT_WRITE = (
     "cannot write to {}: {}. All finished work is kept: when there is room, and the folder can be written, the same "
     "command continues the scan"
 )
-
-
-class _OfCaller(Exception):
-    """Carries an OSError of the function that is told of results."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """State that the shards of one session share. `on_result` is called by one thread at a time."""
-
-    id: int
-    store: Store
-    lock: Lock
-    stop: Stop
-    on_result: OnResult
-    seconds: Counter = field(default_factory=Counter)
-    frames: Counter = field(default_factory=Counter)
-    telling: threading.Lock = field(default_factory=threading.Lock)
-    failed: threading.Event = field(default_factory=threading.Event)
-    lost: threading.Event = field(default_factory=threading.Event)  # a worker was
-
-    def is_over(self) -> bool:
-        """Tell if shards at work end after their batch: the user asked for it, or another shard failed."""
-        return self.stop.is_asked or self.failed.is_set()
-
-    def tell(self, shard: Shard, result: SegmentResult) -> None:
-        """Count a result, and pass it on. An OSError of the caller is not one of the disk."""
-        with self.telling:
-            self.seconds.update(result.seconds)
-            self.frames["analysed"] += result.num_frames
-            try:
-                self.on_result(shard, result)
-            except OSError as error:
-                raise _OfCaller from error
 
 
 class Driver:
@@ -121,53 +86,33 @@ class Driver:
         plan = make_plan(store, sources, inputs, self.settings.output.save)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
-    def scan(
-        self,
-        plan: Plan,
-        store: Store,
-        lock: Lock,
-        stop: Stop,
-        on_result: OnResult = lambda *_: None,
-        on_pending: OnPending = lambda _: None,
-    ) -> Summary:
+    def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> Summary:
         """Scan what is pending and write the reports of all that is done.
 
-        `on_pending` is called once before the first result, with the sources that will be scanned. A session that is
-        interrupted, or fails, leaves reports of what is finished and a `run.json` whose `finished` is null. Raises
-        Interrupted when `stop` was asked for, MaskbatchError when the folder cannot be written any more.
+        `listener` is told once what will be scanned, and then each result. A session that is interrupted, or fails, leaves
+        reports of what is finished and a `run.json` whose `finished` is null. Raises Interrupted when `stop` was asked for,
+        MaskbatchError when the folder cannot be written any more.
         """
         start = time.monotonic()
         _log.info("maskbatch %s on %s: %d files into %s, %d of them done", __version__,
                   self.networks.device.description, len(plan.sources), plan.out, plan.num_done)  # fmt: skip
+        with _writing(plan.out):
+            number = begin_session(store, identity_of(self.settings, plan.inputs, self.networks),
+                                   facts_of(self.settings, plan, self.networks))  # fmt: skip
+            session = Session(number, store, lock, stop, listener or Listener())
+            plan = self._begin(plan, store)
         try:
-            identity = identity_of(self.settings, plan.inputs, self.networks)
-            number = begin_session(store, identity, facts_of(self.settings, plan, self.networks))
-            session = _Session(number, store, lock, stop, on_result)
-            write_run_json(store, plan.out)
-            plan = begin(store, plan)
-            if self.settings.output.save & {"crops", "evidence"}:
-                remove_crops_without_rows(store)
-            follow_threshold(store, self.settings)
-        except OSError as error:
-            raise _cannot_write(plan.out, error) from error
-        try:
-            self._scan_pending(plan, session, on_pending)
+            self._scan_pending(plan, session)
         except (Exception, KeyboardInterrupt) as error:
-            how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
-            _log.info("stopped before the end: %s", how)
-            if lock.is_there() and not stop.now:
-                with suppress(OSError, MaskbatchError):
-                    self._end(session, how, time.monotonic() - start)
-            if isinstance(error, _OfCaller):
+            self._break_off(session, error, time.monotonic() - start)
+            if isinstance(error, OfCaller):
                 raise error.__cause__ from None
             if isinstance(error, OSError):
                 lock.check()
                 raise _cannot_write(plan.out, error) from error
             raise
-        try:
+        with _writing(plan.out):
             summary = self._end(session, "finished", time.monotonic() - start)
-        except OSError as error:
-            raise _cannot_write(plan.out, error) from error
         _log.info("finished: %s", summary)
         return summary
 
@@ -175,7 +120,24 @@ class Driver:
         """End the engine's workers, if it has any."""
         self._engine.close()
 
-    def _end(self, session: _Session, how: str, seconds: float) -> Summary:
+    def _begin(self, plan: Plan, store: Store) -> Plan:
+        """Make the folder ready for what is pending, and return the plan with the sources as they are stored now."""
+        write_run_json(store, plan.out)
+        plan = begin(store, plan)
+        if self.settings.output.save & {"crops", "evidence"}:
+            remove_crops_without_rows(store)
+        follow_threshold(store, self.settings)
+        return plan
+
+    def _break_off(self, session: Session, error: BaseException, seconds: float) -> None:
+        """Write the reports of what is finished, as far as the folder can be written and the user waits for them."""
+        how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
+        _log.info("stopped before the end: %s", how)
+        if session.lock.is_there() and not session.stop.now:
+            with suppress(OSError, MaskbatchError):
+                self._end(session, how, seconds)
+
+    def _end(self, session: Session, how: str, seconds: float) -> Summary:
         """Write that the session ended, and then the reports.
 
         A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
@@ -196,10 +158,10 @@ class Driver:
             _log.info("manifest.json has the SHA-256 %s", checksum)
         return summary
 
-    def _scan_pending(self, plan: Plan, session: _Session, on_pending: OnPending) -> None:
+    def _scan_pending(self, plan: Plan, session: Session) -> None:
         pending = set_aside(plan, session.store, self.settings, session.stop)
         pending = self._probed(pending, session)
-        on_pending(pending)
+        session.listener.expect(pending)
         for_each(partial(self._scan_shard, session=session), make_shards(pending), self._engine.num_at_once,
                  halt=session.failed.set)  # fmt: skip
         if session.lost.is_set():
@@ -207,7 +169,7 @@ class Driver:
         if session.stop.is_asked and not is_done(session.store):
             raise Interrupted("stopped")
 
-    def _probed(self, sources: Sequence[Source], session: _Session) -> list[Source]:
+    def _probed(self, sources: Sequence[Source], session: Session) -> list[Source]:
         """Probe videos for the estimate of time; they are probed again when their turn comes. One that kills the process is
         known to be open meanwhile."""
         videos = [source for source in sources if source.kind == "video"]
@@ -217,7 +179,7 @@ class Driver:
         close_sources(session.store, videos)
         return found
 
-    def _scan_shard(self, shard: Shard, session: _Session, losses: Losses = _NO_LOSS) -> None:
+    def _scan_shard(self, shard: Shard, session: Session, losses: Losses = _NO_LOSS) -> None:
         """Scan one shard, and store what it gives; what is left of it when its worker is lost is given to another one."""
         if session.is_over():
             return
@@ -229,14 +191,13 @@ class Driver:
             _log.warning("%s while it had %s", error, named([source.name for source in shard.sources]))
             losses = losses.another(frames["before"], frames.total())
             left = after_loss(shard, losses, session.store, self.settings, session.stop)
-            if sum(len(rest.sources) for rest in left) < len(
-                shard.sources
-            ):  # photos are done: the next is another place
+            num_left = sum(len(rest.sources) for rest in left)
+            if num_left < len(shard.sources):  # photos are done: the next loss is at another place
                 losses = Losses(1, 1)
             for rest in left:
                 self._scan_shard(rest, session, losses)
 
-    def _scan_once(self, shard: Shard, session: _Session, frames: Counter) -> None:
+    def _scan_once(self, shard: Shard, session: Session, frames: Counter) -> None:
         """Scan a shard from its checkpoint on; `frames` counts those that were analysed, with those before."""
         store = session.store
         checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
@@ -256,6 +217,15 @@ class Driver:
                 file_log.add(result)
                 session.tell(shard, result)
         trim()  # else memory grows with the number of photos
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Surround writing into the output folder: raise MaskbatchError when that is impossible."""
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(out, error) from error
 
 
 def _cannot_write(out: Path, error: OSError) -> MaskbatchError:
