@@ -85,14 +85,9 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
     with ExitStack() as stack:
         pieces = [_read(folder, job.media, stack) for folder in job.folders]
         check_agree(pieces, job.any_versions)
-        missing = missing_from(pieces)
-        if missing and not job.incomplete:
-            raise UsageError("\n".join([f"this is not a whole scan: {missing[0]}", *missing[1:9],
-                                        "Give --incomplete to merge what is there"]))  # fmt: skip
+        missing = _missing(pieces, job)
         ordered = in_order(pieces)
-        ids = _new_ids(ordered, len(pieces))
-        found = [_Found(piece, own, _files_of(piece, own)) for piece, own in zip(pieces, ids, strict=True)]
-        moved = _moved_before(job)
+        found, moved = _found(pieces, ordered), _moved_before(job)
         _check_media(found, moved)
         store, _ = stack.enter_context(prepared(job.out, job.if_exists))
         _check_earlier(store, job, pieces)
@@ -134,6 +129,21 @@ def _read(folder: Path, media: str, stack: ExitStack) -> Piece:
     elif session := at_work(folder):
         raise MaskbatchError(f"{folder} is being written to by a scan ({session}): wait for it, and merge again")
     return read_piece(folder)
+
+
+def _missing(pieces: Sequence[Piece], job: MergeJob) -> list[str]:
+    """Return the reasons for which the pieces are not a whole scan. Raises UsageError unless the job allows that."""
+    missing = missing_from(pieces)
+    if missing and not job.incomplete:
+        raise UsageError("\n".join([f"this is not a whole scan: {missing[0]}", *missing[1:9],
+                                    "Give --incomplete to merge what is there"]))  # fmt: skip
+    return missing
+
+
+def _found(pieces: Sequence[Piece], ordered: Sequence) -> list[_Found]:
+    """Return what is merged of each piece; `ordered` are the sources of all, as `in_order` gives them."""
+    ids = _new_ids(ordered, len(pieces))
+    return [_Found(piece, own, _files_of(piece, own)) for piece, own in zip(pieces, ids, strict=True)]
 
 
 def _new_ids(ordered: Sequence, num_pieces: int) -> list[dict[int, int]]:
