@@ -14,10 +14,11 @@ from maskbatch.errors import DatasetError, UsageError
 from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.marks import with_marks
-from maskbatch.trainer.data.scenes import analyse_scenes, scene_figures
+from maskbatch.trainer.data.scenes import analyse_scenes
 from maskbatch.trainer.detector import train as training
 from maskbatch.trainer.evaluate import measure as evaluation
 from maskbatch.trainer.evaluate.operating_point import choose_for_scenes
+from maskbatch.trainer.evaluate.scene_figures import scene_figures
 from maskbatch.types import Faces
 
 HEADER = "path,x_min,y_min,x_max,y_max,mark\n"

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from maskbatch.trainer.data.scenes import Scene, average_precision, scene_figures, worn_incorrectly
-from maskbatch.trainer.data.scenes import _OneClass as OneClass
+from maskbatch.trainer.data.scenes import Scene
+from maskbatch.trainer.evaluate.matching import OneClass, average_precision
+from maskbatch.trainer.evaluate.scene_figures import scene_figures, worn_incorrectly
 
 BOX = np.array([[0, 0, 10, 10], [50, 50, 70, 70], [100, 0, 140, 40]], np.float32)
 

@@ -18,9 +18,10 @@ from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.trainer.classifier import train as module
 from maskbatch.trainer.classifier.fit import FitSettings
 from maskbatch.trainer.classifier.train import Listener, TrainSettings, guide_samples, train
-from maskbatch.trainer.data.scenes import Scene, scene_figures
+from maskbatch.trainer.data.scenes import Scene
 from maskbatch.trainer.evaluate import measure, plots
 from maskbatch.trainer.evaluate.measure import DatasetSettings
+from maskbatch.trainer.evaluate.scene_figures import scene_figures
 from maskbatch.trainer.json_files import write_json
 from maskbatch.trainer.model import load_model
 

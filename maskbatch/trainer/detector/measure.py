@@ -11,8 +11,9 @@ from maskbatch.networks.weights import Network
 from maskbatch.networks.yunet import load_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import Picture
-from maskbatch.trainer.data.scenes import CURVE_SCORE, analyse_scenes, scene_figures
+from maskbatch.trainer.data.scenes import CURVE_SCORE, analyse_scenes
 from maskbatch.trainer.detector.fit import interpolated
+from maskbatch.trainer.evaluate.scene_figures import scene_figures
 from maskbatch.types import Faces
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -20,11 +20,12 @@ from maskbatch.trainer.data.groups import Grouping, describe_groups, group_by_fi
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY, LabelRules
 from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.samples import Samples, load_samples
-from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes, scene_figures, worn_incorrectly
+from maskbatch.trainer.data.scenes import CURVE_SCORE, Scene, analyse_scenes
 from maskbatch.trainer.evaluate.face_groups import group_report
 from maskbatch.trainer.evaluate.figures import Answers, Judged, figures_by_size, incorrect_figures, predict
 from maskbatch.trainer.evaluate.operating_point import Thresholds, choose_for_faces, choose_for_scenes
 from maskbatch.trainer.evaluate.outputs import write_evaluation
+from maskbatch.trainer.evaluate.scene_figures import scene_figures, worn_incorrectly
 from maskbatch.trainer.json_files import versions
 from maskbatch.trainer.model import classifier_network
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from maskbatch.settings import ClassifierSettings, DetectorSettings
 from maskbatch.states import reaches
-from maskbatch.trainer.data.scenes import Scene, macro_f1
+from maskbatch.trainer.data.scenes import Scene
+from maskbatch.trainer.evaluate.scene_figures import macro_f1
 
 _MASK_GRID = np.round(np.arange(0.02, 0.99, 0.02), 2)
 _SCENE_MASK_GRID = np.round(np.arange(0.1, 0.91, 0.05), 2)
