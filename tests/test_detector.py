@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from maskbatch.analyse.detector import MOST_PEAKS, Detector, decode
-from maskbatch.analyse.views import canvas_shape
+from maskbatch.analyse.view_plan import canvas_shape
 from maskbatch.networks import yunet
 from maskbatch.networks.device import choose_device, open_network
 from maskbatch.networks.weights import Network

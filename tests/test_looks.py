@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from maskbatch.analyse.detector import Detector
-from maskbatch.analyse.views import NETWORK_FACE_PX, first_look, second_look
+from maskbatch.analyse.view_plan import NETWORK_FACE_PX, first_look, second_look
 from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.run import shard as shard_module
 from maskbatch.run import stages

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from maskbatch.analyse.views import (
+from maskbatch.analyse.view_plan import (
     CANVAS_STEP_PX,
     COARSER,
     DOUBLE_MOST_PX,
@@ -20,11 +20,10 @@ from maskbatch.analyse.views import (
     TILE_FACE_PX,
     TURNED_MOST_PX,
     first_look,
-    is_claimed,
     scale_of,
     second_look,
-    to_picture,
 )
+from maskbatch.analyse.views import is_claimed, to_picture
 from maskbatch.settings import DetectorSettings
 
 SIZES = [(3840, 2160), (9000, 900), (900, 9000), (4000, 3000), (2800, 2800), (2794, 100), (16000, 11000), (60000, 700)]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from maskbatch.analyse.views import SECOND_LOOK_SCORE, View, first_look, is_claimed, second_look, to_picture
+from maskbatch.analyse.view_plan import SECOND_LOOK_SCORE, first_look, second_look
+from maskbatch.analyse.views import View, is_claimed, to_picture
 from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
 from maskbatch.networks.device import Infer
