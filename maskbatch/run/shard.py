@@ -23,15 +23,14 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.fingerprint import fingerprint
 from maskbatch.media.guard.limits import TimeLimitedReader, with_time_limit
 from maskbatch.media.loader import load
-from maskbatch.media.names import written_names
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
-from maskbatch.media.write import made_with
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, never
 from maskbatch.people.places import read_places
 from maskbatch.people.where import in_zones
+from maskbatch.run import checkpoints
 from maskbatch.run.stages import open_networks, settings_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
@@ -65,7 +64,7 @@ def run_shard(
     """
     timings = Timings()
     sources = tuple(probed(source, _limit_s(settings), is_over=is_over) for source in shard.sources)
-    at = _beginning(sources[0]) if checkpoint is None else _with_claims(checkpoint, sources[0])
+    at = checkpoints.beginning(sources[0]) if checkpoint is None else checkpoints.with_claims(checkpoint, sources[0])
     if at.ended is not None and fingerprint(at.source.path) is None:
         _log.warning("%s cannot be read now: its copy waits for its sound", at.source.name)
         return
@@ -108,14 +107,14 @@ def _analysed(
     with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
         for batch in batches:
             if batch.frames.cut is not None:
-                now = _cut(now, batch, sinks)
+                now = checkpoints.cut(now, batch, sinks)
                 yield SegmentResult(evidence=sinks.evidence(now.source), checkpoint=now, seconds=timings.taken())
             write(batch)
-            now = _counted(now, batch)
-            if any(_is_away(ended, now) for ended in batch.frames.ended):
+            now = checkpoints.counted(now, batch)
+            if any(checkpoints.is_away(ended, now) for ended in batch.frames.ended):
                 _log.warning("%s cannot be read now: its results so far are kept", now.source.name)
                 return
-            ended = tuple((by_id[one.source_id], _whole(one, now)) for one in batch.frames.ended)
+            ended = tuple((by_id[one.source_id], checkpoints.whole(one, now)) for one in batch.frames.ended)
             yield _result(batch, ended, now, sinks, timings)
 
 
@@ -161,8 +160,8 @@ def give_up(
     source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings, is_transient: bool = False
 ) -> SegmentResult:
     """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
-    at = _beginning(source) if checkpoint is None else checkpoint
-    at = replace(at, ended=_whole(Ended(source.id, 0, 0, error=reason, is_transient=is_transient), at))
+    at = checkpoints.beginning(source) if checkpoint is None else checkpoint
+    at = replace(at, ended=checkpoints.whole(Ended(source.id, 0, 0, error=reason, is_transient=is_transient), at))
     with open_sinks([at.source], at, settings) as sinks:
         if not sinks.is_to_join(source):
             copy = sinks.end(source)
@@ -204,52 +203,6 @@ def _gate(settings: ScanSettings) -> Gate | None:
 
 def _limit_s(settings: ScanSettings) -> float:
     return HANG * settings.sampling.stall_s
-
-
-def _with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
-    """Return a checkpoint with its source as probed now; where that failed, as it was probed before."""
-    return checkpoint if source.time_base is None else replace(checkpoint, source=source)
-
-
-def _beginning(source: Source) -> Checkpoint:
-    """Return the checkpoint of a source of which nothing has been read."""
-    return Checkpoint(source, made_with(), written_names(source))
-
-
-def _cut(at: Checkpoint, batch: Batch, sinks: Sinks) -> Checkpoint:
-    """End the segment that `batch` follows."""
-    return replace(
-        at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=sinks.cut(at.source)
-    )
-
-
-def _counted(at: Checkpoint, batch: Batch) -> Checkpoint:
-    """Count the frames of a batch; only those of a video lead to a checkpoint."""
-    if not len(batch.frames):
-        return at
-    width, height = batch.frames.size(0)
-    return replace(
-        at,
-        frames_analysed=at.frames_analysed + batch.frames.num_looked_at,
-        width=at.width or width,
-        height=at.height or height,
-    )
-
-
-def _whole(ended: Ended, at: Checkpoint) -> Ended:
-    """Return how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
-    if at.source.kind == "image":
-        return ended
-    before = 0 if at.reader is None else at.reader.index
-    return replace(
-        ended, frames_decoded=max(ended.frames_decoded, before), frames_analysed=at.frames_analysed,
-        width=at.width, height=at.height,
-    )  # fmt: skip
-
-
-def _is_away(ended: Ended, at: Checkpoint) -> bool:
-    """Tell if a video in work could not be opened now: what was done of it is kept, and continued when it is back."""
-    return at.num_segments > 0 and ended.is_transient and ended.frames_analysed == 0
 
 
 def _num_at_once(settings: ScanSettings, device: Device) -> int:

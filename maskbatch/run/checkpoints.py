@@ -1,0 +1,54 @@
+"""Checkpoints of a video as its scan advances, from the first frame to the last."""
+
+from dataclasses import replace
+
+from maskbatch.media.names import written_names
+from maskbatch.media.write import made_with
+from maskbatch.sinks import Sinks
+from maskbatch.types import Batch, Checkpoint, Ended, Source
+
+
+def beginning(source: Source) -> Checkpoint:
+    """Return the checkpoint of a source of which nothing has been read."""
+    return Checkpoint(source, made_with(), written_names(source))
+
+
+def with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
+    """Return a checkpoint with its source as probed now; where that failed, as it was probed before."""
+    return checkpoint if source.time_base is None else replace(checkpoint, source=source)
+
+
+def cut(at: Checkpoint, batch: Batch, sinks: Sinks) -> Checkpoint:
+    """End the segment that `batch` follows."""
+    return replace(
+        at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=sinks.cut(at.source)
+    )
+
+
+def counted(at: Checkpoint, batch: Batch) -> Checkpoint:
+    """Count the frames of a batch; only those of a video lead to a checkpoint."""
+    if not len(batch.frames):
+        return at
+    width, height = batch.frames.size(0)
+    return replace(
+        at,
+        frames_analysed=at.frames_analysed + batch.frames.num_looked_at,
+        width=at.width or width,
+        height=at.height or height,
+    )
+
+
+def whole(ended: Ended, at: Checkpoint) -> Ended:
+    """Return how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
+    if at.source.kind == "image":
+        return ended
+    before = 0 if at.reader is None else at.reader.index
+    return replace(
+        ended, frames_decoded=max(ended.frames_decoded, before), frames_analysed=at.frames_analysed,
+        width=at.width, height=at.height,
+    )  # fmt: skip
+
+
+def is_away(ended: Ended, at: Checkpoint) -> bool:
+    """Tell if a video in work could not be opened now: what was done of it is kept, and continued when it is back."""
+    return at.num_segments > 0 and ended.is_transient and ended.frames_analysed == 0
