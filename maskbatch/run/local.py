@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskbatch import __version__
 from maskbatch.errors import Interrupted, MaskbatchError
@@ -20,7 +21,6 @@ from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import WRITTEN, Summary, write_reports
 from maskbatch.run.engine import Engine, Here, Losses, WorkerLost
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
@@ -38,6 +38,9 @@ from maskbatch.store.plan import Plan, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
 from maskbatch.types import SegmentResult, Shard, Source
+
+if TYPE_CHECKING:
+    from maskbatch.reports.summary import Summary
 
 _log = logging.getLogger(__name__)
 _NO_LOSS = Losses()
@@ -129,7 +132,7 @@ class Driver:
         stop: Stop,
         on_result: OnResult = lambda *_: None,
         on_pending: OnPending = lambda _: None,
-    ) -> Summary:
+    ) -> "Summary":
         """Scan what is pending and write the reports of all that is done.
 
         `on_pending` is called once before the first result, with the sources that will be scanned. A session that is
@@ -150,6 +153,7 @@ class Driver:
             follow_threshold(store, self.settings)
         except OSError as error:
             raise _cannot_write(plan.out, error) from error
+        threading.Thread(target=_import_tables, name="maskbatch-imports").start()
         try:
             self._scan_pending(plan, session, on_pending)
         except (Exception, KeyboardInterrupt) as error:
@@ -175,12 +179,14 @@ class Driver:
         """End the engine's workers, if it has any."""
         self._engine.close()
 
-    def _end(self, session: _Session, how: str, seconds: float) -> Summary:
+    def _end(self, session: _Session, how: str, seconds: float) -> "Summary":
         """Write that the session ended, and then the reports.
 
         A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
         one. In this order, the tables that stay are always complete.
         """
+        from maskbatch.reports import tables  # see `_import_tables`
+
         used = self.settings.classifier.thresholds
         report = replace(self.settings.report, threshold=used.mask, incorrect_threshold=used.incorrect)
         figures = {
@@ -189,10 +195,10 @@ class Driver:
             "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
         }  # fmt: skip
         end_session(session.store, session.id, how, figures)
-        summary = write_reports(session.store, report)
+        summary = tables.write_reports(session.store, report)
         write_run_json(session.store, session.store.folder, report, asdict(summary))
         if how == "finished":
-            checksum = write_manifest(session.store, WRITTEN, session.is_over)
+            checksum = write_manifest(session.store, tables.WRITTEN, session.is_over)
             _log.info("manifest.json has the SHA-256 %s", checksum)
         return summary
 
@@ -256,6 +262,12 @@ class Driver:
                 file_log.add(result)
                 session.tell(shard, result)
         trim()  # else memory grows with the number of photos
+
+
+def _import_tables() -> None:
+    """Import the tables, and pandas with them, while the networks work: it takes half a second, which nobody waits for."""
+    with suppress(Exception):  # the import at the end raises it again
+        import maskbatch.reports.tables  # noqa: F401
 
 
 def _cannot_write(out: Path, error: OSError) -> MaskbatchError:
