@@ -61,7 +61,7 @@ TARGETS = (
     ("write: evidence", "maskbatch.sinks.evidence", "EvidenceSink.take"),
     ("write: joining, sound", "maskbatch.sinks.annotated", "join"),
     ("store", "maskbatch.run.local", "add_results"),
-    ("end: reports", "maskbatch.run.local", "write_reports"),
+    ("end: reports", "maskbatch.reports.tables", "write_reports"),
 )
 # stages whose threads work on after the call: they are waited for
 _LATE = frozenset({"decode", "write: encoding of video"})

@@ -41,7 +41,7 @@ TARGETS = (
     ("encode and write photo", "maskbatch.sinks.annotated", "write_image"),
     ("encode and write photo", "maskbatch.sinks.crops", "write_image"),
     ("store", "maskbatch.run.local", "add_results"),
-    ("reports", "maskbatch.run.local", "write_reports"),
+    ("reports", "maskbatch.reports.tables", "write_reports"),
 )
 
 

@@ -22,6 +22,7 @@ from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.media.guard import trial
 from maskbatch.media.guard.trial import Suspect
+from maskbatch.reports import tables as report_tables
 from maskbatch.run import local, shard
 from maskbatch.run import report as reporting
 from maskbatch.run.report import report_again
@@ -233,7 +234,7 @@ def test_a_report_that_is_late_does_not_replace_the_last_one(tmp_path, fakes, mo
     sees that the scan has ended, and writes them again."""
     for number in range(100):
         makers.write_photo(tmp_path / f"in/{number}.png", makers.numbered(1, 16, 16)[0])
-    out, write, threads = tmp_path / "out", local.write_reports, []
+    out, write, threads = tmp_path / "out", report_tables.write_reports, []
     is_read, is_last = threading.Event(), threading.Event()
 
     def write_late(store, settings):
@@ -259,6 +260,6 @@ def test_a_report_that_is_late_does_not_replace_the_last_one(tmp_path, fakes, mo
             assert is_read.wait(60)
 
     monkeypatch.setattr(reporting, "write_reports", write_late)
-    monkeypatch.setattr(local, "write_reports", write_last)
+    monkeypatch.setattr(report_tables, "write_reports", write_last)
     scan(tmp_path / "in", out, on_result=report_in_between)
     assert len(sources_of(out)) == 100

@@ -15,7 +15,8 @@ from killed_runs import contents, make_inputs
 from test_resume import dying, fakes, scan, sources_of, stopping_after
 
 from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
-from maskbatch.run import local, shard
+from maskbatch.reports import tables
+from maskbatch.run import shard
 from maskbatch.run.timings import TimedReader
 from maskbatch.sinks import annotated
 from maskbatch.store import folder
@@ -208,13 +209,13 @@ def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
             is_open.remove(self)
 
     monkeypatch.setattr(shard, "TimedReader", Watched)
-    reports = local.write_reports
+    reports = tables.write_reports
 
     def written(*arguments):
         assert is_open == []
         return reports(*arguments)
 
-    monkeypatch.setattr(local, "write_reports", written)
+    monkeypatch.setattr(tables, "write_reports", written)
     stop, on_result = stopping_after(9)
     with pytest.raises(Interrupted):
         scan(inputs, tmp_path / "out", stop, on_result)

@@ -30,10 +30,11 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.names import annotated_name
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.probe import probe
+from maskbatch.media.write import video as video_module
 from maskbatch.media.write.encoders import choose_encoder, why_not
-from maskbatch.media.write.files import partial_file, partial_files, write_image
+from maskbatch.media.write.files import partial_file, partial_files, write_image, write_images
 from maskbatch.media.write.join import join
-from maskbatch.media.write.video import VideoWriter
+from maskbatch.media.write.video import VideoWriter, made_with
 from maskbatch.settings import OutputSettings, SamplingSettings
 from maskbatch.types import Source
 
@@ -99,6 +100,19 @@ def test_image_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError):
         write_image(tmp_path / "file" / "x.png", corners())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_pictures_are_written_together_or_not_at_all(tmp_path):
+    """A picture that does not fit its format leaves the others unwritten, too; pictures without drawings have half the
+    colour resolution."""
+    paths = tmp_path / "sub/a.jpg", tmp_path / "sub/b.jpg"
+    write_images(dict.fromkeys(paths, corners()))
+    assert all(has_corners(_frames(path)[0][1]) for path in paths)
+    with Image.open(paths[0]) as photo:
+        assert get_sampling(photo) == 2  # 4:2:0
+    with pytest.raises(OSError, match="cannot write"):
+        write_images({tmp_path / "c.jpg": corners(), tmp_path / "d.webp": np.zeros((2, 20000, 3), np.uint8)})
+    assert sorted(tmp_path.rglob("*.*")) == list(paths)
 
 
 @pytest.mark.parametrize(
@@ -326,3 +340,11 @@ def test_the_encoder_is_one_that_works_here():
     for codec, reason in (("nonsense", "it is unknown"), ("aac", "it is not for video")):
         with pytest.raises(UsageError, match=f"{codec} does not work here .{reason}.: use --codec auto"):
             choose_encoder(codec)
+
+
+def test_parts_that_other_options_made_do_not_fit(monkeypatch):
+    """A build with other options of the encoder would make parts that one file cannot hold: a video in work starts over."""
+    before = made_with()
+    assert made_with() == before
+    monkeypatch.setattr(video_module, "encoder_options", lambda codec, crf: {"preset": "slow"})
+    assert made_with() != before

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.names import named
@@ -12,7 +12,6 @@ from maskbatch.media.shares import Dealt, deal, read_share
 from maskbatch.media.sources import Found, look_for
 from maskbatch.media.storage import Remote
 from maskbatch.people.templates import suggested_template
-from maskbatch.reports.summary import Summary
 from maskbatch.run.engine import Engine
 from maskbatch.run.forecast import dry_plan, forecast
 from maskbatch.run.local import Driver
@@ -26,6 +25,9 @@ from maskbatch.run.threshold import words_about_threshold
 from maskbatch.run.working_folder import folder_for, uploaded
 from maskbatch.settings import ScanSettings
 from maskbatch.store.folder import check_inputs, check_out, prepared
+
+if TYPE_CHECKING:
+    from maskbatch.reports.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Outcome:
     """A scan that ended. `remarks` are lines about entries that were not looked at; `unreadable` could not be read."""
 
     out: Path
-    summary: Summary
+    summary: "Summary"
     remarks: tuple[str, ...]
     unreadable: tuple[str, ...]
 

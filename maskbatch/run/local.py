@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskbatch import __version__
 from maskbatch.errors import Interrupted, MaskbatchError
@@ -19,7 +21,6 @@ from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import WRITTEN, Summary, write_reports
 from maskbatch.run.engine import Engine, Here, Losses, WorkerLost
 from maskbatch.run.identity import facts_of, identity_of
 from maskbatch.run.log import FileLog, Warnings
@@ -39,6 +40,9 @@ from maskbatch.store.plan import Plan, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
 from maskbatch.types import Shard, Source
+
+if TYPE_CHECKING:
+    from maskbatch.reports.summary import Summary
 
 _log = logging.getLogger(__name__)
 _NO_LOSS = Losses()
@@ -86,7 +90,7 @@ class Driver:
         plan = make_plan(store, sources, inputs, self.settings.output.save)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
-    def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> Summary:
+    def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Summary":
         """Scan what is pending and write the reports of all that is done.
 
         `listener` is told once what will be scanned, and then each result. A session that is interrupted, or fails, leaves
@@ -101,6 +105,7 @@ class Driver:
                                    facts_of(self.settings, plan, self.networks))  # fmt: skip
             session = Session(number, store, lock, stop, listener or Listener())
             plan = self._begin(plan, store)
+        threading.Thread(target=_import_tables, name="maskbatch-imports").start()
         try:
             self._scan_pending(plan, session)
         except (Exception, KeyboardInterrupt) as error:
@@ -137,12 +142,14 @@ class Driver:
             with suppress(OSError, MaskbatchError):
                 self._end(session, how, seconds)
 
-    def _end(self, session: Session, how: str, seconds: float) -> Summary:
+    def _end(self, session: Session, how: str, seconds: float) -> "Summary":
         """Write that the session ended, and then the reports.
 
         A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
         one. In this order, the tables that stay are always complete.
         """
+        from maskbatch.reports import tables  # see `_import_tables`
+
         used = self.settings.classifier.thresholds
         report = replace(self.settings.report, threshold=used.mask, incorrect_threshold=used.incorrect)
         figures = {
@@ -151,10 +158,10 @@ class Driver:
             "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
         }  # fmt: skip
         end_session(session.store, session.id, how, figures)
-        summary = write_reports(session.store, report)
+        summary = tables.write_reports(session.store, report)
         write_run_json(session.store, session.store.folder, report, asdict(summary))
         if how == "finished":
-            checksum = write_manifest(session.store, WRITTEN, session.is_over)
+            checksum = write_manifest(session.store, tables.WRITTEN, session.is_over)
             _log.info("manifest.json has the SHA-256 %s", checksum)
         return summary
 
@@ -217,6 +224,12 @@ class Driver:
                 file_log.add(result)
                 session.tell(shard, result)
         trim()  # else memory grows with the number of photos
+
+
+def _import_tables() -> None:
+    """Import the tables, and pandas with them, while the networks work: it takes half a second, which nobody waits for."""
+    with suppress(Exception):  # the import at the end raises it again
+        import maskbatch.reports.tables  # noqa: F401
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 
 from maskbatch.geometry.resize import resize
 from maskbatch.media.names import crop_name, inside
-from maskbatch.media.write import write_image
+from maskbatch.media.write import write_images
 from maskbatch.people.looks import visibility
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import by_frame, warn_or_raise
@@ -55,17 +55,14 @@ class EvidenceSink:
 
     def take(self, source: Source) -> tuple[tuple[int, int, int], ...]:
         """Write the pictures of a segment that ends; return (source id, frame, face) of each. Raises OSError."""
-        chosen = sorted((key, look) for key, look in self._best.items() if key[0] == source.id)
-        written = []
-        for key, look in chosen:
-            del self._best[key]
-            try:
-                if look.crop.size:
-                    write_image(inside(self._folder, crop_name(source, look.frame, look.face)), look.crop)
-                    written.append((source.id, look.frame, look.face))
-            except OSError as error:
-                warn_or_raise(source, error, "a person without evidence")
-        return tuple(sorted(set(written)))
+        chosen = [self._best.pop(key) for key in sorted(self._best) if key[0] == source.id]
+        crops = {(look.frame, look.face): look.crop for look in chosen if look.crop.size}
+        try:
+            write_images({inside(self._folder, crop_name(source, *face)): crop for face, crop in crops.items()})
+        except OSError as error:
+            warn_or_raise(source, error, "people without evidence")
+            return ()
+        return tuple((source.id, *face) for face in sorted(crops))
 
 
 def _shrunk(crop: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Writing of photos, and of videos with their sound."""
 
-from maskbatch.media.write.files import partial_file, partial_files, write_image
+from maskbatch.media.write.files import partial_file, partial_files, write_image, write_images
 from maskbatch.media.write.join import Pieces, join
 from maskbatch.media.write.sound import Guard
 from maskbatch.media.write.video import VideoWriter, made_with
 
-__all__ = ["Guard", "Pieces", "VideoWriter", "join", "made_with", "partial_file", "partial_files", "write_image"]
+__all__ = ["Guard", "Pieces", "VideoWriter", "join", "made_with", "partial_file", "partial_files", "write_image",
+           "write_images"]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,10 +56,27 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
 
     Raises OSError with the reason.
     """
-    suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
     # full colour resolution in JPEG: otherwise thin coloured lines and text would blur
-    is_large = rgb.shape[0] * rgb.shape[1] >= _HALF_COLOUR_PIXELS
-    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if is_large else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    encoded = _encoded(path, rgb, half_colour=rgb.shape[0] * rgb.shape[1] >= _HALF_COLOUR_PIXELS)
+    with partial_file(path) as partial:
+        partial.write_bytes(with_exif(encoded.tobytes(), exif) if exif else encoded)
+
+
+def write_images(pictures: Mapping[Path, np.ndarray]) -> None:
+    """Write pictures (H, W, 3) uint8 RGB with nothing drawn into them, all of them or none.
+
+    Files that are synced together share most of the time that the disk takes. Raises OSError with the reason.
+    """
+    encoded = [_encoded(path, rgb, half_colour=True) for path, rgb in pictures.items()]
+    with partial_files(*pictures) as partials:
+        for partial, content in zip(partials, encoded, strict=True):
+            partial.write_bytes(content)
+
+
+def _encoded(path: Path, rgb: np.ndarray, half_colour: bool) -> np.ndarray:
+    """Return the bytes of a picture in the format of the path's extension. Raises OSError with the reason."""
+    suffix = ".jpg" if path.suffix.lower() == ".jfif" else path.suffix.lower()
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if half_colour else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     options = {cv2.IMWRITE_JPEG_QUALITY: _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR: sampling}
     if suffix == ".webp":
         options = {cv2.IMWRITE_WEBP_QUALITY: _WEBP_QUALITY}
@@ -72,5 +89,4 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
         raise OSError(f"cannot write {path}: {error.err}") from error
     if not is_encoded:
         raise OSError(f"cannot write {path}: {rgb.shape[1]} x {rgb.shape[0]} pixels do not fit the format")
-    with partial_file(path) as partial:
-        partial.write_bytes(with_exif(encoded.tobytes(), exif) if exif else encoded)
+    return encoded

@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.video.clock import DEFAULT_FPS
-from maskbatch.media.write.encoders import encoder_options
+from maskbatch.media.write.encoders import ENCODERS, encoder_options
 from maskbatch.media.write.files import partial_file
 from maskbatch.settings import OutputSettings
 from maskbatch.types import Source, WriterState
@@ -137,8 +137,9 @@ class VideoWriter:
 
 
 def made_with() -> str:
-    """Return the versions of the encoding libraries, which must be the same for all parts of a video."""
-    return json.dumps([av.__version__, av.library_versions], sort_keys=True)
+    """Return versions of the encoding libraries and options of the encoders: the same for all parts of a video."""
+    options = {codec: encoder_options(codec, OutputSettings().crf) for codec in ENCODERS}
+    return json.dumps([av.__version__, av.library_versions, options], sort_keys=True)
 
 
 def time_base(source: Source) -> Fraction:
