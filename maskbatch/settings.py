@@ -9,6 +9,8 @@ CPU_BATCH, GPU_BATCH = 16, 64
 # frames per second of a video that a gate chooses from: a state of less than half a second is none, and a change is found
 # within 0.2 s
 CANDIDATES_PER_S = 6.0
+# seconds between two looks of the classifier at a face that is sure, and has not changed
+LOOK_AGAIN_S = 1.0
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 # the default of the third state: masks that are worn incorrectly are a label of their own
 THIRD_STATE = False
@@ -41,6 +43,8 @@ class SamplingSettings:
     their planes for it (see `types.Frames`), in which nobody can be hidden.
     A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
     decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
+    A face that is sure and has not changed is classified again after `look_again_s` (see `analyse/sparing.py`); None: each
+    face of an analysed frame is.
     """
 
     every: int = 1
@@ -51,6 +55,7 @@ class SamplingSettings:
     is_gated: bool = False
     all_frames: bool = False
     with_planes: bool = False
+    look_again_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from maskbatch.run.progress import Listener
 from maskbatch.run.stages import Networks
 from maskbatch.run.stop import Stop
 from maskbatch.settings import (
+    LOOK_AGAIN_S,
     ClassifierSettings,
     LoaderSettings,
     OutputSettings,
@@ -212,7 +213,10 @@ def main(folder: Path, num: int) -> None:
 
 
 if __name__ == "__main__":
-    # as by default: candidates, a gate, boxes drawn between, and faces that are not hidden
-    by_default = SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True, with_planes=True)
+    # as by default: candidates, a gate, sure faces that are classified again now and then, boxes drawn between, and faces
+    # that are not hidden
+    by_default = SamplingSettings(
+        sample_fps=12.5, is_gated=True, all_frames=True, with_planes=True, look_again_s=LOOK_AGAIN_S
+    )
     SETTINGS = replace(SETTINGS, sampling=by_default, output=replace(SETTINGS.output, anonymize="none"))
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,4 +1,7 @@
-"""The picture of the product: frames -> faces -> p_mask -> appearance -> track_id -> batches, boxes drawn between."""
+"""The picture of the product: frames -> faces -> appearance -> p_mask -> track_id -> batches, boxes drawn between.
+
+With a `sparing` stage, p_mask follows track_id: the tracks tell which faces are classified.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -9,6 +12,7 @@ import numpy as np
 from maskbatch.analyse.appearance import describe
 from maskbatch.analyse.between import between
 from maskbatch.analyse.hiding import Hider
+from maskbatch.analyse.sparing import SparingClassifier
 from maskbatch.overlap import in_order
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Batch, Faces, Frames
@@ -22,7 +26,8 @@ class Stages:
 
     The networks are opened once in a process; the tracker is new for each shard. `tracks_of` returns the tracker's state
     for a source id, `persons_of` the (track, person) pairs of a source that has ended. The detector may also give faces
-    below `sure_score`: they count where `track` finds a track for them, and only the `hider` hears of the others.
+    below `sure_score`: they count where `track` finds a track for them, and only the `hider` hears of the others. `sparing`
+    classifies in place of `classify`, once the faces have tracks, those that may tell something new.
     """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
@@ -32,6 +37,7 @@ class Stages:
     persons_of: Callable[[int], tuple[tuple[int, int], ...]]
     hider: Hider | None = None
     sure_score: float = DetectorSettings().threshold
+    sparing: SparingClassifier | None = None
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
@@ -49,7 +55,8 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
         looked_at = np.flatnonzero(frames.is_looked_at)
         images = [frames.images[row] for row in looked_at.tolist()]
         faces = describe(images, stages.detect(images))
-        faces = _classified(images, faces, faces.score >= stages.sure_score, stages.classify)
+        if stages.sparing is None:
+            faces = _classified(images, faces, faces.score >= stages.sure_score, stages.classify)
         return frames, replace(faces, row=looked_at[faces.row])
 
     with closing(in_order(find, loaded, num_at_once)) as found:
@@ -59,7 +66,10 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
             counts = tracked.track_id >= 0
             # the few others that count: most of those below `sure_score` are no faces, and are never classified
             counted = tracked.take(counts)
-            counted = _classified(frames.images, counted, counted.score < stages.sure_score, stages.classify)
+            if stages.sparing is None:
+                counted = _classified(frames.images, counted, counted.score < stages.sure_score, stages.classify)
+            else:
+                counted = stages.sparing(frames, counted)
             if stages.hider is not None:
                 stages.hider.note(frames, counted, tracked.take(~counts))
             persons = {ended.source_id: stages.persons_of(ended.source_id) for ended in frames.ended}
@@ -79,5 +89,6 @@ def _classified(images: Sequence[np.ndarray], faces: Faces, chosen: np.ndarray, 
 
 def _state(stages: Stages, source_id: int) -> dict[str, object]:
     """Return how tracker and hider stand before the next frame of a source, as plain values."""
-    tracks = stages.tracks_of(source_id)
-    return tracks if stages.hider is None else {**tracks, "hidden": stages.hider.state(source_id)}
+    others = {"hidden": stages.hider, "looks": stages.sparing}
+    kept = {name: stage.state(source_id) for name, stage in others.items() if stage is not None}
+    return {**stages.tracks_of(source_id), **kept}

@@ -11,7 +11,7 @@ from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.run.progress import num_analysed
-from maskbatch.run.stages import open_networks, settings_for
+from maskbatch.run.stages import open_networks, settings_for, sparing_for
 from maskbatch.settings import LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.types import Source
 
@@ -44,14 +44,11 @@ def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | 
     """Analyse frames for a moment. The first batch, which warms up, counts only when there is no other."""
     networks, sure_score = open_networks(settings_for(sources[0].kind, settings)), settings.detector.threshold
     tracker = Tracker(settings.tracker, sure_score)
+    classify = networks.classifier(never)
     stages = Stages(
-        networks.detector(never),
-        networks.classifier(never),
-        tracker,
-        tracker.state,
-        tracker.persons,
-        sure_score=sure_score,
-    )
+        networks.detector(never), classify, tracker, tracker.state, tracker.persons, sure_score=sure_score,
+        sparing=sparing_for(sources[0].kind, classify, settings),
+    )  # fmt: skip
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         return TimeLimitedReader(open_source(source, sampling), _TRIAL_S)

@@ -14,6 +14,7 @@ from maskbatch.run.scan_options import Limits, ScanOptions
 from maskbatch.settings import (
     CANDIDATES_PER_S,
     INCORRECT_THRESHOLD,
+    LOOK_AGAIN_S,
     ClassifierSettings,
     ClusterSettings,
     DetectorSettings,
@@ -52,7 +53,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         loader=LoaderSettings(batch_size=options.batch_size),
         sampling=SamplingSettings(
             options.every, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),
-            "annotated" in save, "annotated" in save and options.anonymize == "none",
+            "annotated" in save, "annotated" in save and options.anonymize == "none", _look_again_s(options),
         ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
         detector=DetectorSettings(options.det_size, options.det_threshold, min_face_px=options.min_face),
@@ -95,6 +96,14 @@ def _cluster(options: ScanOptions) -> ClusterSettings:
 
 def _is_gated(options: ScanOptions) -> bool:
     return options.sample_fps == "auto" and options.every == 1
+
+
+def _look_again_s(options: ScanOptions) -> float | None:
+    """Return the seconds between two looks at a face that is sure and unchanged; None: every face is classified.
+
+    That is so where the label of a single face decides who is hidden.
+    """
+    return LOOK_AGAIN_S if _is_gated(options) and options.whom not in ("masked", "without") else None
 
 
 def _sample_fps(options: ScanOptions) -> float | None:

@@ -31,7 +31,7 @@ from maskbatch.overlap import Ahead, IsOver, never
 from maskbatch.people.places import read_places
 from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
-from maskbatch.run.stages import open_networks, settings_for
+from maskbatch.run.stages import open_networks, settings_for, sparing_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -93,10 +93,13 @@ def _analysed(
     tracker = Tracker(settings.tracker, settings.detector.threshold)
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
+    classify = timed("classify", networks.classifier(is_over))
+    sparing = sparing_for(sources[0].kind, classify, settings)
+    if sparing is not None:
+        sparing.restore(at.source.id, at.tracks.get("looks", ()))
     stages = Stages(
-        timed("detect", networks.detector(is_over)), timed("classify", networks.classifier(is_over)),
-        timed("track", tracker), tracker.state, tracker.persons, _hider(sources, at, settings),
-        settings.detector.threshold,
+        timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
+        _hider(sources, at, settings), settings.detector.threshold, sparing,
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)

@@ -11,6 +11,7 @@ import numpy as np
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.analyse.hiding import HIDE_SCORE
+from maskbatch.analyse.sparing import SparingClassifier
 from maskbatch.errors import UsageError
 from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Device, Infer, choose_device, choose_precision, open_network
@@ -106,6 +107,12 @@ def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
     return replace(
         settings, detector=replace(settings.detector, second_look=second_look, low_score=min(scores, default=None))
     )
+
+
+def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> SparingClassifier | None:
+    """Return the stage that classifies only some faces of a source, a video; None where every face is classified."""
+    again_s = settings.sampling.look_again_s
+    return None if kind == "image" or again_s is None else SparingClassifier(classify, again_s)
 
 
 @functools.lru_cache(maxsize=4)

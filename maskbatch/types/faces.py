@@ -17,11 +17,12 @@ class Faces:
 
     `row` (N,) int64: position in `Frames`, ascending; `xyxy` (N, 4) float32: pixels of the upright original frame;
     `score` (N,) float32; `landmarks` (N, 5, 2) float32: x, y of both eyes, nose tip and both mouth corners, the person's
-    right side first; `p_mask` (N,) float32, NaN until classified; `p_incorrect` (N,) float32, the probability that a mask is
-    worn incorrectly (nose or mouth bare), NaN also where the classifier does not know that state; `track_id` (N,) int64,
-    -1 until tracked. How well a face can be seen, (N,) float32 each, NaN until described: `sharpness` from 0 to 1,
-    `brightness` from 0 to 255, `turn` from 0 (frontal) to 1 (profile). `appearance` (N, APPEARANCE_SIZE) float32 describes
-    the person's colours for the tracker, NaN where a part is not in the picture.
+    right side first; `p_mask` (N,) float32, NaN until classified; `p_incorrect` (N,) float32, the probability that a mask
+    is worn incorrectly (nose or mouth bare), NaN also where the classifier does not know that state. In a video, both may
+    be those of an earlier look at the same track (see `analyse/sparing.py`). `track_id` (N,) int64, -1 until tracked.
+    How well a face can be seen, (N,) float32 each, NaN until described: `sharpness` from 0 to 1, `brightness` from 0 to
+    255, `turn` from 0 (frontal) to 1 (profile). `appearance` (N, APPEARANCE_SIZE) float32 describes the person's colours
+    for the tracker, NaN where a part is not in the picture.
     """
 
     row: np.ndarray
