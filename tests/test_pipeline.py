@@ -6,6 +6,7 @@ from fakes import fake_faces, fake_frames
 
 from maskbatch.analyse.hiding import Hider, HideRules
 from maskbatch.analyse.pipeline import Stages, analyse
+from maskbatch.analyse.sparing import SparingClassifier
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.settings import Thresholds, TrackerSettings
 from maskbatch.types import Ended
@@ -50,6 +51,23 @@ def test_of_faces_with_a_low_score_those_that_continue_a_track_count_and_are_cla
                       for name in ("score", "p_mask"))  # fmt: skip
     assert scores == [0.9, 0.9, 0.5, 0.9] and sorted(asked) == [0.5, 0.9, 0.9, 0.9]
     assert p_mask == [0.45, 0.45, 0.25, 0.45]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_faces_that_are_classified_sparingly_are_chosen_among_those_that_count(size):
+    """They are chosen once they have tracks. The face with a low score adds nothing; at last the picture is brighter."""
+    asked = []
+    plain = stages(asked)
+
+    def classify(images, faces):
+        return plain.classify(images, faces).with_state(np.ones_like(faces.score))
+
+    sparing = SparingClassifier(classify, 1.0)
+    faces = [batch.faces for batch in analyse(loaded(size), replace(plain, sparing=sparing))]
+    scores, p_mask = (np.concatenate([getattr(one, name) for one in faces]).astype(float).round(2).tolist()
+                      for name in ("score", "p_mask"))  # fmt: skip
+    assert scores == [0.9, 0.9, 0.5, 0.9] and p_mask == [1, 1, 1, 1]
+    assert asked == [0.9, 0.9, 0.9]
 
 
 def test_uncertain_faces_are_hidden_whether_they_count_or_not():
