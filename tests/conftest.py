@@ -1,6 +1,7 @@
 """Settings of the whole test run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,30 @@ LONGEST_FIRST = (
     "test_hostile.py",
     "test_report.py",
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def disk_without_waits():
+    """Let `os.fsync` return at once. A scan of a test syncs hundreds of files, which costs seconds and which only a power cut
+    could show. The order of syncs and renames stays visible to tests that replace `os.fsync` themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", checked)
+        yield
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run TensorFlow's functions as plain Python: a training of a few steps takes less time than the making of its graph."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def checked(descriptor: int) -> None:
+    """Raise OSError for a descriptor of no open file, as `os.fsync` does."""
+    os.fstat(descriptor)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

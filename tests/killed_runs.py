@@ -204,6 +204,7 @@ def main(folder: Path, num: int) -> None:
 
 
 if __name__ == "__main__":
+    os.fsync = os.fstat  # no disk is waited for: `lose_power` stands for the power cut
     # as by default: candidates, a gate, boxes drawn between, and faces that are not hidden
     by_default = SamplingSettings(sample_fps=12.5, is_gated=True, all_frames=True, with_planes=True)
     SETTINGS = replace(SETTINGS, sampling=by_default, output=replace(SETTINGS.output, anonymize="none"))
