@@ -32,8 +32,8 @@ LONGEST_FIRST = (
 
 @pytest.fixture(autouse=True, scope="session")
 def disk_without_waits():
-    """Let `os.fsync` return at once. A scan of a test syncs hundreds of files, which costs seconds and which only a power cut
-    could show. The order of syncs and renames stays visible to tests that replace `os.fsync` themselves."""
+    """Let `os.fsync` return at once: a scan of a test syncs hundreds of files, which costs seconds, and only a power cut
+    could show it. The order of syncs and renames stays visible to tests that replace `os.fsync` themselves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", checked)
         yield
