@@ -1,6 +1,7 @@
 """Settings of the whole test run."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,51 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 # come from `python -m pytest --durations=0`
 LONGEST_FIRST = (
     "test_resume.py",
-    "test_trainer.py",
-    "test_detector_training.py",
-    "test_merge.py",
-    "test_cli.py",
     "test_ray.py",
-    "test_standard_streams.py",
-    "test_killed_program.py",
-    "test_ctrl_c.py",
+    "test_cli.py",
     "test_offline.py",
-    "test_slim.py",
+    "test_standard_streams.py",
+    "test_detector_training.py",
+    "test_train_run.py",
+    "test_trainer.py",
+    "test_merge.py",
+    "test_ctrl_c.py",
+    "test_storage.py",
+    "test_engine.py",
+    "test_beside.py",
+    "test_killed_program.py",
     "test_sound.py",
-    "test_hostile.py",
     "test_report.py",
+    "test_hostile.py",
+    "test_going_on.py",
+    "test_skipping.py",
+    "test_slim.py",
+    "test_api.py",
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def disk_without_waits():
+    """Let `os.fsync` return at once: a scan of a test syncs hundreds of files, which costs seconds, and only a power cut
+    could show it. The order of syncs and renames stays visible to tests that replace `os.fsync` themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", checked)
+        yield
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run TensorFlow's functions as plain Python: a training of a few steps takes less time than the making of its graph."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def checked(descriptor: int) -> None:
+    """Raise OSError for a descriptor of no open file, as `os.fsync` does."""
+    os.fstat(descriptor)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -213,6 +213,7 @@ def main(folder: Path, num: int) -> None:
 
 
 if __name__ == "__main__":
+    os.fsync = os.fstat  # no disk is waited for: `lose_power` stands for the power cut
     # as by default: candidates, a gate, sure faces that are classified again now and then, boxes drawn between, and faces
     # that are not hidden
     by_default = SamplingSettings(

@@ -251,7 +251,7 @@ def test_views_follow_the_seed_and_keep_faces_in_training():
     assert len(sizes) > 30 and min(sizes) < 20 < 60 < max(sizes)
 
 
-def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
+def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path, eagerly):
     """A step lowers the loss of its batch; a killed and resumed run ends with the weights of a whole run."""
     model = raw_maps(load_network(ORIGINAL), 64)
     scenes = [bright_scene()]
@@ -273,7 +273,7 @@ def test_training_lowers_the_loss_and_goes_on_where_it_was(tmp_path):
         np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
+def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path, eagerly):
     """An absurd learning rate makes the third epoch diverge, in loss or weights; the second epoch stays for --resume."""
     settings = DetectorFitSettings(tmp_path, epochs=3, steps=1, batch_size=1, side_px=64, learning_rate=1e38)
     with pytest.raises(MaskbatchError, match=r"diverged in epoch 3: .* epoch 2 is kept"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from killed_runs import SETTINGS, contents, make_inputs, networks
+from killed_runs import scan as scan_here
 
 from maskbatch.errors import UsageError
 from maskbatch.media.sources import find_sources
@@ -53,29 +54,41 @@ def scan(inputs, out, is_lost=lambda *_: False, settings=SETTINGS):
     return engine
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """The inputs of killed_runs.py, which nobody changes."""
+    return make_inputs(tmp_path_factory.mktemp("engine") / "in")
+
+
+@pytest.fixture(scope="module")
+def whole(inputs, tmp_path_factory):
+    """What a scan of the inputs gives that loses no worker."""
+    out = tmp_path_factory.mktemp("engine") / "whole"
+    scan_here(inputs, out)
+    return contents(out)
+
+
 def errors(out):
     with open(out / "files.csv", newline="", encoding="utf-8") as file:
         return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
 
 
-def test_a_lost_worker_changes_nothing(tmp_path):
+def test_a_lost_worker_changes_nothing(inputs, whole, tmp_path):
     """Every worker is lost at its third result, once: tables and media are those of a scan without losses."""
-    inputs, seen = make_inputs(tmp_path / "in"), set()
+    seen = set()
 
     def once(shard, number, _):
         is_lost = number == 2 and shard.index not in seen
         seen.add(shard.index) if is_lost else None
         return is_lost
 
-    scan(inputs, tmp_path / "whole")
     engine = scan(inputs, tmp_path / "lossy", once)
     assert seen and len(engine.asked) == 5 + len(seen)
-    assert contents(tmp_path / "lossy") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "lossy") == whole
 
 
-def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
+def test_a_photo_that_costs_three_workers_gets_a_row(inputs, whole, tmp_path):
     """A photo that kills whoever reads it costs three workers, and no other photo; the next scan reads it again."""
-    inputs = make_inputs(tmp_path / "in")
 
     def poisoned(shard, *_):
         return any(source.name == "p1.jpg" for source in shard.sources)
@@ -84,13 +97,12 @@ def test_a_photo_that_costs_three_workers_gets_a_row(tmp_path):
     assert errors(tmp_path / "out")["p1.jpg"] == "3 workers were lost while they read it"
     assert sum("p1.jpg" in names for names in engine.asked) == 3 and engine.asked.count(["p1.jpg"]) == 1
     scan(inputs, tmp_path / "out")
-    scan(inputs, tmp_path / "whole")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == whole
 
 
-def test_a_lost_worker_leaves_no_temporary_file(tmp_path):
+def test_a_lost_worker_leaves_no_temporary_file(inputs, whole, tmp_path):
     """What a killed worker was writing is gone when the scan ends."""
-    inputs, left = make_inputs(tmp_path / "in"), tmp_path / "out/crops/without_mask/.p1_f000000_0.part9-9.jpg"
+    left = tmp_path / "out/crops/without_mask/.p1_f000000_0.part9-9.jpg"
 
     def once(*_):
         if left.parent.is_dir() and not times:
@@ -102,13 +114,11 @@ def test_a_lost_worker_leaves_no_temporary_file(tmp_path):
     times = []
     scan(inputs, tmp_path / "out", once)
     assert times and not left.exists()
-    scan(inputs, tmp_path / "whole")
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert contents(tmp_path / "out") == whole
 
 
-def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
+def test_a_video_that_costs_three_workers_keeps_what_is_done(inputs, tmp_path):
     """A video that is lost three times has the rows of its whole segments, no crop of others, and a reason."""
-    inputs = make_inputs(tmp_path / "in")
     scan(inputs, tmp_path / "out", lambda shard, _, frames: shard.sources[0].name == "m.mp4" and frames >= 80)
     assert "3 workers were lost" in errors(tmp_path / "out")["m.mp4"]
     with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
@@ -118,9 +128,9 @@ def test_a_video_that_costs_three_workers_keeps_what_is_done(tmp_path):
     assert crops and {(int(found[1]), int(found[2])) for found in crops} <= places
 
 
-def test_workers_that_get_further_each_time_are_no_fault_of_a_video(tmp_path):
+def test_workers_that_get_further_each_time_are_no_fault_of_a_video(inputs, whole, tmp_path):
     """Five workers are lost over one video, each after a whole segment: the video is read to its end."""
-    inputs, times = make_inputs(tmp_path / "in"), []
+    times = []
 
     def often(shard, number, _):
         is_lost = shard.sources[0].name == "m.mp4" and number == 7
@@ -128,17 +138,16 @@ def test_workers_that_get_further_each_time_are_no_fault_of_a_video(tmp_path):
         return is_lost
 
     scan(inputs, tmp_path / "out", often)
-    scan(inputs, tmp_path / "whole")
-    assert len(times) > 3 and contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert len(times) > 3 and contents(tmp_path / "out") == whole
 
 
-def test_a_source_that_kills_its_own_process_costs_one_worker(tmp_path, monkeypatch):
+def test_a_source_that_kills_its_own_process_costs_one_worker(inputs, tmp_path, monkeypatch):
     """What crashes its decoder is found by a trial after the first loss, and gets its row then."""
     names = {"p1.jpg": "crashed"}
     monkeypatch.setattr(quarantine, "crash_reasons",
                         lambda suspects, *_: {name: why for name, why in names.items()
                                               if name in {one.source.name for one in suspects}})  # fmt: skip
-    engine = scan(make_inputs(tmp_path / "in"), tmp_path / "out",
+    engine = scan(inputs, tmp_path / "out",
                   lambda shard, *_: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
     assert sum("p1.jpg" in names for names in engine.asked) == 1
     assert errors(tmp_path / "out")["p1.jpg"] == "crashed"
@@ -153,10 +162,10 @@ def test_options_of_a_cluster_need_the_cluster(wrong):
         scan_settings(ScanOptions(engine="ray", workers=2))
 
 
-def test_workers_lost_at_other_places_are_no_fault_of_a_video(tmp_path):
+def test_workers_lost_at_other_places_are_no_fault_of_a_video(inputs, tmp_path):
     """Workers are lost before anything is stored, each sooner than the one before: the video is read to its end; after ten
     it is given up."""
-    inputs, times = make_inputs(tmp_path / "in"), []
+    times = []
 
     def sooner(shard, _, frames):
         is_lost = shard.sources[0].name == "m.mp4" and frames >= 160 - 40 * len(times) and len(times) < 4

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import makers
 import numpy as np
 import pytest
 from killed_runs import contents, make_inputs
-from test_resume import dying, fakes, scan, sources_of, stopping_after
+from test_resume import dying, fakes, made, scan, sources_of, stopping_after
 
 from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
 from maskbatch.reports import tables
@@ -21,7 +22,7 @@ from maskbatch.run.timings import TimedReader
 from maskbatch.sinks import annotated
 from maskbatch.store import folder
 
-assert fakes  # the fixture
+assert fakes and made  # the fixtures
 
 
 def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fakes, monkeypatch):
@@ -46,10 +47,10 @@ def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fa
     assert sources_of(tmp_path / "out") == [("away.png", "ok"), ("broken.png", "failed"), ("good.png", "ok")]
 
 
-def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch):
+def test_a_disk_that_fills_while_a_video_is_joined(made, tmp_path, fakes, monkeypatch):
     """All segments are written, then the joined video finds no room: the reports have the segments that are whole, and
     say how far they reach; with room the run ends as if nothing had been."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    inputs, out = made / "in", tmp_path / "out"
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -62,14 +63,12 @@ def test_a_disk_that_fills_while_a_video_is_joined(tmp_path, fakes, monkeypatch)
     frames = [int(line.split(",")[1]) for line in (out / "faces.csv").read_text().splitlines() if "m.mp4" in line]
     assert f"only the first {max(frames) + 1} frames so far" in (out / "files.csv").read_text()
     scan(inputs, out)
-    scan(inputs, tmp_path / "whole")
-    assert contents(out) == contents(tmp_path / "whole")
+    assert contents(out) == contents(made / "whole")
 
 
-def test_media_that_somebody_removed_are_made_again(tmp_path, fakes, caplog):
+def test_media_that_somebody_removed_are_made_again(made, tmp_path, fakes, caplog):
     """A photo's and a video's copy: both are named, and those two alone are scanned again; all is as before then."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
-    scan(inputs, out)
+    inputs, out = made / "in", shutil.copytree(made / "whole", tmp_path / "out")
     before, ended = contents(out), []
     for name in ("p1.jpg", "m.mp4"):
         (out / "annotated" / name).unlink()
@@ -78,10 +77,9 @@ def test_media_that_somebody_removed_are_made_again(tmp_path, fakes, caplog):
     assert "m.mp4, p1.jpg: the annotated copy or the crops are gone; scanning again" in caplog.text
 
 
-def test_crops_that_somebody_removed_are_made_again(tmp_path, fakes):
+def test_crops_that_somebody_removed_are_made_again(made, tmp_path, fakes):
     """All of one photo's; those of the others stay as they are."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
-    scan(inputs, out)
+    inputs, out = made / "in", shutil.copytree(made / "whole", tmp_path / "out")
     before, ended = contents(out), []
     for path in out.glob("crops/*/a1.png_*"):
         path.unlink()
@@ -90,10 +88,9 @@ def test_crops_that_somebody_removed_are_made_again(tmp_path, fakes):
     assert ended == ["a1.png"] and contents(out) == before
 
 
-def test_copies_on_a_drive_that_is_away_are_not_made_again(tmp_path, fakes):
+def test_copies_on_a_drive_that_is_away_are_not_made_again(made, tmp_path, fakes):
     """A link in the place of annotated/ leads nowhere: the scan stops, and no row is lost."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
-    scan(inputs, out)
+    inputs, out = made / "in", shutil.copytree(made / "whole", tmp_path / "out")
     (out / "annotated").rename(tmp_path / "drive")
     (out / "annotated").symlink_to(tmp_path / "drive")
     before = contents(out)
@@ -105,9 +102,9 @@ def test_copies_on_a_drive_that_is_away_are_not_made_again(tmp_path, fakes):
     assert contents(out) == before
 
 
-def test_overwriting_that_is_killed_leaves_nothing_of_the_earlier_scan(tmp_path, fakes, monkeypatch):
+def test_overwriting_that_is_killed_leaves_nothing_of_the_earlier_scan(made, tmp_path, fakes, monkeypatch):
     """Rows of the earlier scan, and checkpoints with its settings, are gone before its media are."""
-    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "out"
+    inputs, out = made / "in", tmp_path / "out"
     stop, on_result = stopping_after(12)
     with pytest.raises(Interrupted):
         scan(inputs, out, stop, on_result)
@@ -116,8 +113,7 @@ def test_overwriting_that_is_killed_leaves_nothing_of_the_earlier_scan(tmp_path,
         with folder.prepared(out, "overwrite"):
             pass
     scan(inputs, out)
-    scan(inputs, tmp_path / "whole")
-    assert contents(out) == contents(tmp_path / "whole")
+    assert contents(out) == contents(made / "whole")
 
 
 def test_a_video_that_is_away_when_it_is_to_be_joined_waits(tmp_path, fakes, monkeypatch):
@@ -195,9 +191,9 @@ def test_a_stop_after_the_last_file_is_no_interruption(tmp_path, fakes):
     assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
 
 
-def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
+def test_no_file_is_read_after_a_stop(made, tmp_path, fakes, monkeypatch):
     """What is open when the run is stopped, decoded ahead, is closed before the reports are written."""
-    inputs, is_open = make_inputs(tmp_path / "in"), []
+    is_open = []
 
     class Watched(TimedReader):
         def __enter__(self):
@@ -218,7 +214,7 @@ def test_no_file_is_read_after_a_stop(tmp_path, fakes, monkeypatch):
     monkeypatch.setattr(tables, "write_reports", written)
     stop, on_result = stopping_after(9)
     with pytest.raises(Interrupted):
-        scan(inputs, tmp_path / "out", stop, on_result)
+        scan(made / "in", tmp_path / "out", stop, on_result)
 
 
 def test_a_second_signal_ends_even_what_hangs():

@@ -73,6 +73,9 @@ def crashing(codec, packet):
 sound._decode = crashing
 """
 
+# frames of a video of four segments, of which `scan_in_part` ends two
+LONG = 120
+
 
 @pytest.fixture
 def fakes(monkeypatch):
@@ -98,6 +101,11 @@ def scan(inputs, out, stop=None, on_result=lambda *_: None):
     with prepared(out, "resume") as (store, lock):
         plan = driver.plan(store, find_sources([inputs], out), [inputs])
         return driver.scan(plan, store, lock, stop or Stop(), Hears(on_result))
+
+
+def brightening():
+    """Frames of a long video, each brighter than the one before."""
+    return [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(LONG)]
 
 
 def num_frames_of(inputs, out):
@@ -606,9 +614,8 @@ def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes, monkeypatc
     next run leaves no copy and no crop of what it was."""
     for number in range(12):
         makers.write_photo(tmp_path / "in" / f"{number:02}.png", np.full((64, 96, 3), 220, np.uint8))
-    makers.write_video(
-        tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150 + number % 5, np.uint8) for number in range(190)]
-    )
+    bright = [np.full((64, 96, 3), 150 + number % 5, np.uint8) for number in range(LONG)]
+    makers.write_video(tmp_path / "in/v.mp4", bright)
 
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -635,26 +642,26 @@ def test_media_of_what_changed_before_it_was_done_go(tmp_path, fakes, monkeypatc
 
 def test_a_video_in_work_that_vanishes_is_gone_on_with_when_it_is_back(tmp_path, fakes):
     """What was done of it stays, crops as well."""
-    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    makers.write_video(tmp_path / "in/v.mp4", brightening())
     makers.write_photo(tmp_path / "in/z.png")
     scan(tmp_path / "in", tmp_path / "whole")
     scan_in_part(tmp_path)
     (tmp_path / "in/v.mp4").rename(tmp_path / "away.mp4")
     scan(tmp_path / "in", tmp_path / "out")
     (tmp_path / "away.mp4").rename(tmp_path / "in/v.mp4")
-    assert num_frames_of(tmp_path / "in", tmp_path / "out") < 190 and contents(tmp_path / "out") == contents(
+    assert num_frames_of(tmp_path / "in", tmp_path / "out") < LONG and contents(tmp_path / "out") == contents(
         tmp_path / "whole"
     )
 
 
 def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes, monkeypatch):
     """A session ends inside a segment; the next one sets the video aside: each crop has a row, and each row its crop."""
-    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    images = brightening()
     video = makers.write_video(tmp_path / "in/v.mp4", images)
     scan_in_part(tmp_path)
     crops, stored = crops_and_rows(tmp_path / "out")
     first = min((tmp_path / "out/crops").glob("*/v.mp4_f*"))
-    beyond = first.with_name("v.mp4_f000189_0.jpg")  # what a kill leaves of a segment
+    beyond = first.with_name(f"v.mp4_f{LONG - 1:06}_0.jpg")  # what a kill leaves of a segment
     beyond.write_bytes(first.read_bytes())
     first.with_name("mine.jpg").write_text("of the user")
     monkeypatch.setattr(quarantine, "left_open", lambda _: [video.name])
@@ -666,7 +673,7 @@ def test_a_video_that_is_given_up_keeps_the_crops_with_rows_only(tmp_path, fakes
 
 def test_a_video_that_is_given_up_keeps_the_annotated_copy_of_its_segments(tmp_path, fakes, monkeypatch):
     """The parts are joined by the clock of the video, which only the checkpoint knows: the file is not read again."""
-    images = [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)]
+    images = brightening()
     video = makers.write_video(tmp_path / "in/v.mp4", images)
     scan_in_part(tmp_path)
     assert len(list((tmp_path / "out/.segments").glob("*/*.mp4"))) > 1
@@ -725,7 +732,7 @@ def dying(*_, **__):
 
 def test_a_twin_of_a_video_in_work(tmp_path, fakes):
     """It changes what the video's crops are called: all are made again under the new name, none stays under the old."""
-    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    makers.write_video(tmp_path / "in/v.mp4", brightening())
     scan_in_part(tmp_path)
     makers.write_video(tmp_path / "in/V.mp4", makers.moving(8))
     scan(tmp_path / "in", tmp_path / "out")
@@ -736,7 +743,7 @@ def test_a_twin_of_a_video_in_work(tmp_path, fakes):
 @pytest.mark.parametrize("turns", ["twin", "changed", "without its copy"])
 def test_a_video_killed_at_its_very_end_that_counts_as_changed_then(tmp_path, fakes, monkeypatch, turns):
     """It is done, and its parts still are there: what is removed of it, and where reading begins, fit together."""
-    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    makers.write_video(tmp_path / "in/v.mp4", brightening())
     with monkeypatch.context() as killed, pytest.raises(SystemExit):
         killed.setattr(local, "shutil", SimpleNamespace(rmtree=dying))
         scan(tmp_path / "in", tmp_path / "out")
@@ -810,7 +817,7 @@ def test_a_kill_while_media_of_changed_files_are_removed(tmp_path, fakes, monkey
 def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
     """What is done keeps rows and media; a video in work is gone on with when it is back."""
     makers.write_photo(tmp_path / "drive/a.png")
-    makers.write_video(tmp_path / "drive/v.mp4", [np.full((64, 96, 3), 30 + number, np.uint8) for number in range(190)])
+    makers.write_video(tmp_path / "drive/v.mp4", brightening())
     (tmp_path / "in").mkdir()
     for name in ("a.png", "v.mp4"):
         (tmp_path / "in" / name).symlink_to(tmp_path / "drive" / name)
@@ -821,14 +828,14 @@ def test_a_drive_that_is_away_for_a_run_costs_nothing(tmp_path, fakes, caplog):
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("v.mp4", "partial")]
     assert "a.png: cannot be read now" in caplog.text and "v.mp4 cannot be read now" in caplog.text
     (tmp_path / "away").rename(tmp_path / "drive")
-    assert num_frames_of(tmp_path / "in", tmp_path / "out") < 190 and contents(tmp_path / "out") == contents(
+    assert num_frames_of(tmp_path / "in", tmp_path / "out") < LONG and contents(tmp_path / "out") == contents(
         tmp_path / "whole"
     )
 
 
 def test_a_video_killed_in_its_first_segment_that_vanishes(tmp_path, fakes, monkeypatch):
     """There is nothing to go on with, and nothing stays."""
-    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150, np.uint8) for _ in range(190)])
+    makers.write_video(tmp_path / "in/v.mp4", [np.full((64, 96, 3), 150, np.uint8) for _ in range(LONG)])
     makers.write_photo(tmp_path / "in/z.png")
     with pytest.raises(SystemExit):
         scan(tmp_path / "in", tmp_path / "out", on_result=dying)

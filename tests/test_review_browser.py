@@ -22,12 +22,19 @@ FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": No
 NUM_PHOTOS = 6
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for all tests of this file; each has a profile of its own in it."""
+    with browser() as opened:
+        yield opened
+
+
 @pytest.fixture
-def review(tmp_path):
+def review(chromium, tmp_path):
     """A review of six photos and a video that is served; its store, and a page that has entered it."""
     uvicorn = pytest.importorskip("uvicorn")
     names = [f"{number}.png" for number in range(NUM_PHOTOS)]
-    with open_store(tmp_path) as store, browser() as opened:
+    with open_store(tmp_path) as store:
         begin_session(store, {}, FACTS)
         faces = [Face(name, p_mask=0.02) for name in names] + [Face("v.mp4", frame, 0, 0.98) for frame in range(40)]
         fill(store, [*map(File, names), video("v.mp4")], faces)
@@ -49,11 +56,12 @@ def review(tmp_path):
             thread.start()
             while not server.started:
                 time.sleep(0.01)
-            page = opened.new_page(viewport={"width": 1280, "height": 800})
+            page = chromium.new_page(viewport={"width": 1280, "height": 800})
             page.complaints, _ = watched(page)
             page.goto(f"http://{address}/?token={guard.token}")
             page.wait_for_selector("#picture[data-number]")
             yield store, page
+            page.close()
             server.should_exit = True
             thread.join()
 

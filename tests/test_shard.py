@@ -26,10 +26,17 @@ def settings_for(out):
     return replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
 
 
-def elsewhere(*arguments):
-    """What `run_shard` gives in a new process, which shares nothing with this one."""
+@pytest.fixture(scope="module")
+def elsewhere():
+    """A function: what `run_shard` gives in another process, which shares nothing with this one."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pickle.loads(pool.apply(shard_results, (pickle.dumps(arguments),)))
+        yield lambda *arguments: pickle.loads(pool.apply(shard_results, (pickle.dumps(arguments),)))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """The inputs of killed_runs.py, which nobody changes."""
+    return make_inputs(tmp_path_factory.mktemp("shard") / "in")
 
 
 def here(*arguments):
@@ -43,9 +50,9 @@ def tree(out):
 
 
 @pytest.mark.parametrize("name", ["photos", "m.mp4", "t.mp4"])
-def test_another_process_gives_the_same(tmp_path, name):
+def test_another_process_gives_the_same(inputs, elsewhere, tmp_path, name):
     """Photos, a video of five segments with sound, and one with a cut end: the same results, and the same bytes of media."""
-    shards = make_shards(find_sources([make_inputs(tmp_path / "in")], None))
+    shards = make_shards(find_sources([inputs], None))
     [shard] = [one for one in shards if one.sources[0].name == name] or shards[:1]
     expected = here(shard, None, settings_for(tmp_path / "here"))
     assert elsewhere(shard, None, settings_for(tmp_path / "elsewhere")) == expected
@@ -54,11 +61,10 @@ def test_another_process_gives_the_same(tmp_path, name):
     assert sum(result.checkpoint is not None for result in expected) == {"m.mp4": 6, "t.mp4": 2}.get(name, 0)
 
 
-def test_another_process_continues_from_a_checkpoint(tmp_path):
+def test_another_process_continues_from_a_checkpoint(inputs, elsewhere, tmp_path):
     """One process reads two segments and is gone; another one, given the checkpoint, ends with the results and the media of
     an uninterrupted reading."""
-    make_inputs(tmp_path / "in")
-    [shard] = make_shards(find_sources([tmp_path / "in/m.mp4"], None))
+    [shard] = make_shards(find_sources([inputs / "m.mp4"], None))
     whole, settings = here(shard, None, settings_for(tmp_path / "whole")), settings_for(tmp_path / "out")
     before, cuts = [], []
     with closing(run_shard(shard, None, settings)) as results:
@@ -73,10 +79,9 @@ def test_another_process_continues_from_a_checkpoint(tmp_path):
     assert tree(tmp_path / "out") == expected and "annotated/m.mp4" in expected
 
 
-def test_what_is_left_early_leaves_whole_files_only(tmp_path):
+def test_what_is_left_early_leaves_whole_files_only(inputs, tmp_path):
     """Closed after any result, nothing is half there: no temporary file, and no part of a video but those that were cut."""
-    make_inputs(tmp_path / "in")
-    [shard] = make_shards(find_sources([tmp_path / "in/m.mp4"], None))
+    [shard] = make_shards(find_sources([inputs / "m.mp4"], None))
     for number in (1, 5, 6, 7, 12):
         out, num_cuts = tmp_path / f"{number}", 0
         with closing(run_shard(shard, None, settings_for(out))) as results:

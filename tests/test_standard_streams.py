@@ -10,6 +10,7 @@ from killed_runs import contents
 from makers import write_photo
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
+LIMITS_KB = (200_000, 900_000, 1_000_000, 2_100_000)
 PHOTOS = [SAMPLES / "portrait_bare.jpg", SAMPLES / "groups"]
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a system with /dev/full")
 
@@ -87,12 +88,13 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the address space can be limited")
-@pytest.mark.parametrize("kilobytes", [200_000, 900_000, 1_000_000, 2_100_000])
+@pytest.mark.parametrize("kilobytes", LIMITS_KB)
 def test_too_little_memory_is_a_sentence_and_the_same_command_goes_on(whole, tmp_path, kilobytes):
     """Libraries that cannot be loaded, too few threads, networks that would crash or hang: exit code 1 and one sentence;
     given more memory, the tables are those of a scan that always had it."""
-    words = ["scan", *PHOTOS, "-q", "--out"]
-    result = shell([*words, tmp_path / "out"], before=f"ulimit -v {kilobytes};")
+    words = ["scan", *PHOTOS, "-q", "--out", tmp_path / "out"]
+    result = shell(words, before=f"ulimit -v {kilobytes};")
     assert result.returncode == 1 and result.stderr.count("Error: ") == 1 and result.stderr.count("\n") == 1
-    assert shell([*words, tmp_path / "out"]).returncode == 0
-    assert contents(tmp_path / "out") == whole
+    if kilobytes == LIMITS_KB[-1] or (tmp_path / "out").exists():  # where nothing was written, one proof is enough
+        assert shell(words).returncode == 0
+        assert contents(tmp_path / "out") == whole

@@ -10,7 +10,6 @@ import makers
 import numpy as np
 import pytest
 from killed_runs import SETTINGS, Hears, contents, make_inputs, networks
-from killed_runs import scan as scan_here
 
 import maskbatch as mb
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
@@ -21,11 +20,14 @@ from maskbatch.media.storage.remote import storage_of
 from maskbatch.run import engine, local, quarantine, shard, working_folder
 from maskbatch.run.stop import Stop
 from maskbatch.run.working_folder import uploaded
+from maskbatch.settings import SamplingSettings
 from maskbatch.store.folder import prepared
 
 moto = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
 S3FileSystem = pytest.importorskip("s3fs").S3FileSystem
+# each picture of a face is a request, and there are enough of them in a third of the frames
+SAMPLING = SamplingSettings(every=3)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +59,6 @@ def inputs(server, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def whole(inputs, tmp_path_factory):
-    """What a scan of the folder gives."""
-    out = tmp_path_factory.mktemp("s3") / "whole"
-    scan_here(inputs, out)
-    return contents(out)
-
-
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch, tmp_path):
     """Networks that are small functions, no pauses, and a cache of its own."""
@@ -77,10 +71,21 @@ def fakes(monkeypatch, tmp_path):
 
 def scan(paths, out, on_result=lambda *_: None, stop=None):
     """One session."""
-    settings = replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
+    settings = replace(SETTINGS, sampling=SAMPLING, output=replace(SETTINGS.output, folder=out))
     driver = local.Driver(settings)
     with prepared(out, "resume") as (store, lock):
         driver.scan(driver.plan(store, find_sources(paths, None), paths), store, lock, stop or Stop(), Hears(on_result))
+
+
+@pytest.fixture(scope="module")
+def whole(inputs, tmp_path_factory):
+    """What a scan of the folder gives."""
+    out = tmp_path_factory.mktemp("s3") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (engine, shard):
+            patch.setattr(module, "open_networks", networks)
+        scan([inputs], out)
+    return contents(out)
 
 
 def test_a_bucket_gives_the_bytes_of_a_folder(inputs, whole, tmp_path):

@@ -30,6 +30,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+import tensorflow as tf
+tf.config.run_functions_eagerly(True)
 from trainer_makers import tiny_model
 from maskbatch.trainer.classifier import train as module
 from maskbatch.trainer.classifier.fit import FitSettings
@@ -51,7 +53,7 @@ def settings_for(root, **changes):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch, eagerly):
     """Put the tiny network in place of a backbone."""
     monkeypatch.setattr(module, "build_model", tiny_model)
 

@@ -330,7 +330,7 @@ def parts_of(tmp_path):
     return FitSamples(samples.take(samples.split == "train"), samples.take(samples.split == "val"))
 
 
-def test_training_keeps_and_resumes(tmp_path):
+def test_training_keeps_and_resumes(tmp_path, eagerly):
     """A resumed run has the epochs of a whole run; without a finished epoch there is nothing to resume."""
     samples = parts_of(tmp_path)
     out = tmp_path / "out"
@@ -347,7 +347,7 @@ def test_training_keeps_and_resumes(tmp_path):
     assert load_model(out / "model.keras").output_shape == (None, 1)
 
 
-def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
+def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path, eagerly):
     """Weights that are NaN end the training. --resume then ends like an undisturbed run; a first epoch leaves nothing."""
     samples = parts_of(tmp_path)
     recipe, built = tiny_recipe(Phase(3, 1e-3, 0), patience=None), []
@@ -381,7 +381,7 @@ def test_a_diverging_epoch_never_replaces_a_good_one(tmp_path):
     assert not (tmp_path / "bad" / "state").exists()
 
 
-def test_training_stops_early_with_the_best_weights(tmp_path):
+def test_training_stops_early_with_the_best_weights(tmp_path, eagerly):
     """With swapped labels the first epoch is best, and patience ends the last phase; without patience all epochs run."""
     samples = parts_of(tmp_path)
     samples = replace(samples, val=replace(samples.val, label=1 - samples.val.label))
@@ -417,7 +417,7 @@ def test_a_third_state_leaves_p_mask_alone(tmp_path):
     assert float(known) == pytest.approx(-np.log(0.8) - np.log(0.4), rel=1e-5)
 
 
-def test_a_training_of_three_states_resumes(tmp_path):
+def test_a_training_of_three_states_resumes(tmp_path, eagerly):
     """The checkpoint holds loss and metrics, the history the area of p_incorrect; a resumed run ends like a whole one."""
     samples = parts_of(tmp_path)
     label = np.where(np.arange(len(samples.train)) % 4 == 0, 2, samples.train.label)
@@ -467,7 +467,7 @@ def test_every_backbone_trains(backbone):
     model = build_model(backbone, base_weights=None)
     # the last fifth is as good a proof as all of it, and quicker
     unfreeze(model, len(backbone_of(model).layers) * 4 // 5)
-    model.compile(keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    model.compile(keras.optimizers.SGD(0.1), loss="binary_crossentropy", run_eagerly=True)
     before = [weight.numpy() for weight in model.trainable_weights]
     crops = np.random.default_rng(0).integers(0, 256, (2, CROP_PX, CROP_PX, 3), dtype=np.uint8)
     loss = model.train_on_batch(crops, np.array([[0.0], [1.0]], np.float32))
