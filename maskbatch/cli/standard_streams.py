@@ -97,7 +97,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def _is_descriptor(stream: TextIO, number: int) -> bool:
-    """Tell if a text stream writes to that file descriptor (test runners replace `sys.stderr` by one that does not)."""
+    """Return whether a text stream writes to that file descriptor (test runners replace `sys.stderr` by one that does not)."""
     try:
         return stream.fileno() == number
     except (AttributeError, OSError, ValueError):

@@ -27,7 +27,7 @@ class Share:
         return f"{self.number}/{self.count}"
 
     def has(self, name: str) -> bool:
-        """Tell if a source with this name belongs to the share.
+        """Return whether a source with this name belongs to the share.
 
         Args:
             name: name of the source, as in `Source`.

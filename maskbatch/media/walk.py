@@ -128,7 +128,7 @@ class Walk:
             _log.warning("%s: no photo or video in it", start)
 
     def _leaves_out(self, names: Sequence[str]) -> bool:
-        """Tell if the names on the way to a file say that it is hidden, or in a folder of the system; count it."""
+        """Return whether the names on the way to a file say that it is hidden, or in a folder of the system; count it."""
         if any(name.startswith(".") for name in names) and not self._include_hidden:
             self._hidden += 1
             return True

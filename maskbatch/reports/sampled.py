@@ -25,7 +25,7 @@ class Sampled(NamedTuple):
     missed: Rate
 
     def is_narrow(self, precision: float | None) -> bool:
-        """Tell if the interval is as narrow as `precision`, its half width, asks for."""
+        """Return whether the interval is as narrow as `precision`, its half width, asks for."""
         return precision is not None and self.rate is not None and (self.rate.high - self.rate.low) / 2 <= precision
 
 

@@ -40,7 +40,7 @@ def _name(paths: Sequence[Path]) -> str:
 
 
 def _is_free(out: Path) -> bool:
-    """Tell if there is nothing in the folder but the lock of a scan that stored nothing."""
+    """Return whether there is nothing in the folder but the lock of a scan that stored nothing."""
     try:
         return not out.is_symlink() and {entry.name for entry in out.iterdir()} <= {LOCK.name}
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def _is_free(out: Path) -> bool:
 
 
 def _has_scan_of(paths: Sequence[Path], out: Path) -> bool:
-    """Tell if the last scan in a folder had these inputs, or some of them and the same folder above all."""
+    """Return whether the last scan in a folder had these inputs, or some of them and the same folder above all."""
     if not is_store(out / STORE):
         return False
     try:

@@ -102,7 +102,7 @@ class AnnotatedSink:
         return Copy(source.id, copy.is_there, copy.broken)
 
     def is_to_join(self, source: Source) -> bool:
-        """Tell if the copy of a source is in parts that are to be joined."""
+        """Return whether the copy of a source is in parts that are to be joined."""
         return self._copies[source.id].is_to_join
 
     def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:
@@ -159,7 +159,7 @@ class _VideoCopy:
 
     @property
     def is_to_join(self) -> bool:
-        """Tell if there are parts, of a copy that is whole."""
+        """Return whether there are parts, of a copy that is whole."""
         return not self.broken and (self._part is not None or bool(self.state.parts))
 
     def join(self, pieces: Pieces, guard: Guard, is_over: IsOver) -> None:

@@ -67,7 +67,7 @@ class Sinks:
         return Copy(source.id, False, "") if self._annotated is None else self._annotated.end(source)
 
     def is_to_join(self, source: Source) -> bool:
-        """Tell if the annotated copy of a source is in parts that are to be joined."""
+        """Return whether the annotated copy of a source is in parts that are to be joined."""
         return self._annotated is not None and self._annotated.is_to_join(source)
 
     def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:

@@ -21,15 +21,15 @@ def located(text: object) -> "Path | Remote":
 
 
 def is_address(text: str) -> bool:
-    """Tell if a text is an address, and no path of this machine that looks like one."""
+    """Return whether a text is an address, and no path of this machine that looks like one."""
     return ADDRESS.match(text) is not None and not Path(text).exists()
 
 
 def is_there(path: "Path | Remote") -> bool:
-    """Tell if there is a file, folder or link at a path or address."""
+    """Return whether there is a file, folder or link at a path or address."""
     return path.exists() if isinstance(path, Remote) else os.path.lexists(path)
 
 
 def is_folder(path: "Path | Remote") -> bool:
-    """Tell if there is a folder at a path or address."""
+    """Return whether there is a folder at a path or address."""
     return path.is_dir() if isinstance(path, Remote) else os.path.isdir(path)

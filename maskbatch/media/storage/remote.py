@@ -116,21 +116,21 @@ class Remote:
         )
 
     def is_dir(self) -> bool:
-        """Tell if it is a folder, or a beginning of names."""
+        """Return whether it is a folder, or a beginning of names."""
         try:
             return stat.S_ISDIR(self.stat().st_mode)
         except OSError:
             return False
 
     def is_file(self) -> bool:
-        """Tell if it is a file."""
+        """Return whether it is a file."""
         try:
             return stat.S_ISREG(self.stat().st_mode)
         except OSError:
             return False
 
     def exists(self) -> bool:
-        """Tell if it is there; False also when the storage does not tell."""
+        """Return whether it is there; False also when the storage does not tell."""
         return self.is_file() or self.is_dir()
 
     def open(self, mode: str = "rb") -> io.BufferedIOBase:

@@ -147,7 +147,7 @@ class VideoReader:
                          self._path, clock.num_jumps)  # fmt: skip
 
     def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction) -> bool:
-        """Tell if a sampled frame is analysed. One that may begin a segment is, and the gate starts afresh with it: so a
+        """Return whether a sampled frame is analysed. One that may begin a segment is, and the gate starts afresh with it: so a
         segment is read alike by whoever continues there."""
         if self._gate is None:
             return True

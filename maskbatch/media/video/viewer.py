@@ -108,7 +108,7 @@ class Viewer:
 
 
 def _is_full(frame: av.VideoFrame) -> bool:
-    """Tell if luma and chroma use all values from 0 to 255."""
+    """Return whether luma and chroma use all values from 0 to 255."""
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
