@@ -92,8 +92,7 @@ class Results(Tables):
             return diff_table(*scans)
 
     def rate_difference(self, other: str | PathLike) -> Difference:
-        """Return the rates of people in this scan and in the folder `other`, and their difference with its 95 %
-        interval.
+        """Return the rates of people here and in the folder `other`, and their difference with its 95 % interval.
 
         Raises:
             UsageError: `other` is not the output folder of a scan.

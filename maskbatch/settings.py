@@ -127,8 +127,8 @@ class TrackerSettings:
 
     Appearances (see `appearance.unlikeness`) may differ by `unlike` where a face has moved, by `unlike_later` after
     `short_gap_s`, and by `other` where a face has not moved. Within `instant_s`, nobody else can come to the same
-    place, unless the camera moves. Two tracks are one person when their appearances differ by less than `same`, the
-    second begins within `link_s` seconds, and the next best person differs by more than `alone` times as much.
+    place, unless the camera moves. Two tracks are one person when the second begins within `link_s` seconds and
+    their appearances differ by less than `same`. The next best person must differ more than `alone` times as much.
     """
 
     low_score: float = 0.2

@@ -39,12 +39,19 @@ _NUM_COLUMNS, _BLOCK = 14, 50_000
 class Answer:
     """The people of a scan, with their episodes, places and pictures.
 
-    `sources` are in the order of the reports; `where` is by source id. `persons` are the people in these sources, and
-    `episodes` their episodes, whose `group` is the position of the person. These arrays have an entry per person:
-    `zone` and `crossed` (P,) object; `is_static` (P,) bool marks a picture of a person; `counts` (P,) bool marks people
-    who are seen for long enough and are neither pictures nor mistakes. `pictures` finds evidence. Verdicts and episodes
-    include the review: `model_verdict` (P,) int8 is the model's own verdict, and `reviewed` (P,) object is the
-    reviewer's verdict, "" without one.
+    Verdicts and episodes include the corrections of reviewers.
+
+    Attributes:
+        sources: the sources in the order of the reports.
+        where: place and start by source id.
+        persons: the people in these sources.
+        episodes: their episodes; `group` is the position of the person.
+        zone, crossed: (P,) object, the zone and the crossed lines of each person.
+        is_static: (P,) bool, the person is only a picture.
+        counts: (P,) bool, the person is seen for long enough, and is neither a picture nor a mistake.
+        pictures: finds evidence of people.
+        model_verdict: (P,) int8, the verdict of the model, index into STATES.
+        reviewed: (P,) object, the verdict of a reviewer, "" without one.
     """
 
     sources: tuple[Known, ...]

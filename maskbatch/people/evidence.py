@@ -49,10 +49,9 @@ def log_likelihoods(looks: Looks, settings: ReportSettings) -> np.ndarray:
 
 
 def novelty(time_s: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    """Return the weight (N,) of each look after the look before, 0 to 1: 30 looks a second are not 30 times the
-    evidence.
+    """Return weights (N,) of looks, 0 to 1, by the time since the look before.
 
-    `is_first` (N,) bool marks looks without a look before.
+    Thirty looks a second are not thirty times the evidence. `is_first` (N,) bool marks looks without a look before.
     """
     gap = np.diff(time_s, prepend=0.0)
     return np.where(is_first, 1.0, np.clip(gap / _SAME_S, 0, 1))

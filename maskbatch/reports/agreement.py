@@ -12,8 +12,7 @@ _Z = float(ndtri(0.975))
 
 
 class Agreement(NamedTuple):
-    """Agreement of two reviewers on `num_both` people: the share `observed` of equal verdicts, and kappa with its
-    interval.
+    """Agreement of two reviewers on `num_both` people: the share `observed` of equal verdicts, and kappa.
 
     Kappa and its 95 % interval are None if undefined: both gave the same single verdict to all, or share no people.
     """

@@ -23,10 +23,9 @@ _LABEL = f"""
 
 
 def remove_crops_without_rows(store: Store, source_ids: Collection[int] | None = None) -> None:
-    """Remove crops and evidence whose segment was not stored, for these sources or all unfinished videos. Raises
-    OSError.
+    """Remove crops and evidence of segments that were not stored, for these sources or all unfinished videos.
 
-    A continued video writes them again; a video that is abandoned earlier does not.
+    A continued video writes them again; a video that is abandoned earlier does not. Raises OSError.
     """
     with store.transaction() as connection:
         in_work = source_ids

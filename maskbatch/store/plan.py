@@ -25,10 +25,16 @@ _NOTHING = NotLookedAt()
 class Plan:
     """The plan of a session that scans `sources` into `out`.
 
-    `pending` sources are still to be scanned. These fields name sources: `changed` since they were scanned; `unread`,
-    which failed for a reason that may have passed; `removed`, whose copies or crops somebody deleted; `away`, which are
-    done but cannot be read now; `vanished`, which are no longer among the inputs. `inputs` are the paths that the user
-    gave, and `not_looked_at` counts the entries skipped there. `dealt` is the shard of the inputs that `sources` are.
+    Attributes:
+        inputs: the paths that the user gave.
+        pending: the sources that are still to be scanned.
+        changed: names of sources that changed since they were scanned.
+        unread: names of sources that failed for a reason that may have passed.
+        removed: names of sources whose copies or crops somebody deleted.
+        away: names of sources that are done but cannot be read now.
+        vanished: names of sources that are no longer among the inputs.
+        not_looked_at: the entries that were skipped below the inputs.
+        dealt: the shard of the inputs that `sources` are, None for all.
     """
 
     out: Path

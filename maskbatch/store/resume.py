@@ -58,8 +58,8 @@ def check_identity(store: Store, now: Mapping[str, object]) -> None:
 def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
     """Return the checkpoint of a video that can be continued, None for any other source.
 
-    An unfinished video is started over when it changed, when its copy now has another name or other libraries to encode
-    it, when its parts are gone, or when its checkpoint is not readable. Raises OSError.
+    An unfinished video is started over when the video changed, its parts are gone, or its checkpoint is not readable. A
+    new name of its copy, or new libraries that encode it, have the same effect. Raises OSError.
     """
     with store.transaction() as connection:
         if not is_in_work(connection, source):
