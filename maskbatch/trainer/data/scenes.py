@@ -13,11 +13,11 @@ from maskbatch.trainer.data.labels import LABELS, WORN_INCORRECTLY
 from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces
 
-# annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
+# annotators draw larger boxes than detectors: at 0.5, a correct box often counts as wrong
 END_TO_END_IOU = 0.4
-# areas of a finding and of an ignored place around its middle differ by this factor at most
+# maximum ratio of the areas of a finding and of an ignored place around its middle
 _ALIKE = 3.0
-# the detector's threshold for a precision-recall curve; a scan reports from its own threshold on
+# threshold of the detector for a precision-recall curve, lower than that of a scan
 CURVE_SCORE = 0.05
 
 
@@ -25,8 +25,8 @@ CURVE_SCORE = 0.05
 class Scene:
     """The truth and the findings of one picture.
 
-    The truth is `xyxy` (K, 4) and `label` (K,); masks worn incorrectly are of neither class of p_mask and
-    count neither way. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
+    The truth is `xyxy` (K, 4) and `label` (K,). Masks worn incorrectly belong to neither class of p_mask, and count
+    neither as right nor as wrong. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
     """
 
     xyxy: np.ndarray
@@ -40,9 +40,9 @@ class Scene:
 class SceneFigures:
     """Figures of the whole chain; tuples hold one figure for each class, without_mask first.
 
-    `ap*` is the all-point average precision of faces or of a class at IoU 0.5 and 0.4. The other figures are at the scan's
-    thresholds and IoU 0.4. `false_faces` counts them per picture. `rate_error` is the mean absolute error of a picture's
-    share of masks, `total_rate_error` that of the share over all pictures.
+    `ap*` is the all-point average precision of faces, or of a class, at IoU 0.5 and 0.4. The other figures are at the
+    scan's thresholds and IoU 0.4. `false_faces` is the number of false faces per picture. `rate_error` is the mean
+    absolute error of a picture's share of masks, `total_rate_error` that of the share over all pictures.
     """
 
     pictures: int
@@ -70,7 +70,7 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Yield the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
+    """Yield the truth and the findings of each readable scene. For a complete curve, `detect` needs a low threshold.
 
     Findings in ignored places are left out, unless they hit an annotated box.
     """
@@ -85,7 +85,7 @@ def analyse_scenes(
 
 
 def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
-    """Tell which findings (N, 4) lie in an ignored place and hit no annotated box."""
+    """Return (N,) bool: the findings (N, 4) that lie in an ignored place and hit no annotated box."""
     hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
     centre = (found[:, None, :2] + found[:, None, 2:]) / 2
     inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)
@@ -125,7 +125,7 @@ def macro_f1(scenes: Sequence[Scene], det_threshold: float, threshold: float) ->
 
 @dataclass(frozen=True, slots=True)
 class WornIncorrectly:
-    """Counts of faces whose mask is worn incorrectly: all, those found at IoU 0.4, and those of them called with_mask."""
+    """Counts of faces with a mask worn incorrectly: all, found at IoU 0.4, and found with the label with_mask."""
 
     faces: int
     found: int
@@ -148,7 +148,7 @@ def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: f
 
 @dataclass(frozen=True, slots=True)
 class _OneClass:
-    """A scene for one class: boxes that count, boxes to ignore, findings in order of falling score."""
+    """A scene for one class: boxes that count, boxes to ignore, and findings by descending score."""
 
     wanted: np.ndarray
     ignored: np.ndarray
@@ -157,7 +157,7 @@ class _OneClass:
 
 
 def _with_label(scene: Scene, label: int | None) -> _OneClass:
-    """Return the scene for one class, findings scored by face score times class probability; None: all faces at once."""
+    """Return the scene for one class (None: all faces), with findings scored by face score times class probability."""
     if label is None:
         wanted, score = np.ones(len(scene.label), bool), scene.score
     else:
@@ -177,7 +177,7 @@ def _over(scene: Scene, det_threshold: float, threshold: float, label: int) -> _
 def match(one: _OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
     """Return two masks (N,) of findings: those that hit a box of their own, best score first, and those that count.
 
-    A finding that hits no box but overlaps an ignored one does not count.
+    A finding that hits no box but overlaps an ignored box does not count.
     """
     hit = _boxes_hit(one, min_iou) >= 0
     if not len(one.ignored):
@@ -198,7 +198,7 @@ def _boxes_hit(one: _OneClass, min_iou: float) -> np.ndarray:
 
 
 def average_precision(scenes: Iterable[_OneClass], min_iou: float) -> float:
-    """Return the area under the monotonic precision-recall curve (all points, as in Pascal VOC 2010); NaN without box."""
+    """Return the area under the monotonic precision-recall curve (all points, as in Pascal VOC 2010), NaN without boxes."""
     results, scores, num_wanted = [np.empty(0, bool)], [np.empty(0)], 0
     for one in scenes:
         hit, counts = match(one, min_iou)
@@ -232,7 +232,7 @@ def _counts(scenes: Sequence[_OneClass]) -> tuple[int, int, int]:
 
 
 def _false_faces(scenes: Sequence[Scene], det_threshold: float) -> float:
-    """Return the mean number per picture of findings that are no annotated face of any kind."""
+    """Return the mean number per picture of findings that match no annotated face of any kind."""
     missed = [
         (boxes.iou(scene.found[scene.score >= det_threshold], scene.xyxy).max(axis=1, initial=0) < END_TO_END_IOU).sum()
         for scene in scenes
@@ -264,6 +264,6 @@ def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, i
 
 
 def _rate_error(rates: np.ndarray) -> float:
-    """Return the mean absolute difference of the true and the reported share of masks, over rows that have both."""
+    """Return the mean absolute difference between true and reported share of masks, over rows that have both."""
     both = rates[(rates[:, 1] > 0) & (rates[:, 3] > 0)]
     return float(np.abs(both[:, 0] / both[:, 1] - both[:, 2] / both[:, 3]).mean()) if len(both) else float("nan")
