@@ -195,7 +195,7 @@ def draw(
     is_on = third_state_or_default(third_state)
     check_incorrect_threshold(is_on, incorrect_threshold != INCORRECT_THRESHOLD)
     if third_state and len(faces) and np.isnan(faces.p_incorrect).all():
-        raise UsageError("these faces have no p_incorrect: their model knows no mask that is worn incorrectly")
+        raise UsageError("these faces have no p_incorrect: their model does not recognise masks worn incorrectly")
     return annotate(_read(image), faces, Thresholds(threshold, incorrect_threshold if is_on else None))
 
 

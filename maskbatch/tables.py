@@ -101,7 +101,7 @@ class Tables:
             try:
                 return read_faces(connection, self._thresholds, where)
             except pd.errors.DatabaseError as error:
-                raise UsageError(f"{where!r} is no condition over the columns of faces.csv: {error}") from error
+                raise UsageError(f"{where!r} is not a condition over the columns of faces.csv: {error}") from error
 
     @property
     def _thresholds(self) -> Thresholds:

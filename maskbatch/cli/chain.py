@@ -32,7 +32,7 @@ def verify(folder: Path, expect: str | None) -> None:
             click.echo(f"{what}: {len(names) - _MOST_LINES} more")
     if found:
         click.get_current_context().exit(EXIT_DIFFERS)
-    click.echo("every file is as the manifest says")
+    click.echo("all files match the manifest")
 
 
 @click.command()
@@ -71,7 +71,7 @@ def purge(folder: Path, older_than: str | None, person: str | None, yes: bool) -
 
         found = remove(folder, older_than, person, is_trial=True)
         if not found.num_sources:
-            terminal.say("nothing is that old")
+            terminal.say("no recording is that old")
             return
         question = f"remove {found.num_files} files of {found.num_sources} recordings from {folder} for good?"
         if not yes and not click.confirm(question, err=True):

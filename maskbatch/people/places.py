@@ -227,7 +227,7 @@ class _Parser:
     def _text(self, values: Mapping, key: str, where: str) -> str:
         text = values.get(key)
         if not isinstance(text, str) or not text or not text.isprintable():
-            self._fail(where, f"{key} is missing, or no text")
+            self._fail(where, f"{key} is missing or not a text")
         return text
 
     def _tables(self, values: Mapping, key: str, where: str) -> Sequence[Mapping]:
@@ -238,7 +238,7 @@ class _Parser:
 
     def _keys(self, values: Mapping, where: str, known: set[str]) -> None:
         if unknown := sorted(values.keys() - known):
-            self._fail(where, f"there is no key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+            self._fail(where, f"unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
 
     def _fail(self, where: str, reason: str) -> None:
         raise UsageError(f"{self._path}, {where}: {reason}")

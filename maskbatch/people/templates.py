@@ -34,7 +34,7 @@ class Template:
             name, form = field.groups()
             if name not in _FIELDS or name in seen - {"any"} or (form is not None) != (name == "start"):
                 raise UsageError(
-                    f"--path-template {text!r}: {field[0]} is no field; use {{site}}, {{camera}} and {{any}}, and "
+                    f"--path-template {text!r}: {field[0]} is not a field; use {{site}}, {{camera}} and {{any}}, and "
                     "{start:FORMAT}, such as {start:%Y%m%d_%H%M%S}, each once"
                 )
             seen.add(name)
@@ -59,7 +59,7 @@ class Template:
             else:
                 at += 1
                 if form[at : at + 1] not in _DIRECTIVES:
-                    raise UsageError(f"--path-template {self._text!r}: %{form[at : at + 1]} is no part of a time")
+                    raise UsageError(f"--path-template {self._text!r}: %{form[at : at + 1]} is not part of a time")
                 pattern += _DIRECTIVES[form[at]]
             at += 1
         return f"(?P<start>{pattern})"

@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> Mapping[str, object] | None:
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or not {"files", "rows", "inputs"} <= values.keys():
-        raise ValueError("no manifest of maskbatch")
+        raise ValueError("not a manifest of maskbatch")
     return values
 
 

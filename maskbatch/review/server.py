@@ -47,7 +47,7 @@ class Reviewing:
         """Store a verdict on an item. Raises ValueError when the verdict does not suit the item, IndexError for no item."""
         item = self.items[number] if number >= 0 else self.items[len(self.items)]
         if verdict not in (PERSON_VERDICTS if item.person_id is not None else MOMENT_VERDICTS):
-            raise ValueError(f"{verdict!r} is no verdict on this")
+            raise ValueError(f"{verdict!r} is not a verdict on this item")
         p_mask_e4 = None if item.p_mask is None else round(1e4 * item.p_mask)
         with self._lock:
             add_verdict(self._store, Verdict(item.source_id, item.person_id, item.frame, item.face, round(1e4 * item.time_s),

@@ -159,14 +159,14 @@ def _checked(folder: Path) -> Path:
 
 def _listening(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
-        raise UsageError(f"--host {host!r} is every address of this machine: give the one that browsers use")
+        raise UsageError(f"--host {host!r} means all addresses of this machine: give the address that browsers use")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise UsageError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     return made
 
 

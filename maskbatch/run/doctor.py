@@ -109,7 +109,7 @@ def _audio() -> Finding:
     import av
 
     if "aac" in av.codecs_available:
-        return Finding("AAC", True, "sound that MP4 cannot hold is encoded anew")
+        return Finding("AAC", True, "sound that MP4 cannot hold is encoded again")
     return Finding("AAC", False, "not in this PyAV, some sound would be lost: reinstall it (pip install -U av)")
 
 

@@ -52,7 +52,7 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
         f"to scan: {', '.join(what)}, about {counted(frames, 'frame')}",
     ]
     if plan.vanished:
-        lines.append(f"of the last session, {counted(len(plan.vanished), 'file')} no longer among the inputs")
+        lines.append(f"{counted(len(plan.vanished), 'file')} of the last session: no longer among the inputs")
     seconds, how = _seconds_needed(plan, settings, frames)
     time_needed = "unknown" if seconds is None else f"about {_length(seconds)}{how}"
     needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)

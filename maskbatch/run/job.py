@@ -105,7 +105,7 @@ def _hint(settings: ScanSettings, names: Sequence[str]) -> str | None:
     if settings.report.path_template is not None or settings.report.places is not None:
         return None
     suggested = suggested_template(names)
-    return suggested and f"the folders look like cameras: --path-template '{suggested}' takes them into the tables"
+    return suggested and f"the folders look like cameras: --path-template '{suggested}' adds them to the tables"
 
 
 def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:

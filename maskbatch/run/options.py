@@ -76,7 +76,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
 def _check_hiding(options: ScanOptions) -> None:
     """Raise UsageError for `whom` without `anonymize`, and for zones without `places`."""
     if options.whom != "everyone" and options.anonymize == "none":
-        raise UsageError("--whom says whose faces --anonymize hides: give that as well")
+        raise UsageError("--whom says whose faces to hide: give --anonymize as well")
     if options.whom == "except-zones" and options.places is None:
         raise UsageError("--whom except-zones needs the zones: give --places")
 
@@ -87,9 +87,9 @@ def _cluster(options: ScanOptions) -> ClusterSettings:
         name for name in ("address", "worker_cores", "patience") if getattr(options, name) != _FIELDS[name].default
     ]
     if given and options.engine != "ray":
-        raise UsageError(f"--{given[0].replace('_', '-')} is about a cluster: give --engine ray as well")
+        raise UsageError(f"--{given[0].replace('_', '-')} is for a cluster: give --engine ray as well")
     if options.engine == "ray" and options.workers != ScanSettings().workers:
-        raise UsageError("--workers is for this machine alone: with --engine ray, see --worker-cores")
+        raise UsageError("--workers is for this machine only: with --engine ray, use --worker-cores")
     return ClusterSettings(options.engine, options.address, options.worker_cores, options.patience * 60)
 
 
@@ -113,7 +113,7 @@ def checked_report(report: ReportSettings) -> ReportSettings:
 def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
     """Raise UsageError when the threshold of the third state is given without that state."""
     if is_given and not has_third_state:
-        raise UsageError("--incorrect-threshold is a threshold of the third state: give --third-state as well")
+        raise UsageError("--incorrect-threshold needs the third state: give --third-state as well")
 
 
 def checked(name: str, value: Any) -> Any:

@@ -137,7 +137,7 @@ class RayEngine:
                 time.sleep(_LOOK_S)
             if time.monotonic() - max(began, self._last) > self._cluster.patience_s:
                 raise DeviceError(
-                    f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
+                    f"no worker was available for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
                     f"room for {self._takes} in the cluster (ray status)?{why} All finished work is kept, and the same "
                     "command goes on"
                 )

@@ -11,7 +11,7 @@ from maskbatch.sinks.relabel import sort_crops
 from maskbatch.store.database import Store
 from maskbatch.store.read import has_third_state, last_session, sessions
 
-_TWO_STATES = "knows two states, with_mask and without_mask, and no mask that is worn incorrectly"
+_TWO_STATES = "knows two states, with_mask and without_mask, but no mask worn incorrectly"
 
 
 # options of a report, and the settings that they change
@@ -111,11 +111,11 @@ def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
     if not has_results or before[0] in (None, now):
         return None
     save, changes = settings.output.save, ", ".join(_changes(before[0], now))
-    words = [f"{changes}: the tables are written anew, and no file is analysed again"]
+    words = [f"{changes}: the tables are written again, and no file is analysed again"]
     if "crops" in save:
         words.append("crops move to the folder of their new label")
     if "annotated" in save:
-        words.append("annotated copies keep the labels they were drawn with (--if-exists overwrite draws them anew)")
+        words.append("annotated copies keep the labels they were drawn with (--if-exists overwrite redraws them)")
     return "; ".join(words)
 
 

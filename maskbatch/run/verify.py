@@ -24,7 +24,7 @@ def verify(folder: Path, expected: str | None = None) -> Changes:
     """
     manifest = checked_manifest(folder)
     if expected is not None and sha256_of(folder / MANIFEST) != expected.lower():
-        raise MaskbatchError(f"{folder / MANIFEST} has not the SHA-256 {expected}: it was written anew since")
+        raise MaskbatchError(f"{folder / MANIFEST} does not have the SHA-256 {expected}: it was rewritten since")
     if manifest["rows"] and (folder / STORE).is_file():
         with open_store(folder, reader=True) as store, store.transaction() as connection:
             return differences(folder, manifest, connection)

@@ -87,7 +87,7 @@ class _Copy:
         found = [(name, path) for name, path in found if name != _WRITER]
         if not any(name == STORE for name, _ in found):
             return
-        _log.info("%s: going on with what is there (%d files)", self._out, len(found))
+        _log.info("%s: continuing with the %d files there", self._out, len(found))
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             list(pool.map(lambda item: self._get(*item), sorted(found, key=lambda item: item[0] == STORE)))
         self._remember({name: self._state(name) for name, _ in found})
@@ -107,8 +107,8 @@ class _Copy:
             return
         if not self._id_file.exists() or writer != self._id_file.read_text(encoding="utf-8"):
             raise MaskbatchError(
-                f"{self._out}: another machine has begun to write there; nothing of this one is uploaded any more. What it "
-                f"did is in {self.folder}: remove that folder to go on with what is at the address"
+                f"{self._out}: another machine has begun to write there; this one uploads nothing more. Its results "
+                f"are in {self.folder}: remove that folder to continue from the address"
             )
 
     def upload_now_and_then(self, over: threading.Event) -> None:

@@ -110,7 +110,7 @@ def check_agree(pieces: Sequence[Piece], any_versions: bool = False) -> None:
             lines = "\n".join(f"  {name}: {one} in {first.folder.name}, {other} in {piece.folder.name}"
                               for name, (one, other) in differing.items())  # fmt: skip
             are_versions = all(name.startswith("packages.") for name in differing)
-            more = "; --any-versions merges them all the same" if are_versions else ""
+            more = "; --any-versions merges them anyway" if are_versions else ""
             raise UsageError(
                 f"{piece.folder} was not scanned as {first.folder}:\n{lines}\nScan one of them again{more}"
             )

@@ -99,7 +99,7 @@ def histograms(connection: Connection, people: pd.DataFrame) -> list[Histogram]:
     hint = ("Many faces are smaller than 24 pixels. A scan with a smaller --min-face (or a larger --det-size) finds more of "
             "them, and takes longer." if small > 0.2 else "")  # fmt: skip
     between = by_p[3:7].sum() / max(by_p.sum(), 1)
-    note = "Many probabilities lie in between: review these people." if between > 0.2 else ""
+    note = "Many probabilities lie between 30 and 70 %: review these people." if between > 0.2 else ""
     return [
         Histogram("Longest side of faces, in pixels", hint, _as_steps(labels, by_size)),
         Histogram("Probability of a mask, in percent", note,

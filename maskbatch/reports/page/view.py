@@ -30,8 +30,8 @@ _MOST_NAMED_FILES = 200
 _SECTIONS = (
     (WITHOUT_MASK, "without", "People without a mask", "Longest first."),
     (INCORRECT_MASK, "incorrect", "Masks possibly worn incorrectly", "Look at each: the model often errs here."),
-    (UNSURE, "unsure", "People who could not be judged", "Each has its reason. They are in no rate."),
-    (WITH_MASK, "with", "People with a mask", "The least probable first."),
+    (UNSURE, "unsure", "People who could not be judged", "Each card gives the reason. These people count in no rate."),
+    (WITH_MASK, "with", "People with a mask", "Least probable first."),
 )  # fmt: skip
 _SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "unsure_s", WITH_MASK: "masked_s"}
 
@@ -167,7 +167,7 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
         )
     if recorded_s:
         found.append(f"Somebody was in view for {words.duration(seen_s)} of {words.duration(recorded_s)} of video; "
-                     "faces that the detector missed are in no number.")  # fmt: skip
+                     "faces that the detector missed are not counted.")  # fmt: skip
     unsure = people[people["verdict"] == UNSURE]
     for reason, number in unsure["reason"].value_counts().sort_index().items():
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
