@@ -18,7 +18,7 @@ def run() -> None:
     open_standard_streams()
     code = _code_of(_main)
     could_print = _code_of(lambda: sys.stdout.flush())
-    if code == _INTERRUPTED:  # a network or decoder that does not return is not waited for
+    if code == _INTERRUPTED:  # do not wait for a network or decoder that hangs
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code or could_print)
@@ -31,14 +31,14 @@ def _main() -> None:
 
 
 def _code_of(call: Callable[[], None]) -> int:
-    """Return the exit code of `call`; an error that the command line does not know becomes one sentence."""
+    """Return the exit code of `call`; an unexpected error is printed as one sentence."""
     try:
         call()
     except SystemExit as ended:
         return ended.code or 0
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has enough of it
+    except BrokenPipeError:  # the program that reads our output has closed it
         return _COULD_NOT_RUN
     except Exception as error:
         print(f"Error: {_words(error)}", file=sys.stderr)

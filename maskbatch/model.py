@@ -1,4 +1,4 @@
-"""Faces in photos and in the frames of a video, in memory: no output folder, no table."""
+"""Find faces in photos and videos in memory, without an output folder or tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ class Model:
         device: auto, cpu, gpu or gpu:N.
         model: name of a shipped classifier, or the path of a `.keras` file that `maskbatch train` made.
         precision: auto, fp32, fp16, bf16 or int8.
-        min_face: smallest face to find, in pixels of the picture; a smaller number takes longer.
+        min_face: smallest face to find, in pixels of the picture; smaller values take longer.
 
     Raises:
         DeviceError: the device is not usable here.
@@ -86,14 +86,14 @@ class Model:
         self._classify = networks["image"].classifier(never)
 
     def find(self, images: Sequence[Image]) -> list[Faces]:
-        """Find the faces in images, and tell how probable a mask is on each.
+        """Find the faces in images, and the probability of a mask on each.
 
         Args:
             images: paths of photos, or arrays (H, W, 3) uint8 RGB, of any sizes.
 
         Returns:
-            One `Faces` for each image, in their order: boxes in pixels, scores, landmarks, `p_mask`, and `p_incorrect`,
-            which is NaN when the model does not know masks that are worn incorrectly.
+            One `Faces` per image, in order: boxes in pixels, scores, landmarks, `p_mask`, and `p_incorrect`, which is
+            NaN if the model does not recognise masks that are worn incorrectly.
 
         Raises:
             DecodeError: a photo cannot be read.
@@ -116,14 +116,14 @@ class Model:
 
         Args:
             path: the file.
-            sample_fps: analyse about so many frames a second of a video.
+            sample_fps: analyse about this many frames per second of a video.
             every: analyse every n-th frame.
 
         Yields:
             The analysed frames in order.
 
         Raises:
-            DecodeError: the file cannot be read; after the last frame, when it is damaged or ends early.
+            DecodeError: the file cannot be read. A file that is damaged or ends early raises it after the last frame.
 
         Example:
             >>> frames = Model().frames("sample_media/video/visitors.mp4", sample_fps=2)
@@ -145,15 +145,15 @@ class Model:
 
 
 def find(image: Image) -> Faces:
-    """Find the faces in one image, and tell how probable a mask is on each.
+    """Find the faces in one image, and the probability of a mask on each.
 
-    The networks are opened at the first call and kept; `Model` gives control over the device.
+    The first call opens the networks, and later calls reuse them. Use `Model` to choose the device.
 
     Args:
         image: the path of a photo, or an array (H, W, 3) uint8 RGB.
 
     Returns:
-        Boxes `xyxy` in pixels, `score`, `landmarks`, `p_mask` and `p_incorrect`, one row a face.
+        Boxes `xyxy` in pixels, `score`, `landmarks`, `p_mask` and `p_incorrect`, one row per face.
 
     Raises:
         DecodeError: the photo cannot be read.
@@ -175,17 +175,17 @@ def draw(
 
     Args:
         image: the path of a photo, or an array (H, W, 3) uint8 RGB.
-        faces: what `find` gave for it.
+        faces: the faces that `find` returned for this image.
         threshold: minimum `p_mask` for a face to count as masked.
-        third_state: masks that are worn incorrectly have a colour and a label of their own; None: the default.
-        incorrect_threshold: minimum `p_incorrect` for a mask to count as worn incorrectly, with the third state.
+        third_state: give masks that are worn incorrectly their own colour and label; None: the default.
+        incorrect_threshold: minimum `p_incorrect` for a mask to count as worn incorrectly; needs the third state.
 
     Returns:
         A new array (H, W, 3) uint8 RGB.
 
     Raises:
         DecodeError: the photo cannot be read.
-        UsageError: the third state is asked for, and the faces have no `p_incorrect`.
+        UsageError: the third state is requested, but the faces have no `p_incorrect`.
 
     Example:
         >>> picture = "sample_media/portrait_bare.jpg"
@@ -195,7 +195,7 @@ def draw(
     is_on = third_state_or_default(third_state)
     check_incorrect_threshold(is_on, incorrect_threshold != INCORRECT_THRESHOLD)
     if third_state and len(faces) and np.isnan(faces.p_incorrect).all():
-        raise UsageError("these faces have no p_incorrect: their model knows no mask that is worn incorrectly")
+        raise UsageError("these faces have no p_incorrect: their model does not recognise masks worn incorrectly")
     return annotate(_read(image), faces, Thresholds(threshold, incorrect_threshold if is_on else None))
 
 
@@ -205,7 +205,7 @@ def _model() -> Model:
 
 
 def _read(image: Image) -> np.ndarray:
-    """Return an image as an array; a path is read as a scan reads it. Raises DecodeError and ValueError."""
+    """Return an image as an array; read a path in the same way as a scan. Raises DecodeError and ValueError."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
@@ -215,6 +215,6 @@ def _read(image: Image) -> np.ndarray:
 
 
 def _of_row(faces: Faces, row: int) -> Faces:
-    """Return the faces of one image of a batch, their `row` set to 0."""
+    """Return the faces of one image of a batch, with `row` set to 0."""
     chosen = faces.take(faces.row == row)
     return replace(chosen, row=np.zeros_like(chosen.row))

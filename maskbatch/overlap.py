@@ -24,23 +24,24 @@ IsOver = Callable[[], bool]
 
 
 def never() -> bool:
-    """Return False: nobody stops the work."""
+    """Return False: the work is never stopped."""
     return False
 
 
 def in_own_context(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Return `function` bound to a copy of the context variables of this moment, for calls in another thread.
+    """Return `function` bound to a copy of the current context variables, for calls in another thread.
 
-    The variables tell which scan a warning belongs to. Two threads must not call the returned function at the same time.
+    The variables identify the scan that a warning belongs to. Two threads must not call the returned function at once.
     """
     return partial(copy_context().run, function)
 
 
 class Ahead:
-    """An iterator over `items` that a thread makes ahead, while the caller works on earlier items.
+    """An iterator over `items`, which a thread computes ahead while the caller works on earlier items.
 
-    Up to `depth` items wait. An exception in the thread is raised in place of its item. Leaving the `with` block, also
-    early, stops the thread and closes `items`. Once `is_over()` returns true, only items that exist already are yielded.
+    Up to `depth` items wait. An exception in the thread is raised in place of its item. Leaving the `with` block, even
+    early, stops the thread and closes `items`. Once `is_over()` returns true, only items that already exist are
+    yielded.
     """
 
     def __init__(self, items: Iterable, depth: int = 1, is_over: IsOver = never) -> None:
@@ -96,7 +97,7 @@ class Ahead:
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_once: int) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, computing up to `num_at_once` results at the same time.
 
-    An exception of `function` is raised in place of its result. Closing the iterator waits for running calls.
+    An exception in `function` is raised in place of its result. Closing the iterator waits for running calls.
     """
     pool = ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-at-once")
     try:
@@ -117,7 +118,7 @@ def for_each(
     """Call `function` with each item, up to `num_at_once` at the same time, started in the order of the items.
 
     After an exception, no further call is started, and `halt` is called so that running calls can end early. When they
-    have ended, one exception is raised: Ctrl-C before other errors, and these before `Interrupted`.
+    have ended, one exception is raised: Ctrl-C if there was one, else any other error, else `Interrupted`.
     """
     items, running, errors = iter(items), set(), []
     with ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-worker") as pool:

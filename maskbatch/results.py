@@ -1,4 +1,4 @@
-"""The results of a scan from Python: its tables, and the rates, exports, comparisons and reports made of them.
+"""The results of a scan in Python: tables, rates, exports, comparisons and reports.
 
 >>> open("audit")
 Results('audit', threshold=0.5)
@@ -27,12 +27,12 @@ from maskbatch.tables import Tables
 
 
 class Results(Tables):
-    """The results in the output folder of a scan. Each call reads the store anew, also beside a scan at work.
+    """The results in the output folder of a scan. Each call reads the store again, even while a scan is running.
 
     Args:
         folder: the output folder of a scan.
         threshold: minimum probability for a face or person to count as masked; default: the scan's own.
-        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        third_state: give masks that are worn incorrectly their own label; default: as in the scan.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
         rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
@@ -48,15 +48,15 @@ class Results(Tables):
 
     @property
     def summary(self) -> Summary:
-        """The scan in numbers: files, people with a mask, with one worn incorrectly and without, the compliance rate."""
+        """The scan in numbers: files, people with a mask, with a mask worn incorrectly, without one, compliance rate."""
         with self._read() as connection:
             answer = find_answer(connection, self.settings)
             return summary_of(files_table(connection, answer), self._thresholds, rates_of(answer).people)
 
     def rate(self) -> Rate:
-        """Return the share of people with a mask among those who can be judged, with its 95 % interval.
+        """Return the share of people with a mask among people who can be judged, with its 95 % interval.
 
-        People of one camera and hour are not independent; the interval is wider for it.
+        People in the same camera and hour are not independent, which widens the interval.
 
         Example:
             >>> rate = open("audit").rate()
@@ -75,7 +75,7 @@ class Results(Tables):
         return rates_of(self._answer())
 
     def diff(self, other: str | PathLike) -> pd.DataFrame:
-        """Return a row for each change from this scan to the one in the folder `other`: files, people and verdicts.
+        """Return a row for each change of a file, person or verdict from this scan to the scan in the folder `other`.
 
         Returns:
             `change` (file gone, file new, person gone, person new, verdict), `source`, the person and verdict here and
@@ -105,16 +105,16 @@ class Results(Tables):
             return rate_difference(first.answer, second.answer)
 
     def export(self, format: str, out: str | PathLike | None = None) -> Path:
-        """Write the results for other programs; return the file or folder.
+        """Write the results in a format of another program, and return the written file or folder.
 
         Args:
             format: coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio
                 (docs/formats.md).
-            out: what to write, which must not exist; default: `export_<format>` in the output folder.
+            out: file or folder to write, which must not exist; default: `export_<format>` in the output folder.
 
         Raises:
             UsageError: the format is unknown, or `out` exists.
-            MaskbatchError: a package is missing.
+            MaskbatchError: a package that the format needs is missing.
 
         Example:
             >>> open("audit").export("coco", "faces.json").name
@@ -132,16 +132,16 @@ class Results(Tables):
     def report(
         self, threshold: float | None = None, third_state: bool | None = None, incorrect_threshold: float | None = None
     ) -> "Results":
-        """Write the tables of the output folder again, and give the results at these thresholds; nothing is analysed.
+        """Write the tables of the output folder again without analysis; return the results at these thresholds.
 
         Args:
             threshold: minimum probability to count as masked; default: this object's.
-            third_state: masks that are worn incorrectly are a label of their own; default: as in this object.
+            third_state: give masks that are worn incorrectly their own label; default: as in this object.
             incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: this object's.
 
         Raises:
             OSError: the folder cannot be written.
-            UsageError: the third state is asked for, and the model of the scan has none.
+            UsageError: the third state is requested, but the scan's model does not support it.
 
         Example:
             >>> open("audit").report(threshold=0.7).threshold
@@ -159,7 +159,7 @@ class Results(Tables):
 
     @contextmanager
     def _two(self, other: str | PathLike) -> Iterator[tuple[Scanned, Scanned]]:
-        """Yield this scan and the one in `other`, which is read by its own rules."""
+        """Yield this scan, and the scan in `other` by its own rules."""
         theirs = Results(other)
         with self._read() as first, theirs._read() as second:
             answers = find_answer(first, self.settings), find_answer(second, theirs.settings)
@@ -173,9 +173,9 @@ def open(
     """Open the output folder of a scan.
 
     Args:
-        folder: the folder, of a scan that is finished, interrupted or still at work.
+        folder: the output folder of a scan that is finished, interrupted or still running.
         threshold: minimum probability to count as masked; default: the scan's own.
-        third_state: masks that are worn incorrectly are a label of their own; default: as in the scan.
+        third_state: give masks that are worn incorrectly their own label; default: as in the scan.
         incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
         rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
@@ -183,7 +183,8 @@ def open(
         The results, as tables and numbers.
 
     Raises:
-        UsageError: the folder is not the output of a scan, or the third state is asked for and the scan's model has none.
+        UsageError: the folder is not the output of a scan, or the scan's model does not support the requested third
+            state.
 
     Example:
         >>> open("audit")

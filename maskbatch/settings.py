@@ -4,30 +4,30 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# default number of frames that go through the networks together; OpenVINO takes them one by one in any case
+# default number of frames that go through the networks together; OpenVINO processes them one by one in any case
 CPU_BATCH, GPU_BATCH = 16, 64
-# frames per second of a video that a gate chooses from: a state of less than half a second is none, and a change is found
-# within 0.2 s
+# candidate frames per second from which a gate chooses: states shorter than half a second do not count, and a change is
+# found within 0.2 s
 CANDIDATES_PER_S = 6.0
 # seconds between two looks of the classifier at a face that is sure, and has not changed
 LOOK_AGAIN_S = 1.0
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
-# the default of the third state: masks that are worn incorrectly are a label of their own
+# default of the third state, in which masks that are worn incorrectly have their own label
 THIRD_STATE = False
 INCORRECT_THRESHOLD = 0.5
 
 
 def third_state_or_default(asked: bool | None) -> bool:
-    """Return if there is a third state: what the user asked for, the default when that is None."""
+    """Return whether there is a third state: the user's choice, or the default when `asked` is None."""
     return THIRD_STATE if asked is None else asked
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Probabilities from which a label holds (see `states.labels_of`).
+    """Minimum probabilities of the labels (see `states.labels_of`).
 
-    `mask` is the minimum `p_mask` of with_mask, `incorrect` the minimum `p_incorrect` of incorrect_mask, None without that
-    third state.
+    `mask` is the minimum `p_mask` of with_mask. `incorrect` is the minimum `p_incorrect` of incorrect_mask, or None
+    without the third state.
     """
 
     mask: float = 0.5
@@ -38,13 +38,13 @@ class Thresholds:
 class SamplingSettings:
     """Frames of a video to analyse: every n-th, or about `sample_fps` per second, which replaces `every` when set.
 
-    With `is_gated` these are candidates, and those are analysed that differ from what was seen (see `analyse/gate.py`).
-    With `all_frames` the frames between are decoded and passed on too, for the annotated copy; `with_planes`, frames have
-    their planes for it (see `types.Frames`), in which nobody can be hidden.
-    A video that yields no frame for `stall_s` seconds is given up. `hwaccel` is FFmpeg's name for a kind of device that
-    decodes, auto or none. With `decode_all`, frames between the analysed ones are decoded too, which finds damage in them.
-    A face that is sure and has not changed is classified again after `look_again_s` (see `analyse/sparing.py`); None: each
-    face of an analysed frame is.
+    With `is_gated`, these frames are candidates, and only frames that show something new are analysed (see
+    `analyse/gate.py`). With `all_frames`, the frames between them are also decoded and passed on, for the annotated
+    copy. With `with_planes`, frames carry their planes for that copy (see `types.Frames`); faces cannot be hidden in
+    planes. Decoding stops when a video yields no frame for `stall_s` seconds. `hwaccel` is auto, none, or FFmpeg's name
+    for a type of hardware decoder. With `decode_all`, the frames between the analysed ones are decoded too, to find
+    damage in them. A face that is sure and has not changed is classified again after `look_again_s` (see
+    `analyse/sparing.py`); None: every face of an analysed frame is classified.
     """
 
     every: int = 1
@@ -60,11 +60,11 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class LoaderSettings:
-    """Sizes of batches, and limits of the frames that wait in memory.
+    """Sizes of batches, and limits on the frames that wait in memory.
 
-    A batch holds at most `batch_size` frames (None: as many as suit the device) and `max_batch_pixels` pixels, but at least
-    one frame. At most `num_parallel` photos are decoded at once, and `prefetch` decoded frames wait; of large photos fewer,
-    so that together they hold at most twice `max_batch_pixels`.
+    A batch holds at most `batch_size` frames (None: as many as suit the device) and `max_batch_pixels` pixels, but at
+    least one frame. At most `num_parallel` photos are decoded at once, and at most `prefetch` decoded frames wait.
+    Fewer large photos wait, so that their total is at most twice `max_batch_pixels`.
     """
 
     batch_size: int | None = None
@@ -91,11 +91,11 @@ class RuntimeSettings:
 class DetectorSettings:
     """Detector input and threshold.
 
-    `min_face_px` is the smallest wanted face in pixels of the picture as recorded; the scale of the network's input
-    follows from it. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces that
-    score below `threshold` are dropped. Of two boxes that overlap by `nms_iou` or more, the one with the lower score is
-    dropped. With `second_look`, photos in which nothing is found are looked at again, at other sizes and turned. Faces from
-    `low_score` on are found too: for the tracker, and for whoever hides faces (see `run.stages.settings_for`).
+    `min_face_px` is the smallest wanted face in pixels of the picture as recorded; it determines the scale of the
+    network's input. `size_px` replaces it: the longest side of the network's input in pixels, a multiple of 32. Faces
+    that score below `threshold` are dropped. When two boxes overlap by `nms_iou` or more, the box with the lower score
+    is dropped. With `second_look`, photos without a face are searched again at other sizes and rotated. Faces that
+    score at least `low_score` are also found, for the tracker and for hiding faces (see `run.stages.settings_for`).
     """
 
     size_px: int | None = None
@@ -108,7 +108,7 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """Mask classifier. `model` is the name of a shipped one, or the path of a `.keras` file. The others are `Thresholds`."""
+    """Mask classifier: the name of a shipped model or the path of a `.keras` file, and its `Thresholds`."""
 
     model: str = "mask"
     threshold: float = 0.5
@@ -122,17 +122,17 @@ class ClassifierSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackerSettings:
-    """Limits of a track, and of a person who has several.
+    """Limits of tracks, and of persons who have several tracks.
 
-    In a video, a face below the detector's threshold continues a track from `low_score` on, and begins none.
+    In a video, a face that scores at least `low_score`, but less than the detector's threshold, may continue a track
+    and never begins one. A face joins a track that it overlaps by `iou` or more. A track that is not seen for
+    `max_gap_s` seconds ends. For `short_gap_s` seconds, the place alone may continue a track; later, the appearance
+    must agree.
 
-    A face joins the track that it overlaps by `iou` or more. A track that is not seen for `max_gap_s` seconds ends. Up to
-    `short_gap_s` place alone may continue it; after that, the appearance must agree. Appearances differ by `unlike` at most
-    where a face has moved, by `unlike_later` after that time, and by `other` where it has not moved (see
-    `appearance.unlikeness`). Within `instant_s` nobody else can
-    come to the same place, unless the camera moves. Two tracks whose appearances
-    differ by less than `same` are one person when the second begins within `link_s` seconds, and the next best person is
-    `alone` times as unlike.
+    Appearances (see `appearance.unlikeness`) may differ by `unlike` where a face has moved, by `unlike_later` after
+    `short_gap_s`, and by `other` where a face has not moved. Within `instant_s`, nobody else can come to the same
+    place, unless the camera moves. Two tracks are one person when the second begins within `link_s` seconds and
+    their appearances differ by less than `same`. The next best person must differ more than `alone` times as much.
     """
 
     low_score: float = 0.2
@@ -152,11 +152,11 @@ class TrackerSettings:
 class OutputSettings:
     """Media to write into `folder`.
 
-    `save` is a subset of {"annotated", "crops", "evidence"}. `crf` is the quality of H.264 video, where lower is better.
-    Work on a video is stored every `segment_s` seconds of it; each segment begins with a keyframe. With `keep_metadata`,
-    annotated copies say when and with which camera the source was recorded. `anonymize` is how faces are hidden in all media
-    (none, or a mode of `drawing.anonymize.hide`), `whom` says whose (see `analyse.hiding.HideRules`). With `mute`, annotated
-    videos have no sound.
+    `save` is a subset of {"annotated", "crops", "evidence"}. `crf` is the quality of H.264 video, where lower is
+    better. A checkpoint is stored after every `segment_s` seconds of a video; each segment begins with a keyframe. With
+    `keep_metadata`, annotated copies keep the time and the camera of the recording. `anonymize` is the way to hide
+    faces in all media: none, or a mode of `drawing.anonymize.hide`. `whom` chooses the people to hide (see
+    `analyse.hiding.HideRules`). With `mute`, annotated videos have no sound.
     """
 
     save: frozenset[str] = frozenset({"annotated", "evidence"})
@@ -172,19 +172,19 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """The rules by which stored looks become people, episodes and tables. Other ones make a new report without a new scan.
+    """Rules that turn stored looks into people, episodes and tables. Changing them needs a new report, not a new scan.
 
-    `threshold` and `incorrect_threshold` are those of `Thresholds`. With `bom`, tables begin with a byte order mark, by
-    which Excel knows that they are UTF-8. With `is_inline`, report.html holds the pictures of people itself.
+    `threshold` and `incorrect_threshold` are those of `Thresholds`. With `bom`, tables begin with a byte order mark, so
+    that Excel reads them as UTF-8. With `is_inline`, report.html contains the pictures of people.
 
-    A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s` seconds is
-    in no state meanwhile. No state lasts less than `min_state_s`. A look is unsure when no state is more probable than
-    `sure`. A person in a video counts when seen for `min_seen_s`. A face that does not move for `static_s` is a picture, and
-    counts only with `count_static`.
+    A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s`
+    seconds is in no state during the gap. No state lasts less than `min_state_s`. A look is unsure when no state is
+    more probable than `sure`. A person in a video counts when seen for `min_seen_s`. A face that does not move for
+    `static_s` is a picture, and counts only with `count_static`.
 
-    `clock` says where the start of a recording comes from: auto, name, metadata or none. `start` (ISO 8601) replaces it.
-    `timezone` is the IANA name of the cameras' time zone, None for that of this machine. `path_template` tells site, camera
-    and start from the names of sources; `places` is the path of a `places.toml`.
+    `clock` is the origin of a recording's start: auto, name, metadata or none. `start` (ISO 8601) replaces it.
+    `timezone` is the IANA name of the cameras' time zone; None is the time zone of this machine. `path_template`
+    extracts site, camera and start from the names of sources. `places` is the path of a `places.toml`.
     """
 
     threshold: float = 0.5
@@ -212,7 +212,7 @@ class ReportSettings:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Choice of files: the first `limit` (None: all), and hidden ones too."""
+    """Choice of files: the first `limit` (None: all), with or without hidden files."""
 
     limit: int | None = None
     include_hidden: bool = False
@@ -220,10 +220,11 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """The engine that scans shards, local or ray, and how it uses a Ray cluster.
+    """The engine that scans shards, local or ray, and its use of a Ray cluster.
 
-    `address` None is that of RAY_ADDRESS, or a cluster that is started on this machine. A worker takes `worker_cores`, None
-    for as many as the smallest machine has, and is given up after `patience_s` seconds without a result.
+    `address` is that of the cluster. None takes RAY_ADDRESS, or starts a cluster on this machine. A worker takes
+    `worker_cores` cores; None takes as many as the smallest machine has. A worker that gives no result for `patience_s`
+    seconds is abandoned.
     """
 
     engine: str = "local"

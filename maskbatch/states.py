@@ -1,11 +1,11 @@
-"""The states of a face or person, and the one rule that makes a label of the probabilities."""
+"""The states of a face or person, and the rule that derives a label from the probabilities."""
 
 import numpy as np
 
 from maskbatch.settings import Thresholds
 
 WITH_MASK, INCORRECT_MASK, WITHOUT_MASK = LABELS = ("with_mask", "incorrect_mask", "without_mask")
-# the state of a person who can be judged by no look
+# the state of a person who cannot be judged by any look
 UNSURE = "unsure"
 # decimals of probabilities in the store
 _DECIMALS = 4
@@ -14,8 +14,9 @@ _DECIMALS = 4
 def labels_of(p_mask: np.ndarray, p_incorrect: np.ndarray, thresholds: Thresholds) -> np.ndarray:
     """Return labels (N,) str for `p_mask` (N,) and `p_incorrect` (N,).
 
-    A mask is worn incorrectly from `thresholds.incorrect` on, where that is set; otherwise `p_mask` decides. NaN reaches no
-    threshold. Example: `labels_of(np.array([0.9]), np.array([0.6]), Thresholds(0.5, 0.5))` is `["incorrect_mask"]`.
+    A mask is worn incorrectly if `p_incorrect` is at least `thresholds.incorrect`, where that is set; otherwise
+    `p_mask` decides. NaN reaches no threshold. Example: `labels_of(np.array([0.9]), np.array([0.6]), Thresholds(0.5,
+    0.5))` is `["incorrect_mask"]`.
     """
     labels = np.where(reaches(p_mask, thresholds.mask), WITH_MASK, WITHOUT_MASK)
     if thresholds.incorrect is None:
@@ -40,5 +41,5 @@ def sql_parameters(thresholds: Thresholds) -> dict[str, float | None]:
 
 
 def reaches(p: np.ndarray, threshold: float) -> np.ndarray:
-    """Return (N,) bool: `p` (N,) is `threshold` or more, rounded first as in the store: pictures and reports agree."""
+    """Return (N,) bool: `p` (N,), rounded as in the store so that pictures and reports agree, is at least `threshold`."""
     return np.round(np.asarray(p, np.float64), _DECIMALS) >= threshold

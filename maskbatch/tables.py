@@ -1,4 +1,4 @@
-"""The tables of a scan from Python, by the rules of the scan or by others."""
+"""The tables of a scan in Python, by the rules of the scan or by other rules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from maskbatch.store.database import open_store
 
 
 class Tables:
-    """The tables of the output folder of a scan. Each call reads the store anew, also beside a scan at work.
+    """The tables of the output folder of a scan. Each call reads the store again, even while a scan is running.
 
     Args:
         folder, threshold, third_state, incorrect_threshold, rules: see `Results`.
@@ -101,7 +101,7 @@ class Tables:
             try:
                 return read_faces(connection, self._thresholds, where)
             except pd.errors.DatabaseError as error:
-                raise UsageError(f"{where!r} is no condition over the columns of faces.csv: {error}") from error
+                raise UsageError(f"{where!r} is not a condition over the columns of faces.csv: {error}") from error
 
     @property
     def _thresholds(self) -> Thresholds:

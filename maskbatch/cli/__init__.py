@@ -1,1 +1,1 @@
-"""The command line: the only package with click; terminal.py has rich and tqdm."""
+"""The command line: the only package that uses click; only terminal.py uses rich and tqdm."""

@@ -1,4 +1,4 @@
-"""The commands of the chain of evidence: `verify`, `pack` and `purge`."""
+"""The commands for the chain of evidence: `verify`, `pack` and `purge`."""
 
 from pathlib import Path
 
@@ -15,11 +15,9 @@ _MOST_LINES = 50
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option(
-    "--expect", metavar="SHA256", help="Checksum that manifest.json itself must have, as the scan printed it."
-)
+@click.option("--expect", metavar="SHA256", help="Expected checksum of manifest.json itself, as the scan printed it.")
 def verify(folder: Path, expect: str | None) -> None:
-    """Read every file of a scan again, and name each that differs from manifest.json (exit code 5).
+    """Read every file of a scan again, and list all files that differ from manifest.json (exit code 5).
 
     DIR is an output folder, or an unpacked zip of maskbatch pack.
     """
@@ -34,7 +32,7 @@ def verify(folder: Path, expect: str | None) -> None:
             click.echo(f"{what}: {len(names) - _MOST_LINES} more")
     if found:
         click.get_current_context().exit(EXIT_DIFFERS)
-    click.echo("every file is as the manifest says")
+    click.echo("all files match the manifest")
 
 
 @click.command()
@@ -42,10 +40,10 @@ def verify(folder: Path, expect: str | None) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="ZIP", help="File to write. Default: DIR.zip beside DIR."
 )
-@click.option("--annotated", is_flag=True, help="Put the annotated copies into the zip too.")
+@click.option("--annotated", is_flag=True, help="Also put the annotated copies into the zip.")
 @click.option("--anonymize", is_flag=True, help="Hide the faces in the evidence.")
 def pack(folder: Path, out: Path | None, annotated: bool, anonymize: bool) -> None:
-    """Write a zip for an auditor: report.html, tables, evidence, the models' cards and a manifest."""
+    """Write a zip for an auditor: report.html, tables, evidence, model cards and a manifest."""
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch.run.pack import pack as write
 
@@ -56,15 +54,15 @@ def pack(folder: Path, out: Path | None, annotated: bool, anonymize: bool) -> No
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--older-than", metavar="DAYS", help="Remove what was recorded longer ago, such as 30d.")
+@click.option("--older-than", metavar="DAYS", help="Remove pictures of recordings that are older, such as 30d.")
 @click.option(
     "--person", metavar="SOURCE:N", help="Remove the pictures of one person, by file and number as in people.csv."
 )
-@click.option("--yes", is_flag=True, help="Remove without a question.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 def purge(folder: Path, older_than: str | None, person: str | None, yes: bool) -> None:
-    """Remove pictures, annotated copies and crops of people, and keep all numbers.
+    """Remove evidence, annotated copies and crops of people, and keep all numbers.
 
-    The store is written anew, so that nothing is left in it, and logs what was removed and when.
+    The store logs each removal, and is rewritten so that nothing is left in its free pages.
     """
     if (older_than is None) == (person is None):
         raise UsageError("say what to remove: --older-than DAYS or --person SOURCE:N")
@@ -73,7 +71,7 @@ def purge(folder: Path, older_than: str | None, person: str | None, yes: bool) -
 
         found = remove(folder, older_than, person, is_trial=True)
         if not found.num_sources:
-            terminal.say("nothing is that old")
+            terminal.say("no recording is that old")
             return
         question = f"remove {found.num_files} files of {found.num_sources} recordings from {folder} for good?"
         if not yes and not click.confirm(question, err=True):

@@ -1,4 +1,4 @@
-"""Options in a file: `--config maskbatch.toml`. The command line comes before the file, and the file before the defaults."""
+"""Options in a file: `--config maskbatch.toml`. The command line overrides the file, which overrides the defaults."""
 
 import difflib
 import sys
@@ -17,9 +17,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# keys outside of any table are options of these commands, which share most of them
+# keys outside any table are options of these commands, which share most options
 _SHARING = ("scan", "video", "watch", "report")
-# options that may be files without saying so by their type
+# options that may be files, although their type does not say so
 _FILES = frozenset({"out", "places"})
 
 
@@ -27,14 +27,14 @@ def with_config(command: click.Command) -> click.Command:
     """Give a command the option --config, and return it."""
     option = click.Option(
         ["--config"], type=FILE, is_eager=True, expose_value=False, callback=_use, metavar="FILE",
-        help="TOML file with options of the commands: see docs/config.md. The command line comes first.",
+        help="TOML file with options of the commands: see docs/config.md. The command line overrides it.",
     )  # fmt: skip
     command.params.append(option)
     return command
 
 
 def _use(ctx: click.Context, _: click.Parameter, file: Path | None) -> None:
-    """Make the values in a file the defaults of the command. Raises UsageError for what is no option or no value of one."""
+    """Make the values in a file the defaults of the command. Raises UsageError for a wrong option or value."""
     if file is None:
         return
     values = _read(file)
@@ -60,7 +60,7 @@ def _read(file: Path) -> dict[str, object]:
 
 
 def _options(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
-    """Yield all options of a command with the names that a file has for them: `sample_fps` of --sample-fps."""
+    """Yield all options of a command with their names in a file, such as `sample_fps` for --sample-fps."""
     for param in command.params:
         if isinstance(param, click.Argument):
             yield param.name, param
@@ -73,9 +73,9 @@ def _name(key: str) -> str:
 
 
 def check_names(file: Path, values: Mapping[str, object], commands: Mapping[str, click.Command]) -> None:
-    """Raise UsageError for a key that is no option, with the likely spelling."""
+    """Raise UsageError for a key that is not an option, and suggest the likely spelling."""
     known = {name: dict(_options(command)) for name, command in commands.items()}
-    # an option with two names means something else there than in a scan
+    # an option with another name, such as --frame-step of watch, is not shared
     shared = {
         name: param for command in _SHARING for name, param in known.get(command, {}).items() if name == param.name
     }
@@ -93,13 +93,13 @@ def check_names(file: Path, values: Mapping[str, object], commands: Mapping[str,
 
 
 def _likely(key: str, known: Mapping[str, object], form: str = "{}") -> str:
-    """Return the end of a message: the name that is most like the key."""
+    """Return the end of a message, which suggests the name most similar to the key."""
     close = difflib.get_close_matches(_name(key), known, n=1, cutoff=0.5)
     return f"; did you mean {form.format(close[0])}?" if close else ""
 
 
 def _value(file: Path, key: str, param: click.Parameter, value: object, ctx: click.Context) -> object:
-    """Return the value of an option as click takes it, paths relative to the folder of the file. Raises UsageError."""
+    """Return a value in the form that click takes; paths are relative to the folder of the file. Raises UsageError."""
     if param.nargs == -1 or param.multiple:
         many = value if isinstance(value, list) else [value]
         return [_one(file, key, param, each, ctx) for each in many]
@@ -130,7 +130,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def _kind(param: click.Parameter) -> type:
-    """Return the type of a value in the file; float also for numbers that may be words."""
+    """Return the type of a value in the file; float also for options that take numbers or words."""
     if getattr(param, "is_flag", False):
         return bool
     if isinstance(param.type, click.types.IntParamType):

@@ -16,9 +16,9 @@ from maskbatch.cli.terminal import open_terminal
     "--csv", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write a row for each change to FILE."
 )
 def diff(first: Path, second: Path, target: Path | None) -> None:
-    """Show what changed from one scan to another: files, people, verdicts, and the rate with its interval.
+    """Show the changes from one scan to another: files, people, verdicts, and the rate with its interval.
 
-    Each DIR is the output folder of a scan, which is read by its own rules.
+    Each DIR is the output folder of a scan, and is read by the rules of that scan.
     """
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch import api

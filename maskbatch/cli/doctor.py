@@ -9,7 +9,7 @@ _EXIT_COULD_NOT_RUN = 1
 
 @click.command()
 def doctor() -> None:
-    """Check devices, codecs, versions and weights, and say what to do about each problem."""
+    """Check devices, codecs, versions and weights, and say how to solve each problem."""
     with quiet_libraries():
         from maskbatch.run.doctor import examine
 

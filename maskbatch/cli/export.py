@@ -19,7 +19,7 @@ _FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone
 @click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
               help="File or folder to write. Default: export_FORMAT in DIR.")  # fmt: skip
 def export(folder: Path, format: str, out: Path | None) -> None:
-    """Write the results of a scan for other programs: see docs/formats.md.
+    """Write the results of a scan in a format of another program: see docs/formats.md.
 
     FORMAT is coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio.
     """
@@ -32,10 +32,10 @@ def export(folder: Path, format: str, out: Path | None) -> None:
 @click.command(name="import")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("file", metavar="FILE", type=FILE)
-@click.option("--reviewer", metavar="NAME", help="Whose verdicts these are. Default: the name of the user.")
-@click.option("--source", metavar="NAME", help="Name of the source in the tables, for a file that does not name it.")
+@click.option("--reviewer", metavar="NAME", help="Name of the reviewer. Default: the name of the user.")
+@click.option("--source", metavar="NAME", help="Name of the source in the tables, if the file does not contain it.")
 def import_(folder: Path, file: Path, reviewer: str | None, source: str | None) -> None:
-    """Take boxes that were corrected in CVAT, Label Studio or a COCO tool as a reviewer's verdicts.
+    """Import boxes that were corrected in CVAT, Label Studio or a COCO tool as verdicts of a reviewer.
 
     FILE is an XML file of CVAT (video 1.1), or a JSON file of Label Studio or COCO. All tables are written again.
     """

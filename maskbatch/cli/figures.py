@@ -3,10 +3,10 @@
 from maskbatch.cli.terminal import console, table
 from maskbatch.run.progress import printable
 
-# more columns than these would be cut at 80 characters
+# more columns would not fit into 80 characters
 _SOURCES_A_TABLE = 4
 _GROUP_COLUMNS = ("without", "called without"), ("with", "called with")
-# pictures of a class below which a group's figure says little
+# minimum number of pictures of a class for a meaningful figure of a group
 _FEW_PICTURES = 20
 _SCENE_FIGURES = {
     "pictures": "pictures", "faces": "faces", "ap50": "face AP50", "ap40": "face AP40", "class_ap50": "class AP50",
@@ -16,9 +16,9 @@ _SCENE_FIGURES = {
 
 
 def print_faces(figures: dict) -> None:
-    """Print the classifier's figures (see `face_report`): two states by source and face size, the third one by source.
+    """Print the classifier's figures (see `face_report`): two states by source and face size, the third by source.
 
-    Balanced is the balanced accuracy, with its 95 % interval over pictures.
+    "balanced" is the balanced accuracy, with its 95 % interval over pictures.
     """
     shown = table("on", "px", "faces", "balanced", "95 %", "accuracy", "ROC area", "ECE")
     for name, by_size in figures["two_class"].items():
@@ -34,7 +34,7 @@ def print_faces(figures: dict) -> None:
 
 
 def _print_incorrect(figures: dict) -> None:
-    """Print the figures of p_incorrect by source, at 0.5; nothing for a model of two states."""
+    """Print the figures of p_incorrect at 0.5 by source; nothing for a model with two states."""
     if not figures:
         return
     shown = table("on", "faces", "incorrect", "precision", "recall", "AP", "with", "without")
@@ -48,7 +48,7 @@ def _print_incorrect(figures: dict) -> None:
 
 
 def print_groups(figures: dict) -> None:
-    """Print the figures of groups of faces (see `group_report`), a table for each kind; nothing without them."""
+    """Print the figures of groups of faces (see `group_report`), one table per kind; nothing without groups."""
     if not figures:
         return
     for kind, by_group in figures["by"].items():
@@ -66,7 +66,7 @@ def print_groups(figures: dict) -> None:
 
 
 def _group_cells(item: dict, label: int) -> tuple[str, str]:
-    """Return the counts of a class in a group, and its recall with the interval; "-" where there is no such face."""
+    """Return the counts of a class in a group, and its recall with the interval; "-" without any face."""
     faces, pictures, recall = (item[key][label] for key in ("faces", "pictures", "recall"))
     if not faces:
         return "0", "-"
@@ -85,7 +85,7 @@ def _print_roughness(found: dict) -> None:
 
 
 def print_scenes(figures: dict) -> None:
-    """Print the figures of detector and classifier together, a column for each source; pairs are without and with a mask."""
+    """Print the figures of detector and classifier together, by source; pairs are without and with a mask."""
     if not figures:
         return
     sources = list(figures)
@@ -102,7 +102,7 @@ def print_scenes(figures: dict) -> None:
 
 
 def print_detector(figures: dict, chosen: float) -> None:
-    """Print the detector's figures by source for each share (alpha) of the fine-tuning: 0 is the original detector.
+    """Print the detector's figures by source for each share (alpha) of the fine-tuning; 0 is the original detector.
 
     A star marks the chosen share. Recall is by face size in pixels.
     """
@@ -117,7 +117,7 @@ def print_detector(figures: dict, chosen: float) -> None:
 
 
 def print_operating_point(chosen: dict) -> None:
-    """Print the thresholds that were chosen, and the figure that they maximise."""
+    """Print the chosen thresholds, and the figure that they maximise."""
     for on, point in chosen.items():
         detector = "" if point["detector"] is None else f" --det-threshold {point['detector']:.2f}"
         _print_line(f"best for these {on}: --threshold {point['mask']:.2f}{detector} ({point['maximises']} "
@@ -129,6 +129,6 @@ def _print_line(words: str) -> None:
 
 
 def _shown(value: object) -> str:
-    """Return a figure or a pair of figures with three decimals, and counts as they are."""
+    """Return a figure, or a pair of figures, with three decimals; counts without decimals."""
     values = value if isinstance(value, (tuple, list)) else [value]
     return " ".join(f"{one:.3f}" if isinstance(one, float) else str(one) for one in values)

@@ -1,4 +1,4 @@
-"""Handlers of log messages: warnings go to the terminal, all messages to the log file."""
+"""Handlers of log messages: warnings go to the terminal, and all messages to the log file."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ _OWN_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ maskbatch"
 
 
 class _OneLine(logging.Formatter):
-    """Formats a message as one line, whatever names of files are in it."""
+    """A formatter that writes a message on one line, even if it contains names with line breaks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = printable(record.message)
@@ -21,26 +21,29 @@ class _OneLine(logging.Formatter):
 
 
 class _Json(logging.Formatter):
-    """Formats a message as a line of JSON."""
+    """A formatter that writes a message as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json_line(record.levelname.lower(), text=record.getMessage())
 
 
 def _check_log(path: Path) -> None:
-    """Raise UsageError for a file that is not a log of ours: options in a wrong order must not damage a recording."""
+    """Raise UsageError for a file that is not a maskbatch log: mixed-up options must not damage a recording."""
     try:
         with path.open("rb") as file:
             start = file.read(256)
-    except OSError:  # there is no such file, or it cannot be written either
+    except OSError:  # the file does not exist, or cannot be written either
         return
     if start and not _OWN_LINE.match(start):
         raise UsageError(f"{path} exists and is not a log of maskbatch: give another file with --log-file")
 
 
 def log_handlers(stderr, log_file: Path | None, as_json: bool) -> list[logging.Handler]:
-    """Add handlers to the logger `maskbatch` and return them; the caller removes them. Warnings go to `stderr`, all
-    messages to the log file. Raises UsageError when that file cannot be written, or is not a log of maskbatch."""
+    """Add handlers to the logger `maskbatch` and return them; the caller removes them.
+
+    Warnings go to `stderr`, and all messages to the log file. Raises UsageError when that file cannot be written, or is
+    not a log of maskbatch.
+    """
     if log_file:
         _check_log(log_file)
     handlers = [logging.StreamHandler(stderr)]

@@ -1,4 +1,4 @@
-"""The group of all commands: sections of its help, and errors as messages and exit codes.
+"""The group of all commands: the sections of its help, and the messages and exit codes of errors.
 
 Commands import their libraries when they run, so that `maskbatch --help` answers at once.
 """
@@ -31,7 +31,7 @@ SECTIONS = {
 
 
 class _Group(click.Group):
-    """Map the errors of maskbatch to messages and exit codes, for every command."""
+    """A group that maps the errors of maskbatch to messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -45,7 +45,7 @@ class _Group(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except MaskbatchError as error:
             raise click.ClickException(_lines(error)) from error
-        except BrokenPipeError:  # the reader of our output has enough of it; click ends quietly
+        except BrokenPipeError:  # the program that reads our output has closed it; click ends quietly
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
@@ -55,7 +55,7 @@ class _Group(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple:
-        """Find the command; for a path in its place, suggest `scan`."""
+        """Find the command; if a path stands in its place, suggest `scan`."""
         first = args[0]
         if self.get_command(ctx, first) is None and not first.startswith("-"):
             is_path = os.path.lexists(first) or os.sep in first or "/" in first
@@ -71,7 +71,7 @@ class _Group(click.Group):
 
 
 def _lines(message: object) -> str:
-    """Return the lines of a message without what a terminal would obey in the names of files."""
+    """Return the lines of a message, with control characters in names of files escaped."""
     return "\n".join(map(printable, str(message).split("\n")))
 
 

@@ -20,18 +20,18 @@ maskbatch merge /results/* --out audit                    then, on any machine
 @click.argument("folders", cls=Several, nargs=-1, required=True, type=FOLDER, metavar="DIR...")
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Output folder of the merged scan.")
 @click.option("--media", type=click.Choice(("copy", "link", "move")), default="copy", show_default=True,
-              help="What happens to annotated copies, evidence and crops. link: hard links, and copies where the file "
-              "system has none; move: the merged folders lose them.")  # fmt: skip
+              help="Treatment of annotated copies, evidence and crops. link: hard links, or copies where the file "
+              "system has none; move: remove them from the merged folders.")  # fmt: skip
 @click.option("--if-exists", type=click.Choice(("resume", "overwrite", "error")), default="resume", show_default=True,
               help="When the output folder holds an earlier merge: renew or continue it, replace it, or stop.")  # fmt: skip
-@click.option("--incomplete", is_flag=True, help="Merge what is there, although shards are missing or unfinished.")
+@click.option("--incomplete", is_flag=True, help="Merge even if shards are missing or unfinished.")
 @click.option("--any-versions", is_flag=True, help="Merge scans that were made with different versions of libraries.")
 @FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
 def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float | None, **asked: str | bool) -> None:
     """Merge the output folders of scans into one, such as those of all shards; no file is analysed.
 
-    The tables and media are, byte for byte, those of one scan over all inputs.
+    The merged tables and media are byte for byte those of one scan over all inputs.
     """
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
         from maskbatch import api

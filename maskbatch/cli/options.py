@@ -1,4 +1,4 @@
-"""The options of a scan, and those that several commands have."""
+"""The options of a scan, and options that several commands share."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -16,9 +16,9 @@ _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
 def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
-    """Return the command-line form of a field of `ScanOptions`: its name, default, and range or choices.
+    """Return the click option for a field of `ScanOptions`, with its name, default, and range or choices.
 
-    `flag` in `more` is its name on the command line when that is another one.
+    `flag` in `more` is the name on the command line if it differs.
     """
     item, flag = _FIELDS[name], more.pop("flag", f"--{name.replace('_', '-')}")
     if item.type == (bool | None):
@@ -39,7 +39,7 @@ def _of_scan(group: str, name: str, help: str, **more: object) -> Callable:
 
 
 def _type_of(name: str) -> dict[str, object]:
-    """Return the click type of a rule in a report."""
+    """Return the click type of a report rule, as arguments of the option."""
     item = _FIELDS[name]
     if item.default is False:
         return {"is_flag": True}
@@ -52,11 +52,11 @@ def _type_of(name: str) -> dict[str, object]:
 FAIL_UNDER = grouped(_OUTPUT, "--fail-under", type=Number(0, 1), metavar="P",
                      help="Exit with code 4 unless the 95 % interval of the rate with a mask lies above P.")  # fmt: skip
 _SHARD = _of_scan(
-    _WHAT, "shard", "Scan the K-th of N shares of the files, on this machine; maskbatch merge puts the output folders of "
-    "all shares together.", metavar="K/N",
+    _WHAT, "shard", "Scan only shard K of N on this machine; maskbatch merge joins the output folders of all shards.",
+    metavar="K/N",
 )  # fmt: skip
 _HIDDEN = _of_scan(
-    _WHAT, "include_hidden", "Scan hidden entries too, and thumbnail and recycle-bin folders (@eaDir, $RECYCLE.BIN)."
+    _WHAT, "include_hidden", "Also scan hidden entries, thumbnail folders and recycle bins (@eaDir, $RECYCLE.BIN)."
 )
 _ABOUT_INPUTS = options(
     grouped(_WHAT, "--from-list", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
@@ -66,8 +66,8 @@ _ABOUT_INPUTS = options(
     _HIDDEN,
 )  # fmt: skip
 _RULES = (
-    ("min_bare", "Seconds without a mask from which on a person counts as without one.", "SECONDS"),
-    ("max_gap", "Seconds for which a person may be out of sight within an episode.", "SECONDS"),
+    ("min_bare", "Minimum seconds without a mask for a person to count as without one.", "SECONDS"),
+    ("max_gap", "Maximum seconds that a person may be out of sight within an episode.", "SECONDS"),
     ("count_static", "Count faces that never move, as on posters and screens, as people.", None),
     ("clock", "Source of the time of recording: the names of files, their metadata, or both, which must agree.", None),
     ("start", "Time at which the recordings begin, such as 2026-11-20T22:00; replaces --clock.", "TIME"),
@@ -76,7 +76,7 @@ _RULES = (
      "TEMPLATE"),
     ("places", "File with cameras, zones, lines and shifts: see docs/places.md.", "FILE"),
 )  # fmt: skip
-# the same for a report, where None means: as in the scan
+# the same options for a report, where None means: as in the scan
 rules = options(
     *(
         click.option(f"--{name.replace('_', '-')}", default=None, metavar=metavar, help=f"{help} Default: as in the scan.",
@@ -94,7 +94,7 @@ _BEFORE_EVERY = options(
     _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
              "only writes the tables again.", metavar="P"),
     _of_scan(_WHAT, "third_state", "Label masks that are worn incorrectly (nose or mouth bare) as incorrect_mask, with a "
-             f"model that knows them. Default: {'on with such a model' if THIRD_STATE else 'off'}."),
+             f"model that recognises them. Default: {'on with such a model' if THIRD_STATE else 'off'}."),
     _of_scan(_WHAT, "incorrect_threshold", "Minimum probability for a mask to count as worn incorrectly, with "
              "--third-state.", metavar="P"),
     *(_of_scan(_PEOPLE, name, help, **({} if metavar is None else {"metavar": metavar})) for name, help, metavar in _RULES),
@@ -105,35 +105,36 @@ _BEFORE_EVERY = options(
              "fp32."),
     _of_scan(_SPEED, "batch_size", f"Frames that go through the networks together. Default: {CPU_BATCH}; on a GPU "
              f"{GPU_BATCH}.", metavar="N"),
-    _of_scan(_SPEED, "workers", "Videos, or groups of 256 photos, that are scanned at the same time.", metavar="N"),
+    _of_scan(_SPEED, "workers", "Number of videos, or groups of 256 photos, to scan at the same time.", metavar="N"),
     _of_scan(_VIDEO, "sample_fps", "Frames per second of video to analyse. auto: about 6 while something moves, and one "
              "every two seconds otherwise.", metavar="auto|all|F"),
 )  # fmt: skip
 _CLUSTER = options(
-    _of_scan(_SPEED, "engine", "Where files are scanned: here, or by workers of a Ray cluster (docs/cluster.md)."),
-    _of_scan(_SPEED, "address", "Address of the Ray cluster. Default: $RAY_ADDRESS, or a cluster that is started on this "
-             "machine.", metavar="HOST:PORT"),
+    _of_scan(_SPEED, "engine", "Scan on this machine (local), or in a Ray cluster (ray, see docs/cluster.md)."),
+    _of_scan(_SPEED, "address", "Address of the Ray cluster. Default: $RAY_ADDRESS, or a new cluster on this machine.",
+            metavar="HOST:PORT"),
     _of_scan(_SPEED, "worker_cores", "Cores that a Ray worker without a GPU takes. Default: all of the smallest machine.",
              metavar="N"),
-    _of_scan(_SPEED, "patience", "Minutes without a result after which a Ray worker is given up.", metavar="MINUTES"),
+    _of_scan(_SPEED, "patience", "Minutes without a result after which a Ray worker is ended.", metavar="MINUTES"),
 )  # fmt: skip
 _EVERY = "Analyse every N-th frame; replaces --sample-fps."
 _BEHIND_EVERY = options(
-    _of_scan(_VIDEO, "decode_all", "Decode the frames between the analysed ones too: slower, but finds damage in them."),
+    _of_scan(_VIDEO, "decode_all", "Also decode the frames between the analysed ones, to find damage; slower."),
     _of_scan(_VIDEO, "hwaccel", "Device that decodes videos, by FFmpeg's name, such as cuda or videotoolbox. auto: the "
-             "first that works. Videos that it cannot decode are decoded in software.", metavar="none|auto|NAME"),
+            "first that works. Other videos are decoded in software.", metavar="none|auto|NAME"),
     _of_scan(_VIDEO, "codec", "Encoder of annotated videos, by FFmpeg's name. auto: NVENC, Quick Sync or VideoToolbox if "
              "one works, otherwise libx264.", metavar="auto|NAME"),
-    _of_scan(_VIDEO, "crf", "Quality of annotated videos (H.264); a lower number is better and larger.", metavar="0-51"),
+    _of_scan(_VIDEO, "crf", "Quality of annotated videos (H.264); lower numbers give better and larger files.",
+            metavar="0-51"),
     _of_scan(_VIDEO, "stall_limit", "Give up a video that yields no frame for this long.", metavar="SECONDS"),
-    _of_scan(_OUTPUT, "save", "Media to write, with commas between them: annotated copies; evidence, a few pictures of each "
-             "person; crops, every face in every analysed frame; or none.", metavar="WHAT"),
-    _of_scan(_OUTPUT, "keep_metadata", "Annotated copies keep the recording time and the camera of the source, never the "
-             "location."),
-    _of_scan(_OUTPUT, "anonymize", "Hide faces in all media, also those too uncertain to count: solid (the only safe way), "
-             "pixelate or blur. The media then keep no metadata."),
-    _of_scan(_OUTPUT, "whom", "With --anonymize, hide the faces of everyone, of those with a mask, of those without, or of "
-             "all outside the zones of --places."),
+    _of_scan(_OUTPUT, "save", "Media to write, separated by commas: annotated (copies), evidence (a few pictures of "
+            "each person), crops (every face in every analysed frame), or none.", metavar="WHAT"),
+    _of_scan(_OUTPUT, "keep_metadata", "Keep the recording time and the camera of the source in annotated copies, never "
+            "the location."),
+    _of_scan(_OUTPUT, "anonymize", "Hide faces in all media, even faces too uncertain to count: solid (the only safe "
+            "way), pixelate or blur. The media then keep no metadata."),
+    _of_scan(_OUTPUT, "whom", "With --anonymize, people to hide: everyone, people with a mask (masked), people "
+            "without a mask (without), or everyone outside the zones of --places (except-zones)."),
     _of_scan(_OUTPUT, "mute", "Leave the sound out of annotated videos."),
     _of_scan(_OUTPUT, "csv_bom", "Begin tables with a byte order mark, so that Excel reads names in all scripts."),
     grouped(_OUTPUT, "--log-file", type=PATH, metavar="FILE", help="Write a log with one line for each file to FILE."),
@@ -141,13 +142,13 @@ _BEHIND_EVERY = options(
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
             "object per line; none: warnings only."),
     grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
-    _of_scan(_ADVANCED, "model", "Mask classifier: a shipped one, or a .keras file that maskbatch train wrote.",
+    _of_scan(_ADVANCED, "model", "Mask classifier: name of a shipped one, or a .keras file from maskbatch train.",
              metavar="NAME|FILE"),
-    _of_scan(_ADVANCED, "det_threshold", "Minimum confidence of the detector for a face to be kept.", metavar="P"),
-    _of_scan(_ADVANCED, "min_face", "Smallest face to find, in pixels of the picture as recorded. A smaller number takes "
-             "longer; large pictures are then searched in tiles.", metavar="PX"),
-    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. A larger "
-             "one finds smaller faces.", metavar="PX"),
+    _of_scan(_ADVANCED, "det_threshold", "Minimum detector score for a face to be kept.", metavar="P"),
+    _of_scan(_ADVANCED, "min_face", "Smallest face to find, in pixels of the picture as recorded. Smaller values take "
+            "longer; large pictures are then searched in tiles.", metavar="PX"),
+    _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. "
+            "Larger values find smaller faces.", metavar="PX"),
 )  # fmt: skip
 _COMMON = options(_SESSION, _BEFORE_EVERY, _CLUSTER, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
 scan_options = options(
@@ -160,14 +161,14 @@ video_options = options(
             help="Output folder. Default: NAME_maskbatch in the current folder; --out without DIR: beside the input."),
     _COMMON,
 )  # fmt: skip
-# --every is the time between two looks there
+# in watch, --every is the time between two checks
 watch_options = options(
     grouped(_WHAT, "--out", type=PATH, metavar="DIR",
-            help="Output folder, which is continued. Default: NAME_maskbatch in the current folder."),
+            help="Output folder; an earlier scan in it is continued. Default: NAME_maskbatch in the current folder."),
     grouped(_WHAT, "--every", "interval", type=Duration(), default="5m", show_default=True, metavar="TIME",
-            help="Time between two looks for new files, such as 30s, 5m or 1h."),
+            help="Time between two checks for new files, such as 30s, 5m or 1h."),
     grouped(_WHAT, "--settle", type=Duration(), default="10s", show_default=True, metavar="TIME",
-            help="Time for which a file must stay the same before it is scanned."),
+            help="Time for which a file must stay unchanged before it is scanned."),
     _SHARD, _HIDDEN, _BEFORE_EVERY, _of_scan(_VIDEO, "every", _EVERY, metavar="N", flag="--frame-step"), _CLUSTER,
     _BEHIND_EVERY,
 )  # fmt: skip

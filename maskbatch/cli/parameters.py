@@ -22,7 +22,7 @@ class Place(click.ParamType):
 
 
 class Folder(click.Path):
-    """A folder of this machine that exists; an address is refused with what to do."""
+    """An existing folder of this machine; an address is refused with advice."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if is_address(str(value)):
@@ -69,7 +69,7 @@ class Duration(click.ParamType):
 
 
 class WordOr(click.ParamType):
-    """One of some words, or a number."""
+    """One of several words, or a number."""
 
     name = "FLOAT|WORD"
 
@@ -81,7 +81,7 @@ class WordOr(click.ParamType):
 
 
 class Several(click.Argument):
-    """An argument of any number of values, which may stand in the file of --config: not every click looks for it there."""
+    """An argument with several values, which the file of --config may contain; some versions of click ignore that."""
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, object]) -> tuple[object, object]:
         value, origin = super().consume_value(ctx, opts)
@@ -90,7 +90,7 @@ class Several(click.Argument):
 
 
 class GroupedOption(click.Option):
-    """An option that the help lists below the name of its group."""
+    """An option that the help lists in its group."""
 
     def __init__(self, *arguments: object, group: str, **more: object) -> None:
         super().__init__(*arguments, **more)
@@ -98,7 +98,7 @@ class GroupedOption(click.Option):
 
 
 class CommandWithExamples(click.Command):
-    """A command whose help ends with examples: `epilog` as it stands."""
+    """A command whose help ends with examples: `epilog` unchanged."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:
@@ -122,7 +122,7 @@ class GroupedCommand(CommandWithExamples):
 
 
 def options(*decorators: Callable) -> Callable:
-    """Return several click options as one decorator, in the order they are listed in."""
+    """Return several click options as one decorator, in the given order."""
 
     def decorate(command: Callable) -> Callable:
         for option in reversed(decorators):
@@ -133,5 +133,5 @@ def options(*decorators: Callable) -> Callable:
 
 
 def grouped(group: str, *names: str, **more: object) -> Callable:
-    """Return an option of a group."""
+    """Return an option in a group."""
     return click.option(*names, cls=GroupedOption, group=group, **more)

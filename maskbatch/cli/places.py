@@ -14,7 +14,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.option("--places", "places_file", type=FILE, required=True, metavar="PLACES.toml",
               help="The file with cameras, zones and lines: see docs/places.md.")  # fmt: skip
 @click.option("--name", metavar="NAME",
-              help="Name of the file in the reports, by which its camera is found. Default: the name of FILE.")  # fmt: skip
+              help="Name of the file in the reports, which determines its camera. Default: the name of FILE.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Frame to draw onto.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="PICTURE",
               help="Picture to write. Default: FILE_places.png in the current folder.")  # fmt: skip

@@ -25,7 +25,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.option("--inline", is_flag=True,
               help="Put the pictures of people into report.html, so that it can be passed on as one file.")  # fmt: skip
 @click.option("--anonymize", "hidden", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Then write a copy to pass on into FOLDER: page, tables and evidence without faces.")  # fmt: skip
+              help="Also write a copy to pass on into FOLDER: page, tables and evidence without faces.")  # fmt: skip
 @FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
 def report(
@@ -33,7 +33,7 @@ def report(
 ) -> None:
     """Write tables and report.html again, for example with another threshold or time zone; no file is analysed.
 
-    DIR is the output folder of the scan, which may be finished, interrupted or still at work.
+    DIR is the output folder of the scan, which may be finished, interrupted or still running.
     """
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
         from maskbatch import api

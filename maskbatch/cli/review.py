@@ -15,27 +15,27 @@ from maskbatch.errors import MaskbatchError, UsageError
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--reviewer", metavar="NAME", help="Whose verdicts these are. Default: the name of the user.")
+@click.option("--reviewer", metavar="NAME", help="Name of the reviewer. Default: the name of the user.")
 @click.option("--sample", type=click.IntRange(5), metavar="N",
-              help="Draw a probability sample of N people and moments, from which the corrected rate follows.")  # fmt: skip
+              help="Draw a probability sample of N people and moments, to correct the rate.")  # fmt: skip
 @click.option("--precision", type=Number(0, 0.5), metavar="P",
-              help="With --sample: say when the half width of the interval is P, such as 0.01.")  # fmt: skip
+              help="With --sample: tell the reviewer when the half width of the interval is P, such as 0.01.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="With --sample: random seed of the draw.")  # fmt: skip
 @click.option("--settle", is_flag=True, help="Show only the people on whom two reviewers differ.")
-@click.option("--agreement", is_flag=True, help="Print how far reviewers agree (Cohen's kappa), and open no page.")
+@click.option("--agreement", is_flag=True, help="Print the agreement of reviewers (Cohen's kappa), and open no page.")
 @click.option("--dataset", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write the reviewed faces as a dataset for train and evaluate, and open no page.")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port. Default: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port. Default: a free port.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
 @rules
 @click.option("-q", "--quiet", is_flag=True, help="Show errors and the address only.")
 def review(folder: Path, quiet: bool, **asked: object) -> None:
     """Look at the people of a scan in a browser, one by one, and confirm or correct each verdict.
 
-    DIR is the output folder of a scan. Each verdict is stored at once; close the page and stop with Ctrl-C at any time.
-    Then the tables and report.html are written again, with what the model said beside what the reviewers said.
+    DIR is the output folder of a scan. Each verdict is stored immediately; close the page and stop with Ctrl-C at any
+    time. Then the tables and report.html are written again, with the verdicts of the model and of the reviewers.
     """
     own = {name: asked.pop(name) for name in _OWN}
     if own["precision"] is not None and own["sample"] is None:

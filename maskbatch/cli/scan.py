@@ -73,9 +73,9 @@ def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
 @click.argument("paths", cls=Several, nargs=-1, required=True, type=PLACE, metavar="DIR...")
 @watch_options
 def watch(paths: tuple[Path, ...], out: Path | None, interval: float, settle: float, **options: object) -> None:
-    """Scan new files as they come: those that have stopped growing; the tables are renewed each time.
+    """Watch folders: scan new files once they stop growing, and update the tables each time.
 
-    Ctrl-C stops at any time, and the same command goes on. Results of files that are deleted after their scan stay.
+    Ctrl-C stops at any time, and the same command continues. Results of files that are deleted after their scan stay.
     """
     check_address_space()  # before libraries are loaded, which crash where memory ends
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
@@ -105,7 +105,7 @@ def _check_videos(files: tuple[Path, ...]) -> None:
 
 
 def check_rate(summary: Summary, least: float | None, terminal: Terminal) -> None:
-    """End the program with EXIT_UNDER when the rate may be `least` or less, which includes rates without an interval."""
+    """End the program with EXIT_UNDER when the rate may be `least` or less, or has no interval."""
     if least is None or (summary.rate_low is not None and summary.rate_low > least):
         return
     found = "has no interval" if summary.rate_low is None else f"may be as low as {summary.rate_low:.1%}"
@@ -114,7 +114,7 @@ def check_rate(summary: Summary, least: float | None, terminal: Terminal) -> Non
 
 
 def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
-    """Run or forecast the job of `scan` and `video`."""
+    """Run the job of `scan` or `video`, or its dry run."""
     check_address_space()  # before libraries are loaded, which crash where memory ends
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
         from maskbatch.run.job import Job, dry_run, run_job

@@ -1,4 +1,4 @@
-"""Standard input, output and error: closed ones, full disks, readers that are gone, and the output of C++ libraries."""
+"""Standard input, output and error: handle closed streams, write errors, and the output of C++ libraries."""
 
 import faulthandler
 import io
@@ -10,7 +10,7 @@ from typing import TextIO
 
 from maskbatch.networks.cache import keep_libraries_out_of_home
 
-# as media.photo.reader.MAX_PIXELS; OpenCV reads it when it is loaded
+# same limit as media.photo.reader.MAX_PIXELS; OpenCV reads it when it is loaded
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "OPENCV_LOG_LEVEL": "SILENT",
     "OPENCV_IO_MAX_IMAGE_PIXELS": "250000000",
@@ -18,7 +18,7 @@ _ENVIRONMENT = {
 
 
 class _Lenient(io.FileIO):
-    """Ignores errors of writing: messages that nobody can read must not end a scan."""
+    """A file that ignores write errors: messages that nobody can read must not end a scan."""
 
     def write(self, content) -> int:
         try:
@@ -28,7 +28,7 @@ class _Lenient(io.FileIO):
 
 
 class _Output(io.FileIO):
-    """Names standard output in its first error of writing; later output is discarded."""
+    """A file that names standard output in its first write error, and discards later output."""
 
     def write(self, content) -> int:
         try:
@@ -41,19 +41,19 @@ class _Output(io.FileIO):
 
 
 def open_standard_streams() -> None:
-    """Open those streams that the caller closed: otherwise the next file, a table perhaps, would get the stream's number.
+    """Open standard streams that the caller closed. Otherwise the next opened file would get the number of the stream.
 
-    Reading a closed standard input finds nothing. Writing to a closed standard output is an error, as with other programs.
-    Writing to a closed standard error is not.
+    Reading a closed standard input gives nothing. Writing to a closed standard output is an error, as with other
+    programs; writing to a closed standard error is not.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, flags)  # it gets the lowest free number, which is this one
+            os.open(os.devnull, flags)  # os.open takes the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
-    # the console of Windows takes no bytes; Python's own streams know how to write to it
+    # the Windows console takes no bytes, but Python's own streams can write to it
     if sys.stdout is None or sys.platform != "win32":
         sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     if sys.stderr is None or sys.platform != "win32":
@@ -61,16 +61,16 @@ def open_standard_streams() -> None:
 
 
 def open_lenient(descriptor: int) -> TextIO:
-    """Return a text stream onto `descriptor`, which it closes, whose writes never fail."""
+    """Return a text stream onto `descriptor` whose writes never fail. Closing the stream closes the descriptor."""
     return _text(_Lenient(descriptor, "w"), None)
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Discard the lines that TensorFlow, OpenCV and FFmpeg print to standard error; ours still reach `sys.stderr`.
+    """Discard the lines that TensorFlow, OpenCV and FFmpeg print to standard error, but keep those of `sys.stderr`.
 
-    The libraries write to file descriptor 2 from C++. That descriptor leads nowhere inside the block, and `sys.stderr`
-    has another one. Settings of the libraries that must be made before they are loaded are made here, too.
+    The libraries write to file descriptor 2 from C++. Inside the block, that descriptor discards everything, and
+    `sys.stderr` has another one. Settings that must precede the loading of libraries are also made here.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -97,7 +97,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def _is_descriptor(stream: TextIO, number: int) -> bool:
-    """Tell if a text stream writes to that file descriptor (test runners replace `sys.stderr` by one that does not)."""
+    """Return whether a text stream writes to a file descriptor; those of test runners do not."""
     try:
         return stream.fileno() == number
     except (AttributeError, OSError, ValueError):
@@ -105,6 +105,6 @@ def _is_descriptor(stream: TextIO, number: int) -> bool:
 
 
 def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
-    """Return a stream of lines over `raw`, in the encoding of another stream."""
+    """Return a line-buffered text stream over `raw`, in the encoding of another stream."""
     encoding = "utf-8" if like is None else like.encoding
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True)

@@ -30,7 +30,7 @@ _STYLES = {"failed": "red", "partial": "yellow"}
 
 
 class Terminal(Listener):
-    """Progress on `stderr`, in one of progress.MODES; results on stdout; errors only when quiet."""
+    """A listener that prints progress on `stderr` in one of progress.MODES, and results on stdout. Quiet: only errors."""
 
     def __init__(self, stderr: TextIO, quiet: bool, mode: str = "auto") -> None:
         self._stderr, self._quiet = stderr, quiet
@@ -45,12 +45,12 @@ class Terminal(Listener):
             self._print(json_line("message", text=message) if self._mode == "json" else printable(message))
 
     def warn(self, message: str) -> None:
-        """Print a warning, which the log gets, too."""
+        """Print a warning, and log it."""
         log.warning(message)
 
     @contextmanager
     def at_work(self, sampling: SamplingSettings) -> Iterator[Stop]:
-        """Show a bar over frames with the time left, or a line now and then; stop at Ctrl-C."""
+        """Show a bar over frames with the time left, or a line now and then; stop on Ctrl-C."""
         from tqdm import tqdm
 
         self._tally, self._told = Tally(sampling), time.monotonic()
@@ -65,12 +65,12 @@ class Terminal(Listener):
             self._tell()
 
     def expect(self, sources: Sequence[Source]) -> None:
-        """Return the bar its length."""
+        """Set the total of the bar."""
         self._tally.expect(sources)
         self._bar.reset(self._tally.num_frames)
 
     def add(self, shard: Shard, result: SegmentResult) -> None:
-        """Move the bar, or print a line when the last one is some seconds old."""
+        """Advance the bar, or print a line if the last line is some seconds old."""
         self._tally.add(shard, result)
         self._bar.set_postfix_str(f"{self._tally.files_done}/{self._tally.num_files} files", refresh=False)
         self._bar.update(result.num_frames)
@@ -96,9 +96,9 @@ class Terminal(Listener):
             yield progress
 
     def results(self, outcome: Outcome, files: pd.DataFrame) -> None:
-        """Print the results of a scan: a table by folder, the files that failed, the place of the tables, the next step.
+        """Print the results of a scan: a table by folder, the failed files, the output folder, and next steps.
 
-        `files` has a row for each file. When quiet, print one line if files failed.
+        `files` has a row for each file. In quiet mode, print one line if files failed.
         """
         summary, broken = outcome.summary, files[files["status"] != "ok"]
         if self._mode == "json":
@@ -107,7 +107,7 @@ class Terminal(Listener):
             if len(broken):
                 log.error(f"{_broken_words(len(broken), len(files))}: see column error of {outcome.out / 'files.csv'}")
             return
-        with suppress(BrokenPipeError, SystemExit):  # nobody reads stdout any more; the scan is done all the same
+        with suppress(BrokenPipeError, SystemExit):  # stdout was closed, but the scan is done
             screen = console()
             screen.print(_by_folder(files, summary.incorrect_threshold is not None))
             self._print_broken(screen, broken, len(files))
@@ -148,14 +148,14 @@ class Terminal(Listener):
 
 
 def console():
-    """Return a console on stdout that takes no part of a file's name for a colour or a picture."""
+    """Return a console on stdout that does not interpret names of files as colours or emoji."""
     from rich.console import Console
 
     return Console(markup=False, emoji=False)
 
 
 def table(*columns: str, title: str | None = None):
-    """Return a table whose cells are never cut, however narrow the terminal."""
+    """Return a table whose cells are never cut, even in a narrow terminal."""
     from rich import box
     from rich.table import Table
 
@@ -166,7 +166,7 @@ def table(*columns: str, title: str | None = None):
 
 
 def _by_folder(files: pd.DataFrame, has_third_state: bool):
-    """Return a table with a row for each top folder, and one for all files; masks worn incorrectly with the third state."""
+    """Return a table with a row for each top folder and a total; with the third state, it counts incorrect masks."""
     from maskbatch.reports.summary import by_top_folder
 
     rows = by_top_folder(files)
@@ -208,7 +208,7 @@ def _broken_words(num_broken: int, num_files: int) -> str:
 
 
 def _notes(files: pd.DataFrame) -> list[str]:
-    """Return a line that names the files of which a part was not looked at, such as further pages; none without any."""
+    """Return a line that names files with parts that were not looked at, such as further pages; none without any."""
     from maskbatch.media.names import named
 
     noted = files[files["notes"] != ""]
@@ -217,7 +217,7 @@ def _notes(files: pd.DataFrame) -> list[str]:
 
 
 def _next_steps(outcome: Outcome) -> list[str]:
-    """Return lines about what can be done with the results."""
+    """Return lines about the next steps with the results."""
     from maskbatch.reports.manifest import MANIFEST, sha256_of
 
     out, other = outcome.out, 0.7 if outcome.summary.threshold < 0.6 else 0.5
@@ -232,7 +232,7 @@ def _next_steps(outcome: Outcome) -> list[str]:
 
 @contextmanager
 def open_terminal(quiet: bool, log_file: Path | None, progress: str = "auto") -> Iterator[Terminal]:
-    """Yield a terminal on `sys.stderr`, which gets the warnings of maskbatch inside the block; `log_file` gets all messages.
+    """Yield a terminal on `sys.stderr` that receives the warnings of the block; `log_file` receives all messages.
 
     Raises UsageError when that file cannot be written, or is not a log of maskbatch.
     """

@@ -27,7 +27,7 @@ _labels = options(
                  help="Map a label of the dataset to with_mask, without_mask or incorrect_mask. Can be given "
                  "several times."),
     click.option("--ignore-label", multiple=True, metavar="NAME",
-                 help="Ignore the boxes, or the class folder, of this label. Can be given several times."),
+                 help="Ignore the boxes or the class folder of this label. Can be given several times."),
 )  # fmt: skip
 _ignore = click.option(
     "--ignore", type=FILE, metavar="FILE",
@@ -59,7 +59,7 @@ _resume = click.option("--resume", is_flag=True, help="Continue a stopped traini
               "Default: groups of near-duplicates, found by perceptual hash.")  # fmt: skip
 @_labels
 @click.option("--balance", type=click.Choice(["weights", "oversample", "none"]),
-              help="Give the faces of rarer classes more weight in the loss, or draw them more often. Default: the "
+              help="Give faces of rarer classes more weight in the loss, or draw them more often. Default: the "
               "recipe's.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(1), metavar="N",
               help="Stop after N epochs without a better validation loss in the last phase, and keep the best epoch. "
@@ -101,8 +101,8 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
 @_labels
 @_ignore
 @click.option("--loose-boxes-of", multiple=True, metavar="SOURCE",
-              help="Learn from this source that a face is there, and not how large it is: its boxes are loose.")  # fmt: skip
-@click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped ones.")
+              help="Source with loose boxes: learn the places of its faces, but not their sizes.")  # fmt: skip
+@click.option("--base-weights", type=FILE, help="YuNet weights to start from. Default: the shipped weights.")
 @click.option("--alpha", type=Number(0, 1), metavar="A",
               help="Share of the fine-tuning in the result; 0 is the original detector. Default: the share with the "
               "best precision on the validation scenes.")  # fmt: skip
@@ -152,11 +152,11 @@ def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
               help="Minimum probability for a face to count as masked. auto: the best one for this dataset, by the "
               "balanced accuracy of faces, and by the macro F1 of scenes, which also sets --det-threshold.")  # fmt: skip
 @click.option("--det-threshold", type=Number(0, 1), default=DetectorSettings().threshold, show_default=True, metavar="P",
-              help="Minimum confidence of the detector for a face to be kept.")  # fmt: skip
+              help="Minimum detector score for a face to be kept.")  # fmt: skip
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
               help="Number format of the networks, as in scan.")  # fmt: skip
 @click.option("--by", multiple=True, type=click.Choice(_GROUPS),
-              help="Also measure groups of faces: by estimated tone of skin, colour of the mask, pose, blur or size. Can be "
+              help="Also measure groups of faces by estimated skin tone, mask colour, pose, blur or size. Can be "
               "given several times.")  # fmt: skip
 @click.option("--cache", type=PATH, metavar="DIR", help="Folder that keeps cut faces for later runs. Default: none.")
 @click.option(
@@ -190,7 +190,7 @@ def evaluate(datasets: tuple[Path, ...], model: str, json_file: Path | None, **o
 
 
 def _dataset_settings(datasets: tuple[Path, ...], options: dict) -> DatasetSettings:
-    """Turn the options that say what is learnt or measured into settings. Raises UsageError."""
+    """Turn the options of a dataset into settings. Raises UsageError."""
     from maskbatch.trainer.data.labels import parse_rules
     from maskbatch.trainer.evaluate.measure import DatasetSettings
 

@@ -17,7 +17,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 class _Look:
     """The words and RGB colours of one class.
 
-    Every kind of colour vision can tell the blue, purple and orange of Okabe and Ito apart; they differ in brightness too.
+    The blue, purple and orange of Okabe and Ito are distinct for every kind of colour vision, and differ in brightness.
     """
 
     word: str
@@ -33,7 +33,7 @@ _LOOKS = {
 
 
 def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds, with_numbers: bool = False) -> np.ndarray:
-    """Return a copy of `image` (H, W, 3) uint8 RGB with the faces of this one image drawn into it (see `draw_faces`)."""
+    """Return a copy of `image` (H, W, 3) uint8 RGB with its faces drawn into it (see `draw_faces`)."""
     drawn = np.ascontiguousarray(image).copy()
     draw_faces(RgbCanvas(drawn), faces, thresholds, with_numbers)
     return drawn
@@ -42,8 +42,9 @@ def annotate(image: np.ndarray, faces: Faces, thresholds: Thresholds, with_numbe
 def draw_faces(canvas: Canvas, faces: Faces, thresholds: Thresholds, with_numbers: bool = False) -> None:
     """Draw the faces of one picture.
 
-    Every face gets its box. Large faces get their label first; a label without a free place is shortened, then left out.
-    Faces without a p_mask count as without_mask and show no probability. `with_numbers`: a label begins with the track.
+    Every face gets a box. Large faces are labelled first; a label without a free place is shortened, then left out.
+    Faces without a p_mask count as without_mask and show no probability. With `with_numbers`, a label begins with the
+    track.
     """
     if len(faces) == 0:
         return
@@ -65,13 +66,13 @@ def draw_faces(canvas: Canvas, faces: Faces, thresholds: Thresholds, with_number
 
 
 def _p_labels(faces: Faces, labels: np.ndarray) -> list[float]:
-    """Return the probability of each face's own label, NaN for a face that is not classified."""
+    """Return the probability of each face's label, NaN for a face that is not classified."""
     p_mask, p_incorrect = faces.p_mask.astype(np.float64), faces.p_incorrect.astype(np.float64)
     return np.select([labels == WITH_MASK, labels == INCORRECT_MASK], [p_mask, p_incorrect], 1 - p_mask).tolist()
 
 
 def _strokes(xyxy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return line widths (N,) in pixels: wider in large images, which screens show reduced, and thinner on small faces."""
+    """Return line widths (N,) in pixels: wider in large images, which screens scale down, and thinner on small faces."""
     by_image = min(shape[:2]) / 270
     by_face = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1) / 8
     return np.maximum(1, np.rint(np.minimum(by_image, by_face))).astype(int)
@@ -98,7 +99,7 @@ def _draw_box(canvas: Canvas, xyxy: np.ndarray, stroke: int, look: _Look) -> np.
         left, top, right, bottom = left + line, top + line, right - line, bottom - line
         if right <= left or bottom <= top:
             break
-    # the coloured one last, because it keeps its colour then where the chroma of video is coarse
+    # the coloured frame comes last: its colour then wins where the chroma of video is coarse
     for line, colour, (left, top, right, bottom) in sorted(frames, key=lambda frame: frame[1] == look.fill):
         canvas.fill(left, top, right, min(top + line, bottom), colour)
         canvas.fill(left, max(bottom - line, top), right, bottom, colour)
@@ -125,8 +126,8 @@ def draw_label(canvas: Canvas, text: str, middle: np.ndarray) -> None:
 def _versions(number: str, look: _Look, p_label: float, place: tuple[np.ndarray, tuple[int, ...]]) -> Iterator[Label]:
     """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 
-    `place` are the face's own box (4,) and the shape of the image. Text grows with the face, from a size that is readable
-    when the image fills a screen to one that does not dominate it.
+    `place` holds the face's own box (4,) and the shape of the image. Text grows with the face: it is readable when the
+    image fills a screen, and never so large that it dominates the image.
     """
     outer, shape = place
     short_side = min(shape[:2])
@@ -142,15 +143,15 @@ def _versions(number: str, look: _Look, p_label: float, place: tuple[np.ndarray,
 def _place(
     labels: Iterator[Label], outer: np.ndarray, taken: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[Label, int, int] | None:
-    """Return the first label with a free place, its left and its top, or None when there is none.
+    """Return the first label that has a free place, with its left and top, or None when no label fits.
 
-    `outer` (4,) is the face's own box; `taken` (M, 4) are the other boxes and the labels so far.
+    `outer` (4,) is the face's own box; `taken` (M, 4) holds the other boxes and the labels drawn so far.
     """
     for label in labels:
         corners = np.array(list(_corners(label.size, outer, shape)))
         placed = np.hstack([corners, corners + label.size])
         inside = (corners >= 0).all(axis=1) & (placed[:, 2:] <= (shape[1], shape[0])).all(axis=1)
-        # a gap to other faces, so that the label does not seem to be theirs
+        # a gap to other faces, so that the label does not seem to belong to them
         gap = label.height_px // 3
         hits = (placed[:, None, :2] < taken[None, :, 2:] + gap) & (placed[:, None, 2:] > taken[None, :, :2] - gap)
         free = np.flatnonzero(inside & ~hits.all(axis=2).any(axis=1))

@@ -1,31 +1,31 @@
-"""Hiding of faces in a picture, for copies that are passed on."""
+"""Hide faces in a picture, for copies that are passed on."""
 
 import cv2
 import numpy as np
 
 MODES = ("solid", "pixelate", "blur")
-# what is added to a box, as shares of its sides: ears and cheeks, hair, chin and neck
+# margins of a box, as shares of its sides: ears and cheeks, hair, chin and neck
 _SIDE, _ABOVE, _BELOW = 0.5, 0.6, 0.5
 _LEAST_PX = 4
 _GREY = 64
-# cells that are left of the longest side of a region: too few for features of a face
+# cells along the longest side of a region: too few to show the features of a face
 _CELLS = 6
 
 
 def hide(image: np.ndarray, xyxy: np.ndarray, mode: str = "solid") -> np.ndarray:
     """Return a picture in which faces are hidden, each with its hair and a margin.
 
-    Only `solid` is safe: nothing of a region is left. `pixelate` and `blur` keep a mean of each of at most 6 x 6 cells. No
-    sharpening brings more back, yet who knows the people in question may tell them apart by that, above all in a video,
-    where many frames show a face at many places of the cells.
+    Only `solid` is safe: it keeps nothing of a region. `pixelate` and `blur` keep the mean of at most 6 x 6 cells.
+    Sharpening cannot restore more. Somebody who knows the people may still tell them apart, above all in a video, whose
+    frames divide a face into cells in many ways.
 
     Args:
         image: (H, W, 3) uint8 RGB; it is not changed.
-        xyxy: (N, 4) float, boxes of faces in pixels; they may lie outside in part.
+        xyxy: (N, 4) float, boxes of faces in pixels; they may extend beyond the picture.
         mode: solid, pixelate or blur.
 
     Returns:
-        A new array of the same shape, or `image` itself when no box is in the picture.
+        A new array of the same shape, or `image` itself when no box lies in the picture.
 
     Raises:
         ValueError: the mode is unknown.
@@ -46,7 +46,7 @@ def hide(image: np.ndarray, xyxy: np.ndarray, mode: str = "solid") -> np.ndarray
 
 
 def grown(xyxy: np.ndarray) -> np.ndarray:
-    """Return boxes (N, 4) float64 with hair, ears, chin and a margin for motion."""
+    """Return boxes (N, 4) float64 enlarged to cover hair, ears and chin, with a margin for motion."""
     xyxy = np.asarray(xyxy, np.float64).reshape(-1, 4)
     sides = np.clip(xyxy[:, 2:] - xyxy[:, :2], 0, None)
     margin = np.stack([-_SIDE * sides[:, 0], -_ABOVE * sides[:, 1], _SIDE * sides[:, 0], _BELOW * sides[:, 1]], axis=1)

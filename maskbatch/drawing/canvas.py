@@ -1,6 +1,6 @@
-"""Canvases for rectangles and labels: RGB pictures, and the planes of a video's frame, which need no conversion.
+"""Canvases for rectangles and labels: RGB pictures, and the planes of video frames, which need no conversion.
 
-Everything that is drawn is opaque, so that nothing of the picture below must be known.
+Everything drawn is opaque, so that drawing never reads the picture below.
 """
 
 from functools import lru_cache
@@ -40,12 +40,12 @@ class Label(NamedTuple):
 
 
 class Canvas(Protocol):
-    """A picture of `shape` (height, width) to draw on, in place. What lies outside is left out."""
+    """A picture of `shape` (height, width) to draw on, in place. Drawing outside the picture is clipped."""
 
     shape: tuple[int, int]
 
     def fill(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
-        """Fill the pixels from `left`, `top` up to, not including, `right`, `bottom` with an RGB colour."""
+        """Fill the pixels from `left`, `top` up to and excluding `right`, `bottom` with an RGB colour."""
 
     def write(self, label: Label, left: int, top: int) -> None:
         """Draw a label whose box begins at `left`, `top`, both at least 0."""
@@ -72,15 +72,15 @@ class RgbCanvas:
 class PlanesCanvas:
     """A canvas over the planes (H + H / 2, W) uint8 of a frame: I420, BT.709, limited range; H and W are even.
 
-    Chroma has half the resolution: a coloured line of one pixel colours its neighbour as well. Of lines that share a cell,
-    the last one gives it its colour.
+    Chroma has half the resolution, so a coloured line one pixel wide also colours the neighbouring pixels. If several
+    lines share a chroma cell, the cell has the colour of the last line.
     """
 
     def __init__(self, planes: np.ndarray) -> None:
         height, width = planes.shape[0] * 2 // 3, planes.shape[1]
         self.shape = height, width
         self._luma = planes[:height]
-        # a row of the array has two rows of chroma
+        # each row of the array holds two rows of chroma
         self._chroma = planes[height:].reshape(2, height // 2, width // 2)
 
     def fill(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
@@ -114,10 +114,10 @@ def _pen(height_px: int) -> int:
 
 @lru_cache(maxsize=256)
 def _rendered(label: Label) -> np.ndarray:
-    """Return the box of a label (h, w, 3) uint8 RGB, not to be changed."""
+    """Return the box of a label (h, w, 3) uint8 RGB as a read-only array."""
     (width, height), height_px = label.size, label.height_px
     edge = max(1, height_px // 12)
-    patch = np.zeros((height, width, 3), np.uint8)  # black, as the edge stays
+    patch = np.zeros((height, width, 3), np.uint8)  # black, which remains as the edge
     patch[edge : height - edge, edge : width - edge] = label.fill
     cv2.putText(
         patch, label.text, (height_px // 2, (height + height_px) // 2), _FONT, height_px / _CAPITALS_PX, label.colour,
@@ -129,7 +129,7 @@ def _rendered(label: Label) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _rendered_planes(label: Label, odd_left: int, odd_top: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return luma (h, w) and chroma (2, h', w') of a label whose box begins at an odd column or row, or at an even one."""
+    """Return luma (h, w) and chroma (2, h', w') of a label whose box begins at an odd or even column and row."""
     yuv = cv2.transform(_rendered(label).astype(np.float32), _TO_YUV) + _OFFSET
     height, width = yuv.shape[:2]
     margins = (odd_top, (height + odd_top) % 2), (odd_left, (width + odd_left) % 2), (0, 0)

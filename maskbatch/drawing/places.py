@@ -1,4 +1,4 @@
-"""Zones and lines of a camera drawn onto a frame, to check them by eye."""
+"""Draw the zones and lines of a camera onto a frame, to check them by eye."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from maskbatch.drawing.annotate import draw_label
 from maskbatch.drawing.canvas import RgbCanvas
 
-# of Okabe and Ito: all kinds of colour vision can tell them apart
+# colours of Okabe and Ito, which are distinct for all kinds of colour vision
 _COLOURS = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
 _IGNORED, _LINE = (90, 90, 90), (230, 159, 0)
 _FILL = 0.25
@@ -18,7 +18,7 @@ def draw_places(image: np.ndarray, polygons: list, lines: list) -> np.ndarray:
     Args:
         image: a frame.
         polygons: (name, corners (M, 2) in pixels, True for a zone to ignore) of each zone.
-        lines: (name, begin (2,), end (2,), in pixels) of each line. An arrow shows the direction that counts as in.
+        lines: (name, start (2,), end (2,), in pixels) of each line. An arrow shows the direction that counts as in.
     """
     drawn = np.ascontiguousarray(image).copy()
     stroke = max(2, round(min(image.shape[:2]) / 300))
@@ -34,7 +34,7 @@ def draw_places(image: np.ndarray, polygons: list, lines: list) -> np.ndarray:
         start, stop = np.array(begin, np.float64), np.array(end, np.float64)
         cv2.line(drawn, _pixel(start), _pixel(stop), _LINE, stroke, cv2.LINE_AA)
         along = stop - start
-        # to the right of the line, seen from its begin; y goes down
+        # to the right of the line, seen from its start; y points down
         right = np.array([-along[1], along[0]]) / max(np.linalg.norm(along), 1e-9)
         middle = (start + stop) / 2
         tip = middle + right * 12 * stroke

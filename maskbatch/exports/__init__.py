@@ -1,4 +1,4 @@
-"""Results in the formats of other programs: one module for each format, each a function of tables."""
+"""Results in the formats of other programs: one module per format, each a function of tables."""
 
 from maskbatch.exports.formats import FORMATS, Exported, write_export
 

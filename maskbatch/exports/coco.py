@@ -10,9 +10,9 @@ from maskbatch.exports.tables import LABELS, Exported, box_of, number_or_none
 def as_coco(results: Exported) -> str:
     """Return the JSON of a COCO dataset.
 
-    A frame of a video is an image with `video`, `frame` and `time_s`; its file is `<video>/<frame>.jpg`, which whoever needs
-    pictures has to extract. Faces keep score, probabilities, track and person as further keys, which COCO allows.
-    `maskbatch evaluate` and `train` read the photos back.
+    A frame of a video is an image with `video`, `frame` and `time_s`. Its file name is `<video>/<frame>.jpg`; the file
+    is not written. Faces keep score, probabilities, track and person in extra keys, which COCO allows. `maskbatch
+    evaluate` and `train` can read the photos.
     """
     images, annotations, faces_of = [], [], results.faces_of()
     for row in results.readable():

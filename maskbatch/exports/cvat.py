@@ -1,4 +1,4 @@
-"""CVAT for video 1.1: tracks around the episodes of a video (docs.cvat.ai, XML annotation format)."""
+"""CVAT for video 1.1: tracks of the persons in a video (docs.cvat.ai, XML annotation format)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</
 
 
 def as_cvat(results: Exported) -> dict[str, str]:
-    """Return an XML file for each video, by a name for it: its persons as tracks of boxes.
+    """Return an XML file for each video by file name, with its persons as tracks of boxes.
 
-    Frames are numbered as the video has them; make the task of the whole video, with a frame step of 1. Each analysed frame
-    is a keyframe, and CVAT interpolates between them. A track ends with `outside` after its last look, and where its person
-    is out of sight for longer than a second.
+    Frames are numbered as in the video, so the CVAT task must contain the whole video with a frame step of 1. Each
+    analysed frame is a keyframe, and CVAT interpolates between them. A track is marked `outside` after its last look,
+    and when its person is out of sight for longer than a second.
     """
     faces_of = results.faces_of()
     return {
@@ -49,7 +49,7 @@ _ATTRIBUTES = (
 
 
 def _stretches(faces: object) -> list[tuple[tuple[int, str], list]]:
-    """Return the faces of each person in stretches of one label, in order: a track of CVAT has one label."""
+    """Return the faces of each person in stretches of one label, in order: a CVAT track has a single label."""
     found: list[tuple[tuple[int, str], list]] = []
     labelled = faces[faces.label != ""].sort_values(["person", "frame"], kind="stable")
     for face in labelled.itertuples():

@@ -1,4 +1,4 @@
-"""FiftyOne: photos and videos as two dataset directories that it imports (docs.voxel51.com); needs no FiftyOne."""
+"""FiftyOne: photos and videos as two dataset directories (docs.voxel51.com), written without FiftyOne."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def as_fiftyone(results: Exported) -> dict[str, str]:
-    """Return the files of two dataset directories, by name. Either is there only if the scan has such files.
+    """Return the files of up to two dataset directories by name: `photos` and `videos`.
 
-    `photos` is a FiftyOneImageDetectionDataset. `videos` is a FiftyOneVideoLabelsDataset: faces are detections of frames,
-    which FiftyOne counts from 1, with the person as `index`; episodes are temporal detections. Media stay where they are:
-    both name them by absolute paths.
+    `photos` is a FiftyOneImageDetectionDataset. `videos` is a FiftyOneVideoLabelsDataset: faces are detections in
+    frames, which FiftyOne counts from 1, with the person as `index`; episodes are temporal detections. Media stay in
+    place: both directories refer to them by absolute paths.
     """
     faces_of = results.faces_of()
     rows = {kind: [row for row in results.readable() if row.kind == kind] for kind in ("image", "video")}
     made = {}
     if rows["image"]:
-        # the importer wants a data folder, also when all paths are absolute; it passes by hidden files
+        # the importer requires a data folder even if all paths are absolute, and skips hidden files
         made["photos/data/.empty"] = ""
         made["photos/labels.json"] = _photos(results, rows["image"], faces_of)
     if rows["video"]:
@@ -73,7 +73,7 @@ def _detection(face: object, row: object) -> dict[str, object]:
 
 
 def _event(one: object, faces: pd.DataFrame) -> dict[str, object]:
-    """Return an episode; its frames are those in which its person was looked at meanwhile."""
+    """Return an episode, which spans the frames with looks at its person during that time."""
     is_own = (faces["person"] == one.person) & (faces["time_s"] >= one.from_s) & (faces["time_s"] <= one.to_s)
     frames = faces["frame"][is_own]
     first, last = (frames.min(), frames.max()) if len(frames) else (one.best_frame, one.best_frame)
@@ -90,7 +90,7 @@ def _attributes(row: object, names: Sequence[str]) -> dict[str, object]:
 
 
 def _numbers(row: object, names: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers that are known."""
+    """Yield name and value of the numbers that are known."""
     for name in names:
         if (value := number_or_none(getattr(row, name))) is not None:
             yield name, value

@@ -1,4 +1,4 @@
-"""All formats by name, and how they are written."""
+"""All formats by name, and the function that writes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskbatch.exports.timed_text import as_chapters, as_edl, as_webvtt
 from maskbatch.media.names import fitted, inside
 from maskbatch.media.write import partial_files
 
-# one file with this ending, or a folder of files
+# formats of one file with this suffix, and formats of a folder of files
 _FILES: Mapping[str, tuple[Callable[[Exported], str], str]] = {
     "coco": (as_coco, ".json"), "megadetector": (as_megadetector, ".json"), "label-studio": (as_label_studio, ".json"),
 }  # fmt: skip
@@ -31,7 +31,7 @@ FORMATS = (*_FILES, *_FOLDERS)
 
 
 def write_export(results: Exported, name: str, out: Path | None = None) -> Path:
-    """Write results in a format; return the file or folder.
+    """Write results in a format, and return the written file or folder.
 
     Args:
         results: the tables of a scan.
@@ -40,7 +40,7 @@ def write_export(results: Exported, name: str, out: Path | None = None) -> Path:
 
     Raises:
         UsageError: the format is unknown, or `out` exists.
-        MaskbatchError: a package is missing.
+        MaskbatchError: a package that the format needs is missing.
         OSError: a file cannot be written.
     """
     if name not in FORMATS:

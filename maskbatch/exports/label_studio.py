@@ -7,16 +7,16 @@ from urllib.parse import quote
 
 from maskbatch.exports.tables import Exported, box_of, number_or_none
 
-# serve the input folder to Label Studio under this address (local storage)
+# Label Studio serves the input folder, its local storage, under this address
 _ADDRESS = "/data/local-files/?d="
 
 
 def as_label_studio(results: Exported) -> str:
-    """Return the JSON of tasks: an image or video each, its faces as predictions with scores.
+    """Return the JSON of tasks: one per image or video, with its faces as predictions with scores.
 
-    The labelling configuration needs `RectangleLabels name="label" toName="image"` for photos, `VideoRectangle name="box"
-    toName="video"` with `Labels name="labels"` for videos. Media are named by their path below the input folder; Label
-    Studio finds them when that folder is its local storage. A video has its frame rate in each task.
+    The labelling configuration needs `RectangleLabels name="label" toName="image"` for photos, and `VideoRectangle
+    name="box" toName="video"` with `Labels name="labels"` for videos. Tasks refer to media by their path below the
+    input folder, which must be the local storage of Label Studio. The task of a video contains its frame rate.
     """
     faces_of, tasks = results.faces_of(), []
     for row in results.readable():

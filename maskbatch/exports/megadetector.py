@@ -13,8 +13,8 @@ _FACE = "1"
 def as_megadetector(results: Exported) -> str:
     """Return the JSON of MegaDetector's batch results.
 
-    Every file has an entry; one that gave no frame has `failure`. The label of a face is its classification, with its
-    probability. `frames_processed` of a video are its analysed frames, as far as they are known (see `_frames_processed`).
+    Every file has an entry; files without a frame have `failure`. The label of a face, with its probability, is its
+    classification. `frames_processed` of a video are its known analysed frames (see `_frames_processed`).
     """
     faces_of, images, every = results.faces_of(), [], _every(results)
     for row in results.files.itertuples():
@@ -39,9 +39,9 @@ def as_megadetector(results: Exported) -> str:
 
 
 def _frames_processed(row: object, faces: list, every: int | None) -> list[int]:
-    """Return the analysed frames of a video: all of them, or every n-th, where their number says so.
+    """Return the analysed frames of a video: all frames, or every n-th, if that matches their number.
 
-    Otherwise (`--sample-fps` with a number or auto), return those with a face: the store keeps no times of others.
+    Otherwise (`--sample-fps` with a number or auto), return the frames with a face: the store does not keep the others.
     """
     for step in (1, every):
         if step and row.frames_analysed == len(range(0, row.frames_decoded, step)):

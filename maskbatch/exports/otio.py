@@ -10,17 +10,17 @@ from maskbatch.errors import MaskbatchError
 from maskbatch.exports.tables import Exported, number_or_none
 from maskbatch.states import WITHOUT_MASK
 
-# rate of a video whose frame rate is unknown, and what rounding of stored times is (0.1 ms), in seconds
+# rate for videos of unknown frame rate, and tolerance for stored times (rounded to 0.1 ms), in seconds
 _MILLISECONDS, _ROUNDED_S = 1000.0, 0.6e-4
 
 
 def as_otio(results: Exported) -> dict[str, str]:
     """Return a timeline for each video that has a stretch without a mask: the stretches as clips, one after another.
 
-    A clip refers to the video, and has a marker at its best look, whose metadata name the person and the probability of a
-    mask. Times are those of the frames' time stamps from the start of the file, in frames of the video's mean rate. A
-    number of frames has a fraction where the frame rate varies, or a stretch begins between two frames. Raises
-    MaskbatchError when OpenTimelineIO is missing.
+    A clip refers to the video and has a marker at its best look, with the person and the probability of a mask in its
+    metadata. Times are time stamps of frames from the start of the file, in frames at the mean rate of the video. Frame
+    numbers are fractional if the frame rate varies, or if a stretch begins between two frames. Raises MaskbatchError
+    when OpenTimelineIO is missing.
     """
     try:
         import opentimelineio as otio
@@ -52,14 +52,14 @@ def _timeline(otio: ModuleType, row: object, path: Path, episodes: Sequence) -> 
 
 
 def _range(otio: ModuleType, from_s: float, to_s: float, rate: float) -> object:
-    """Return a range of time of at least one frame."""
+    """Return a time range of at least one frame."""
     begin, end = _frames(from_s, rate), _frames(to_s, rate)
     times = [otio.opentime.RationalTime(value, rate) for value in (begin, max(end - begin, 1.0))]
     return otio.opentime.TimeRange(*times)
 
 
 def _frames(seconds: float, rate: float) -> float:
-    """Return a time in frames: a whole number where the time is that of a frame, but for the rounding of stored times."""
+    """Return a time in frames, rounded to a whole number if it is that of a frame within the tolerance."""
     frames = seconds * rate
     return float(round(frames)) if abs(frames - round(frames)) <= _ROUNDED_S * rate else frames
 

@@ -15,10 +15,10 @@ SCHEMA_VERSION = "1"
 
 
 def as_parquet(results: Exported) -> dict[str, bytes]:
-    """Return the tables files, faces, people and episodes as Parquet files, by name.
+    """Return the tables files, faces, people and episodes as Parquet files by name.
 
-    Types are the same whatever was found: texts, 64-bit integers, doubles; unknown numbers are null. The metadata of each
-    file name the version of the schema and of maskbatch. Raises MaskbatchError when pyarrow is missing.
+    Types do not depend on the results: texts, 64-bit integers, doubles; unknown numbers are null. The metadata of each
+    file contains the versions of the schema and of maskbatch. Raises MaskbatchError when pyarrow is missing.
     """
     tables = {"files": results.files, "faces": results.faces, "people": results.people, "episodes": results.episodes}
     return {f"{name}.parquet": _written(rows, str(results.facts.get("maskbatch"))) for name, rows in tables.items()}

@@ -1,4 +1,4 @@
-"""Corrected boxes from CVAT, Label Studio and COCO files."""
+"""Read corrected boxes from CVAT, Label Studio and COCO files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from maskbatch.exports.tables import LABELS
 
 
 class Corrected(NamedTuple):
-    """A box as somebody left it: `source` "" where no name is in the file; corners in pixels, or with `is_share` in shares
-    of the picture's sides."""
+    """A corrected box. `source` is "" if the file contains no name.
+
+    Corners are in pixels, or with `is_share` in shares of the picture's sides.
+    """
 
     source: str
     frame: int
@@ -25,16 +27,16 @@ class Corrected(NamedTuple):
 
 
 class CorrectedFile(NamedTuple):
-    """The boxes of a file, and the sources that it is about, also those without a box."""
+    """The boxes of a file, and all its sources, including those without a box."""
 
     boxes: Sequence[Corrected]
     sources: Sequence[str]
 
 
 def read_corrections(path: Path) -> CorrectedFile:
-    """Return the boxes of a file that CVAT (video 1.1), Label Studio (JSON) or a COCO tool wrote.
+    """Return the boxes in a file from CVAT (video 1.1), Label Studio (JSON) or a COCO tool.
 
-    Boxes with labels that are none of ours are left out. Raises UsageError when the file is none of these, or damaged.
+    Boxes with unknown labels are left out. Raises UsageError when the file has another format or is damaged.
     """
     try:
         if path.suffix.lower() == ".xml":
@@ -50,7 +52,7 @@ def read_corrections(path: Path) -> CorrectedFile:
 
 
 def _cvat(path: Path) -> CorrectedFile:
-    # declarations of entities are refused by the size of what they can expand to: Python's parser (expat 2.4.1) does that
+    # Python's parser (since expat 2.4.1) rejects entity declarations that would expand too far
     root = ElementTree.parse(path).getroot()
     name, found = root.findtext("meta/task/name") or "", []
     for track in root.iter("track"):
@@ -81,7 +83,7 @@ def _label_studio(tasks: Sequence[Mapping]) -> CorrectedFile:
         data = task["data"]
         source = data.get("source") or unquote(str(data.get("image") or data.get("video"))).rpartition("?d=")[2]
         annotations = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        if annotations:  # predictions that nobody confirmed are no corrections
+        if annotations:  # unconfirmed predictions are not corrections
             sources.append(source)
             for region in annotations[-1]["result"]:
                 found += _regions(source, region)

@@ -1,4 +1,4 @@
-"""Input of all formats: the tables of a scan, and the places of its pictures."""
+"""Input of all formats: the tables of a scan, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LABELS = ("with_mask", "incorrect_mask", "without_mask")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The tables of a scan, as `Results` gives them, and the places of its files.
+    """The tables of a scan, as in `Results`, and the paths of its files.
 
-    `files`, `faces`, `people`, `episodes` have the columns of the CSV tables. `paths` are the inputs by name.
-    `facts` says how the scan was made.
+    `files`, `faces`, `people` and `episodes` have the columns of the CSV tables. `paths` are the inputs by name.
+    `facts` are those of the last session.
     """
 
     folder: Path
@@ -30,15 +30,15 @@ class Exported:
     facts: Mapping[str, object]
 
     def faces_of(self) -> Mapping[str, pd.DataFrame]:
-        """Return the faces of each file by its name; files without a face are not among them."""
+        """Return the faces of each file by name; files without a face are left out."""
         return dict(iter(self.faces.groupby("source", sort=False)))
 
     def readable(self) -> Iterator:
-        """Yield the rows of the files of which frames were analysed, in their order."""
+        """Yield the rows of files with analysed frames, in order."""
         return (row for row in self.files.itertuples() if row.frames_analysed > 0)
 
     def episodes_of_videos(self, states: Collection[str]) -> Mapping[str, list]:
-        """Return the episodes in such states of each video that has any, in the order of time; videos as in `files`."""
+        """Return the episodes in `states` by video, sorted by time; videos are in the order of `files`."""
         found: dict[str, list] = {row.source: [] for row in self.files.itertuples() if row.kind == "video"}
         for one in self.episodes.itertuples():
             if one.state in states and one.source in found:
@@ -52,5 +52,5 @@ def box_of(face: object) -> tuple[float, float, float, float]:
 
 
 def number_or_none(value: float, decimals: int = 4) -> float | None:
-    """Return a number for JSON, None where it is unknown (NaN)."""
+    """Return a rounded number for JSON, None for NaN (unknown)."""
     return None if value != value else round(float(value), decimals)

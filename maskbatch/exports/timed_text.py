@@ -1,4 +1,4 @@
-"""Episodes as text with times: subtitles (WebVTT), chapters (FFmpeg metadata), and cuts for editors (EDL, CMX 3600)."""
+"""Episodes as timed text: subtitles (WebVTT), chapters (FFmpeg metadata), and edit lists (EDL, CMX 3600)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _EDL_FPS = 25
 
 
 def as_webvtt(results: Exported) -> dict[str, str]:
-    """Return subtitles for each video: who is in which state. Players load them beside the annotated copy.
+    """Return subtitles for each video with the state of each person, which players show with the annotated copy.
 
-    Times are those of the frames' time stamps, which variable frame rates do not change.
+    Times come from the time stamps of frames, so that variable frame rates do not matter.
     """
 
     def write(source: str, episodes: list) -> str:
@@ -26,8 +26,10 @@ def as_webvtt(results: Exported) -> dict[str, str]:
 
 
 def as_chapters(results: Exported) -> dict[str, str]:
-    """Return a chapter for each stretch without a mask, as FFmpeg's metadata, which `ffmpeg -i copy.mp4 -i x.ffmetadata
-    -map_metadata 1 -codec copy` puts into an MP4."""
+    """Return FFmpeg metadata with a chapter for each stretch without a mask.
+
+    `ffmpeg -i copy.mp4 -i x.ffmetadata -map_metadata 1 -codec copy` adds the chapters to an MP4 file.
+    """
 
     def write(source: str, episodes: list) -> str:
         lines = [";FFMETADATA1"]
@@ -41,7 +43,7 @@ def as_chapters(results: Exported) -> dict[str, str]:
 
 
 def as_edl(results: Exported) -> dict[str, str]:
-    """Return an edit list of each video with its stretches without a mask, for video editors; time code at 25 frames/s."""
+    """Return an edit list for each video with its stretches without a mask; the time code has 25 frames/s."""
 
     def write(source: str, episodes: list) -> str:
         lines, record = [f"TITLE: {_line(source)}", "FCM: NON-DROP FRAME", ""], 0
@@ -60,7 +62,7 @@ def as_edl(results: Exported) -> dict[str, str]:
 def _texts(
     results: Exported, ending: str, write: Callable[[str, list], str], states: Collection[str]
 ) -> dict[str, str]:
-    """Return a text for each video that has episodes in such states."""
+    """Return a text for each video that has episodes in `states`."""
     return {f"{source}{ending}": write(source, own) for source, own in results.episodes_of_videos(states).items()}
 
 
@@ -80,7 +82,7 @@ def _timecode(frames: int) -> str:
 
 
 def _line(text: str) -> str:
-    """Return a name on one line, without what ends a note or a cue."""
+    """Return a name on one line, without text that would end a note or a cue."""
     return " ".join(text.replace("-->", "->").split())
 
 

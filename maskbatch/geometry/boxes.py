@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# number of boxes whose mutual overlaps are in memory at once
+# number of boxes whose pairwise overlaps are in memory at once
 _BLOCK = 512
 
 
@@ -26,7 +26,7 @@ def nms(xyxy: np.ndarray, score: np.ndarray, row: np.ndarray, max_iou: float) ->
     """Suppress boxes that overlap a better one of the same image (greedy non-maximum suppression).
 
     `xyxy` is (N, 4), `score` is (N,), `row` (N,) is the image of each box. Returns the indices (K,) of the kept boxes, by
-    row, then descending score. Memory grows with N and not with its square: no matrix is larger than N x 512.
+    row, then descending score. Memory grows with N, not with its square: no matrix is larger than N x 512.
     """
     order = np.lexsort((-score, row))
     _, starts = np.unique(row[order], return_index=True)
@@ -45,7 +45,7 @@ def _best(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
 
 
 def _best_of_block(xyxy: np.ndarray, max_iou: float) -> np.ndarray:
-    """Do as `_best` for one block, by iterating the suppression matrix until it no longer changes.
+    """Do as `_best` for one block, by iterating the suppression matrix until the result no longer changes.
 
     The number of rounds is the length of the longest chain of overlaps (Cluster-NMS, Zheng et al. 2020, arXiv:2005.03572).
     """
@@ -65,12 +65,12 @@ def clip(xyxy: np.ndarray, width: np.ndarray | int, height: np.ndarray | int) ->
 
 
 def square(xyxy: np.ndarray, margin: float) -> np.ndarray:
-    """Return squares (N, 4) around the boxes' centres, with the boxes' longer side times (1 + 2 * margin) as side."""
+    """Return squares (N, 4) around the boxes' centres, with sides of (1 + 2 * margin) times the longer side of the box."""
     centre = (xyxy[..., :2] + xyxy[..., 2:]) / 2
     half = (xyxy[..., 2:] - xyxy[..., :2]).max(axis=-1, keepdims=True) * (0.5 + margin)
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
 def size_px(xyxy: np.ndarray) -> np.ndarray:
-    """Return face sizes (N,) in pixels: the geometric mean of width and height, as in every table by size."""
+    """Return face sizes (N,) in pixels: the geometric mean of width and height, as in all tables."""
     return np.sqrt(area(xyxy))

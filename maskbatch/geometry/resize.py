@@ -5,11 +5,11 @@ import numpy as np
 
 
 def resize(image: np.ndarray, size: tuple[int, int], dst: np.ndarray | None = None) -> np.ndarray:
-    """Return `image` (H, W, 3) uint8 scaled to `size` (width, height), written into `dst` when that is given.
+    """Return `image` (H, W, 3) uint8 scaled to `size` (width, height), written into `dst` if given.
 
-    As in mipmaps (Williams 1983), a side is halved by the mean of pairs while it is at least twice as long. The remaining
-    step is bilinear. This avoids aliasing, and takes a fifth of the time of OpenCV's INTER_AREA unless the factor is a
-    whole number. Halving an odd side drops its last pixel.
+    As in mipmaps (Williams 1983), a side that is at least twice too long is halved by averaging pairs of pixels. The
+    remaining step is bilinear. This method avoids aliasing, and takes a fifth of the time of OpenCV's INTER_AREA unless
+    the factor is a whole number. Halving an odd side drops its last pixel.
     """
     width, height = size
     while (across := image.shape[1] >= 2 * width) | (down := image.shape[0] >= 2 * height):

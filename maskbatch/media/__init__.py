@@ -1,1 +1,1 @@
-"""Media files in and out: finding sources, decoding, loading ahead, writing."""
+"""Media files: find sources, decode them, read ahead, and write copies."""

@@ -20,8 +20,8 @@ _TO_BT709 = {
 _LUMINANCE = np.array([[0.2627, 0.6780, 0.0593]], np.float32)  # of BT.2020
 _HLG_GAMMA = 1.2  # of a screen of 1,000 cd/m2
 _HD_LINES = 720
-# gamma of an SDR screen (ITU-R BT.1886); cd/m2 of its white, of the brightest point of an HDR screen, and of white paper
-# in an HDR picture (ITU-R BT.2408)
+# gamma of an SDR screen (ITU-R BT.1886); luminance in cd/m2 of its white, of the brightest point of an HDR screen, and
+# of white paper in an HDR picture (ITU-R BT.2408)
 _GAMMA, _SDR_WHITE, _HDR_PEAK, _HDR_PAPER = 2.4, 100.0, 1000.0, 203.0
 _STRIP_ROWS = 64
 
@@ -30,7 +30,8 @@ class Grading(NamedTuple):
     """A conversion of 16-bit RGB to 8-bit BT.709.
 
     `to_light` (65536,) uint16 maps each channel to linear light, `gamut` (3, 3) mixes the channels, `to_code` (65536,)
-    uint8 encodes the light. `scene` is not None where the signal tells the light of the scene: the screen's comes first.
+    uint8 encodes the light. If the signal describes the light of the scene, `scene` converts it to that of the screen
+    first; otherwise it is None.
     """
 
     to_light: np.ndarray
@@ -53,7 +54,7 @@ class Grading(NamedTuple):
 class SceneLight(NamedTuple):
     """The conversion of a hybrid log-gamma signal to the light of an HDR screen (the OOTF of ITU-R BT.2100).
 
-    All channels of a pixel get one gain, by its luminance: each by itself would make colours stronger than they are.
+    All channels of a pixel get the same gain, by its luminance: separate gains would exaggerate colours.
     `to_scene` (65536,) uint16 maps each channel to the light of the scene, `gain` (65536,) float32 is by luminance.
     """
 
@@ -138,7 +139,7 @@ def _hlg_to_scene(signal: np.ndarray) -> np.ndarray:
 def _tone_mapped(nits: np.ndarray) -> np.ndarray:
     """Return the light 0..1 of an SDR screen for cd/m2 of an HDR screen, by the EETF of ITU-R BT.2390.
 
-    All light is dimmed in the ratio of paper to SDR white. Light under about 85 cd/m2, such as skin, then stays as it is;
+    All light is dimmed by the ratio of paper to SDR white. Light below about 85 cd/m2, such as skin, is then unchanged;
     a spline compresses brighter light below the SDR screen's white.
     """
     dimming = _SDR_WHITE / _HDR_PAPER

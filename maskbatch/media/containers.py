@@ -1,4 +1,4 @@
-"""Opening of untrusted media files with FFmpeg (PyAV): no other file, no network, limited time."""
+"""Open untrusted media files with FFmpeg (PyAV): without other files or the network, and in limited time."""
 
 import functools
 import stat
@@ -12,8 +12,8 @@ from maskbatch.errors import DecodeError, TransientError
 from maskbatch.media.photo.reader import MAX_PIXELS
 from maskbatch.media.storage import Remote
 
-# formats that list other files or addresses, devices, and text that FFmpeg takes for moving pictures: a scan must read the
-# given file and no other that it refers to
+# formats that list other files or addresses, devices, and text that FFmpeg takes for video: a scan must read only the
+# given file, and no file that it refers to
 _REFUSED_NAMES = (
     "concat dash hds hls imf image2 image2pipe rtp rtsp sap sdp smoothstreaming webm_dash_manifest vobsub "
     "alias_pix alsa fbdev kmsgrab lavfi oss pulse sndio video4linux2,v4l2 x11grab adf bin idf tedcaptions tty xbin"
@@ -28,7 +28,7 @@ _ARGUMENT_ERROR = getattr(av.error, "ArgumentError", ())
 
 
 def open_container(path: Path | Remote, stall_s: float = 60.0, hwaccel: HWAccel | None = None) -> InputContainer:
-    """Open the file as a PyAV container. Every packet must arrive within `stall_s` seconds; `hwaccel` decodes where it can.
+    """Open a file as a PyAV container. Every packet must arrive within `stall_s` seconds; `hwaccel` decodes if it can.
 
     Raises DecodeError with the reason.
     """
@@ -62,7 +62,7 @@ def for_ffmpeg(path: Path) -> str:
 
 
 def stalled(stall_s: float) -> str:
-    """Return the reason for a file that gave no frame in time."""
+    """Return the error message for a file that gave no frame in time."""
     return f"stalled: no frame for {stall_s:g} s (--stall-limit)"
 
 

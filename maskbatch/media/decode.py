@@ -1,4 +1,4 @@
-"""Opening of sources: one small reader interface for photos and videos."""
+"""Open sources: one small reader interface for photos and videos."""
 
 import math
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from maskbatch.types import Decoded, ReaderState, Source
 class Reader(Protocol):
     """A reader of one source, which yields the frames once, as `Decoded`.
 
-    Entering and iterating raise DecodeError with a reason; frames yielded before stay valid. `progress` rises while the
-    reader works, also between two frames that are far apart. `notes` name the parts of the file that were not analysed,
-    in a few words each, and are complete when the iteration ends. `pieces` are the corrections of a video's clock,
-    `end_s` is the time in seconds up to which it was read; None for a photo. `recorded` are a photo's tags of its time.
+    Entering and iterating raise DecodeError with a reason; frames yielded earlier stay valid. `progress` rises while
+    the reader works, even between frames that are far apart. `notes` name the parts of the file that were not analysed,
+    and are complete when the iteration ends. `pieces` are the corrections of a video's clock. `end_s` is the time in
+    seconds up to which a video was read; None for a photo. `recorded` are a photo's tags of its time.
     """
 
     frames_decoded: int
@@ -37,7 +37,7 @@ class Reader(Protocol):
 
 
 class ReaderAround:
-    """Base of the readers that run another reader: what they report is what it reports."""
+    """Base of readers that run another reader and report its values."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -73,7 +73,7 @@ def open_source(
 ) -> Reader:  # fmt: skip
     """Return a reader of the source's frames, for use in a `with` statement. A photo has one frame, at 0 seconds.
 
-    A video is read from `start` on. Each of its segments of `segment_s` seconds begins with a frame that has a `cut`.
+    A video is read from `start`. Each segment of `segment_s` seconds begins with a frame that has a `cut`.
     `gate` chooses among the sampled frames.
     """
     if source.kind == "image":

@@ -1,4 +1,4 @@
-"""Fingerprints that show whether a file has changed since its scan: size, modification time, a hash of both ends."""
+"""Fingerprints of files, to detect changes since a scan: size, modification time, and a hash of both ends."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _NUM_THREADS = 8  # network drives answer slowly, but answer many requests at on
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """`size` in bytes, `mtime_ns`, and the BLAKE2 hash of the first and last 4 KiB, or of the ETag that a storage gives."""
+    """`size` in bytes, `mtime_ns`, and a BLAKE2 hash of the first and last 4 KiB, or of the ETag from a storage."""
 
     size: int
     mtime_ns: int
@@ -22,7 +22,7 @@ class Fingerprint:
 
 
 def fingerprint(path: Path | Remote) -> Fingerprint | None:
-    """Return the fingerprint of a file, or None when it cannot be read. Such a file is scanned again once it can be read."""
+    """Return the fingerprint of a file, None when it cannot be read. Such a file is scanned again when it is readable."""
     try:
         if isinstance(path, Remote):
             found = path.stat()

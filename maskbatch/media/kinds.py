@@ -1,6 +1,6 @@
 """Recognition of photos and videos by their extension, or by their first bytes when the extension is ambiguous.
 
-No decoder opens a file here: the store, which names the file that crashed a program, is not open yet.
+No decoder opens a file here, because the store, which would record a file that crashes the process, is not open yet.
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ def kind_by_content(path: Path) -> Kind:
 
 
 def gif_moves(path: Path) -> bool:
-    """Return True when a GIF has a second frame. Walks the GIF's blocks; returns False when they cannot be read that far."""
+    """Return True when a GIF has a second frame, and False when its blocks cannot be read that far."""
     try:
         with path.open("rb") as file:
             head = file.read(13)
@@ -71,7 +71,7 @@ def gif_moves(path: Path) -> bool:
 
 
 def _skip_to_image(file: BinaryIO) -> bool:
-    """Skip a GIF's extensions to just after the marker of the next image. Return False when there is no other image."""
+    """Skip a GIF's extensions to just after the marker of the next image. Return False when there is no such image."""
     while (sign := _byte(file)) == 0x21:
         _byte(file)
         _skip_blocks(file)
@@ -116,9 +116,9 @@ def _start_of(path: Path) -> bytes:
 
 
 def _may_be_transport_stream(start: bytes) -> bool:
-    """Return True when an MPEG transport stream may start with these bytes, or when there are none.
+    """Return True when an MPEG transport stream may start with these bytes.
 
-    An empty or unreadable file must be reported and not ignored.
+    No bytes also give True, because an empty or unreadable file must be reported and not ignored.
     """
     # a recording that starts in the middle of a packet has its sync byte anywhere, and again one packet later
     return not start or any(

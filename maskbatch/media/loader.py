@@ -1,4 +1,4 @@
-"""Loading of sources as batches of frames: decoded in parallel, read ahead, grouped."""
+"""Load sources as batches of frames, decoded in parallel and ahead."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from maskbatch.media.storage import Remote
 from maskbatch.settings import CPU_BATCH, LoaderSettings, SamplingSettings
 from maskbatch.types import Decoded, Ended, Frames, Source
 
-# assumed size of a photo whose header does not tell it
+# assumed number of pixels of a photo whose header does not give its size
 _USUAL_PIXELS = 12_000_000
 _HEADER_BYTES = 1 << 16
 # photos that are fetched at the same time
@@ -26,7 +26,7 @@ _REMOTE_LANES = 8
 _FRAMES_PER_LANE = 3
 Opener = Callable[[Source, SamplingSettings], Reader]
 
-# one decoded frame:
+# a decoded frame:
 # (position in sources, its frame or None, the source's end or None)
 _Element = tuple[int, Decoded | None, "_End | None"]
 
@@ -106,13 +106,13 @@ def _decode(position: int, source: Source, opened: Callable[[Source], Reader]) -
 
 
 def _depth(sources: Sequence[Source], settings: LoaderSettings) -> tuple[int, int]:
-    """Return how many lanes decode at once, and how many frames may wait, by the size of the largest source."""
+    """Return the number of lanes that decode at once, and of frames that may wait, by the size of the largest source."""
     is_remote = any(isinstance(source.path, Remote) for source in sources)
     most_pixels = max(_pixels_of_remote(sources) if is_remote else map(_num_pixels, sources), default=1)
     num_frames = max(1, 2 * settings.max_batch_pixels // most_pixels)
     has_video = any(source.kind == "video" for source in sources)
     at_once = settings.num_parallel
-    if is_remote:  # most of the time is that of the network
+    if is_remote:  # the network takes most of the time
         at_once = max(at_once, _REMOTE_LANES)
     num_lanes = 1 if has_video else min(at_once, max(1, num_frames // _FRAMES_PER_LANE), len(sources) or 1)
     return num_lanes, min(settings.prefetch, max(1, num_frames - num_lanes * _FRAMES_PER_LANE))

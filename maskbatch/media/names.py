@@ -18,11 +18,11 @@ WRITABLE = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp",
 # control characters, marks and overrides of writing direction, line and paragraph breaks, bytes that are not UTF-8; an
 # explicit list, because str.isprintable differs between versions of Python
 _HIDDEN = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-# what name_text writes for them, and for a backslash
+# escapes that name_text writes for them, and for a backslash
 _ESCAPED = re.compile(r"\\(?:\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
 _MOST_BYTES = 255
 _LONGEST_ENDING = 24
-# bytes of these for the end of a crop's name: frame and face
+# bytes reserved for the end of a crop's name: frame and face
 _CROP_BYTES = 32
 # characters that Windows forbids or takes for a drive, a stream or a pattern; names of its devices
 _UNFIT = re.compile(r'[<>:"|?*\\\0-\x1f]')
@@ -37,8 +37,9 @@ _CROP = re.compile(r"(.+)_f\d{6,}_\d+\.jpg", re.DOTALL)
 def annotated_name(source: Source) -> str:
     """Return the POSIX path of a source's annotated copy, relative to the folder of annotated copies.
 
-    It is the source's own name, followed by ".jpg" or ".mp4" when maskbatch does not write the source's format. Where
-    another input has that name already (`clip.avi` beside `clip.avi.mp4`), `_annotated` is inserted until the name is free.
+    The name is the source's own, followed by ".jpg" or ".mp4" if maskbatch does not write the source's format. If
+    another input already has that name (`clip.avi` beside `clip.avi.mp4`), `_annotated` is inserted until the name is
+    free.
     """
     name, ending = own_name(source), ".mp4" if source.kind == "video" else ".jpg"
     suffix = PurePosixPath(name).suffix.lower()
@@ -51,7 +52,7 @@ def annotated_name(source: Source) -> str:
 
 
 def written_names(source: Source) -> tuple[str, str]:
-    """Return a source's names in the output: its annotated copy, and the beginning of its crops' names.
+    """Return a source's names in the output: the name of its annotated copy, and the name that its crops begin with.
 
     Both depend on the other inputs, which may differ in the next session.
     """
@@ -67,7 +68,7 @@ def crop_name(source: Source, frame: int, face: int) -> str:
 
 
 def crop_stem(own: str) -> str:
-    """Return the beginning of all crops' names of the source with the `own_name` `own`, by which they are found again."""
+    """Return the stem of all crops of the source with the `own_name` `own`."""
     return fitted(own, _MOST_BYTES - _CROP_BYTES)
 
 
@@ -78,12 +79,12 @@ def stem_of_crop(name: str) -> str | None:
 
 
 def folded(name: str) -> str:
-    """Return one text for all names that differ only in case or in the encoding of accents: one file on some systems."""
+    """Return the same text for names that differ only in case or in encoding of accents: one file on some systems."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def own_name(source: Source) -> str:
-    """Return the source's name as this system can write it, with a part of its checksum when the source `has_twin`."""
+    """Return the source's name in a form that this system can write, with a checksum when the source `has_twin`."""
     name = "/".join(map(fitted, source.name.split("/"))) if isinstance(source.path, Remote) else source.name
     name = fit_for_windows(name) if os.name == "nt" else name
     if not source.has_twin:
@@ -93,7 +94,7 @@ def own_name(source: Source) -> str:
 
 
 def name_text(name: str) -> str:
-    """Return a file's name as tables show it: one line of UTF-8, different for different names.
+    """Return a file's name for tables: one line of UTF-8, different for different names.
 
     Characters that are invisible, reorder text or are not UTF-8 become escapes of Python's string literals, such as
     `\\r`. A backslash is doubled. All other names stay as they are.
@@ -102,7 +103,7 @@ def name_text(name: str) -> str:
 
 
 def from_name_text(text: str) -> str:
-    """Return the name of which `name_text` made `text`.
+    """Return the name that `name_text` turned into `text`.
 
     Example:
         >>> from_name_text(name_text("a\\b\r.jpg")) == "a\\b\r.jpg"
@@ -112,15 +113,15 @@ def from_name_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` on one line of UTF-8, as `name_text` does, but without doubling backslashes."""
+    """Return `text` on one line of UTF-8, like `name_text`, but without doubling backslashes."""
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def inside(folder: Folder, name: str) -> Folder:
     """Return the path of `name`, a relative POSIX path, below `folder`.
 
-    Every output file with a source's name gets its path here. Raises ValueError for a name that would lead out of the
-    folder, or not to a plain file in it.
+    Every output file that is named after a source gets its path here. Raises ValueError for a name that would lead out
+    of the folder, or not to a plain file in it.
     """
     parts = name.split("/")
     is_plain = not {"", ".", ".."}.intersection(parts) and "\0" not in name
@@ -156,7 +157,7 @@ def named(names: Sequence[str]) -> str:
 def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
     """Return the POSIX path `name` with a last part of at most `most_bytes` (default 255, the limit of file systems).
 
-    A checksum of the whole part replaces what is cut.
+    A checksum of the whole part replaces the text that is cut.
     """
     folder, slash, last = name.rpartition("/")
     if len(os.fsencode(last)) <= most_bytes:
@@ -178,8 +179,8 @@ def fitted_path(path: Path) -> Path:
 def mark_twins(sources: Sequence[Source]) -> list[Source]:
     """Return the sources, with `has_twin` set where two copies' names would differ only in case or the encoding of accents.
 
-    On a file system of Windows, macOS or a memory card, one copy would replace the other. In a storage, a file may have the
-    name of a folder: it counts as a twin too.
+    On a file system of Windows, macOS or a memory card, one copy would replace the other. In a storage, a file may have
+    the name of a folder; such a file counts as a twin too.
     """
     alike: dict[str, list[int]] = defaultdict(list)
     for position, source in enumerate(sources):

@@ -1,4 +1,4 @@
-"""Display matrices: the rotation and mirroring of a stored picture before it is shown."""
+"""Display matrices: rotation and mirroring of a stored picture for display."""
 
 import struct
 from typing import NamedTuple

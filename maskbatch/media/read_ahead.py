@@ -1,4 +1,4 @@
-"""Read-ahead from several iterators (lanes), by tf.data or by plain threads: the same items in the same order.
+"""Read ahead from several iterators (lanes), by tf.data or by threads, with the same items in the same order.
 
 A scan on TensorFlow uses tf.data. A scan on OpenVINO does not import TensorFlow, which would take most of the time before
 the first photo, and most of the memory.
@@ -33,7 +33,7 @@ def by_threads(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -
 
 
 def by_tf_data(lanes: Sequence[Generator[Item, None, None]], num_waiting: int) -> Generator[Item, None, None]:
-    """Read ahead with tf.data's `interleave` and `prefetch`, in its threads. The only tf.data code of a scan."""
+    """Read ahead with `interleave` and `prefetch` of tf.data, in its threads. A scan has no other tf.data code."""
     import tensorflow as tf  # slow to import
 
     # only tickets pass through tf.data: it would copy a frame, which halves the rate of HD video

@@ -1,6 +1,6 @@
 """The share of the inputs that one machine scans: `--shard 3/20`.
 
-A source belongs to the share that its name decides. Files that are added later therefore leave all others where they are.
+The name of a source determines its share. Files that are added later therefore do not move other files.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class Share:
         return f"{self.number}/{self.count}"
 
     def has(self, name: str) -> bool:
-        """Tell if a source with this name belongs to the share.
+        """Return whether a source with this name belongs to the share.
 
         Args:
             name: name of the source, as in `Source`.
@@ -42,9 +42,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """A share as a session scanned it: `files` inputs of all shares, and `listing`, a checksum of their names in order.
+    """A share that a session scanned, with `files`, the number of inputs of all shares, and `listing`, their checksum.
 
-    Sessions with the same listing saw the same files.
+    Sessions with the same listing saw the same names of files in the same order.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Dealt:
 
 
 def read_share(text: str) -> Share:
-    """Return the share that a text such as "3/20" names.
+    """Parse a share such as "3/20".
 
     Raises:
         UsageError: the text has another form, or there is no such share.
@@ -73,11 +73,11 @@ def read_share(text: str) -> Share:
 
 
 def deal(sources: Sequence[Source], share: Share) -> tuple[tuple[Source, ...], Dealt]:
-    """Return the sources of one share in their order, each with its `id` among all, and what was dealt.
+    """Return the sources of one share, in order and with unchanged `id`, and the record of the share.
 
     Args:
-        sources: all sources of the inputs, as `look_for` finds them.
-        share: the share that is wanted; it may be empty.
+        sources: all sources of the inputs, from `look_for`.
+        share: the wanted share, which may be empty.
 
     Example:
         >>> deal([], Share(1, 2))[0]

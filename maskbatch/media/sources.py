@@ -1,4 +1,4 @@
-"""The photos and videos of a scan, found always in the same order, and their names."""
+"""Find the photos and videos of a scan, always in the same order, and name them."""
 
 import codecs
 import logging
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The sources at the paths of a scan, and the entries that are not part of the scan."""
+    """The sources at the paths of a scan, and the entries that the scan leaves out."""
 
     sources: tuple[Source, ...]
     not_looked_at: NotLookedAt
@@ -32,10 +32,10 @@ def look_for(
 ) -> Found:
     """Find the photos and videos at `paths`, in the order given, each folder in natural order ("img2" before "img10").
 
-    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and system folders,
-    unless `include_hidden`. A file reached twice counts once; at most `limit` sources are returned. A missing path becomes
-    a source that fails. No decoder opens a file: the store, which names the file that crashed a program, is not open yet.
-    Raises UsageError when none of the paths exists, or one is `exclude`.
+    `exclude` (the output folder) and other output folders are left out, and so are hidden entries and system folders,
+    unless `include_hidden`. A file that is reached twice counts once; at most `limit` sources are returned. A missing
+    path becomes a source that fails. No decoder opens a file, because the store, which would record a file that crashes
+    the process, is not open yet. Raises UsageError when no path exists, or one is `exclude`.
     """
     _check_some_exist(paths)
     walk = Walk(exclude, include_hidden)
@@ -49,7 +49,7 @@ def look_for(
 
 
 def find_sources(paths: Sequence[Path], exclude: Path | None, limit: int | None = None) -> list[Source]:
-    """Return the sources that `look_for` finds."""
+    """Return only the sources from `look_for`."""
     return list(look_for(paths, exclude, limit).sources)
 
 
@@ -96,7 +96,7 @@ def common_folder(paths: Sequence[Path | Remote]) -> Path | Remote | None:
 
 
 def _common_address(folders: Sequence[Path | Remote]) -> Remote | None:
-    """Return the address of the folder above all, None when there is none, or some are on this machine."""
+    """Return the address of the common folder, None when there is none, or some folders are on this machine."""
     if not all(isinstance(folder, Remote) for folder in folders):
         return None
     same = takewhile(lambda names: len(set(names)) == 1, zip(*(folder.parts for folder in folders), strict=False))
@@ -107,7 +107,7 @@ def _common_address(folders: Sequence[Path | Remote]) -> Remote | None:
 def source_name(path: PurePath, root: PurePath | None) -> str:
     """Return the name of the source at the absolute `path`: its POSIX path relative to `root`, a folder above it.
 
-    Without a `root` the name begins with the drive's letter, or with UNC, the server and the share.
+    Without `root`, the name begins with the letter of the drive, or with UNC, the server and the share.
     """
     if root is not None:
         # not relative_to(): in Python before 3.12, colons confuse it
@@ -120,7 +120,7 @@ def source_name(path: PurePath, root: PurePath | None) -> str:
 
 
 def _check_some_exist(paths: Sequence[Path]) -> None:
-    """Warn of paths that do not exist. Raises UsageError when none exists."""
+    """Warn about paths that do not exist. Raises UsageError when none exists."""
     missing = [str(path) for path in paths if _is_missing(path)]
     if not missing:
         return
@@ -135,13 +135,13 @@ def _is_missing(path: Path) -> bool:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return isinstance(path, Remote) or not os.path.islink(path)
-    except OSError:  # the file may exist, but the system does not tell
+    except OSError:  # the file may exist, but the system does not say so
         return False
     return False
 
 
 def _names_in(data: bytes, folder: Path) -> list[str]:
-    """Return the names in a list of UTF-8, of the system's own bytes, or of UTF-16 with a BOM, as PowerShell writes."""
+    """Return the names in a list, encoded in UTF-8, the system's own bytes, or UTF-16 with a BOM (PowerShell)."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
     else:

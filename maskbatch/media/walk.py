@@ -22,7 +22,7 @@ _SYSTEM_FOLDERS = frozenset({
     "@eadir", "#recycle", "#snapshot", "@recently-snapshot", "@recycle", "@synoresource", "@tmp", "$recycle.bin", "recycler",
     "system volume information", "lost+found", "__macosx",
 })  # fmt: skip
-# the form of an extension; the end of "1. my last trip" is none
+# the form of an extension; "1. my last trip" has none
 _SUFFIX = re.compile(r"\.\w{1,10}")
 _MOST_KINDS, _MOST_SHOWN, _MOST_FOLDERS = 50, 8, 1000
 
@@ -31,8 +31,8 @@ _MOST_KINDS, _MOST_SHOWN, _MOST_FOLDERS = 50, 8, 1000
 class NotLookedAt:
     """Entries that a scan left out.
 
-    `hidden`, `system_folders` (by name) and `unknown_kinds` (the 50 most frequent extensions of files that are neither photo
-    nor video) are numbers. `unreadable` are the paths that could not be read.
+    `hidden`, `system_folders` (by name) and `unknown_kinds` (by extension, the 50 most frequent of files that are
+    neither photo nor video) are numbers. `unreadable` are the paths that could not be read.
     """
 
     hidden: int = 0
@@ -41,7 +41,7 @@ class NotLookedAt:
     unreadable: tuple[str, ...] = ()
 
     def remarks(self) -> list[str]:
-        """Return a line of text for each reason to leave entries out, if any were."""
+        """Return a line of text for each reason for which entries were left out."""
         lines = []
         if kinds := [f"{number} {suffix}" for suffix, number in self.unknown_kinds.items()]:
             more = sum(list(self.unknown_kinds.values())[_MOST_SHOWN:])
@@ -57,7 +57,7 @@ class NotLookedAt:
 class Walk:
     """A walk over all paths of a scan, which remembers the files it has seen and the entries it left out.
 
-    `exclude` (the output folder) and older output folders are left out, and so are hidden entries and system folders,
+    `exclude` (the output folder) and other output folders are left out, and so are hidden entries and system folders,
     unless `include_hidden`.
     """
 
@@ -106,7 +106,7 @@ class Walk:
             yield path, kind_by_name(path) or kind_by_content(path)
 
     def _remote(self, start: Remote) -> Iterator[tuple[Remote, Kind]]:
-        """Yield what is at an address, in the order of the same folders on this machine."""
+        """Yield the files at an address, in the order of the same folders on this machine."""
         if not start.is_dir():
             if self._is_new(str(start)):
                 yield start, kind_by_name(start) or kind_by_content(start)
@@ -128,7 +128,7 @@ class Walk:
             _log.warning("%s: no photo or video in it", start)
 
     def _leaves_out(self, names: Sequence[str]) -> bool:
-        """Tell if the names on the way to a file say that it is hidden, or in a folder of the system; count it."""
+        """Return whether a file is hidden or in a system folder, by the names on its path, and count it."""
         if any(name.startswith(".") for name in names) and not self._include_hidden:
             self._hidden += 1
             return True
@@ -174,7 +174,7 @@ class Walk:
             if name.startswith(".") and not self._include_hidden:
                 self._hidden += 1
             else:
-                # realpath looks at each part of a path, which is slow; on Windows any folder may be a junction
+                # realpath is slow because it checks each part of a path; on Windows, any folder may be a junction
                 is_itself = not is_link and os.name != "nt"
                 yield folder / name, os.path.join(real, name) if is_itself else os.path.realpath(folder / name)
 
@@ -185,7 +185,7 @@ class Walk:
         return True
 
     def _pass_by(self, path: Path, mode: int | None) -> None:
-        """Count a file that is neither photo nor video, or an entry that cannot be read, which may be a folder."""
+        """Count a file that is neither photo nor video, or an entry that cannot be read and may be a folder."""
         if mode is None and not os.path.islink(path):
             _log.warning("cannot read %s; skipped", path)
             self._unreadable.append(str(path))
@@ -193,14 +193,14 @@ class Walk:
         self._unknown_kinds[_ending(path)] += 1
 
     def _is_new(self, real: str) -> bool:
-        """Return True when `real` is seen for the first time. This also ends loops of links."""
+        """Return True when `real` is seen for the first time, which also ends loops of links."""
         is_new = real not in self._seen
         self._seen.add(real)
         return is_new
 
 
 def absolute(path: Path) -> Path:
-    """Return `path` as an absolute path without "..". Links stay, since users chose their names. An address is one."""
+    """Return `path` as an absolute path without "..". Links stay, since users chose their names, and so do addresses."""
     if isinstance(path, Remote):
         return path
     path = Path(os.path.abspath(path))
@@ -221,7 +221,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _is_output(folder: Path) -> bool:
-    """Tell by its store if a scan wrote to this folder: `scan.db` (see store/schema.sql), or the rows of version 0.1."""
+    """Return whether a scan wrote to a folder: it holds a store (see store/schema.sql), or rows of version 0.1."""
     try:
         with (folder / "scan.db").open("rb") as file:
             return file.read(_MARK_AT + len(_MARK))[_MARK_AT:] == _MARK

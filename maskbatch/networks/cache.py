@@ -1,4 +1,4 @@
-"""The user's cache folder: converted and compiled networks, and files that libraries would else put into the user's home."""
+"""The user's cache folder: converted and compiled networks, and files that libraries would else put in the home folder."""
 
 import atexit
 import functools
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-# all networks together; README says so
+# limit on all networks together; README states it
 _MOST_BYTES = 300_000_000
-# another process may still be writing an unfinished file or folder that is younger
+# another process may still be writing an unfinished file or folder that is younger than this
 _UNFINISHED_S = 3600.0
 # a folder with this file in it is complete
 WHOLE = "whole"
@@ -46,7 +46,7 @@ def networks_folder() -> Path:
 
 
 def keep_libraries_out_of_home() -> None:
-    """Move the folders of Keras and matplotlib to the cache, unless the user has them. Call before importing both."""
+    """Put the folders of Keras and matplotlib in the cache, unless they exist. Call before importing either library."""
     home = Path(os.path.expanduser("~"))
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     for name, own in (("KERAS_HOME", home / ".keras"), ("MPLCONFIGDIR", config / "matplotlib")):
@@ -68,7 +68,7 @@ def read_file(path: Path) -> bytes | None:
 
 
 def keep_file(content: bytes, path: Path) -> None:
-    """Write `content` with its checksum, so that a killed process leaves no half file, then make room. Raises OSError."""
+    """Write `content` and its checksum as a whole or not at all, then make room. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # one name for all processes: content that two of them write at once fails its checksum, and a kill leaves one file
     partial = path.with_suffix(".part")
@@ -83,7 +83,7 @@ def keep_file(content: bytes, path: Path) -> None:
 def keep_folder(save: Callable[[Path], None], folder: Path) -> None:
     """Fill a temporary folder with `save`, rename it to `folder`, then make room. Raises OSError, and what `save` raises.
 
-    A process that is killed meanwhile, or one that keeps the same folder at the same time, leaves no half folder.
+    No partial folder is left when the process is killed, or when another process keeps the same folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -101,7 +101,7 @@ def keep_folder(save: Callable[[Path], None], folder: Path) -> None:
 
 
 def mark_used(entry: Path) -> None:
-    """Set the modification time of a file or folder to now, so that `make_room` removes others first."""
+    """Set the modification time of a file or folder to now, so that `make_room` removes older entries first."""
     try:
         os.utime(entry)
     except OSError:  # another user owns it, or another process has removed it
@@ -109,9 +109,9 @@ def mark_used(entry: Path) -> None:
 
 
 def make_room(kept: Path) -> None:
-    """Remove networks until 300 MB are left, the longest unused first, but never `kept`.
+    """Remove the least recently used networks until at most 300 MB are left, but never `kept`.
 
-    Other processes may do the same at the same time. Errors are ignored: a cache that is too large works as well.
+    Other processes may do the same at the same time. Errors are ignored, because a cache that is too large still works.
     """
     entries = sorted((_last_use(entry), entry) for entry in kept.parent.iterdir() if entry != kept)
     num_bytes = _num_bytes(kept)
@@ -145,7 +145,7 @@ def _num_bytes(entry: Path) -> int:
 def _remove(entry: Path) -> None:
     try:
         if entry.is_dir():
-            (entry / WHOLE).unlink(missing_ok=True)  # first: no process takes the remaining files for a network
+            (entry / WHOLE).unlink(missing_ok=True)  # first, so that no process takes the remaining files for a network
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)

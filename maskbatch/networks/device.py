@@ -1,7 +1,7 @@
-"""The choice of device, runtime and precision: TensorFlow on a GPU, OpenVINO on a CPU; the same arrays in and out.
+"""Choose device, runtime and precision: TensorFlow on a GPU, OpenVINO on a CPU; the arrays in and out are the same.
 
 Other packages see an `Infer`: a function from images (B, H, W, 3) uint8 RGB to a list of float32 arrays (B, ...). Each
-array is an output of the network. An opened network also has `size_px`, the height of its images where it is fixed.
+array is an output of the network. An opened network also has `size_px`, the height of its images if that is fixed.
 """
 
 import os
@@ -26,7 +26,7 @@ _GPU_PLUGINS = ("tensorflow-directml-plugin", "tensorflow-metal")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The place where networks run.
+    """A place where networks run.
 
     `runtime` is tensorflow or openvino. `names` are the runtime's names of the devices; several GPUs share the work.
     `description` is for people.
@@ -69,9 +69,9 @@ def choose_device(settings: RuntimeSettings) -> Device:
 
 
 def choose_precision(network: Network, device: Device, asked: str) -> str:
-    """Return the precision a network will compute in: fp32, bf16, fp16 or int8.
+    """Return the precision in which a network computes: fp32, bf16, fp16 or int8.
 
-    `asked` may be auto: int8 on OpenVINO where the network ships such weights, else fp32. int8 weights ship only when
+    `asked` may be auto: int8 on OpenVINO if the network ships with int8 weights, else fp32. int8 weights ship only if
     they keep the accuracy. Raises UsageError when the device or the network does not support the precision.
     """
     if asked == "auto":
@@ -89,7 +89,7 @@ def open_network(network: Network, device: Device, precision: str = "auto") -> I
     """Load a network for a device and return its `Infer`.
 
     The `Infer` also takes `is_over` and raises Interrupted, even during an image, once `is_over` returns true. Raises
-    DeviceError, UsageError (see `choose_precision`), or WeightsError when the network's file does not fit.
+    DeviceError, UsageError (see `choose_precision`), or WeightsError when the file is not for this network.
     """
     precision = choose_precision(network, device, precision)
     if device.runtime == "openvino":

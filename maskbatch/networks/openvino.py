@@ -1,7 +1,7 @@
 """The OpenVINO runtime: networks on a CPU, converted from Keras and compiled once, then read from the user's cache.
 
-Each image is an inference request of its own, spread over the cores. An image's numbers therefore do not depend on the
-other images in its batch.
+Each image is a separate inference request, and the cores share the requests. The numbers of an image therefore do not
+depend on the other images in its batch.
 """
 
 import functools
@@ -25,21 +25,21 @@ log = logging.getLogger(__name__)
 
 # part of the cache's keys: raise it when the conversion, or a network written in code, changes
 _CONVERSION = 1
-# images of at least this size run one at a time, each on all cores: every parallel stream would need the memory again
+# images of at least this size run one at a time, each on all cores: every parallel stream would need as much memory
 _LARGE_PIXELS = 1_700_000
 # interval at which a waiting call checks whether the scan was stopped
 _POLL_MS = 100
-# maskbatch's names of precisions, and OpenVINO's
+# OpenVINO's names of maskbatch's precisions
 _PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
-# unfinished requests of a stopped scan: deleting one would wait for its image, which may take seconds
+# unfinished requests of a stopped scan: deleting a request would wait for its image, which may take seconds
 _ABANDONED: list[object] = []
 
 
 class OpenVinoNetwork:
-    """A network with one compiled model per image shape, compiled when the shape is first met.
+    """A network with one compiled model per image shape, compiled when that shape first occurs.
 
-    Threads may call it at the same time: each thread has its own requests, as many as can run at once on all cores.
-    `size_px` is the height of the images that the network takes; None where it takes any.
+    Several threads may call the network at once: each thread has its own requests, as many as can run at once on all
+    cores. `size_px` is the height of images that the network takes, None for any height.
     """
 
     def __init__(self, network: Network, precision: str) -> None:
@@ -105,8 +105,10 @@ def _wait(request, requests: list, is_over: Callable[[], bool]) -> None:
 
 @contextmanager
 def _openvino_errors(role: str) -> Iterator[None]:
-    """Raise OpenVINO's errors as DeviceError, without the lines that name OpenVINO's source. Most come from a lack of memory
-    or threads."""
+    """Raise OpenVINO's errors as DeviceError, without the lines that name OpenVINO's source code.
+
+    Most of these errors come from a lack of memory or threads.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -127,9 +129,9 @@ def _hint(precision: str) -> str:
 def openvino_core():
     """Return OpenVINO's core, opened once and warmed up with an empty network.
 
-    Closing a core takes away a signal stack that another core may have set, and the next Ctrl-C would then crash. At its
-    first inference OpenVINO's Python side fills tables without holding the interpreter lock, so two threads that start
-    together would deadlock. Therefore an empty network runs here first, alone.
+    Closing a core removes a signal stack that another core may have set, and the next Ctrl-C would then crash. During
+    the first inference, OpenVINO's Python bindings fill tables without holding the interpreter lock. Two threads that
+    start together would deadlock, so an empty network runs here alone first.
     """
     import openvino
     from openvino import opset13
@@ -146,7 +148,7 @@ def openvino_core():
 
 
 def read_int8(network: Network):
-    """Return the OpenVINO model with 8-bit weights. Raises WeightsError when it cannot be read."""
+    """Return the OpenVINO model with 8-bit weights. Raises WeightsError when the file cannot be read."""
     import openvino
 
     try:
@@ -164,10 +166,9 @@ def _read_archive(path: Path):
 
 
 def converted(network: Network):
-    """Return the network as an OpenVINO model: as it is shipped, or read from the cache when an earlier scan has converted
-    it.
+    """Return the network as an OpenVINO model: the shipped model, a cached one, or a new conversion.
 
-    Raises DeviceError when it must be converted, and TensorFlow is not installed.
+    Raises DeviceError when a conversion is needed and TensorFlow is not installed.
     """
     import openvino
 
@@ -208,7 +209,7 @@ def _convert(network: Network):
     model = network.load()
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
     traced = tf.function(lambda images: forward(model, images), input_signature=signature)
-    # weights of its own: by default it uses the memory of the traced function, which is freed here
+    # by default, the model would use the weights of the traced function, which are freed here
     return openvino.convert_model(traced.get_concrete_function(), share_weights=False)
 
 
@@ -220,9 +221,10 @@ def _save(model, folder: Path) -> None:
 
 
 def compiled(model, shape: tuple[int, ...], options: Mapping[str, str], identity: str):
-    """Return `model` compiled for images (1, *shape), read from the cache when an earlier scan on such a CPU has kept it.
+    """Return `model` compiled for images (1, *shape), from the cache if an earlier scan on the same CPU model kept it.
 
-    `identity` tells the model from all others. The numbers are the same bits either way. Compiling takes half a second.
+    `identity` distinguishes the model from all others. Results are bit-identical either way. Compiling takes half a
+    second.
     """
     path = cache.networks_folder() / f"{_key(shape, options, identity)}.compiled"
     if (kept := cache.read_file(path)) is not None:

@@ -1,4 +1,4 @@
-"""The TensorFlow runtime: networks on GPUs, or on a CPU by option."""
+"""The TensorFlow runtime: networks on GPUs, or on a CPU if requested."""
 
 import functools
 import logging
@@ -14,21 +14,21 @@ from maskbatch.networks.weights import Network
 
 log = logging.getLogger(__name__)
 
-# images per call on a CPU, where each operation uses all cores anyway: with more images, what passes between two
-# operations does not fit the caches and takes gigabytes
+# images per call on a CPU, where each operation uses all cores anyway: with more images, intermediate results take
+# gigabytes and do not fit the caches
 _CPU_IMAGES = 2
-# waits before another try with one image that did not fit into a GPU's memory
+# waits before retrying one image that did not fit into a GPU's memory
 _MEMORY_WAITS_S = (0.1, 0.5, 2.0)
-# maskbatch's names of precisions, and Keras's
+# Keras's names of maskbatch's precisions
 _POLICIES = {"bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 class TensorFlowNetwork:
     """A network with one concrete `tf.function` per batch shape and device, named as TensorFlow names devices ("GPU:0").
 
-    Batches are padded to a power of two, so that few shapes are ever traced. Threads may call it at the same time: each
-    call runs on the device with the fewest calls. A batch that does not fit into a GPU's memory is halved, and so are
-    all later ones. `size_px` is the height of the images that the network takes; None where it takes any.
+    Batches are padded to a power of two, so that few shapes are traced. Several threads may call the network at once:
+    each call runs on the device with the fewest calls. A batch that does not fit into a GPU's memory is halved, and so
+    are all later batches. `size_px` is the height of images that the network takes, None for any height.
     """
 
     def __init__(self, network: Network, devices: Sequence[str], precision: str) -> None:
@@ -52,7 +52,7 @@ class TensorFlowNetwork:
             model = _cast(network.load(), precision)
         self.size_px = model.input_shape[1]
         function = self._tf.function(lambda images: forward(model, images))
-        # traced by shape: TensorFlow would warn of each new shape after the fifth that a call brings
+        # one trace per shape: TensorFlow would otherwise warn about each new shape after the fifth
         return functools.cache(lambda shape: function.get_concrete_function(self._tf.TensorSpec(shape, self._tf.uint8)))
 
     def __call__(self, images: np.ndarray, is_over: Callable[[], bool] = lambda: False) -> list[np.ndarray]:
@@ -67,7 +67,7 @@ class TensorFlowNetwork:
             except self._tf.errors.ResourceExhaustedError as error:
                 if len(chosen) > 1:
                     self._take_fewer(len(chosen))
-                elif waits_s:  # another thread, or program, may use the memory for the moment
+                elif waits_s:  # another thread or program may be using the memory at the moment
                     time.sleep(waits_s.pop(0))
                 else:
                     height, width = chosen.shape[1:3]
@@ -78,7 +78,7 @@ class TensorFlowNetwork:
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
     def _take_fewer(self, num_images: int) -> None:
-        """Halve the number of images per call, unless another thread has already."""
+        """Halve the number of images per call, unless another thread has already done so."""
         with self._lock:
             if self._most_images >= num_images:
                 self._most_images = (num_images + 1) // 2
@@ -94,7 +94,7 @@ class TensorFlowNetwork:
 
     @contextmanager
     def _replica(self) -> Iterator[tuple[str, Callable]]:
-        """Yield the network on the device with the fewest calls; among equals, on the least recently used one."""
+        """Yield the network on the device with the fewest calls; in case of a tie, on the least recently used device."""
         with self._lock:
             number = min(self._by_last_use, key=self._num_calls.__getitem__)
             self._by_last_use.remove(number)
@@ -108,7 +108,7 @@ class TensorFlowNetwork:
 
 
 def forward(model, images):
-    """Return the outputs of a Keras model as a list of float32 tensors, from uint8 images."""
+    """Return the outputs of a Keras model for uint8 images, as a list of float32 tensors."""
     import tensorflow as tf
 
     outputs = model(tf.cast(images, tf.float32), training=False)
@@ -117,9 +117,9 @@ def forward(model, images):
 
 
 def list_gpus() -> list[str]:
-    """Return the names of the GPUs that TensorFlow can use, none without TensorFlow.
+    """Return the names of the GPUs that TensorFlow can use; an empty list without TensorFlow.
 
-    Turns memory growth on, so that programs can share a GPU.
+    Also turn memory growth on, so that programs can share a GPU.
     """
     try:
         import tensorflow as tf
@@ -129,13 +129,13 @@ def list_gpus() -> list[str]:
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is in use already, and memory growth was set then
+        except RuntimeError:  # the GPU is already in use, and memory growth was set then
             log.debug("memory growth of %s is fixed already", gpu.name)
     return [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
 
 
 def _cast(model, precision: str):
-    """Return the same model computing in `precision`, its weights kept in float32 (Keras's mixed policies)."""
+    """Return the same model computing in `precision`, with weights in float32 (Keras's mixed policies)."""
     if precision == "fp32":
         return model
     import keras

@@ -1,4 +1,4 @@
-"""The weight files that ship in `models/`, with their checksums, and the networks that load them."""
+"""The weight files in `models/`, their checksums, and the networks that load them."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from maskbatch.errors import WeightsError
 class Network:
     """A network that `open_network` can run.
 
-    `role` says what it is for, `path` is its weight file. `load` returns it as a Keras model; it is called only when
-    needed, and checks that the file fits. `int8`, where there is one, is a zip archive of the same network as an
-    OpenVINO model with 8-bit weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has
-    `gains_by_int8` False, and computes in fp32 where int8 is asked for. `openvino`, where there is one, is the network in
-    fp32 as OpenVINO converts it: without the archive, TensorFlow is needed once on each machine.
+    `role` is the purpose of the network; `path` is its weight file. `load` checks the file and returns the Keras model;
+    it is called only when needed. `int8`, if any, is a zip archive of the same network as an OpenVINO model with 8-bit
+    weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has `gains_by_int8` False, and
+    computes in fp32 when int8 is requested. `openvino`, if any, is an archive of the network in fp32, converted for
+    OpenVINO. Without it, each machine needs TensorFlow once.
     """
 
     role: str
@@ -32,8 +32,8 @@ class Network:
 class Weights:
     """A named weight file with the labels of its outputs.
 
-    `int8_sha256` is the checksum of the same network with 8-bit weights, a separate file beside it, or "" without one;
-    `openvino_sha256` is that of the converted network.
+    `int8_sha256` is the checksum of the separate file with 8-bit weights, and `openvino_sha256` that of the converted
+    network; "" means that there is no such file.
     """
 
     name: str
@@ -87,12 +87,12 @@ def folder() -> Path:
 
 
 def find(name: str) -> Path:
-    """Return the path of shipped weights after a check of their checksum. Raises WeightsError when missing or damaged."""
+    """Check shipped weights and return their path. Raises WeightsError when the file is missing or damaged."""
     return _checked(SHIPPED[name].file, SHIPPED[name].sha256)
 
 
 def find_int8(path: Path) -> Path | None:
-    """Return the 8-bit weights of the shipped weights at `path`, checked likewise, or None for other weights.
+    """Check and return the 8-bit version of the shipped weights at `path`, None for other weights.
 
     Raises WeightsError.
     """
@@ -103,7 +103,7 @@ def find_int8(path: Path) -> Path | None:
 
 
 def find_openvino(path: Path) -> Path | None:
-    """Return the converted network of the shipped weights at `path`, checked likewise, or None where none is shipped.
+    """Check and return the converted network of the shipped weights at `path`, None if none ships.
 
     Raises WeightsError.
     """
@@ -123,7 +123,7 @@ def _checked(file: str, checksum: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the file's SHA-256 as 64 hexadecimal digits. Raises WeightsError when it cannot be read."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits. Raises WeightsError when the file cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
@@ -132,7 +132,7 @@ def sha256(path: Path) -> str:
 
 
 def _digest(file) -> str:
-    """Do as `hashlib.file_digest`, which Python 3.10 lacks."""
+    """Replace `hashlib.file_digest`, which Python 3.10 lacks."""
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

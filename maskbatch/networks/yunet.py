@@ -16,21 +16,24 @@ CLASS, OBJECT, BOX, LANDMARKS = 0, 1, slice(2, 6), slice(6, 16)
 CHANNELS = 16
 # channels of the pyramid
 WIDTH = 64
-# units of the backbone's stages after the stem, and True where a stage begins with a pooling; the stem ends at stride 2
+# stages of the backbone after the stem: number, units, and True if pooling comes first; the stem ends at stride 2
 _STAGES = ((1, 2, True), (2, 2, False), (3, 2, True), (4, 2, True), (5, 2, True))
-# the stages whose output goes into the pyramid: strides 8, 16, 32
+# stages whose output goes into the pyramid: strides 8, 16, 32
 _TAPS = (3, 4, 5)
 
 
 def build_network():
     """Build the untrained network: RGB (B, H, W, 3) 0-255, H and W multiples of 32 -> three maps (B, H/s, W/s, 16).
 
-    The maps are those of the strides 8, 16 and 32. Their channels are the class's and the object's probability (a face's
-    score is the root of their product); x, y of the box's centre in cells from the cell's corner; the logs of its width and
-    height over the stride; x, y of five landmarks like the centre. Batch norms are folded into the convolutions, as in the
-    ONNX file that the weights come from.
+    The maps have the strides s = 8, 16 and 32. Their channels are:
 
-    The class's, object's, box's and landmarks' heads are one unit of 16 channels: no head reads another's channels.
+    - the probabilities of the class and of the object; the score of a face is the square root of their product
+    - x, y of the box's centre, in cells from the corner of the cell
+    - the logarithms of the box's width and height, divided by the stride
+    - x, y of five landmarks, in the same units as the centre
+
+    Batch norms are folded into the convolutions, as in the ONNX file that the weights come from. One unit of 16
+    channels serves as the heads for class, object, box and landmarks: no head reads the channels of another.
     """
     import keras
     from keras import layers
@@ -53,7 +56,7 @@ def build_network():
 
 
 def _unit(x, channels: int, name: str, activate: bool = True):
-    """Apply YuNet's unit: a 1x1 convolution, which nothing follows, then a depthwise 3x3 one."""
+    """Apply YuNet's unit: a 1x1 convolution without activation, then a depthwise 3x3 convolution."""
     from keras import layers
 
     x = layers.Conv2D(channels, 1, name=f"{name}_point")(x)
@@ -62,7 +65,7 @@ def _unit(x, channels: int, name: str, activate: bool = True):
 
 
 def _head(x, stride: int):
-    """Apply the unit of a level that its heads share, and the heads."""
+    """Apply the shared unit of a level, then its heads."""
     from keras import layers
 
     x = _unit(_unit(x, WIDTH, f"share{stride}"), CHANNELS, f"head{stride}", activate=False)
@@ -73,7 +76,7 @@ def _head(x, stride: int):
 def shipped_network() -> Network:
     """Return the network with shipped weights. Raises WeightsError when they are missing or damaged.
 
-    Depthwise convolutions take most of its time, and 8 bits would save one part in twenty of it.
+    8-bit weights would save only a twentieth of its time, most of which goes to depthwise convolutions.
     """
     path = find("yunet")
     return Network("yunet", path, lambda: load_network(path), gains_by_int8=False, openvino=find_openvino(path))

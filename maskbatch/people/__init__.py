@@ -1,1 +1,1 @@
-"""The answer instead of the frames: persons, their episodes, clock and place, from stored rows alone."""
+"""Derive persons, their episodes, times and places from stored rows alone."""

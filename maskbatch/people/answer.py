@@ -1,4 +1,4 @@
-"""The answer of a scan: its sources, the looks at faces in them, the people, and their episodes."""
+"""The answer of a scan: sources, people and their episodes, derived from the looks at faces."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _SOURCES = """
     SELECT id, name, kind, fps, duration_s, width, height, decoded, analysed, recorded FROM source
     WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
 """
-# in the order of the columns of _as_looks; source by source
+# columns in the order that _as_looks expects; rows source by source
 _FACES = """
     SELECT face.source_id, coalesce(person_id, face.track_id), frame, face, time_e4, x_min_e1, y_min_e1, x_max_e1, y_max_e1,
            p_mask_e4, coalesce(p_incorrect_e4, -1), coalesce(sharpness_e2, -1), coalesce(brightness, -1),
@@ -39,11 +39,19 @@ _NUM_COLUMNS, _BLOCK = 14, 50_000
 class Answer:
     """The people of a scan, with their episodes, places and pictures.
 
-    `sources` in the order of the reports; `where` is by source id; `persons` of these sources, and their `episodes` (an
-    episode's `group` is the position of its person). `zone` and `crossed` (P,) object are of the persons. `is_static` (P,)
-    bool: a picture of a person. `counts` (P,) bool: the person is seen for long enough, and is no picture and no mistake.
-    `pictures` finds evidence. Verdicts and episodes are those after the review: `model_verdict` (P,) int8 is what the model
-    had said, `reviewed` (P,) object what a reviewer said, "" where there is no review.
+    Verdicts and episodes include the corrections of reviewers.
+
+    Attributes:
+        sources: the sources in the order of the reports.
+        where: place and start by source id.
+        persons: the people in these sources.
+        episodes: their episodes; `group` is the position of the person.
+        zone, crossed: (P,) object, the zone and the crossed lines of each person.
+        is_static: (P,) bool, the person is only a picture.
+        counts: (P,) bool, the person is seen for long enough, and is neither a picture nor a mistake.
+        pictures: finds evidence of people.
+        model_verdict: (P,) int8, the verdict of the model, index into STATES.
+        reviewed: (P,) object, the verdict of a reviewer, "" without one.
     """
 
     sources: tuple[Known, ...]
@@ -70,19 +78,19 @@ class _Part(NamedTuple):
 
 
 def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
-    """Derive the answer from the rows of a store, in a transaction of it. No picture is needed.
+    """Derive the answer from the rows of a store, without any picture.
 
-    Looks are in memory for some sources at a time only.
+    Only the looks of a few sources are in memory at a time.
 
     Args:
         connection: the connection of a transaction.
         settings: thresholds and rules.
 
     Returns:
-        The answer for all sources of the last session that are done, or done in part.
+        The answer for all sources of the last session that are done or partly done.
 
     Raises:
-        UsageError: the rules of clock or places cannot be read.
+        UsageError: the rules for clock or places cannot be read.
     """
     sources = tuple(
         Known(*row[:-1], tuple((name, value) for name, value in json.loads(row[-1])))
@@ -100,7 +108,7 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
 
 
 def _is_gated(connection: Connection) -> bool:
-    """Tell if the last session chose the frames of videos by a gate."""
+    """Return whether a gate chose the frames of videos in the last session."""
     return any(one.facts.get("settings", {}).get("sampling", {}).get("is_gated") for one in sessions(connection)[-1:])
 
 
@@ -113,7 +121,7 @@ def _part(rows: np.ndarray, where: dict[int, Where], settings: ReportSettings) -
 
 
 def _joined(parts: Sequence[_Part]) -> _Part:
-    """Return the people of all parts as one, with the positions of episodes' persons moved along."""
+    """Join the people of all parts, and shift the positions of persons in episodes accordingly."""
     firsts = np.cumsum([0, *(len(part.persons) for part in parts)])
     episodes = [
         replace(part.episodes, group=part.episodes.group + first) for part, first in zip(parts, firsts, strict=False)
@@ -128,7 +136,7 @@ def _concatenated(tables: Sequence[Persons] | Sequence[Episodes]) -> Persons | E
 
 
 def _as_looks(rows: np.ndarray) -> Looks:
-    """Return rows (N, 14) int64 of _FACES as looks."""
+    """Return the rows (N, 14) int64 of _FACES as looks."""
     source_id, person, frame, face, time_e4 = rows[:, :5].T
     scales = ((10, 1e4), (11, 1e2), (12, 1), (13, 1e2))
     plain = [np.where(rows[:, at] < 0, np.nan, rows[:, at] / scale) for at, scale in scales]
@@ -136,7 +144,7 @@ def _as_looks(rows: np.ndarray) -> Looks:
 
 
 def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
-    """Yield the rows of classified faces as arrays (n, 14) int64, each of whole sources."""
+    """Yield the rows of classified faces as arrays (n, 14) int64; an array holds complete sources."""
     cursor, kept = connection.execute(_FACES), np.empty((0, _NUM_COLUMNS), np.int64)
     while rows := cursor.fetchmany(_BLOCK):
         kept = np.concatenate([kept, np.array(rows, np.int64)])
@@ -149,21 +157,21 @@ def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
 
 
 def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_gated: bool) -> np.ndarray:
-    """Return the number of looks (P,) at a person that make him count: those in `min_seen_s` seconds, rounded up.
+    """Return the number of looks (P,) that a person needs to count: the looks in `min_seen_s` seconds, rounded up.
 
-    A flicker of one frame at 30 fps is nobody, while in sparsely sampled video, and in photos, one look is enough. A shorter
-    video asks for all its frames.
+    A flicker of one frame at 30 fps does not count. In photos and sparsely sampled video, one look is enough. A shorter
+    video requires all its frames.
     """
     needed = {source.id: _needed_looks(source, min_seen_s, is_gated) for source in sources}
     return np.array([needed[source_id] for source_id in persons.source_id.tolist()], np.int64)
 
 
 def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
-    """Return the looks that are analysed in `min_seen_s` of a source in which somebody moves.
+    """Return the number of frames that are analysed in `min_seen_s` of a source in which somebody moves.
 
-    Analysed frames per second are the frame rate times the share analysed, which is right also for a video that broke.
-    Without a frame rate, they are the frames analysed divided by the duration. With a gate, they are fewer where nothing
-    moves.
+    The number of analysed frames per second is the frame rate times the analysed share, which also holds for a broken
+    video. Without a frame rate, it is the number of analysed frames divided by the duration. A gate analyses fewer
+    frames where nothing moves, so at least its candidates count.
     """
     if source.fps and source.decoded:
         per_second = source.fps * source.analysed / source.decoded

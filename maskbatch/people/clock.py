@@ -1,7 +1,7 @@
-"""When a recording began by the clock: from the names of files, from tags of containers and photos, or as the user says.
+"""The start time of a recording: from the file name, from tags of containers and photos, or from the user.
 
-Where name and tags disagree, the start is unknown and the source is flagged: nothing is guessed. Times of day without an
-offset are those of the cameras' time zone.
+When name and tags disagree, the start is unknown and the source is flagged: nothing is guessed. Times without an offset
+are in the cameras' time zone.
 """
 
 import re
@@ -15,11 +15,11 @@ from maskbatch.errors import UsageError
 from maskbatch.settings import ReportSettings
 
 Tags = Sequence[tuple[str, str]]
-# name and tags may differ by this: a recorder names a file some seconds before it writes the first frame
+# allowed difference between name and tags: a recorder names a file some seconds before it writes the first frame
 _SAME_S = 120.0
-# clocks written without their offset differ by whole quarters of an hour, up to this many hours
+# times written without an offset differ by whole quarters of an hour, up to this many hours
 _QUARTER_S, _MOST_OFFSET_S = 900.0, 14 * 3600.0
-# digital recordings are not older, and a damaged clock is often years ahead
+# digital recordings are not older, and the time of a damaged clock is often years ahead
 _YEARS = range(1990, 2100)
 
 _DATE = r"(?P<Y>(?:19|20)\d\d)(?P<s>[-_. ]?)(?P<m>\d\d)(?P=s)(?P<d>\d\d)"
@@ -27,9 +27,9 @@ _TIME = r"(?P<H>[0-2]\d)(?P<t>[-_.:h]?)(?P<M>[0-5]\d)(?:(?P=t)|m)(?P<S>[0-5]\d)"
 _FRACTION = r"(?:[.,_]?(?P<f>\d{3}))?(?!\d)"
 _ZONE = r"(?P<z>Z|UTC|[+-](?:0\d|1[0-4])[-:]?(?:00|15|30|45))?(?![0-9])"
 _HALF = r"(?:\s?(?P<half>[AaPp])\.?[Mm]\b)?"
-# what stands between a date and a time of day
+# text between a date and a time of day
 _BETWEEN = r"(?:[T_ -]|\s+at\s+|-W-|__)?"
-# in order: the first that fits a name counts
+# the first pattern that fits a name counts
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -52,10 +52,10 @@ _TAGS = ("com.apple.quicktime.creationdate", "DateTimeOriginal", "creation_time"
 
 
 class Start(NamedTuple):
-    """When a source begins: `at` is None where nobody knows. `origin` is start, name, metadata or "".
+    """The start of a source: `at` is a time with an offset, None if unknown. `origin` is start, name, metadata or "".
 
-    `at` has its offset. `flag` says what is doubtful: "name and metadata disagree", "clock set back: ambiguous", "clock set
-    forward: no such time"; "" otherwise.
+    `flag` is the reason for doubt: "name and metadata disagree", "clock set back: ambiguous", "clock set forward: no
+    such time", or "".
     """
 
     at: datetime | None
@@ -64,12 +64,12 @@ class Start(NamedTuple):
 
 
 def start_of(name: str, recorded: Tags, duration_s: float | None, settings: ReportSettings) -> Start:
-    """Return when a source begins.
+    """Return the start of a source.
 
     Args:
-        name: its name in the reports; folders count too.
-        recorded: its tags of the recording time, (name, value).
-        duration_s: its length in seconds: some recorders write the time at which a recording ended.
+        name: name of the source in the reports, including folders.
+        recorded: tags with the recording time, (name, value).
+        duration_s: duration in seconds: some recorders write the time at which a recording ended.
         settings: `clock`, `start` and `timezone`.
 
     Raises:
@@ -108,13 +108,13 @@ def clock_text(start: datetime | None, seconds: float) -> str:
         return ""
     moment = later(start, round(seconds, 1))
     text = moment.isoformat(timespec="milliseconds")
-    # tenths are as exact as an episode's edges are
+    # edges of episodes are no more exact than tenths of a second
     return text[:21] + text[23:]
 
 
 @lru_cache(maxsize=64)
 def zone_of(name: str | None) -> tzinfo:
-    """Return a time zone by its IANA name, that of this machine for None. Raises UsageError."""
+    """Return the time zone with an IANA name, or that of this machine for None. Raises UsageError."""
     if name is None:
         from tzlocal import get_localzone
 
@@ -126,7 +126,7 @@ def zone_of(name: str | None) -> tzinfo:
 
 
 def parse_start(text: str) -> datetime:
-    """Return a time in ISO 8601. Raises UsageError."""
+    """Parse a time in ISO 8601. Raises UsageError."""
     try:
         return datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError as error:
@@ -145,7 +145,7 @@ def _by_name(name: str) -> datetime | None:
 
 
 def _moment(parts: dict[str, str | None]) -> datetime | None:
-    """Return the time of the parts of a pattern, None when there is no such time."""
+    """Return the time from the parts that a pattern matched, None when there is no such time."""
     micros = int(parts.get("f") or 0) * 1000
     if epoch := parts.get("epoch"):
         return datetime.fromtimestamp(int(epoch), timezone.utc) + timedelta(microseconds=micros)
@@ -173,7 +173,7 @@ def _offset(text: str) -> timezone:
 
 
 def _by_tags(recorded: Tags) -> datetime | None:
-    """Return the recording time of tags; a date alone, and the zero of a clock, say nothing."""
+    """Return the recording time in tags; ignore dates without a time, and the zero of a clock."""
     tags = dict(recorded)
     for name in _TAGS:
         text = tags.get(name, "").strip()
@@ -191,7 +191,10 @@ def _by_tags(recorded: Tags) -> datetime | None:
 
 
 def _agree(first: datetime, second: datetime, duration_s: float | None) -> bool:
-    """Tell if two times may be of one recording: but for a time zone that one of them lacks, and for begin and end."""
+    """Return whether two times may be those of one recording.
+
+    The second may be the time of the end, and either may lack a time zone.
+    """
     both_known = first.tzinfo is not None and second.tzinfo is not None
     gap_s = (_naive(second, both_known) - _naive(first, both_known)).total_seconds()
     for shift_s in (0.0, duration_s or 0.0):
@@ -208,7 +211,7 @@ def _naive(moment: datetime, in_utc: bool) -> datetime:
 
 
 def _placed(moment: datetime, zone: tzinfo, origin: str) -> Start:
-    """Give a time its zone. Where the clock was set back or forward at that time, say so."""
+    """Give a time its zone, and flag times at which the clock was set back or forward."""
     if moment.tzinfo is not None:
         return Start(moment.astimezone(zone), origin)
     placed = moment.replace(tzinfo=zone)

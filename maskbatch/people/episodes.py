@@ -1,8 +1,8 @@
 """Episodes: stretches of time in which a person is in one state.
 
-The states of a person are those of a hidden Markov model (Rabiner 1989): a look speaks for or against each state, and a
-change of state costs as much as several looks that speak against it. The most probable sequence is found by the algorithm
-of Viterbi, for all persons at the same time.
+The states of a person are those of a hidden Markov model (Rabiner 1989). Each look is evidence for or against each
+state, and a change of state costs as much as several contrary looks. The Viterbi algorithm finds the most probable
+sequences of all persons at the same time.
 """
 
 from dataclasses import dataclass, fields
@@ -13,24 +13,31 @@ from maskbatch.people.evidence import NOT_SURE, STATES, log_likelihoods, novelty
 from maskbatch.people.looks import REASONS, Looks, qualities, visibility
 from maskbatch.settings import ReportSettings
 
-# log-likelihood that a change of state must gain: one surprising look gains less than two changes. A change from or
-# to unsure costs less, or unsure looks before and after would hide a bare face; not so little that a brief state is unsure
+# log-likelihood that a change of state must gain: one surprising look gains less than two changes cost. A change from
+# or to unsure costs less, else unsure looks before and after would hide a bare face; even less would make brief states
+# unsure
 _CHANGE, _UNSURE_CHANGE = 2.1, 1.5
 _COSTS = np.full((len(STATES), len(STATES)), _CHANGE)
 _COSTS[NOT_SURE, :] = _COSTS[:, NOT_SURE] = _UNSURE_CHANGE
 np.fill_diagonal(_COSTS, 0.0)
-# the last look of an episode lasts as long as the time between looks, but no longer than this, in seconds
+# the last look of an episode lasts as long as the interval between looks, but at most this many seconds
 _MOST_STEP_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """E episodes, those of a person together and in order of time.
+    """E episodes, sorted by person and time.
 
-    `group` (E,) int64 is the position of the person (see `Looks.starts`); `state` (E,) int8 indexes STATES; `from_s`, `to_s`
-    (E,) float64; `num_faces` (E,) int64: looks; `best_frame`, `best_face` (E,) int64, `best_time_s` (E,) float64: the look
-    that shows the face best, and `visibility` (E,) float64: how well; `p_mask` (E,) float64 is the mean over its looks, by
-    how far they can be trusted, NaN when none was classified; `reason` (E,) str says why the state is unsure, "" otherwise.
+    Attributes:
+        group: (E,) int64, position of the person (see `Looks.starts`).
+        state: (E,) int8, index into STATES.
+        from_s, to_s: (E,) float64, start and end in seconds.
+        num_faces: (E,) int64, number of looks.
+        best_frame, best_face: (E,) int64, the look that shows the face best.
+        best_time_s: (E,) float64, time of that look in seconds.
+        visibility: (E,) float64, how well that look shows the face.
+        p_mask: (E,) float64, mean over the looks, weighted by quality and novelty; NaN when no look was classified.
+        reason: (E,) str, why the state is unsure, "" otherwise.
     """
 
     group: np.ndarray
@@ -50,7 +57,7 @@ class Episodes:
 
     @property
     def duration_s(self) -> np.ndarray:
-        """Seconds (E,)."""
+        """Durations (E,) in seconds."""
         return self.to_s - self.from_s
 
     def take(self, chosen: np.ndarray) -> "Episodes":
@@ -66,8 +73,8 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
         settings: thresholds, the longest gap within an episode, the shortest state.
 
     Returns:
-        Episodes without overlap. A change lies in the middle between the last look at the old state and the first at the
-        new one. A stretch without a look of more than `settings.max_gap_s` belongs to no episode.
+        Episodes without overlap. A change lies midway between the last look in the old state and the first look in the
+        new state. A gap between looks of more than `settings.max_gap_s` belongs to no episode.
     """
     if not len(looks):
         ints, floats = np.empty(0, np.int64), np.empty(0)
@@ -78,7 +85,7 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
     is_first[looks.starts()] = True
     gap = np.diff(looks.time_s, prepend=0.0)
     begins = is_first | (gap > settings.max_gap_s)
-    with np.errstate(invalid="ignore"):  # a state that does not exist, at a look that adds nothing
+    with np.errstate(invalid="ignore"):  # -inf times 0: an impossible state at a look that adds nothing
         told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
     state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
     state = _without_short(state, looks, begins, settings.min_state_s)
@@ -88,7 +95,7 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
 def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the most probable states (N,) int8 of stretches that begin at `starts`, from log-likelihoods (N, 4).
 
-    Step k is taken for all stretches that have a look k, so that the loop is as long as the longest stretch only.
+    Step k handles all stretches with a look k at once, so that the loop is only as long as the longest stretch.
     """
     lengths = np.diff(np.append(starts, len(told)))
     order = np.argsort(-lengths, kind="stable")
@@ -110,7 +117,7 @@ def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _runs(state: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Return the positions of the first looks of runs of one state."""
+    """Return the positions at which runs of one state begin."""
     is_new = begins.copy()
     is_new[1:] |= state[1:] != state[:-1]
     return np.flatnonzero(is_new)
@@ -119,7 +126,7 @@ def _runs(state: np.ndarray, begins: np.ndarray) -> np.ndarray:
 def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_state_s: float) -> np.ndarray:
     """Return the states (N,) without runs of less than `min_state_s` seconds. A stretch of one run keeps its state.
 
-    The shortest run goes first. It takes the state of the longer one of its neighbours.
+    The shortest run goes first, and takes the state of its longer neighbour.
     """
     state = state.copy()
     while True:
@@ -131,7 +138,7 @@ def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_stat
         after = np.where(np.append(begins[starts[1:]], True), -1.0, np.roll(length_s, -1))
         is_least = (length_s <= np.where(before < 0, np.inf, before)) & (length_s <= np.where(after < 0, np.inf, after))
         goes = (length_s < min_state_s) & (np.maximum(before, after) >= 0) & is_least
-        goes[1:] &= ~goes[:-1]  # of equal neighbours only the first
+        goes[1:] &= ~goes[:-1]  # only the first of equal neighbours
         if not goes.any():
             return state
         into = np.flatnonzero(goes) + np.where(after > before, 1, -1)[goes]
@@ -140,7 +147,7 @@ def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_stat
 
 
 def _edges(starts: np.ndarray, ends: np.ndarray, looks: Looks, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return from and to in seconds of runs of looks from `starts` to `ends` (exclusive)."""
+    """Return start and end times in seconds of the runs of looks from `starts` to `ends` (exclusive)."""
     time_s, total = looks.time_s, len(looks)
     step_s = np.diff(time_s, append=0.0)
     is_last = np.append(begins[1:], True)
@@ -180,6 +187,6 @@ def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np
 
 
 def _reasons(trust: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return why each run tells little: the quality (N, 4) that lowers it most, or a probability in between."""
+    """Return why each run is unsure: the worst quality of `trust` (N, 4), or a probability "in between"."""
     mean = np.add.reduceat(trust, starts) / np.diff(np.append(starts, len(trust)))[:, None]
     return np.where(mean.min(axis=1) < 0.75, np.array(REASONS)[mean.argmin(axis=1)], "in between")

@@ -1,4 +1,4 @@
-"""Persons: what follows from the episodes of each. The verdict comes from the time in each state, never from a mean."""
+"""Judge persons by their episodes. The verdict follows from the time in each state, never from a mean."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,17 @@ _SURE = (MASKED, BARE, INCORRECT)
 class Persons:
     """P persons, in the order of their looks.
 
-    `source_id`, `person` (P,) int64; `first_s`, `last_s` (P,) float64: first and last look; `seconds` (P, 4) float64: time
-    in each of STATES; `verdict` (P,) int8 indexes STATES; `changed` (P,) bool: the person was in two states that are sure;
-    `p_mask` (P,) float64: mean over the episodes that decide; `num_faces` (P,) int64: looks; `best_frame`, `best_face` (P,)
-    int64 and `best_time_s` (P,) float64: the look that shows the face best in the state of the verdict; `reason` (P,) str:
-    why the verdict is unsure, "" otherwise.
+    Attributes:
+        source_id, person: (P,) int64.
+        first_s, last_s: (P,) float64, times of the first and last look in seconds.
+        seconds: (P, 4) float64, time in each of STATES.
+        verdict: (P,) int8, index into STATES.
+        changed: (P,) bool, the person was in at least two sure states.
+        p_mask: (P,) float64, mean over the deciding episodes.
+        num_faces: (P,) int64, number of looks.
+        best_frame, best_face: (P,) int64, the look that shows the face best in the state of the verdict.
+        best_time_s: (P,) float64, time of that look in seconds.
+        reason: (P,) str, why the verdict is unsure, "" otherwise.
     """
 
     source_id: np.ndarray
@@ -44,9 +50,9 @@ class Persons:
 def find_persons(looks: Looks, episodes: Episodes, settings: ReportSettings) -> Persons:
     """Judge each person by the time in each state.
 
-    A person was without a mask when one bare episode lasts `settings.min_bare_s` or more; with an incorrect mask likewise,
-    if not bare; with a mask when masked and never anything else that is sure. All others are unsure. A person of one look,
-    as in a photo, is judged by that look.
+    A person is without a mask if one bare episode lasts at least `settings.min_bare_s`. Otherwise, an incorrect mask is
+    judged by the same rule. A person is with a mask if masked, and never in another sure state. All others are unsure.
+    A single look, as in a photo, decides alone.
     """
     starts, ends = looks.starts(), looks.ends()
     num_faces = ends - starts
@@ -83,7 +89,7 @@ def _was(episodes: Episodes, num_persons: int) -> np.ndarray:
 
 
 def _mean_p(chosen: Episodes, num_persons: int) -> np.ndarray:
-    """Return the mean p_mask (P,) over episodes, by their number of looks."""
+    """Return the mean p_mask (P,) over episodes, weighted by their number of looks."""
     total, weight = np.zeros((2, num_persons))
     np.add.at(total, chosen.group, chosen.p_mask * chosen.num_faces)
     np.add.at(weight, chosen.group, chosen.num_faces)
@@ -91,16 +97,16 @@ def _mean_p(chosen: Episodes, num_persons: int) -> np.ndarray:
 
 
 def _best(episodes: Episodes, deciding: np.ndarray, num_persons: int) -> np.ndarray:
-    """Return the episode (P,) with the best look among those of the mask `deciding` (E,)."""
+    """Return the episode (P,) with the best look among the episodes in the mask `deciding` (E,)."""
     chosen = np.flatnonzero(deciding)
     order = chosen[np.lexsort((episodes.visibility[chosen], episodes.group[chosen]))]
     best = np.zeros(num_persons, np.int64)
-    best[episodes.group[order]] = order  # of each person the last one, which is the best, stays
+    best[episodes.group[order]] = order  # the last assignment to each person, the best look, stays
     return best
 
 
 def _reasons(episodes: Episodes, was: np.ndarray, verdict: np.ndarray) -> np.ndarray:
-    """Return why persons (P,) are unsure: the reason of the longest unsure episode, or a state too brief to count."""
+    """Return why persons (P,) are unsure: a state was too "brief" to count, or the reason of the longest unsure episode."""
     unsure = episodes.take(episodes.state == NOT_SURE)
     order = np.argsort(unsure.duration_s, kind="stable")
     reason = np.full(len(was), "", "U10")

@@ -1,4 +1,4 @@
-"""Pictures that show a person: crops in evidence/, and the annotated copy of the whole source."""
+"""Find pictures of a person: crops in evidence/, and the annotated copy of the source."""
 
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -40,16 +40,16 @@ class Pictures:
                 self._photos.add(source_id)
 
     def copy_of(self, source_id: int) -> str:
-        """Return the annotated copy of a source, "" when there is none."""
+        """Return the path of the annotated copy of a source, "" when there is none."""
         return self._copies.get(source_id, "")
 
     def nearest(self, source_id: int, person: int, when: tuple[float, float, float], p_mask: float) -> str:
-        """Return the picture of a person for an episode, "" when there is none.
+        """Return the path of a person's picture for an episode, "" when there is none.
 
         Args:
-            source_id, person: who.
-            when: begin and end of the episode, and its best look, in seconds.
-            p_mask: probability of a mask in the episode: a picture on the same side of 0.5 is preferred.
+            source_id, person: the person.
+            when: start, end and best look of the episode, in seconds.
+            p_mask: probability of a mask in the episode; pictures on the same side of 0.5 are preferred.
         """
         begin_s, end_s, best_s = when
         own = [one for one in self._of_person.get((source_id, person), ()) if begin_s <= one.time_s <= end_s]

@@ -1,6 +1,6 @@
-"""Places: sites and cameras of sources, zones and lines in their pictures, and shifts; read from `places.toml`.
+"""Read `places.toml`: sites and cameras of sources, zones and lines in their pictures, and shifts.
 
-docs/places.md explains the file by an example.
+docs/places.md explains the file with an example.
 """
 
 import sys
@@ -21,16 +21,16 @@ else:
     import tomli as tomllib
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-# a corner with both numbers up to this is a share of the picture, else in pixels
+# corners whose numbers are all at most this are shares of the picture, else pixels
 _MOST_SHARE = 1.0
 _MIN_CORNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A part of a picture: a polygon with corners (x, y), as shares of width and height when `is_share`, else in pixels.
+    """A part of a picture: a polygon with corners (x, y), in shares of width and height if `is_share`, else in pixels.
 
-    Faces in a zone with `ignore` are not looked at.
+    Faces in a zone with `ignore` are ignored.
     """
 
     name: str
@@ -39,14 +39,15 @@ class Zone:
     ignore: bool = False
 
     def contains(self, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return (N,) bool: the points (N, 2) in pixels lie inside; `size` is (width, height) of the picture.
+        """Return (N,) bool: the points (N, 2) in pixels that lie inside; `size` is (width, height) of the picture.
 
-        Of two zones that share an edge, a point on it lies in exactly one: edges at the left and top belong to a zone.
+        A zone includes its left and top edges only, so that a point on an edge between two zones lies in exactly one
+        zone.
         """
         corners = np.array(self.polygon, np.float64) * (size if self.is_share else (1, 1))
         x, y = points[:, 0, None], points[:, 1, None]
         (x1, y1), (x2, y2) = corners.T, np.roll(corners, -1, axis=0).T
-        # a ray to the right crosses each edge whose ends lie on two sides of it (Shimrat 1962)
+        # a ray to the right crosses every edge whose ends lie on opposite sides of the ray (Shimrat 1962)
         with np.errstate(divide="ignore", invalid="ignore"):
             crosses = ((y1 <= y) != (y2 <= y)) & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
         return crosses.sum(axis=1) % 2 == 1
@@ -54,7 +55,7 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line from `begin` to `end`, (x, y) each. Seen from its begin, who crosses it to the right goes in."""
+    """A line from `begin` to `end`, (x, y) each. Seen from `begin`, people who cross the line to the right go in."""
 
     name: str
     begin: tuple[float, float]
@@ -62,14 +63,14 @@ class Line:
     is_share: bool
 
     def crossings(self, points: np.ndarray, size: tuple[int, int]) -> list[str]:
-        """Return "in" and "out" for each crossing on the way along points (T, 2) in pixels, in their order."""
+        """Return "in" or "out" for each crossing of the path along points (T, 2) in pixels, in order."""
         begin, end = (np.array(point) * (size if self.is_share else (1, 1)) for point in (self.begin, self.end))
         along = end - begin
         side = along[0] * (points[:, 1] - begin[1]) - along[1] * (points[:, 0] - begin[0]) > 0
         found = []
         for at in np.flatnonzero(side[1:] != side[:-1]).tolist():
             step = points[at + 1] - points[at]
-            # the way crosses the line itself, and not beyond one of its ends
+            # the path crosses the line itself, not its extension beyond an end
             begins, ends = (
                 step[0] * (p[1] - points[at, 1]) - step[1] * (p[0] - points[at, 0]) > 0 for p in (begin, end)
             )
@@ -80,7 +81,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera: `files` is a glob over names of sources. Faces below `min_face_px` are not looked at."""
+    """A camera: `files` is a glob over names of sources. Faces smaller than `min_face_px` are ignored."""
 
     files: str
     name: str
@@ -92,7 +93,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A shift: weekdays (0 is Monday) on which it begins, and times of day; it may end on the next day."""
+    """A shift: the weekdays on which it begins (0 is Monday), and its times of day. A shift may end on the next day."""
 
     name: str
     days: frozenset[int]
@@ -100,7 +101,7 @@ class Shift:
     end: time
 
     def holds(self, moment: datetime) -> bool:
-        """Tell if a local time is within the shift; its end is not."""
+        """Return whether a local time is within the shift, which excludes its end."""
         at, today = moment.time().replace(tzinfo=None), moment.weekday()
         if self.begin < self.end:
             return today in self.days and self.begin <= at < self.end
@@ -116,19 +117,19 @@ class Places:
     shifts: tuple[Shift, ...] = ()
 
     def camera_of(self, name: str) -> Camera | None:
-        """Return the first camera whose glob fits the name of a source, None when none does."""
+        """Return the first camera whose glob matches the name of a source, None when there is none."""
         return next((camera for camera in self.cameras if fnmatchcase(name, camera.files)), None)
 
     def shift_of(self, moment: datetime) -> str:
-        """Return the name of the first shift that a local time falls into, "" when there is none."""
+        """Return the name of the first shift that contains a local time, "" when there is none."""
         return next((shift.name for shift in self.shifts if shift.holds(moment)), "")
 
 
 def read_places(path: str | None) -> Places:
-    """Read a `places.toml`; None gives no place at all.
+    """Read a `places.toml`; None gives empty places.
 
     Raises:
-        UsageError: the file cannot be read, or something in it is unknown or impossible; the message says where.
+        UsageError: the file cannot be read, or has an unknown key or an invalid value; the message gives the place.
     """
     return Places() if path is None else _read(path, _stamp(path))
 
@@ -150,7 +151,7 @@ def _read(path: str, _: int) -> Places:
 
 
 class _Parser:
-    """Checks each value, and says where a wrong one is."""
+    """A parser that checks each value and names the place of an invalid value."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -226,7 +227,7 @@ class _Parser:
     def _text(self, values: Mapping, key: str, where: str) -> str:
         text = values.get(key)
         if not isinstance(text, str) or not text or not text.isprintable():
-            self._fail(where, f"{key} is missing, or no text")
+            self._fail(where, f"{key} is missing or not a text")
         return text
 
     def _tables(self, values: Mapping, key: str, where: str) -> Sequence[Mapping]:
@@ -237,12 +238,12 @@ class _Parser:
 
     def _keys(self, values: Mapping, where: str, known: set[str]) -> None:
         if unknown := sorted(values.keys() - known):
-            self._fail(where, f"there is no key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+            self._fail(where, f"unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
 
     def _fail(self, where: str, reason: str) -> None:
         raise UsageError(f"{self._path}, {where}: {reason}")
 
 
 def _is_share(points: Sequence[tuple[float, float]]) -> bool:
-    """Tell if points are shares of the picture, from 0 to 1, and not pixels."""
+    """Return whether points are shares of the picture, from 0 to 1, rather than pixels."""
     return all(0 <= number <= _MOST_SHARE for point in points for number in point)

@@ -1,4 +1,4 @@
-"""Corrections by reviewers: their verdicts take the place of the model's, for people and their episodes."""
+"""Apply reviews: the verdicts of reviewers replace those of the model, for people and their episodes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,14 +11,14 @@ from maskbatch.people.evidence import NOT_SURE, STATES
 from maskbatch.people.persons import Persons
 from maskbatch.store.review import NOT_A_FACE, Verdict
 
-# why a person is unsure whom a reviewer could not judge either
+# why a person is unsure: the reviewer could not judge either
 REVIEWED = "reviewed"
 
 
 class Corrected(NamedTuple):
     """People and episodes after the review.
 
-    `reviewed` (P,) object: the last verdict on each person, "" where there is none; `is_face` (P,) bool: false where the
+    `reviewed` (P,) object is the last verdict on each person, "" without one. `is_face` (P,) bool is false where the
     reviewer saw no face.
     """
 
@@ -29,9 +29,9 @@ class Corrected(NamedTuple):
 
 
 def corrected(persons: Persons, episodes: Episodes, verdicts: Sequence[Verdict]) -> Corrected:
-    """Return people and episodes as the last verdict on each person says.
+    """Return people and episodes, corrected by the last verdict on each person.
 
-    A verdict that differs from the model's changes the person, and those episodes of the person that had led to the model's
+    A verdict that differs from the model's changes the person, and the person's episodes in the state of the model's
     verdict. All other episodes stay.
     """
     reviewed = np.full(len(persons), "", object)

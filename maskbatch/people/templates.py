@@ -1,4 +1,4 @@
-"""Path templates: site, camera and start from the names of sources, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}"."""
+"""Path templates such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}", which extract fields from names of sources."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from maskbatch.errors import UsageError
 
 _FIELDS = ("site", "camera", "start", "any")
 _FIELD = re.compile(r"\{(\w*)(?::([^{}]*))?\}")
-# what strptime's directives look like; %f has one to six digits
+# patterns of strptime's directives; %f has one to six digits
 _DIRECTIVES = {
     "Y": r"\d{4}", "m": r"\d{1,2}", "d": r"\d{1,2}", "H": r"\d{1,2}", "M": r"\d{1,2}", "S": r"\d{1,2}", "y": r"\d{2}",
     "j": r"\d{1,3}", "f": r"\d{1,6}", "z": r"(?:Z|[+-]\d{2}:?\d{2})", "I": r"\d{1,2}", "p": r"[AaPp][Mm]",
@@ -18,11 +18,10 @@ _DIRECTIVES = {
 
 
 class Template:
-    """A path template. `{site}` and `{camera}` stand for any text without a slash, `{any}` for any text at all, and
-    `{start:FORMAT}` for a time in the format of `datetime.strptime`.
+    """A path template, which describes the end of a name: any folders may precede it, and any suffix may follow.
 
-    A template describes the end of a name: folders before it, and a suffix after it, may be anything. Raises UsageError for
-    an unknown field or format.
+    `{site}` and `{camera}` stand for any text without a slash, `{any}` for any text, and `{start:FORMAT}` for a time in
+    the format of `datetime.strptime`. Raises UsageError for an unknown field or format.
 
     Example:
         >>> Template("{site}/{camera}/{any}").match("north/door/a.mp4")["camera"]
@@ -35,7 +34,7 @@ class Template:
             name, form = field.groups()
             if name not in _FIELDS or name in seen - {"any"} or (form is not None) != (name == "start"):
                 raise UsageError(
-                    f"--path-template {text!r}: {field[0]} is no field; use {{site}}, {{camera}} and {{any}}, and "
+                    f"--path-template {text!r}: {field[0]} is not a field; use {{site}}, {{camera}} and {{any}}, and "
                     "{start:FORMAT}, such as {start:%Y%m%d_%H%M%S}, each once"
                 )
             seen.add(name)
@@ -60,13 +59,13 @@ class Template:
             else:
                 at += 1
                 if form[at : at + 1] not in _DIRECTIVES:
-                    raise UsageError(f"--path-template {self._text!r}: %{form[at : at + 1]} is no part of a time")
+                    raise UsageError(f"--path-template {self._text!r}: %{form[at : at + 1]} is not part of a time")
                 pattern += _DIRECTIVES[form[at]]
             at += 1
         return f"(?P<start>{pattern})"
 
     def match(self, name: str) -> dict[str, str | datetime]:
-        """Return the fields that the name of a source has; none when it does not fit."""
+        """Return the fields in the name of a source; none when the name does not match."""
         found = self._pattern.fullmatch(name)
         if found is None:
             return {}
@@ -81,12 +80,12 @@ class Template:
 
 @lru_cache(maxsize=16)
 def template(text: str) -> Template:
-    """Return a template, parsed once. Raises UsageError."""
+    """Parse a template, or return it from a cache. Raises UsageError."""
     return Template(text)
 
 
 def suggested_template(names: Sequence[str]) -> str | None:
-    """Return a template that fits all names by their folders alone, None when nothing is obvious. It is never forced.
+    """Suggest a template that fits the folders of all names; None when nothing is obvious.
 
     Example:
         >>> suggested_template(["north/door/1.mp4", "north/hall/1.mp4"])

@@ -1,4 +1,4 @@
-"""Site, camera and start of each source, and the zones and lines of the people in it."""
+"""Find site, camera and start of each source, and the zones and lines of the people in it."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -17,7 +17,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 class Known(NamedTuple):
-    """A source that is done, or done in part, as the store knows it. `recorded` are its tags of time and camera."""
+    """A stored source that is done or partly done. `recorded` are its tags of time and camera."""
 
     id: int
     name: str
@@ -42,9 +42,9 @@ class Where(NamedTuple):
 
 
 def where_of(source: Known, settings: ReportSettings) -> Where:
-    """Return where and when a source was recorded. `places.toml` wins over the template, and that over the clock's sources.
+    """Return where and when a source was recorded. Raises UsageError when the settings cannot be read.
 
-    Raises UsageError when the settings cannot be read.
+    `places.toml` takes precedence over the path template, and the template over file names and metadata.
     """
     setup = read_places(settings.places).camera_of(source.name)
     fields = {} if settings.path_template is None else template(settings.path_template).match(source.name)
@@ -59,12 +59,12 @@ def where_of(source: Known, settings: ReportSettings) -> Where:
 
 
 def place_name(site: str, camera: str, source: str) -> str:
-    """Return a name for people of the place of a source: the camera with its site, or else the folder of the source."""
+    """Return a readable name for the place of a source: its site and camera, or else its folder."""
     return one_line(" · ".join(filter(None, (site, camera))) or source.rpartition("/")[0]) or "top folder"
 
 
 def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
-    """Return (N,) bool: the looks that count by `places.toml`: of faces that are large enough, in no zone to ignore."""
+    """Return (N,) bool: the looks that count by `places.toml`: faces large enough, and outside ignored zones."""
     keep = np.ones(len(looks), bool)
     for place, own in _of_setups(looks, where):
         keep[own] &= boxes.size_px(looks.xyxy[own]) >= place.setup.min_face_px
@@ -75,7 +75,7 @@ def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
 
 
 def in_zones(camera: Camera | None, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return (N,) bool: boxes (N, 4) whose centre lies in a zone of a camera that is not ignored; none without a camera."""
+    """Return (N,) bool: the boxes (N, 4) whose centre lies in a zone of the camera that is not ignored."""
     inside = np.zeros(len(xyxy), bool)
     for zone in () if camera is None else camera.zones:
         if not zone.ignore:
@@ -84,7 +84,7 @@ def in_zones(camera: Camera | None, xyxy: np.ndarray, size: tuple[int, int]) -> 
 
 
 def zones_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
-    """Return the zone (P,) str in which each person is seen most often, "" for none."""
+    """Return the zone (P,) str in which each person is seen most often, "" outside all zones."""
     starts = looks.starts()
     person = np.repeat(np.arange(len(starts)), looks.ends() - starts)
     found = np.full(len(starts), "", object)

@@ -1,1 +1,1 @@
-"""Tables and records for people, made from the store alone."""
+"""Tables, records and the report page, made from the store alone."""

@@ -12,9 +12,9 @@ _Z = float(ndtri(0.975))
 
 
 class Agreement(NamedTuple):
-    """Agreement of two reviewers: on `num_both` people, the share `observed` alike, and kappa with its 95 % interval.
+    """Agreement of two reviewers on `num_both` people: the share `observed` of equal verdicts, and kappa.
 
-    Kappa and its ends are None where it is not defined: both gave one and the same verdict to all, or there is nobody.
+    Kappa and its 95 % interval are None if undefined: both gave the same single verdict to all, or share no people.
     """
 
     first: str
@@ -28,9 +28,9 @@ class Agreement(NamedTuple):
 
 
 def agreement(verdicts: Sequence[Verdict]) -> list[Agreement]:
-    """Return the agreement of each pair of reviewers, by each one's last verdict on each person.
+    """Return the agreement of each pair of reviewers, by the last verdict of each on each person.
 
-    `differ` holds (source id, person id) in the order in which the second one saw them.
+    `differ` holds (source id, person id) in the order of the second reviewer's verdicts.
     """
     said: dict[str, dict[tuple[int, int], str]] = {}
     for one in verdicts:
@@ -58,7 +58,7 @@ def cohens_kappa(counts: np.ndarray) -> tuple[float | None, float | None, float 
         counts: items by the verdict of the first reviewer and of the second, (K, K).
 
     Returns:
-        Kappa and the ends of its interval, each None where it is not defined.
+        Kappa and the ends of its interval, all None if kappa is undefined.
 
     Example:
         >>> [round(value, 3) for value in cohens_kappa(np.array([[20, 5], [10, 15]]))]

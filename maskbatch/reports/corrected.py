@@ -1,4 +1,4 @@
-"""The rate of people after corrections, as rows beside the plain one."""
+"""The rate of people after corrections, as rows beside the plain rate."""
 
 from collections.abc import Mapping, Sequence
 from sqlite3 import Connection
@@ -14,7 +14,7 @@ from maskbatch.store.review import last_sample, verdicts
 
 
 class Row(NamedTuple):
-    """A rate with its interval: `number` people stand behind it."""
+    """A rate of `number` people, with its interval."""
 
     name: str
     value: float
@@ -34,11 +34,11 @@ class Corrections(NamedTuple):
 def corrections_of(connection: Connection, answer: Answer, people: Rate, facts: Mapping[str, object]) -> Corrections:
     """Return the corrected rates of a scan.
 
-    After a review there is what the model alone had said; with a sample, the rate that follows from it. Without a
+    After a review, the rows have the rate of the model alone, and the rate from the sample if there is one. Without a
     review, the rate is corrected by error rates of the model that were measured on other pictures.
 
     Args:
-        connection: the connection of the transaction that `answer` was derived in.
+        connection: the connection of the transaction in which `answer` was derived.
         answer: the people of the scan.
         people: the rate of people after the review.
         facts: the facts of the last session.

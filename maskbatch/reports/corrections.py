@@ -1,4 +1,4 @@
-"""Rates corrected for the errors of the model: by a reviewed sample, or by error rates that were measured elsewhere."""
+"""Correct rates for the errors of the model: by a reviewed sample, or by error rates measured elsewhere."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,8 @@ from scipy.special import ndtri, stdtrit
 
 _LEVEL = 0.95
 _EDGE = (1 + _LEVEL) / 2
-# errors that each stratum is taken to have beyond those seen, or a stratum without one would have no variance at all
+# errors that each stratum is assumed to have beyond those seen; otherwise a stratum without errors would have no
+# variance
 _UNSEEN_ERRORS = 0.05
 
 
@@ -23,8 +24,9 @@ class CorrectedRate(NamedTuple):
 class Labelled(NamedTuple):
     """The reviewed people of a stratified sample, each array (n,).
 
-    `stratum` is a position in `sizes`; `masked` and `judged` say what the reviewer saw, 0 or 1: a mask, a face that can be
-    judged; `p_mask` and `model_judged` are the model's probability, and 1 where it gave a verdict that is sure.
+    `stratum` is a position in `sizes`. `masked` and `judged` are 1 where the reviewer saw a mask, and a face that can
+    be judged, else 0. `p_mask` is the model's probability; `model_judged` is 1 where the model's verdict is sure, else
+    0.
     """
 
     stratum: np.ndarray
@@ -39,18 +41,18 @@ def sampled_rate(
 ) -> CorrectedRate | None:
     """Return the share with a mask among all people who can be judged, from a stratified sample that reviewers looked at.
 
-    The estimator is the difference estimator of survey sampling (Särndal, Swensson and Wretman 1992, 6.3) for a ratio, with
-    Horvitz-Thompson weights, in which the model's probability is the prediction; the weight of the prediction is chosen for
-    the least variance, as in prediction-powered inference (Angelopoulos et al. 2023, "PPI++"). So the interval is never
-    wider than the one without the model.
+    The estimator is the difference estimator of survey sampling for a ratio (Särndal, Swensson and Wretman 1992, 6.3),
+    with Horvitz-Thompson weights. The model's probability is the prediction. The weight of the prediction minimises the
+    variance, as in prediction-powered inference (Angelopoulos et al. 2023, "PPI++"). The interval is therefore never
+    wider than without the model.
 
     Args:
-        sizes: people of each stratum, (H,).
+        sizes: number of people in each stratum, (H,).
         labelled: the sample.
         all_p, all_judged: the model's probability for everybody, and 1 where its verdict is sure, (N,).
 
     Returns:
-        The rate, None when fewer than five people were reviewed or none of them can be judged.
+        The rate, None when fewer than five people were reviewed, or none can be judged.
 
     Example:
         >>> half = np.array([0, 0, 0, 1, 1, 1])
@@ -65,7 +67,7 @@ def sampled_rate(
     weight = (sizes / seen)[stratum]
     denominator = float(weight @ labelled.judged)
     plain = float(weight @ labelled.masked) / denominator
-    # what each person adds to the ratio, by the reviewer and by the model (a linearised ratio, Woodruff 1971)
+    # contribution of each person to the ratio, by the reviewer and by the model (a linearised ratio, Woodruff 1971)
     truth = labelled.masked - plain * labelled.judged
     told = labelled.p_mask * labelled.model_judged - plain * labelled.model_judged
     everybody = float((all_p * all_judged - plain * all_judged).sum())
@@ -81,7 +83,10 @@ def sampled_rate(
 
 
 def _collapsed(sizes: np.ndarray, stratum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join strata with fewer than two reviewed people to the one before (the first to the next), for a variance."""
+    """Join strata with fewer than two reviewed people to the stratum before, or the first to the next.
+
+    A variance needs two people.
+    """
     to, seen = np.arange(len(sizes)), np.bincount(stratum, minlength=len(sizes)).astype(np.float64)
     kept = [position for position in range(len(sizes)) if seen[position] >= 2]
     if not kept:
@@ -100,7 +105,7 @@ def _within(stratum: np.ndarray, seen: np.ndarray, a: np.ndarray, b: np.ndarray)
 
 
 class Errors(NamedTuple):
-    """Faces of known state, measured elsewhere: with a mask and how many were recognised, bare and how many were."""
+    """Counts of faces of known state, measured elsewhere: masked and bare faces, and the recognised faces among each."""
 
     masked: int
     masked_right: int
@@ -111,15 +116,15 @@ class Errors(NamedTuple):
 def corrected_by_errors(hits: float, total: float, errors: Errors) -> CorrectedRate | None:
     """Return a rate corrected for the errors of the model, by Rogan and Gladen (1978).
 
-    The interval is that of Lang and Reiczigel (2014), which holds the uncertainty of the rate and of both error rates.
+    The interval of Lang and Reiczigel (2014) includes the uncertainty of the rate and of both error rates.
 
     Args:
-        hits: people whom the model took for masked; with a design effect, divided by it.
-        total: people judged, divided likewise.
-        errors: how often the model is right.
+        hits: number of people judged as masked, divided by the design effect if there is one.
+        total: number of people judged, divided likewise.
+        errors: error counts of the model.
 
     Returns:
-        The rate; None when the model is no better than chance, or nobody was judged.
+        The rate, None when the model is no better than chance, or nobody was judged.
 
     Example:
         >>> corrected_by_errors(90, 100, Errors(500, 480, 500, 480)).value > 0.9

@@ -16,19 +16,19 @@ from maskbatch.reports.statistics import Rate
 from maskbatch.store.read import boxes_of
 
 DIFF_COLUMNS = ("change", "source", "person", "other_person", "verdict", "other_verdict", "time_s")
-# boxes in one frame that overlap more than this are one face
+# boxes in one frame that overlap more than this belong to one face
 _SAME_IOU = 0.5
 
 
 class Scanned(NamedTuple):
-    """A scan: the connection of a transaction, and the answer that was derived in it."""
+    """A scan: the connection of a transaction, and the answer derived in that transaction."""
 
     connection: Connection
     answer: Answer
 
 
 class Difference(NamedTuple):
-    """Two rates, and the second one less the first with its 95 % interval; None where there is none."""
+    """Two rates, and the second minus the first with its 95 % interval; None where undefined."""
 
     first: Rate
     second: Rate
@@ -50,9 +50,9 @@ class Difference(NamedTuple):
 def diff_table(first: Scanned, second: Scanned) -> pd.DataFrame:
     """Return a row for each change from the first scan to the second, with DIFF_COLUMNS.
 
-    `change` is `file gone`, `file new`, `person gone`, `person new` or `verdict`. People of one file are the same when their
-    faces overlap in the frames that both scans analysed; persons of files that only one scan has are not listed. `person`
-    and `verdict` are those of the first scan, the other ones those of the second.
+    `change` is `file gone`, `file new`, `person gone`, `person new` or `verdict`. People of one file are the same when
+    their faces overlap in frames that both scans analysed. Persons in files of only one scan are not listed. `person`
+    and `verdict` are those of the first scan, `other_person` and `other_verdict` those of the second.
     """
     of_first, of_second = _by_name(first.answer), _by_name(second.answer)
     rows = [_file_row("file gone", name) for name in of_first if name not in of_second]
@@ -69,10 +69,10 @@ def rate_difference(first: Answer, second: Answer) -> Difference:
 
 
 def difference_of(a: Rate, b: Rate) -> Difference:
-    """Return the second rate less the first, with the interval of Newcombe (1998, method 10).
+    """Return the second rate minus the first, with the interval of Newcombe (1998, method 10).
 
-    It combines the intervals of both rates, which hold what people of one recording have in common. The two are taken to be
-    independent; for two scans of the same recordings the interval is too wide.
+    This interval combines those of both rates, which allow for the similarity of people in one recording. The rates are
+    assumed to be independent, so the interval is too wide for two scans of the same recordings.
     """
     if a.value is None or b.value is None:
         return Difference(a, b, None, None, None)
@@ -112,7 +112,7 @@ def _people_rows(name: str, first: tuple[Scanned, int], second: tuple[Scanned, i
 
 
 def _counted(answer: Answer, source_id: int) -> dict[int, int]:
-    """Return the positions of the people of a source who count, by their number."""
+    """Return the positions of the people in a source who count, by person number."""
     chosen = np.flatnonzero(answer.counts & (answer.persons.source_id == source_id))
     return dict(zip(answer.persons.person[chosen].tolist(), chosen.tolist(), strict=True))
 
@@ -129,7 +129,7 @@ def _boxes(
 
 
 def _pairs(first: Mapping[int, list], second: Mapping[int, list]) -> dict[int, int]:
-    """Return who of the second scan is who of the first: those whose faces overlap in most frames."""
+    """Return the person of the second scan for each person of the first, by the number of frames in which they overlap."""
     together: dict[tuple[int, int], int] = {}
     for frame in first.keys() & second.keys():
         overlap = iou(np.stack([box for _, box in first[frame]]), np.stack([box for _, box in second[frame]]))

@@ -1,4 +1,4 @@
-"""The store as pandas tables with fixed dtypes: what people and programs calculate with."""
+"""Files and faces of the store as pandas tables with fixed dtypes."""
 
 from sqlite3 import Connection
 
@@ -22,7 +22,7 @@ _FILES = """
            (SELECT count(*) FROM face WHERE source_id = source.id) AS faces
     FROM source WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
 """
-# the inner query names the columns that a condition may use
+# the inner query names the columns that a condition can use
 _FACES = f"""
     SELECT source, frame, time_s, face, track_id, person, x_min, y_min, x_max, y_max, score, p_mask, p_incorrect, label
     FROM (SELECT *, {label_sql("p_mask", "p_incorrect")} AS label FROM faces)
@@ -43,15 +43,15 @@ _FACE_TYPES = {
 
 
 def read_files(connection: Connection, settings: ReportSettings) -> pd.DataFrame:
-    """Return a row for each file that is done, or done in part, with FILES_COLUMNS (see `files_table`)."""
+    """Return a row for each file that is done or partly done, with FILES_COLUMNS (see `files_table`)."""
     return files_table(connection, find_answer(connection, settings))
 
 
 def files_table(connection: Connection, answer: Answer) -> pd.DataFrame:
     """Return a row for each file of an answer, with FILES_COLUMNS.
 
-    `compliance_rate` is the share with a mask among the people whose state is sure; NaN where there is nobody. `fps` and
-    `duration_s` are NaN where they are unknown. `clock` says where `starts_at` comes from, or why it is unknown.
+    `compliance_rate` is the share with a mask among people whose verdict is sure, NaN if there are none. `fps` and
+    `duration_s` are NaN if unknown. `clock` is the origin of `starts_at`, or the reason why it is unknown.
     """
     files = pd.read_sql_query(_FILES, connection).astype({"fps": "float64", "duration_s": "float64"})
     persons = answer.persons
@@ -74,8 +74,8 @@ def files_table(connection: Connection, answer: Answer) -> pd.DataFrame:
 def read_faces(connection: Connection, thresholds: Thresholds, where: str | None = None) -> pd.DataFrame:
     """Return a row for each face in each analysed frame, in the order of the files.
 
-    `where` is a condition in SQL over the columns, such as "p_mask < 0.6". Raises pandas.errors.DatabaseError when SQLite
-    does not understand it.
+    `where` is an SQL condition over the columns, such as "p_mask < 0.6". Raises pandas.errors.DatabaseError when the
+    condition is not valid.
     """
     query, parameters = _FACES.format(where or "1"), sql_parameters(thresholds)
     return pd.read_sql_query(query, connection, params=parameters).astype(_FACE_TYPES)

@@ -1,7 +1,7 @@
-"""`manifest.json`: checksums of everything that a scan read and wrote, by which one changed byte is found.
+"""`manifest.json`: checksums of everything that a scan read and wrote, which reveal a single changed byte.
 
-It proves that files are those of the day on which it was made. Whoever can change the files can also make a new manifest:
-its own checksum, which a scan prints, belongs somewhere else, such as a signed log.
+The manifest proves that files have not changed since it was made. Anybody who can change the files can also make a new
+manifest. Its own checksum, which a scan prints, should therefore be kept elsewhere, such as in a signed log.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _CHUNK, _NUM_THREADS = 1 << 20, 4
 
 
 class Changes(NamedTuple):
-    """Differences from a manifest, as names; `missing_inputs` are inputs that are not where they were."""
+    """Names of files that differ from a manifest; `missing_inputs` are inputs that are no longer in their place."""
 
     changed: tuple[str, ...]
     missing: tuple[str, ...]
@@ -47,15 +47,15 @@ def write_manifest(
 ) -> str:  # fmt: skip
     """Write the manifest of a scan, and return its own SHA-256.
 
-    Checksums of an earlier manifest are kept for files whose size and time are the same, so that another report does not
-    read a night of video again; `verify` always reads all of them.
+    Files with the same size and time as in an earlier manifest keep their checksums, so that another report does not
+    read a night of video again. `verify` always reads all files.
 
     Args:
         store: the store of the scan.
         names: tables and page beside the store.
-        is_over: inputs that are left when it says so have no checksum.
-        keep_media: media keep the checksums of the present manifest, whatever became of them: a report writes none.
-        others: folders that inputs and media of this one come from; what their manifests know is not read again.
+        is_over: once it returns true, the remaining inputs get no checksum.
+        keep_media: keep the checksums of media in the present manifest unchecked, because a report writes no media.
+        others: folders that inputs and media come from; files in their manifests are not read again.
 
     Raises:
         OSError: a file of the output folder cannot be read or written.
@@ -84,7 +84,7 @@ def manifest_text(values: Mapping[str, object]) -> str:
 
 
 def differences(folder: Path, manifest: Mapping[str, object], connection: Connection | None) -> Changes:
-    """Return what differs from a manifest; every file is read. Without a `connection`, rows are not looked at."""
+    """Return the differences from a manifest after reading every file. Rows are checked only with a `connection`."""
     changed, missing, missing_inputs = [], [], []
     files: Mapping[str, Mapping] = manifest["files"]
     for name, found in zip(files, _sha256s([folder / name for name in files]), strict=True):
@@ -109,7 +109,7 @@ def differences(folder: Path, manifest: Mapping[str, object], connection: Connec
 
 
 def rows_digests(connection: Connection) -> dict[str, str]:
-    """Return the SHA-256 of all rows of each table, in the order of their keys; the file of SQLite itself may differ."""
+    """Return the SHA-256 of all rows of each table, in the order of keys. SQLite's file may differ for the same rows."""
     return {
         table: _digest(map(repr, connection.execute(f"SELECT {columns} FROM {table} ORDER BY {_order(table)}")))
         for table, columns in _TABLES.items()
@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> Mapping[str, object] | None:
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(values, dict) or not {"files", "rows", "inputs"} <= values.keys():
-        raise ValueError("no manifest of maskbatch")
+        raise ValueError("not a manifest of maskbatch")
     return values
 
 
@@ -140,7 +140,7 @@ def sha256_of(path: Path) -> str | None:
 
 
 def _read(folder: Path) -> Mapping[str, object]:
-    """Return the present manifest, nothing where it cannot be read: all is computed then."""
+    """Return the present manifest, or an empty one if it cannot be read: everything is then computed again."""
     try:
         return read_manifest(folder) or {}
     except ValueError:
@@ -148,7 +148,7 @@ def _read(folder: Path) -> Mapping[str, object]:
 
 
 def _known(folders: Iterable[Path]) -> Mapping[str, object]:
-    """Return the checksums of inputs and files in the manifests of folders; later ones come before earlier ones."""
+    """Return the checksums of inputs and files in the manifests of folders; later folders take precedence."""
     inputs, files = [], {}
     for values in map(_read, folders):
         inputs += [one for one in values.get("inputs", ()) if one["sha256"] is not None]
@@ -157,7 +157,7 @@ def _known(folders: Iterable[Path]) -> Mapping[str, object]:
 
 
 def _path(text: str) -> Path:
-    """Return the path of an input, which the store writes as text that anybody can read."""
+    """Return the path of an input from its text in the store."""
     return located(from_name_text(text))
 
 
@@ -182,7 +182,7 @@ def _media(out: Path) -> Iterator[Path]:
 def _files(
     out: Path, paths: list[Path], before: Mapping[str, Mapping], keep_media: bool
 ) -> dict[str, dict[str, object]]:  # fmt: skip
-    """Return size, time and SHA-256 of files by their names; `before` has those of the present manifest."""
+    """Return size, time and SHA-256 of files by name; `before` has those of the present manifest."""
     found, todo = {}, []
     if keep_media:
         found = {name: entry for name, entry in before.items() if name.startswith(tuple(f"{one}/" for one in FOLDERS))}
@@ -205,7 +205,7 @@ def _files(
 def _inputs(
     connection: Connection, before: Mapping[str, object], is_over: Callable[[], bool]
 ) -> list[dict[str, object]]:
-    """Return name, path, size and SHA-256 of each input; None for one that is gone, or differs from what was scanned."""
+    """Return name, path, size and SHA-256 of each input; the SHA-256 is None if the file is gone or has changed."""
     rows = connection.execute(_INPUTS).fetchall()
     known = {(one["name"], one["size"], one["quick_hash"]): one["sha256"] for one in before.get("inputs", ())}
     found = [{"name": name, "path": path, "size": size, "quick_hash": quick_hash,
@@ -215,7 +215,7 @@ def _inputs(
         for one, row in zip(found, rows, strict=True)
         if one["sha256"] is None
         and one["size"] is not None
-        and not isinstance(_path(row[1]), Remote)  # it would be fetched once more
+        and not isinstance(_path(row[1]), Remote)  # the file would be fetched again
     ]
     now = fingerprints(_path(row[1]) for _, row in todo)
     todo = [one for (one, row), print_ in zip(todo, now, strict=True)
@@ -226,6 +226,6 @@ def _inputs(
 
 
 def _sha256s(paths: list[Path], is_over: Callable[[], bool] = lambda: False) -> list[str | None]:
-    """Return the SHA-256 of files, in their order; None for one that cannot be read, or came after `is_over` said so."""
+    """Return the SHA-256 of files in order; None for files that cannot be read, or once `is_over` returns true."""
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(lambda path: None if is_over() else sha256_of(path), paths))

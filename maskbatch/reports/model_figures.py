@@ -1,4 +1,4 @@
-"""Error rates of the shipped classifiers, measured on other pictures: for the page, and to correct a rate."""
+"""Error rates of the shipped classifiers, measured on other pictures, for the page and to correct rates."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class SizeFigures(NamedTuple):
-    """Faces of one size: with a mask and how many of them were recognised, bare and how many were recognised."""
+    """Counts of faces of one size: masked and bare faces, and the recognised faces among each."""
 
     name: str
     masked: int
@@ -17,7 +17,7 @@ class SizeFigures(NamedTuple):
 
 
 class ModelFigures(NamedTuple):
-    """Figures of a classifier: `measured_on` is a sentence, `by_size` has all sizes together last."""
+    """Figures of a classifier: `measured_on` is a sentence; the last entry of `by_size` is for all sizes together."""
 
     measured_on: str
     by_size: tuple[SizeFigures, ...]
@@ -26,7 +26,7 @@ class ModelFigures(NamedTuple):
 def model_figures_of(facts: Mapping[str, object]) -> ModelFigures | None:
     """Return the figures of the classifier that a scan used, None for a model that is not shipped.
 
-    `models/figures.json` holds them with the checksum of the weights, which must be those of the scan.
+    `models/figures.json` holds figures by the checksum of the weights, which must match the scan's.
 
     Args:
         facts: the facts of a session, with "weights".

@@ -33,9 +33,10 @@ _NAMES = np.array(STATES, object)
 
 
 def people_table(answer: Answer) -> pd.DataFrame:
-    """Return a row for each person, with PEOPLE_COLUMNS; pictures of people are among them, flagged as static.
+    """Return a row for each person, with PEOPLE_COLUMNS. Pictures of people have rows flagged as static.
 
-    Who is not seen for long enough to count has no row. What a reviewer took for no face is flagged, and does not count.
+    People who are not seen for long enough have no row. Rows that a reviewer judged to be no face are flagged, and do
+    not count.
     """
     persons = answer.persons
     is_mistake = answer.reviewed == NOT_A_FACE
@@ -87,9 +88,10 @@ def episodes_table(answer: Answer) -> pd.DataFrame:
 
 
 def places_table(answer: Answer, places: Places) -> pd.DataFrame:
-    """Return a row for each site, camera, zone, shift and hour of the day, with PLACES_COLUMNS: three denominators.
+    """Return a row for each site, camera, zone, shift and hour of the day, with PLACES_COLUMNS.
 
-    A person counts where and when first seen; episodes when they begin; seconds in the hour in which they pass.
+    A person counts in the place and hour of the first look. An episode and its seconds count in the hour in which the
+    episode begins.
     """
     persons, found = answer.persons, counted_episodes(answer)
     keys = ["site", "camera", "zone", "shift", "hour"]
@@ -118,16 +120,16 @@ def places_table(answer: Answer, places: Places) -> pd.DataFrame:
 
 
 def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
-    """Return a row for each camera, with COVERAGE_COLUMNS: hours recorded, read, and with somebody in view.
+    """Return a row for each camera, with COVERAGE_COLUMNS: hours of video recorded, read, and with somebody in view.
 
-    `failed` says for each source whether it could not be read to its end. Hours are those of videos.
+    `failed` is true for each source that could not be read completely.
     """
     seen, rows = _seconds_in_view(answer), []
     for source in answer.sources:
         where, is_video = answer.where[source.id], source.kind == "video"
         recorded = (source.duration_s or 0.0) if is_video else 0.0
         read = source.decoded / source.fps if is_video and source.fps else 0.0
-        # the last frame may outlast what the container says, by which nobody is in view for longer than was recorded
+        # the last frame may outlast the duration in the container, but nobody is in view for longer than was recorded
         in_view = min(seen.get(source.id, 0.0), recorded or math.inf) if is_video else 0.0
         rows.append((where.site, where.camera, 1, int(failed.get(source.name, False)), recorded, min(read, recorded or read),
                      in_view))  # fmt: skip
@@ -139,7 +141,7 @@ def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
 
 
 def _seconds_in_view(answer: Answer) -> dict[int, float]:
-    """Return the seconds of each video in which at least one person is in some state: the union of all episodes."""
+    """Return the seconds of each video in which at least one person is in a state: the union of all episodes."""
     found = counted_episodes(answer)
     source_id = answer.persons.source_id[found.group]
     videos = {source.id for source in answer.sources if source.kind == "video"}
@@ -170,7 +172,7 @@ def places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
 
 
 def _evidence(answer: Answer, group: np.ndarray, times: tuple[np.ndarray, ...], p_mask: np.ndarray) -> list[str]:
-    """Return the picture for each of the persons at positions `group` (n,); `times` are begin, end and best look, (n,)."""
+    """Return the picture for each person at positions `group` (n,); `times` are start, end and best look, each (n,)."""
     source_id, person = answer.persons.source_id[group], answer.persons.person[group]
     return [
         answer.pictures.nearest(*who, when, p)
@@ -187,7 +189,7 @@ def _clocks(answer: Answer, source_id: np.ndarray, seconds: np.ndarray) -> list[
 
 
 def _keyed(answer: Answer, places: Places, group: np.ndarray, at_s: np.ndarray) -> pd.DataFrame:
-    """Return site, camera, zone, shift and hour for persons at positions `group` (n,) at seconds `at_s` (n,)."""
+    """Return site, camera, zone, shift and hour for persons at positions `group` (n,) at times `at_s` (n,) in seconds."""
     source_id = answer.persons.source_id[group]
     moments = [
         None if (start := answer.where[one].start.at) is None else later(start, at)

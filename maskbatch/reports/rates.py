@@ -13,7 +13,7 @@ _HOUR_S = 3600.0
 
 
 class Rates(NamedTuple):
-    """Shares with a mask among people who can be judged, among episodes of a sure state, and among seconds in them."""
+    """Shares with a mask among people who can be judged, among episodes in a sure state, and among their seconds."""
 
     people: Rate
     episodes: Rate
@@ -21,7 +21,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(answer: Answer) -> Rates:
-    """Return the rates of an answer. People of one camera and hour are a cluster: they are not independent.
+    """Return the rates of an answer. People in one camera and hour are a cluster, because they are not independent.
 
     Example:
         >>> rates_of(answer).people.denominator
@@ -40,7 +40,7 @@ def rates_of(answer: Answer) -> Rates:
 
 
 def model_rate(answer: Answer) -> Rate:
-    """Return the share with a mask among people as the model alone judged them, before any review."""
+    """Return the share of people with a mask by the verdicts of the model alone, before any review."""
     persons = answer.persons
     judged = (answer.counts | (answer.reviewed != "")) & np.isin(answer.model_verdict, _SURE)
     keys = _clusters(answer, np.flatnonzero(judged), persons.first_s[judged])
@@ -48,9 +48,9 @@ def model_rate(answer: Answer) -> Rate:
 
 
 def _clusters(answer: Answer, group: np.ndarray, at_s: np.ndarray) -> np.ndarray:
-    """Return the number (n,) of the cluster of each person at positions `group` (n,) seen at `at_s` (n,): source and hour.
+    """Return the number (n,) of the cluster for each person at positions `group` (n,), seen at `at_s` (n,) seconds.
 
-    Sources of one camera in one hour of the clock are one cluster.
+    A cluster is one hour of one camera, or of one source if its camera or start is unknown.
     """
     numbers: dict[tuple, int] = {}
     names = {source.id: source.name for source in answer.sources}

@@ -1,4 +1,4 @@
-"""`run.json`: what an auditor needs to know to get these numbers again, over all sessions of a scan.
+"""`run.json`: the record of all sessions of a scan, with which an auditor can reproduce its numbers.
 
 docs/tables.md explains each key.
 """
@@ -14,7 +14,7 @@ from maskbatch.store.database import Store
 from maskbatch.store.read import Session, sessions
 from maskbatch.store.write import now
 
-# in this order; facts that a newer scan adds come behind them
+# facts in this order; new facts of later versions follow
 _FACTS = (
     "maskbatch", "python", "platform", "packages", "device", "precision", "weights", "settings", "inputs", "not_looked_at",
     "files", "files_done_before", "files_changed", "files_vanished",
@@ -29,10 +29,10 @@ _SESSION_FACTS = (
 def write_run_json(
     store: Store, out: Path, report: ReportSettings | None = None, summary: Mapping[str, object] | None = None
 ) -> None:
-    """Write `run.json` from the sessions in the store; `report` and `summary` are those of the reports beside it.
+    """Write `run.json` from the sessions in the store, with the settings and the summary of the reports beside it.
 
-    Without them, those of the present `run.json` stay: the tables of an earlier session are still there. `finished` is null
-    while a scan is at work, and after it was interrupted. Raises OSError.
+    Without `report` and `summary`, those of the present `run.json` stay, because the tables of an earlier session are
+    still there. `finished` is null while a scan is running, and after an interrupted scan. Raises OSError.
     """
     with store.transaction() as connection:
         found = sessions(connection)
@@ -57,7 +57,7 @@ def write_run_json(
 
 
 def _before(out: Path) -> Mapping[str, object]:
-    """Return what the present `run.json` says, nothing where it cannot be read."""
+    """Return the content of the present `run.json`, empty if it cannot be read."""
     try:
         values = json.loads((out / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Estimates for the whole scan from a reviewed sample."""
+"""Estimate rates of the whole scan from a reviewed sample."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,8 +16,11 @@ _JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
 
 
 class Sampled(NamedTuple):
-    """Estimates from a sample: the corrected `rate` of people, None as long as too few are reviewed; `num_people` reviewed
-    of `num_drawn`; `missed`: the share of moments without a finding in which a reviewer saw somebody."""
+    """Estimates from a sample.
+
+    `rate` is the corrected rate of people, None as long as too few are reviewed: `num_people` of `num_drawn`. `missed`
+    is the share of moments without a detection in which a reviewer saw somebody.
+    """
 
     rate: CorrectedRate | None
     num_people: int
@@ -25,19 +28,19 @@ class Sampled(NamedTuple):
     missed: Rate
 
     def is_narrow(self, precision: float | None) -> bool:
-        """Tell if the interval is as narrow as `precision`, its half width, asks for."""
+        """Return whether the half width of the interval is at most `precision`."""
         return precision is not None and self.rate is not None and (self.rate.high - self.rate.low) / 2 <= precision
 
 
 def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) -> Sampled:
-    """Return what the reviewed part of a sample says about all people of a scan.
+    """Estimate the rates of all people in a scan from the reviewed part of a sample.
 
-    The last verdict on each person counts, whoever gave it.
+    The last verdict on each person counts, regardless of the reviewer.
 
     Args:
-        answer: the people of the scan; only what the model said is used.
+        answer: the people of the scan; only the model's verdicts are used.
         sample: the sample.
-        verdicts: all verdicts that stand, in their order.
+        verdicts: all valid verdicts, in order.
     """
     said = {(one.source_id, one.person_id, None if one.person_id is not None else one.time_e4): one.verdict
             for one in verdicts}  # fmt: skip

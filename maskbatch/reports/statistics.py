@@ -1,4 +1,4 @@
-"""Intervals of rates, for people who come in recordings and are not independent of each other."""
+"""Intervals of rates, for people who come in recordings and are therefore not independent."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 _LEVEL = 0.95
-# people of one recording are assumed to be at least as much alike as this intra-cluster correlation says
+# minimum intra-cluster correlation that is assumed for people in one recording
 _LEAST_CORRELATION = 0.05
-# people below which a rate has no interval: it would say nothing
+# minimum number of people for an interval to be meaningful
 _FEWEST = 5
 _RESAMPLES, _SEED = 2000, 0
 
@@ -21,8 +21,8 @@ class Rate:
         value: the share, None when the denominator is 0.
         low, high: the 95 % interval, None below five people.
         denominator: number of people, episodes or seconds.
-        num_clusters: number of recordings (camera and hour) that they come from.
-        design_effect: how many times larger the variance is than that of independent people, 1 or more.
+        num_clusters: number of recordings (camera and hour) behind the denominator.
+        design_effect: ratio of the variance to that of independent people, at least 1.
     """
 
     value: float | None
@@ -42,14 +42,14 @@ class Rate:
 def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     """Return the share of hits among people who come in clusters, such as recordings.
 
-    The interval is Wilson's (1927), with the number of people divided by the design effect (Kish 1965), which is estimated
-    from the clusters by linearisation, and with the quantile of Student's t, as in Korn and Graubard (1998). Its degrees of
-    freedom are fewer where a few clusters differ much from the others, as rare events make them (by the kurtosis, after
-    Satterthwaite 1946). It is exact for no distribution; benchmarks/coverage.py shows how often it holds the truth.
+    The interval is that of Wilson (1927). The number of people is divided by the design effect (Kish 1965), which is
+    estimated from the clusters by linearisation. The quantile is that of Student's t, as in Korn and Graubard (1998).
+    There are fewer degrees of freedom when rare events make a few clusters very different (by the kurtosis, after
+    Satterthwaite 1946). The interval is approximate; benchmarks/coverage.py measures its coverage.
 
     Args:
-        hits: people of each cluster who count, (C,).
-        totals: people of each cluster, (C,).
+        hits: number of people in each cluster with the state, (C,).
+        totals: number of people in each cluster, (C,).
 
     Example:
         >>> print(clustered_rate(np.array([8, 9, 10, 3]), np.array([10, 10, 10, 10])))
@@ -71,13 +71,13 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
 
 
 def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
-    """Return the share of seconds in a state, for recordings that are clusters.
+    """Return the share of seconds in a state; the clusters are recordings.
 
-    The interval is a percentile bootstrap over the recordings (Efron 1979; Davison and Hinkley 1997, 2.4), with a fixed
-    seed. Below five recordings there is none.
+    The interval is a percentile bootstrap over the recordings (Efron 1979; Davison and Hinkley 1997, 2.4) with a fixed
+    seed. Fewer than five recordings give no interval.
 
     Args:
-        hits_s: seconds of each recording that count, (C,).
+        hits_s: seconds of each recording in the state, (C,).
         totals_s: seconds of each recording, (C,).
 
     Example:
@@ -101,7 +101,7 @@ def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
     clusters, number = len(totals), totals.sum()
     if clusters < 2:
         return 1.0
-    # few recordings, or few bare people, hide how alike the people of one recording are
+    # with few recordings or few bare people, the similarity of people in one recording does not show
     least = max(1.0, 1 + ((totals**2).sum() / number - 1) * _LEAST_CORRELATION)
     if value in (0.0, 1.0):
         return least
@@ -110,7 +110,7 @@ def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
 
 
 def _freedom(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
-    """Return the degrees of freedom of the variance: one less than there are clusters, fewer with heavy tails."""
+    """Return the degrees of freedom of the variance: the number of clusters minus 1, fewer with heavy tails."""
     clusters = len(totals)
     squares = (hits - value * totals) ** 2
     second, fourth = float(squares.mean()), float((squares**2).mean())
@@ -121,7 +121,7 @@ def _freedom(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
 
 
 def _wilson(value: float, number: float, quantile: float) -> tuple[float, float]:
-    """Return Wilson's score interval of a share `value` of `number` independent people."""
+    """Return Wilson's score interval for a share `value` of `number` independent people."""
     square = quantile**2 / number
     middle = (value + square / 2) / (1 + square)
     half = quantile / (1 + square) * np.sqrt(value * (1 - value) / number + square / (4 * number))

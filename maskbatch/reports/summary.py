@@ -1,4 +1,4 @@
-"""Add up the files of a scan: as a whole, and for each folder with everything below it."""
+"""Add up the files of a scan, as a whole and by folder."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ _TYPES = {"level": "int64", "folder": "str", **dict.fromkeys(_COUNTS, "int64"), 
 class Summary:
     """A scan in numbers.
 
-    `faces` are the rows of faces.csv, `people` the persons in the files; `with_mask`, `incorrect_mask`, `without_mask` are
-    people at `threshold` and `incorrect_threshold`, which is None without a third state; `unsure` people could not be
-    judged. `compliance_rate` is with_mask / (people - unsure), to 4 decimals, None when there is nobody to judge; `rate_low`
-    and `rate_high` are the ends of its 95 % interval, None below five people. `failed` files gave no frame, `partial` files
-    broke later.
+    `faces` is the number of rows in faces.csv, `people` that of persons. `with_mask`, `incorrect_mask` and
+    `without_mask` are people at `threshold` and `incorrect_threshold`, which is None without a third state; `unsure`
+    people could not be judged. `compliance_rate` is with_mask / (people - unsure), to 4 decimals, None when nobody can
+    be judged. `rate_low` and `rate_high` are the ends of its 95 % interval, None below five people. `failed` files gave
+    no frame; `partial` files broke later.
     """
 
     files: int = 0
@@ -42,7 +42,7 @@ class Summary:
 
 
 def summary_of(files: pd.DataFrame, thresholds: Thresholds, people: Rate) -> Summary:
-    """Add up the files of a scan (see `frames.files_table`), which was reported at `thresholds`; `people` is its rate."""
+    """Add up the files of a scan (see `frames.files_table`), reported at `thresholds`; `people` is the rate of people."""
     counts = {name: int(number) for name, number in _countable(files).sum().items()}
     judged = counts["people"] - counts["unsure"]
     rate = round(counts["with_mask"] / judged, 4) if judged else None
@@ -54,8 +54,8 @@ def summary_of(files: pd.DataFrame, thresholds: Thresholds, people: Rate) -> Sum
 def by_folder(files: pd.DataFrame) -> pd.DataFrame:
     """Return a row for the scan and for each folder, with SUMMARY_COLUMNS; parents come before their subfolders.
 
-    Each row counts all files below its folder, at any depth. `level` is the depth of the folder: 0 is the scan (folder "."),
-    1 a folder beside the top files. Rows of one level have no file in common.
+    Each row counts all files below its folder, at any depth. `level` is the depth of the folder: 0 for the scan (folder
+    "."), 1 for a folder directly in the input. Rows of one level have no file in common.
     """
     parents = files["source"].map(lambda name: name.rpartition("/")[0])
     inside = _countable(files).groupby(parents).sum()
@@ -70,10 +70,10 @@ def by_folder(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each folder directly in the input folder, in the order of the files, then one for all ("total").
+    """Return a row for each folder directly in the input folder, in the order of files, then a row "total".
 
-    Files that lie beside these folders have a row of their own, folder ".", so that the other rows add up to the last.
-    Columns are SUMMARY_COLUMNS without `level`.
+    Files directly in the input folder have the row ".", so that all rows add up to the last. Columns are
+    SUMMARY_COLUMNS without `level`.
     """
     tops = files["source"].map(lambda name: name.partition("/")[0] if "/" in name else ".")
     counts = _countable(files)
@@ -83,7 +83,7 @@ def by_top_folder(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_rate(rows: pd.DataFrame) -> pd.DataFrame:
-    """Add the compliance rate, and make the types those of SUMMARY_COLUMNS."""
+    """Add the compliance rate, and convert columns to their types."""
     judged = rows["people"].astype("float64") - rows["unsure"].astype("float64")
     rate = (rows["with_mask"].astype("float64") / judged).round(4)
     found = rows.assign(compliance_rate=rate)
@@ -91,6 +91,6 @@ def _with_rate(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _countable(files: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of each file that can be added up."""
+    """Return the counts of each file that can be added up."""
     status = {name: (files["status"] == name).astype("int64") for name in ("failed", "partial")}
     return files.assign(files=1, **status)[list(_COUNTS)]

@@ -1,6 +1,6 @@
 """Write all tables and the page from the store.
 
-They all show one state of the store, also beside a scan that is at work. Text cells that a spreadsheet would take for a
+All of them show one state of the store, even while a scan is running. Text cells that a spreadsheet would take for a
 formula get an apostrophe in front (see `escape`). docs/tables.md explains each column.
 """
 
@@ -33,7 +33,7 @@ from maskbatch.store.database import Store
 TABLES = (
     "faces.csv", "files.csv", "summary.csv", "people.csv", "episodes.csv", "timeline.csv", "places.csv", "coverage.csv",
 )  # fmt: skip
-# what a report writes beside the store, the record of the runs included
+# files that a report writes beside the store, including the record of the runs
 WRITTEN = (*TABLES, PAGE, "run.json")
 FACES_COLUMNS = (
     "source", "frame", "time_s", "face", "track_id", "person", "x_min", "y_min", "x_max", "y_max", "score",
@@ -45,7 +45,7 @@ _DECIMALS = {
                      "best_time_s", "time_s"), 3),
 }  # fmt: skip
 
-# SQLite makes the whole row, which takes half as long as Python; with the id in the order, it needs no sorting
+# SQLite formats the whole row, in half the time that Python takes; with the id in the order, it need not sort
 _FACES = f"""
     SELECT source.name,
            printf(',%d,%.4f,%d,%d,%d,%.1f,%.1f,%.1f,%.1f,%.4f,', frame, time_e4 / 10000.0, face, face.track_id,
@@ -58,15 +58,15 @@ _FACES = f"""
          LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
     WHERE source.position IS NOT NULL ORDER BY source.position, source.id, frame, face
 """
-# spreadsheets of East Asia take the wide forms for the plain ones
+# spreadsheets in East Asia treat the wide forms like the plain ones
 _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 def write_reports(store: Store, settings: ReportSettings) -> Summary:
     """Write all tables and `report.html` beside the store.
 
-    They have all sources that are done, and the whole segments of videos that are not. Raises OSError, and UsageError when
-    the rules of clock or places cannot be read.
+    The tables cover all finished sources, and the complete segments of unfinished videos. Raises OSError, and
+    UsageError when the rules for clock or places cannot be read.
     """
     out = store.folder
     with (
@@ -86,7 +86,7 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
 
 
 def _tables(answer: Answer, tables: Tables, settings: ReportSettings) -> Iterator[pd.DataFrame]:
-    """Yield the tables behind faces.csv, in the order of TABLES."""
+    """Yield the tables that follow faces.csv, in the order of TABLES."""
     files = tables.files
     yield files
     yield by_folder(files)
@@ -98,7 +98,7 @@ def _tables(answer: Answer, tables: Tables, settings: ReportSettings) -> Iterato
 
 
 def write_table(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows as a CSV file that did not exist, with escaped texts. Raises UsageError for a file that exists, OSError."""
+    """Write rows as a new CSV file with escaped texts. Raises UsageError if the file exists, and OSError."""
     if path.exists():
         raise UsageError(f"{path} exists: give another name")
     with partial_files(path) as (partial,), _open_report(partial, list(rows.columns), False) as table:
@@ -108,19 +108,19 @@ def write_table(rows: pd.DataFrame, path: Path) -> None:
 def escape(text: str) -> str:
     """Return `text` as a cell that no spreadsheet takes for a formula.
 
-    An apostrophe goes before a leading = + - @ (also the wide forms), tab, line break or apostrophe. To get the text back,
-    remove one leading apostrophe.
+    A leading = + - @ (also in wide form), tab, line break or apostrophe gets an apostrophe in front. To restore the
+    text, remove one leading apostrophe.
     """
     return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 
 def _write_faces(connection: Connection, thresholds: Thresholds, out: TextIO) -> None:
-    cell = functools.lru_cache(maxsize=16)(_as_cell)  # the rows of one source follow each other
+    cell = functools.lru_cache(maxsize=16)(_as_cell)  # the rows of one source are consecutive
     out.writelines(f"{cell(name)}{cells}\n" for name, cells in connection.execute(_FACES, sql_parameters(thresholds)))
 
 
 def _as_cell(text: str) -> str:
-    """Escape a text, and quote it where CSV asks for that."""
+    """Escape a text, and quote it if CSV requires that."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow([escape(text)])
     return line.getvalue()
@@ -136,7 +136,7 @@ def _open_report(path: Path, columns: Sequence[str], bom: bool) -> Iterator[Text
 
 
 def _append(rows: pd.DataFrame, out: TextIO) -> None:
-    """Append rows to a report, unknown numbers as empty cells; texts may be names of files, and are escaped."""
+    """Append rows to a report. Unknown numbers become empty cells; texts are escaped, because they may be file names."""
     shown = {}
     for name in rows.columns:
         if name in _DECIMALS:

@@ -1,4 +1,4 @@
-"""The course of time as a pandas table with fixed dtypes: who is in which state in each minute."""
+"""The timeline as a pandas table with fixed dtypes: the number of people in each state, minute by minute."""
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ _MINUTE_S = 60.0
 def timeline_table(answer: Answer) -> pd.DataFrame:
     """Return a row for each minute of each camera in which somebody is seen, with TIMELINE_COLUMNS.
 
-    `minute` is the clock's (ISO 8601), or that of the source where no clock is known; then `source` names it. People are
-    counted in each state that they are in during the minute. Photos are in no timeline.
+    `minute` is a clock time (ISO 8601), or the minute within the source named in `source` if the start is unknown.
+    People count in each state that they are in during the minute. Photos are not in the timeline.
     """
     pieces = _minutes(answer)
     keys = ["site", "camera", "source", "minute"]
@@ -34,7 +34,7 @@ def timeline_table(answer: Answer) -> pd.DataFrame:
 
 
 def _minutes(answer: Answer) -> pd.DataFrame:
-    """Return the episodes of videos cut at full minutes: source_id, site, camera, source, person, state, minute, seconds."""
+    """Return the episodes of videos, split at full minutes of the clock, as rows with person, state, minute and seconds."""
     found = counted_episodes(answer)
     names = {source.id: source for source in answer.sources}
     source_id = answer.persons.source_id[found.group] if len(found) else np.empty(0, np.int64)
@@ -70,7 +70,7 @@ def _minutes(answer: Answer) -> pd.DataFrame:
 
 
 def _minute_text(start, minute: int) -> str:
-    """Return a minute of the clock in ISO 8601, or h:mm of the source."""
+    """Return a minute as clock time in ISO 8601, or as h:mm within the source."""
     if start is None:
         return f"{minute // 60}:{minute % 60:02d}"
     return later(start.replace(second=0, microsecond=0), minute * _MINUTE_S).isoformat(timespec="minutes")

@@ -1,4 +1,4 @@
-"""The review: people look at the evidence in a browser, and their verdicts correct the answer."""
+"""The review: reviewers look at the evidence in a browser, and their verdicts correct the answer."""
 
 from maskbatch.review.items import Item, items_of
 from maskbatch.review.sampling import draw_sample

@@ -1,4 +1,4 @@
-"""Who may ask the review server: one browser, with a token from the terminal, at the address that was opened."""
+"""Access to the review server: only one browser, with a token from the terminal, at the printed address."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ _HEADERS = {
 
 
 class Guard:
-    """The rules for requests to a server of personal data.
+    """Access rules for a server of personal data.
 
-    The address with the token works once: it gives the browser a cookie, which all other requests need. The Host must be one
-    of `hosts`, or a page elsewhere could reach the server by a name of its own (DNS rebinding). A request that changes
-    something must come from the server's own page (Origin).
+    The address with the token works once and gives the browser a cookie, which all other requests need. The Host header
+    must be one of `hosts`; otherwise another site could reach the server under its own name (DNS rebinding). A request
+    that changes something must come from the server's own page (Origin header).
 
     Args:
         hosts: host names with ports, such as "127.0.0.1:8765".
@@ -38,7 +38,7 @@ class Guard:
         return partial(_Guarded, self)
 
     def refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request that is not let through, else None. The right token lets a browser in."""
+        """Return the response to a refused request, None for an allowed one. The right token admits a browser."""
         if request.headers.get("host", "") not in self._hosts:
             return PlainTextResponse("this address does not belong to the review", 400)
         token = request.query_params.get("token")

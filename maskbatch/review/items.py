@@ -22,10 +22,10 @@ _PATHS = "SELECT id, path, kind, width, height, name FROM source WHERE position 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A person to be judged, or a moment in which the scan found nobody (`person_id` None).
+    """A person to judge, or a moment in which the scan found nobody (`person_id` None).
 
-    `picture` and `copy` are paths relative to the output folder, or ""; `path` is the input itself. `box` is in pixels of
-    the upright picture of `size`; None for a moment. `state` is the model's verdict, "" for a moment.
+    `picture` and `copy` are paths relative to the output folder, or ""; `path` is that of the input. `box` is in pixels
+    of the upright picture, whose size is `size`; None for a moment. `state` is the model's verdict, "" for a moment.
     """
 
     number: int
@@ -48,15 +48,16 @@ class Item:
 
     @property
     def size_px(self) -> float:
-        """The longest side of the face, 0 for a moment."""
+        """The longest side of the face in pixels, 0 for a moment."""
         return 0.0 if self.box is None else max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
 
 def items_of(connection: Connection, answer: Answer, sample: Sample | None = None) -> list[Item]:
-    """Return what is to be reviewed: all people, or the people and moments of a sample in its order.
+    """Return the items to review: all people, or the people and moments of a sample in its order.
 
-    All people come by verdict (without a mask, worn incorrectly, unsure, with a mask), the largest face first. People whom a
-    reviewer took for no face are among them; people who are too brief to count are not.
+    All people are sorted by verdict (without a mask, worn incorrectly, unsure, with a mask), then by the size of the
+    face, largest first. They include people whom a reviewer judged to be no face, but not people seen too briefly to
+    count.
     """
     sources = {row[0]: row[1:] for row in connection.execute(_PATHS)}
     listed = np.flatnonzero(answer.counts | (answer.reviewed != ""))
@@ -77,7 +78,7 @@ def items_of(connection: Connection, answer: Answer, sample: Sample | None = Non
 
 
 def place_of(answer: Answer, source_id: int, name: str) -> str:
-    """Return the camera of a source with its site, or else its folder."""
+    """Return the site and camera of a source, or else its folder."""
     where = answer.where[source_id]
     return place_name(where.site, where.camera, name)
 
@@ -104,7 +105,7 @@ def _of_moment(answer: Answer, sources: Mapping[int, Sequence], source_id: int, 
 
 
 def _where(answer: Answer, sources: Mapping[int, Sequence], source_id: int, time_s: float) -> tuple[str, str, str, str]:
-    """Return name, kind, place and moment."""
+    """Return name, kind, place and time of an item."""
     name = sources[source_id][4]
     clock = clock_text(answer.where[source_id].start.at, time_s)
     kind = sources[source_id][1]

@@ -1,4 +1,4 @@
-"""Pictures for a reviewer: a face with its surroundings, or the whole frame, from the input itself and without labels."""
+"""Pictures for a reviewer: a face with its surroundings, or a whole frame, from the input and without labels."""
 
 import cv2
 import numpy as np
@@ -15,13 +15,13 @@ _MARGIN, _MOST_PX, _QUALITY = 0.6, 1600, 88
 
 
 def whole_jpeg(item: Item) -> bytes | str:
-    """Return the whole photo or frame as a JPEG of at most 1600 pixels, or the reason why it cannot be read."""
+    """Return the whole photo or frame as a JPEG of at most 1600 pixels a side, or the reason why it cannot be read."""
     image = _image(item)
     return image if isinstance(image, str) else _encoded(image)
 
 
 def crop_jpeg(item: Item) -> bytes | str:
-    """Return head and shoulders as a JPEG, for scans without evidence; the whole frame of a moment."""
+    """Return head and shoulders as a JPEG, for scans without evidence. Return the whole frame for a moment."""
     image = _image(item)
     if isinstance(image, str) or item.box is None:
         return image if isinstance(image, str) else _encoded(image)

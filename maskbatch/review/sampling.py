@@ -1,4 +1,4 @@
-"""Probability samples of a scan: every person, and every moment without anybody, has a known chance to be looked at."""
+"""Probability samples of a scan: every person, and every moment without anybody, has a known chance of review."""
 
 from collections.abc import Sequence
 from sqlite3 import Connection
@@ -11,9 +11,9 @@ from maskbatch.people.evidence import STATES
 from maskbatch.review.items import place_of
 from maskbatch.store.review import Sample, SampleItem
 
-# how far the probability is from 0.5: the model errs more often near it
+# distances of the probability from 0.5, near which the model errs more often
 _LEVELS = ((0.47, "sure"), (0.35, "fairly sure"), (-1.0, "uncertain"))
-_LEAST_SHARE = 0.02  # errors that even the surest stratum is taken to have when looks are dealt out
+_LEAST_SHARE = 0.02  # error rate that even the surest stratum is assumed to have when looks are allocated
 _MOMENTS_SHARE = 0.1
 _PHOTOS, _SECONDS = "photos without a face", "seconds of video without a face"
 _EMPTY_PHOTOS = """
@@ -32,16 +32,16 @@ def draw_sample(
 ) -> Sample:  # fmt: skip
     """Draw a stratified sample of people, and a tenth as many moments in which the scan found nobody.
 
-    Strata are the model's verdict and how sure it is. Within a stratum people are sorted by place and size and drawn
-    systematically. Uncertain strata get more looks (Neyman 1934). The items are shuffled, so that a review may stop at any
-    time: what was reviewed of a stratum is a random part of it.
+    Strata combine the model's verdict and its certainty. Within a stratum, people are sorted by place and number of
+    looks, and drawn systematically. Uncertain strata get more items (Neyman 1934). Items are shuffled, so that a review
+    may stop at any time: the reviewed part of a stratum is random.
 
     Args:
-        connection: the connection of the transaction that `answer` was derived in.
+        connection: connection of the transaction in which `answer` was derived.
         answer: the people of the scan.
-        num_items: looks, at most; everybody when there are fewer.
+        num_items: maximum number of items; everybody when there are fewer.
         precision: half width of the interval at which the review may stop, such as 0.01.
-        seed: makes the draw repeatable.
+        seed: random seed of the draw.
     """
     rng = np.random.default_rng(seed)
     moments = _moments(connection, max(1, round(_MOMENTS_SHARE * num_items)), rng)
@@ -62,8 +62,7 @@ def draw_sample(
 
 
 def strata_of(answer: Answer) -> dict[str, np.ndarray]:
-    """Return the positions of the people who count in each stratum, by its name; a person's stratum follows from the model
-    alone."""
+    """Return the positions of the people who count, by name of their stratum, which depends on the model alone."""
     persons, listed = answer.persons, np.flatnonzero(answer.counts | (answer.reviewed != ""))
     distance = np.abs(persons.p_mask[listed] - 0.5)
     level = np.select([distance > edge for edge, _ in _LEVELS], range(len(_LEVELS)))
@@ -77,7 +76,7 @@ def strata_of(answer: Answer) -> dict[str, np.ndarray]:
 
 
 def _sorted(answer: Answer, people: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return each stratum sorted by place and by number of looks, which grows with size and time in sight."""
+    """Return each stratum sorted by place, then by number of looks, which grows with size and time in sight."""
     names = {source.id: source.name for source in answer.sources}
     source_ids = answer.persons.source_id
     place = {one: place_of(answer, one, names[one]) for one in np.unique(source_ids).tolist()}
@@ -86,7 +85,7 @@ def _sorted(answer: Answer, people: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _dealt(answer: Answer, people: dict[str, np.ndarray], number: int) -> dict[str, int]:
-    """Return how many people of each stratum are drawn: two or more, and more where the model is less sure."""
+    """Return the number of people to draw from each stratum: at least two, and more where the model is less sure."""
     p = answer.persons.p_mask
     weight = {}
     for name, own in people.items():
@@ -97,7 +96,7 @@ def _dealt(answer: Answer, people: dict[str, np.ndarray], number: int) -> dict[s
 
 
 def _systematic(own: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `number` of `own`, at equal distances from a random start on; all have the same chance."""
+    """Draw `number` entries of `own` at equal distances from a random start; all have the same chance."""
     step = len(own) / max(number, 1)
     return own[np.floor((np.arange(number) + rng.random()) * step).astype(int) % len(own)]
 
@@ -109,7 +108,7 @@ class _Moments(NamedTuple):
 
 
 def _moments(connection: Connection, number: int, rng: np.random.Generator) -> list[_Moments]:
-    """Draw photos without a face, and seconds of video without one, in proportion to what there is of each."""
+    """Draw photos without a face, and seconds of video without a face: half of each, as far as there are enough."""
     photos = [row[0] for row in connection.execute(_EMPTY_PHOTOS)]
     videos = connection.execute(_VIDEOS).fetchall()
     busy = {source_id: {row[0] for row in connection.execute(_BUSY, [source_id])} for source_id, _ in videos}

@@ -26,14 +26,14 @@ _STATIC = {"review.js": "text/javascript", "review.css": "text/css"}
 
 
 class Reviewing:
-    """A review at work: its items, and the verdicts that go into the store one by one.
+    """A review in progress: its items, and the verdicts, each of which is stored immediately.
 
     Args:
         store: the store of the scan, open for writing.
-        items: what to look at, in order.
+        items: the items to review, in order.
         answer: the people of the scan.
-        reviewer: whose verdicts these are.
-        sample: the sample that the items are from, None for a review of everybody.
+        reviewer: name of the reviewer.
+        sample: the sample that contains the items, None for a review of everybody.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Reviewing:
         self._lock = threading.Lock()
 
     def judge(self, number: int, verdict: str) -> None:
-        """Store a verdict on an item at once. Raises ValueError when the item does not take it, IndexError for no item."""
+        """Store a verdict on an item. Raises ValueError when the verdict does not suit the item, IndexError for no item."""
         item = self.items[number] if number >= 0 else self.items[len(self.items)]
         if verdict not in (PERSON_VERDICTS if item.person_id is not None else MOMENT_VERDICTS):
-            raise ValueError(f"{verdict!r} is no verdict on this")
+            raise ValueError(f"{verdict!r} is not a verdict on this item")
         p_mask_e4 = None if item.p_mask is None else round(1e4 * item.p_mask)
         with self._lock:
             add_verdict(self._store, Verdict(item.source_id, item.person_id, item.frame, item.face, round(1e4 * item.time_s),
                                              verdict, p_mask_e4, item.state, self.reviewer))  # fmt: skip
 
     def undo(self) -> int | None:
-        """Take back the reviewer's last verdict; return the number of its item, None when it is not in this list."""
+        """Undo the reviewer's last verdict; return the number of its item, None when that is not in this review."""
         with self._lock:
             last = undo_last(self._store, self.reviewer)
         if last is None:
@@ -63,18 +63,18 @@ class Reviewing:
         return next((item.number for item in self.items if _key(item) == key), None)
 
     def said(self) -> dict[int, str]:
-        """Return the reviewer's own last verdict on each item that has one, by the item's number."""
+        """Return the reviewer's last verdict on each reviewed item, by number of the item."""
         own = {(one.source_id, one.person_id, one.time_e4 if one.person_id is None else None): one.verdict
                for one in self._verdicts() if one.reviewer == self.reviewer}  # fmt: skip
         return {item.number: own[_key(item)] for item in self.items if _key(item) in own}
 
     def estimate(self) -> Sampled | None:
-        """Return what the sample says so far, None without a sample."""
+        """Return the estimates from the sample so far, None without a sample."""
         return None if self._sample is None else sampled_answer(self._answer, self._sample, self._verdicts())
 
     @property
     def precision(self) -> float | None:
-        """Half width of the interval at which the review may stop."""
+        """Half width of the interval at which the review may stop, None without one."""
         return None if self._sample is None else self._sample.precision
 
     def _verdicts(self) -> list[Verdict]:
@@ -87,12 +87,12 @@ def _key(item: Item) -> tuple[int, int | None, int | None]:
 
 
 def make_app(reviewing: Reviewing, folder: Path, guard: Guard) -> Starlette:
-    """Return the application. Every request goes through `guard`; files are found by the number of an item, never by a path.
+    """Return the web application. Every request passes `guard`; requests name items by number, never by path.
 
     Args:
         reviewing: the review.
         folder: the output folder of the scan.
-        guard: decides who may ask.
+        guard: rules that decide which requests are allowed.
     """
     pages = _Pages(reviewing, folder)
     routes = [
@@ -108,7 +108,7 @@ def make_app(reviewing: Reviewing, folder: Path, guard: Guard) -> Starlette:
 
 
 class _Pages:
-    """The answers to requests."""
+    """The handlers of requests."""
 
     def __init__(self, reviewing: Reviewing, folder: Path) -> None:
         self._reviewing, self._folder = reviewing, folder
@@ -160,7 +160,7 @@ class _Pages:
         path = self._folder / item.copy if item.copy else item.path
         if item.kind != "video" or not path.is_file():
             return PlainTextResponse("there is no video", 404)
-        return FileResponse(path)  # answers ranges
+        return FileResponse(path)  # supports range requests
 
     def _item(self, request: Request) -> Item:
         return self._reviewing.items[request.path_params["number"]]

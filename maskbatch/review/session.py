@@ -1,4 +1,4 @@
-"""Reviews from begin to end: the page, the agreement of reviewers, and a dataset of what they said."""
+"""Run reviews: serve the page, compare reviewers, and write a dataset of their verdicts."""
 
 import shutil
 import socket
@@ -28,7 +28,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Wanted(NamedTuple):
-    """Subject of a review and its reviewer: everybody, a sample of `num_items`, or those on whom reviewers differ."""
+    """Subject of a review and its reviewer: everybody, a sample of `num_items`, or people on whom reviewers differ."""
 
     reviewer: str
     num_items: int | None = None
@@ -40,17 +40,17 @@ class Wanted(NamedTuple):
 def serve(
     folder: Path, wanted: Wanted, asked: Asked, at: tuple[str, int], opened: Callable[[str], None]
 ) -> str:  # fmt: skip
-    """Serve the page of a review until Ctrl-C, then write tables and page again; return a sentence about it.
+    """Serve the page of a review until Ctrl-C, then write tables and report again; return a sentence about the review.
 
     Args:
         folder: the output folder of a scan.
-        wanted: what is to be reviewed.
+        wanted: subject and reviewer.
         asked: the rules by which people are derived.
-        at: address and port to listen at; port 0: a free one.
+        at: address and port to listen on; port 0 means any free port.
         opened: called with the address of the page once it is served.
 
     Raises:
-        UsageError: the folder is no output folder, there is nothing to review, or the address cannot be used.
+        UsageError: the folder is not an output folder, there is nothing to review, or the address cannot be used.
     """
     listening = _listening(*at)
     with listening, open_store(_checked(folder)) as store:
@@ -70,7 +70,7 @@ def serve(
 
 
 def prepared(store: Store, wanted: Wanted, asked: Asked) -> Reviewing:
-    """Return a review that is ready to be served. A sample that was drawn before in the same way is continued.
+    """Return a review that is ready to be served. An earlier sample with the same draw is continued.
 
     Raises UsageError when there is nothing to review.
     """
@@ -108,7 +108,7 @@ def _items(connection: Connection, answer: Answer, sample: Sample | None, wanted
 
 
 def agreement_lines(folder: Path) -> list[str]:
-    """Return lines about how far each pair of reviewers agrees. Raises UsageError when there are not two."""
+    """Return lines about the agreement of each pair of reviewers. Raises UsageError for fewer than two reviewers."""
     with open_store(_checked(folder), reader=True) as store, store.transaction() as connection:
         found = agreement(verdicts(connection))
         names = dict(connection.execute("SELECT id, name FROM source"))
@@ -128,9 +128,9 @@ def _lines(pair: Agreement, names: dict[int, str]) -> list[str]:
 
 
 def write_dataset(folder: Path, target: Path, asked: Asked) -> str:
-    """Copy the evidence of reviewed people into folders by verdict, for `maskbatch train` and `evaluate`; return a sentence.
+    """Copy the evidence of reviewed people into folders by verdict, for `maskbatch train` and `evaluate`.
 
-    Raises UsageError when `target` holds files already, or nobody is reviewed.
+    Return a sentence with the counts. Raises UsageError when `target` is not empty, or when nobody has been reviewed.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not an empty folder: choose another one")
@@ -152,26 +152,26 @@ def write_dataset(folder: Path, target: Path, asked: Asked) -> str:
 
 
 def _checked(folder: Path) -> Path:
-    """Return the folder. Raises UsageError when it holds no scan: a writer would make one."""
+    """Return `folder`. Raises UsageError when it holds no scan, because opening it for writing would create a store."""
     with open_store(folder, reader=True):
         return folder
 
 
 def _listening(host: str, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::", ""):
-        raise UsageError(f"--host {host!r} is every address of this machine: give the one that browsers use")
+        raise UsageError(f"--host {host!r} means all addresses of this machine: give the address that browsers use")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise UsageError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     return made
 
 
 def _hosts(asked: str, host: str, port: int) -> list[str]:
-    """Return the values of Host that belong to the server."""
+    """Return the values of the Host header that belong to the server."""
     names = {asked, host, *(_LOOPBACK if asked in _LOOPBACK else (socket.gethostname(),))}
     return [f"{_shown(name)}:{port}" for name in sorted(names)]
 
@@ -189,5 +189,5 @@ def _run(app, listening: socket.socket, ready: Callable[[], None]) -> None:
             ready()
 
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
-    with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+    with suppress(KeyboardInterrupt):  # uvicorn raises KeyboardInterrupt again once it has stopped
         Server(config).run(sockets=[listening])

@@ -1,1 +1,1 @@
-"""The driver of a scan: shards, stops, time, memory."""
+"""The driver of a scan: engines, shards, stops, progress, and commands on finished scans."""

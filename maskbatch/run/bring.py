@@ -1,4 +1,4 @@
-"""Bring a file of media from one output folder to another."""
+"""Bring a media file from one output folder to another."""
 
 import logging
 import os
@@ -12,15 +12,15 @@ _log = logging.getLogger(__name__)
 
 
 def bring(path: Path, target: Path, how: str) -> None:
-    """Copy, link or move a file; a target that is the same already stays.
+    """Copy, link or move a file; leave a target that is already the same.
 
     Args:
         path: the file.
-        target: its path in the output folder; folders are made.
+        target: its path in the output folder; missing folders are created.
         how: one of MEDIA.
 
     Raises:
-        OSError: a file cannot be read or written; the target is whole or as before.
+        OSError: a file cannot be read or written; the target is complete or unchanged.
 
     Example:
         >>> bring(Path("out_1/annotated/a.jpg"), Path("audit/annotated/a.jpg"), "copy")
@@ -48,7 +48,7 @@ def bring(path: Path, target: Path, how: str) -> None:
 def _is_linked(path: Path, target: Path) -> bool:
     try:
         os.link(path, target)
-    except OSError:  # another file system, or one without hard links
+    except OSError:  # another file system, or a file system without hard links
         return False
     return True
 

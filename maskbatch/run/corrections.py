@@ -1,4 +1,4 @@
-"""Corrections that were made in another program, as verdicts of a reviewer."""
+"""Import corrections from another program as verdicts of a reviewer."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _SAME_IOU = 0.5
 
 
 class Imported(NamedTuple):
-    """Verdicts that were stored, those that differ from the model's, and boxes that no face of the scan explains."""
+    """Counts of stored verdicts, of verdicts that differ from the model's, and of boxes without a face in the scan."""
 
     num_verdicts: int
     num_changed: int
@@ -33,18 +33,18 @@ class Imported(NamedTuple):
 def import_corrections(folder: Path, path: Path, reviewer: str, source: str | None = None) -> Imported:
     """Store the boxes of a corrected file as verdicts on people, and write tables and page again.
 
-    A box belongs to the face that it overlaps by half or more. The label that most boxes of a person have is the verdict. A
-    person of a source in the file, none of whose boxes is left, is no face. Boxes that are new are counted, and change
-    nothing: the scan has no face there.
+    A box belongs to the face that it overlaps by half or more. The verdict on a person is the most frequent label of
+    the person's boxes. A person in a corrected source without any box left is judged to be no face. New boxes are only
+    counted, because the scan has no face there.
 
     Args:
         folder: the output folder of the scan.
         path: the file (see `read_corrections`).
-        reviewer: whose verdicts these are.
-        source: the name of the source in the tables, for a file that does not name it.
+        reviewer: name of the reviewer.
+        source: name of the source in the tables, for a file that does not contain it.
 
     Raises:
-        UsageError: the file cannot be read, or is about no source of the scan.
+        UsageError: the file cannot be read, or contains no source of the scan.
 
     Example:
         >>> import_corrections(Path("audit"), Path("corrected.xml"), "ann", "door.mp4")
@@ -76,7 +76,7 @@ def import_corrections(folder: Path, path: Path, reviewer: str, source: str | No
 def _verdicts(
     connection: Connection, answer: Answer, source, corrected: Sequence[Corrected], reviewer: str
 ) -> tuple[list[Verdict], int]:
-    """Return a verdict on each person of a source, and the number of boxes that are nobody's."""
+    """Return a verdict on each person in a source, and the number of boxes that belong to nobody."""
     faces = np.array(list(boxes_of(connection, source.id)), np.float64).reshape(-1, 6)
     labels: dict[int, Counter] = {}
     size = np.tile([source.width or 1, source.height or 1], 2)

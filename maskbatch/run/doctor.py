@@ -1,4 +1,4 @@
-"""Check this machine for all that a scan needs, and say what to do about each problem."""
+"""Check that this machine has everything that a scan needs, and say how to solve each problem."""
 
 import platform
 import shutil
@@ -22,7 +22,7 @@ _LEAST_CACHE_GB, _LEAST_OUT_GB = 0.5, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check. `message` describes it and, when it is not `ok`, says what to do."""
+    """The result of one check. `message` describes the result and, unless it is `ok`, says what to do."""
 
     subject: str
     ok: bool
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Check versions, the device, the codecs, every shipped weight file, and the folders that are written to."""
+    """Check versions, device, codecs, all shipped weight files, and the folders for output."""
     shipped = [_weights(name) for name in weights.SHIPPED]
     cache, here = cache_folder(), Path.cwd()
     folders = [
@@ -68,7 +68,7 @@ def _device() -> Finding:
 
 
 def _video() -> Finding:
-    """Write a video with the encoder that a scan would choose, and read it again."""
+    """Write a video with the encoder that a scan would choose, and read it back."""
     from maskbatch.media.write.encoders import choose_encoder, why_not
 
     encoder = choose_encoder("auto")
@@ -86,7 +86,7 @@ def _video() -> Finding:
 
 
 def _round_trip(path: Path, encoder: str) -> int:
-    """Encode five frames, decode them, and return how many came back. Raises OSError or DecodeError."""
+    """Encode five frames, decode them, and return the number of decoded frames. Raises OSError or DecodeError."""
     import numpy as np
 
     from maskbatch.media.decode import open_source
@@ -109,12 +109,12 @@ def _audio() -> Finding:
     import av
 
     if "aac" in av.codecs_available:
-        return Finding("AAC", True, "sound that MP4 cannot hold is encoded anew")
+        return Finding("AAC", True, "sound that MP4 cannot hold is encoded again")
     return Finding("AAC", False, "not in this PyAV, some sound would be lost: reinstall it (pip install -U av)")
 
 
 def _folder(subject: str, folder: Path, least_gb: float, instead: str) -> Finding:
-    """Check that a file can be written there and that space is left; make the folder if it is missing."""
+    """Check that a folder can be written to and has free space; create a missing folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

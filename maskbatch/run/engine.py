@@ -1,6 +1,7 @@
 """Engines that scan shards: this process, or the workers of a cluster.
 
-The driver alone reads and writes the store. An engine takes a shard with its checkpoint, and yields what `run_shard` yields.
+Only the driver reads and writes the store. An engine takes a shard with its checkpoint, and yields the results of
+`run_shard`.
 """
 
 from collections.abc import Iterator
@@ -15,19 +16,19 @@ from maskbatch.types import Checkpoint, SegmentResult, Shard
 
 
 class WorkerLost(Exception):
-    """The worker that scanned a shard has died, or was ended because nothing came from it. The message says which."""
+    """The worker that scanned a shard died, or was ended because it gave no results. The message says which."""
 
 
-# results that were on their way are lost with a worker: a few batches
+# a lost worker takes a few batches of unsent results with it
 _SAME_PLACE_FRAMES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Workers that were lost over a shard since it last got on: `num` in a row at one place, `num_all` anywhere.
+    """Workers lost on a shard since its last progress: `num` in a row at the same place, `num_all` anywhere.
 
-    A file that kills its worker does so at one place. Whoever kills workers at random moments must not look like it. The
-    last worker began behind `begin` frames, and was lost after `at`.
+    A bad file kills its workers at the same place, unlike a cause that kills workers at random. The last worker began
+    after `begin` frames, and was lost after `at` frames.
     """
 
     num: int = 0
@@ -36,7 +37,7 @@ class Losses:
     at: int = 0
 
     def another(self, begin: int, at: int) -> "Losses":
-        """Return the losses after another one. A worker that begins further on than the one before has something stored.
+        """Return the losses after another loss. A worker that began later than the worker before had made progress.
 
         Example:
             >>> Losses().another(0, 800).another(0, 790).num, Losses().another(0, 800).another(0, 600).num
@@ -49,7 +50,7 @@ class Losses:
 
 
 class Engine(Protocol):
-    """Scans up to `num_at_once` shards at the same time; `networks` is what a record keeps of its networks."""
+    """An engine that scans up to `num_at_once` shards at once; `networks` are facts about its networks, for the record."""
 
     networks: NetworkFacts
     num_at_once: int
@@ -57,14 +58,14 @@ class Engine(Protocol):
     def scan(
         self, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver
     ) -> Iterator[SegmentResult]:
-        """Yield the results of a shard, as `run_shard` does, with its errors. Raises WorkerLost as well."""
+        """Yield the results of a shard, and raise errors, like `run_shard`. Also raises WorkerLost."""
 
     def close(self) -> None:
-        """End what the engine has started."""
+        """End everything that the engine has started."""
 
 
 class Here:
-    """Scans shards in this process. Raises DeviceError, UsageError and WeightsError when the networks cannot be opened."""
+    """The engine of this process. Raises DeviceError, UsageError and WeightsError when the networks cannot be opened."""
 
     def __init__(self, settings: ScanSettings) -> None:
         self.networks = open_networks(settings).facts()
@@ -77,4 +78,4 @@ class Here:
         return run_shard(shard, checkpoint, settings, is_over)
 
     def close(self) -> None:
-        """Do nothing: the networks stay open for the next scan of this process."""
+        """Do nothing: the networks stay open for the next scan in this process."""

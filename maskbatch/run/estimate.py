@@ -21,10 +21,10 @@ _LOADER = LoaderSettings(batch_size=4, num_parallel=2, prefetch=4)
 
 
 def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float | None:
-    """Return the seconds that analysing `sources` takes, None where no frame of them can be read.
+    """Estimate the seconds that the analysis of `sources` takes; None when no frame can be read.
 
-    Some photos from all parts of the list and the beginning of the longest video are tried, for 3 seconds at most together
-    with what the networks take to open. Raises DeviceError, UsageError and WeightsError.
+    The trial reads some photos from all parts of the list, and the beginning of the longest video. It takes at most 3
+    seconds, plus the time to open the networks. Raises DeviceError, UsageError and WeightsError.
     """
     photos = [source for source in sources if source.kind == "image"]
     videos = sorted(
@@ -41,7 +41,10 @@ def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float |
 
 
 def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | None:
-    """Analyse frames for a moment. The first batch, which warms up, counts only when there is no other."""
+    """Analyse frames for a moment, and return the frames per second; None without a frame.
+
+    The first batch warms up the networks, and counts only if there is no other batch.
+    """
     networks, sure_score = open_networks(settings_for(sources[0].kind, settings)), settings.detector.threshold
     tracker = Tracker(settings.tracker, sure_score)
     classify = networks.classifier(never)

@@ -1,4 +1,4 @@
-"""Say in words what a scan would do, without doing it."""
+"""Describe what a scan would do, without doing it."""
 
 import math
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ _SPARSE_FPS = 2
 def dry_plan(
     settings: ScanSettings, sources: Sequence[Source], inputs: Sequence[Path], out: Path, if_exists: str
 ) -> Plan:
-    """Plan a scan, with what is pending probed, and device and weights left out of account; change nothing.
+    """Plan a scan without changing anything. Probe the pending sources, but ignore device and weights.
 
-    Raises UsageError where the earlier scan in `out` could not be continued.
+    Raises UsageError when the earlier scan in `out` could not be continued.
     """
     if if_exists == "overwrite" or not is_store(out / STORE):
         plan = plan_afresh(sources, out)
@@ -38,9 +38,9 @@ def dry_plan(
 
 
 def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
-    """Return lines about what is to be scanned and what is done, about time and disk.
+    """Return lines about the files to scan, the files that are done, the time and the disk space.
 
-    Time is estimated by the rate of the sessions before, or by a trial of some seconds.
+    The time is estimated from the rate of earlier sessions, or from a trial of a few seconds.
     """
     videos = [source for source in plan.pending if source.kind == "video"]
     what = [counted(len(plan.pending) - len(videos), "photo")]
@@ -52,7 +52,7 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
         f"to scan: {', '.join(what)}, about {counted(frames, 'frame')}",
     ]
     if plan.vanished:
-        lines.append(f"of the last session, {counted(len(plan.vanished), 'file')} no longer among the inputs")
+        lines.append(f"{counted(len(plan.vanished), 'file')} of the last session: no longer among the inputs")
     seconds, how = _seconds_needed(plan, settings, frames)
     time_needed = "unknown" if seconds is None else f"about {_length(seconds)}{how}"
     needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
@@ -62,7 +62,7 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
 
 
 def too_little_time(seconds: float | None, videos: Sequence[Source], settings: ScanSettings) -> str | None:
-    """Warn of a scan that takes longer than a night, with the option that helps."""
+    """Return a warning about a scan that takes longer than a night, with the option that helps, otherwise None."""
     if seconds is None or seconds <= _NIGHT_S:
         return None
     words = f"this takes about {_length(seconds)}, longer than a night of {_NIGHT_S // 3600} hours"
@@ -74,7 +74,7 @@ def too_little_time(seconds: float | None, videos: Sequence[Source], settings: S
 
 
 def _seconds_needed(plan: Plan, settings: ScanSettings, frames: int) -> tuple[float | None, str]:
-    """Estimate the time of what is pending; say how the estimate was made."""
+    """Estimate the seconds for the pending sources, and describe the method of the estimate."""
     if not plan.pending:
         return 0.0, ""
     if rate := _frames_per_second(plan.out):
@@ -83,7 +83,7 @@ def _seconds_needed(plan: Plan, settings: ScanSettings, frames: int) -> tuple[fl
 
 
 def _frames_per_second(out: Path) -> float | None:
-    """Return the rate of the earlier sessions in `out` that ended by themselves, None when there was none."""
+    """Return the rate of the earlier sessions in `out` that recorded frames and seconds, None without such sessions."""
     if not is_store(out / STORE):
         return None
     with open_store(out, reader=True) as store, store.transaction() as connection:
@@ -93,7 +93,7 @@ def _frames_per_second(out: Path) -> float | None:
 
 
 def _length(seconds: float) -> str:
-    """Return a time in words that are as exact as they need to be."""
+    """Return a duration in words, rounded to seconds, minutes or tenths of an hour."""
     if seconds < 60:
         return counted(round(seconds), "second")
     return counted(round(seconds / 60), "minute") if seconds < 6000 else f"{seconds / 3600:.1f} hours"

@@ -1,4 +1,4 @@
-"""Settings and facts of a scan: those that decide its results, and those that a record of it keeps."""
+"""Settings and facts of a scan: those that determine its results, and those that its record keeps."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _PACKAGES = ("tensorflow", "openvino", "cv2", "av", "PIL", "pillow_heif", "numpy
 
 
 def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[str, object]:
-    """Return those settings, and of the paths the user gave, that decide the rows and media of a scan."""
+    """Return the settings that determine the rows and media of a scan, with the common folder of its inputs."""
     values = _plain(settings)
-    del values["classifier"]  # the checksum says more than the model's name; reports follow any threshold
-    # "hwaccel" stays: damaged videos are patched up, and JPEG pictures computed, otherwise by each device
-    del values["sampling"]["stall_s"]  # for how long one waits changes no row of a file that can be read
+    del values["classifier"]  # the checksum is more exact than the model's name, and reports can use any threshold
+    # "hwaccel" stays, because devices conceal damage in videos, and compute JPEG pictures, in different ways
+    del values["sampling"]["stall_s"]  # the time limit changes no row of a readable file
     root = common_folder(inputs)
     return {
         "maskbatch": __version__,
@@ -30,7 +30,7 @@ def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[st
 
 
 def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: NetworkFacts) -> dict[str, object]:
-    """Return everything that decides the rows and media of a scan: sessions of one folder have the same."""
+    """Return all values that determine the rows and media of a scan; sessions of one folder have the same values."""
     return deciding_settings(settings, inputs) | {
         "runtime": networks.device.runtime,
         "precision": networks.precision,
@@ -39,7 +39,7 @@ def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: Networ
 
 
 def facts_of(settings: ScanSettings, plan: Plan, networks: NetworkFacts) -> Mapping[str, object]:
-    """Return what an auditor needs to get the same numbers again."""
+    """Return the facts that an auditor needs to reproduce the numbers."""
     return {
         "maskbatch": __version__,
         "python": platform.python_version(),
@@ -60,7 +60,7 @@ def facts_of(settings: ScanSettings, plan: Plan, networks: NetworkFacts) -> Mapp
 
 
 def _plain(settings: ScanSettings) -> dict:
-    """Return settings as JSON has them; the output folder may move."""
+    """Return settings as plain JSON values, without the output folder, which may move."""
     values = asdict(settings)
     values["output"]["save"] = sorted(values["output"]["save"])
     del values["output"]["folder"]

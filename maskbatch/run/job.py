@@ -1,4 +1,4 @@
-"""A scan from paths and options to reports: what the command line and `maskbatch.scan` both call."""
+"""Run a scan from paths and options to reports, for the command line and `maskbatch.scan`."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scan as it is asked for. `out` None: a folder named after the inputs, in the current folder."""
+    """A requested scan. `out` None means a folder named after the inputs, in the current folder."""
 
     paths: tuple[Path | Remote, ...]
     out: Path | Remote | None = None
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A scan that ended. `remarks` are lines about entries that were not looked at; `unreadable` could not be read."""
+    """A scan that ended. `remarks` are lines about skipped entries; `unreadable` are paths that could not be read."""
 
     out: Path
     summary: "Summary"
@@ -59,11 +59,11 @@ class _Prepared(NamedTuple):
 
 
 def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome:
-    """Scan, or continue a scan, and write the reports. `found` are its files when the caller has looked for them already.
+    """Scan, or continue a scan, and write the reports. `found` are its files if the caller has already listed them.
 
-    The networks are opened before the output folder is made: what cannot run fails before anything is written. Raises
+    The networks are opened before the output folder is made, so that a scan that cannot run writes nothing. Raises
     UsageError, DeviceError and WeightsError before the first file is read; Interrupted when the listener's `Stop` was
-    asked for; MaskbatchError when another scan writes to the folder, or it cannot be written any more.
+    requested; MaskbatchError when another scan writes to the folder, or the folder can no longer be written.
     """
     with collected_warnings() as warnings, ExitStack() as stack:
         if isinstance(job.out, Remote):
@@ -92,7 +92,7 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
 
 
 def _engine(settings: ScanSettings) -> Engine | None:
-    """Return the engine that the settings ask for; None: this process. Raises UsageError, DeviceError and WeightsError."""
+    """Return the requested engine, None for this process. Raises UsageError, DeviceError and WeightsError."""
     if settings.cluster.engine == "local":
         return None
     from maskbatch.run.ray import RayEngine  # Ray is an extra
@@ -101,17 +101,17 @@ def _engine(settings: ScanSettings) -> Engine | None:
 
 
 def _hint(settings: ScanSettings, names: Sequence[str]) -> str | None:
-    """Say which template the folders of videos suggest, None when nothing is obvious or places are given."""
+    """Return a hint about the path template that the folders of videos suggest, None when nothing is obvious."""
     if settings.report.path_template is not None or settings.report.places is not None:
         return None
     suggested = suggested_template(names)
-    return suggested and f"the folders look like cameras: --path-template '{suggested}' takes them into the tables"
+    return suggested and f"the folders look like cameras: --path-template '{suggested}' adds them to the tables"
 
 
 def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
-    """Return the files that a scan would read, and lines about them, time and disk; change nothing in the output folder.
+    """Return the files that a scan would read, and lines about files, time and disk space. Change nothing.
 
-    Raises UsageError as `run_job` does.
+    Raises UsageError like `run_job`.
     """
     if isinstance(job.out, Remote):
         job = replace(job, out=folder_for(job.out))
@@ -121,7 +121,7 @@ def dry_run(job: Job, listener: Listener) -> tuple[list[Path], list[str]]:
 
 
 def _prepared(job: Job, listener: Listener, found: Found | None = None) -> _Prepared:
-    """Check a job, and find its files unless they are `found`. Raises UsageError."""
+    """Check a job, and find its files unless `found` is given. Raises UsageError."""
     settings, options = scan_settings(job.options), job.options
     _check_paths(job.paths)
     share = None if options.shard is None else read_share(options.shard)

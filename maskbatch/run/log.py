@@ -21,9 +21,9 @@ _collecting: ContextVar[Warnings | None] = ContextVar("maskbatch_warnings", defa
 
 
 class FileLog:
-    """Logs a debug line for each file of a shard when it is done: its size, frames, faces and seconds.
+    """A log with a debug line for each finished file of a shard: size, frames, faces and seconds.
 
-    The seconds count from the end of the file before; files that end together share their time.
+    Seconds count from the end of the file before. Files that end together share their time.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class FileLog:
 
 
 class Warnings(logging.Handler):
-    """Counts the warnings and errors that are logged, and keeps the first 200."""
+    """A handler that counts logged warnings and errors, and keeps the first 200."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -62,7 +62,7 @@ class Warnings(logging.Handler):
 
 @contextmanager
 def collected_warnings() -> Iterator[Warnings]:
-    """Collect the warnings that the block logs, also in threads that it starts with its context variables."""
+    """Collect the warnings of the block, including those of threads that have its context variables."""
     warnings, logger = Warnings(), logging.getLogger("maskbatch")
     before = _collecting.set(warnings)
     warnings.addFilter(lambda _: _collecting.get() is warnings)  # other scans may run in this process

@@ -1,4 +1,4 @@
-"""Memory of the process: return unused memory to the system, and refuse to start with far too little."""
+"""Return unused memory to the system, and refuse to start with too little address space."""
 
 import ctypes
 import functools
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from maskbatch.errors import DeviceError
 
-# a scan takes 2.4 GB of addresses on two cores; with less, OpenVINO may crash or wait for ever instead of raising an error
+# a scan takes 2.4 GB of address space on two cores; with less, OpenVINO may crash or hang instead of raising an error
 _LEAST_ADDRESSES = 3_000_000_000
 
 
@@ -25,10 +25,10 @@ def check_address_space() -> None:
 
 
 def trim() -> None:
-    """Return freed memory that glibc keeps to the system; do nothing with another C library.
+    """Return the freed memory that glibc holds to the system. Do nothing with another C library.
 
-    For each of many threads, glibc keeps the gaps between blocks in use. After thousands of photos in a dozen threads,
-    these are hundreds of megabytes. A call takes milliseconds. See malloc_trim(3).
+    For each thread, glibc keeps the gaps between blocks in use. After thousands of photos in a dozen threads, the gaps
+    amount to hundreds of megabytes. A call takes milliseconds. See malloc_trim(3).
     """
     _malloc_trim()(0)
 

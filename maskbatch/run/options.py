@@ -32,7 +32,7 @@ _FIELDS = {item.name: item for item in fields(ScanOptions)}
 
 
 def scan_settings(options: ScanOptions) -> ScanSettings:
-    """Turn the options of a scan into settings. Raises UsageError for values that are wrong or exclude each other."""
+    """Turn the options of a scan into settings. Raises UsageError for wrong or contradictory values."""
     for name in _FIELDS:
         checked(name, getattr(options, name))
     save = _save(options.save)
@@ -75,22 +75,22 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
 
 
 def _check_hiding(options: ScanOptions) -> None:
-    """Raise UsageError when it is said whose faces are hidden, and not how, or which zones are meant."""
+    """Raise UsageError for `whom` without `anonymize`, and for zones without `places`."""
     if options.whom != "everyone" and options.anonymize == "none":
-        raise UsageError("--whom says whose faces --anonymize hides: give that as well")
+        raise UsageError("--whom says whose faces to hide: give --anonymize as well")
     if options.whom == "except-zones" and options.places is None:
         raise UsageError("--whom except-zones needs the zones: give --places")
 
 
 def _cluster(options: ScanOptions) -> ClusterSettings:
-    """Return how the cluster is used. Raises UsageError for its options without it."""
+    """Return the settings of the engine. Raises UsageError for options of a cluster without `engine` ray."""
     given = [
         name for name in ("address", "worker_cores", "patience") if getattr(options, name) != _FIELDS[name].default
     ]
     if given and options.engine != "ray":
-        raise UsageError(f"--{given[0].replace('_', '-')} is about a cluster: give --engine ray as well")
+        raise UsageError(f"--{given[0].replace('_', '-')} is for a cluster: give --engine ray as well")
     if options.engine == "ray" and options.workers != ScanSettings().workers:
-        raise UsageError("--workers is for this machine alone: with --engine ray, see --worker-cores")
+        raise UsageError("--workers is for this machine only: with --engine ray, use --worker-cores")
     return ClusterSettings(options.engine, options.address, options.worker_cores, options.patience * 60)
 
 
@@ -107,33 +107,33 @@ def _look_again_s(options: ScanOptions) -> float | None:
 
 
 def _sample_fps(options: ScanOptions) -> float | None:
-    """Return the frames per second to analyse, or to choose from; None for every n-th."""
+    """Return the frames per second to analyse, or the candidates per second with a gate; None for every n-th frame."""
     if options.sample_fps in ("auto", "all"):
         return CANDIDATES_PER_S if _is_gated(options) else None
     return options.sample_fps
 
 
 def checked_report(report: ReportSettings) -> ReportSettings:
-    """Return the settings of a report. Raises UsageError when a time, zone, template or `places.toml` cannot be read."""
+    """Check and return settings of a report. Raises UsageError for a bad time, zone, template or `places.toml`."""
     where_of(Known(0, "", "video", None, None, None, None, 0, 0, ()), report)
     return report
 
 
 def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:
-    """Raise UsageError when a threshold of the third state is given without that state."""
+    """Raise UsageError when the threshold of the third state is given without that state."""
     if is_given and not has_third_state:
-        raise UsageError("--incorrect-threshold is a threshold of the third state: give --third-state as well")
+        raise UsageError("--incorrect-threshold needs the third state: give --third-state as well")
 
 
 def checked(name: str, value: Any) -> Any:
-    """Return the value of an option of a scan.
+    """Check and return the value of an option of a scan.
 
     Args:
         name: a field of `ScanOptions`.
         value: its value.
 
     Raises:
-        UsageError: the option does not take such a value.
+        UsageError: the option does not accept the value.
 
     Example:
         >>> checked("min_face", 12)
@@ -145,7 +145,7 @@ def checked(name: str, value: Any) -> Any:
 
 
 def _why_not(item: Field, value: object) -> str | None:
-    """Say what an option takes when `value` is not that."""
+    """Return the values that an option takes if `value` is not one of them, otherwise None."""
     if value is None and item.default is None:
         return None
     if limits := item.metadata.get("limits"):
@@ -185,5 +185,5 @@ def _save(words: str) -> frozenset[str]:
 
 
 def _encoder(codec: str, save: frozenset[str]) -> str:
-    """Return the encoder that works here; no encoder is tried when no video is written. Raises UsageError."""
+    """Return an encoder that works here; try none when no video is written. Raises UsageError."""
     return choose_encoder(codec) if "annotated" in save else OutputSettings().codec

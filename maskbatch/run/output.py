@@ -1,4 +1,4 @@
-"""Choose the output folder when the user names none."""
+"""Choose the output folder if the user does not name one."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -16,10 +16,11 @@ from maskbatch.store.read import sessions
 
 
 def default_out(paths: Sequence[Path], share: Share | None = None) -> Path:
-    """Choose a folder in the current one: `photos_maskbatch` for `photos/` and for several files in it, `clip_maskbatch` for
-    `clip.mp4`; `photos_maskbatch_3of20` for a share of the inputs.
+    """Choose a folder in the current folder by the names of the inputs.
 
-    A folder that holds something else, or the scan of other inputs, is left alone: `photos_maskbatch_2` takes its place.
+    The name is `photos_maskbatch` for `photos/` or several files in it, `clip_maskbatch` for `clip.mp4`, and
+    `photos_maskbatch_3of20` for a shard of the inputs. If that folder holds anything but a scan of these inputs, the
+    name is `photos_maskbatch_2`.
     """
     ending = "" if share is None else f"_{share.number}of{share.count}"
     name = fitted(f"{_name(paths)}_maskbatch{ending}")
@@ -31,7 +32,7 @@ def default_out(paths: Sequence[Path], share: Share | None = None) -> Path:
 
 
 def _name(paths: Sequence[Path]) -> str:
-    """Return the name of the first input; of several files, that of the folder they lie in."""
+    """Return the name of the first input, or that of the common folder of several files."""
     first = absolute(paths[0])
     if is_folder(first):
         return first.name or "all"  # a whole drive has no name
@@ -40,7 +41,7 @@ def _name(paths: Sequence[Path]) -> str:
 
 
 def _is_free(out: Path) -> bool:
-    """Tell if there is nothing in the folder but the lock of a scan that stored nothing."""
+    """Return whether a folder is missing, or contains nothing but the lock of a scan that stored nothing."""
     try:
         return not out.is_symlink() and {entry.name for entry in out.iterdir()} <= {LOCK.name}
     except FileNotFoundError:
@@ -50,13 +51,13 @@ def _is_free(out: Path) -> bool:
 
 
 def _has_scan_of(paths: Sequence[Path], out: Path) -> bool:
-    """Tell if the last scan in a folder had these inputs, or some of them and the same folder above all."""
+    """Return whether the last scan in a folder had at least one of these inputs, and the same common folder."""
     if not is_store(out / STORE):
         return False
     try:
         with open_store(out, reader=True) as store, store.transaction() as connection:
             last = sessions(connection)[-1:]
-    except (MaskbatchError, OSError):  # another version's, or damaged
+    except (MaskbatchError, OSError):  # the store is damaged, or that of another version
         return False
     now = {str(path.absolute()) for path in paths}
     root = common_folder(paths)

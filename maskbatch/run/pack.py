@@ -1,4 +1,4 @@
-"""Pack the results of a scan into one zip, or one folder without faces, to pass on."""
+"""Pack the results of a scan into a zip, or into a folder without faces, to pass on."""
 
 import hashlib
 import zipfile
@@ -17,21 +17,21 @@ from maskbatch.reports.manifest import MANIFEST, manifest_text
 from maskbatch.reports.tables import WRITTEN
 from maskbatch.run.verify import checked_manifest
 
-# the face in a picture of evidence, which shows head and shoulders, as shares of its sides
+# place of the face in an evidence picture, which shows head and shoulders, in shares of its sides
 _FACE = np.array([0.25, 0.25, 0.75, 0.75])
-_TIME = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is packed
+_TIME = (1980, 1, 1, 0, 0, 0)  # constant, so that the zip always has the same bytes
 
 
 def pack(folder: Path, out: Path, with_annotated: bool = False, is_hidden: bool = False) -> int:
-    """Write a zip with page, tables, evidence, the models' cards and a manifest of its own; return the number of files.
+    """Write a zip with page, tables, evidence, model cards and its own manifest; return the number of files.
 
-    The same results give the same bytes. The store stays behind, and so do annotated copies unless they are asked for.
+    The same results give the same bytes. The zip contains no store, and annotated copies only on request.
 
     Args:
         folder: the output folder of a scan.
         out: the zip; it must not exist.
-        with_annotated: with the annotated copies.
-        is_hidden: the faces in evidence are hidden, and there are no annotated copies.
+        with_annotated: include the annotated copies.
+        is_hidden: hide the faces in evidence; excludes annotated copies.
 
     Raises:
         UsageError: the zip exists, or the folder has no manifest.
@@ -55,7 +55,7 @@ def pack(folder: Path, out: Path, with_annotated: bool = False, is_hidden: bool 
 
 
 def copy_hidden(folder: Path, out: Path) -> int:
-    """Write a folder to pass on, as `pack` writes a zip: no face and no annotated copy is in it; return the number of files.
+    """Write a folder like the zip of `pack`, without faces and annotated copies; return the number of files.
 
     Args:
         folder: the output folder of a scan.
@@ -83,18 +83,18 @@ def copy_hidden(folder: Path, out: Path) -> int:
 
 
 def _with_manifest(folder: Path, contents: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each file, and last of a manifest that is theirs."""
+    """Yield name and content of each file, then those of a manifest of these files."""
     manifest, files = checked_manifest(folder), {}
     for name, content in contents:
         files[name] = {"size": len(content), "mtime_ns": 0, "sha256": hashlib.sha256(content).hexdigest()}
         yield name, content
-    # inputs and store stay behind; what their checksums were is still known
+    # inputs and store are left out; the manifest still records their checksums
     before = {"rows": manifest["rows"], "inputs": manifest["inputs"]}
     yield MANIFEST, manifest_text({**manifest, "rows": {}, "inputs": [], "files": files, "scan": before}).encode()
 
 
 def _contents(folder: Path, with_annotated: bool, is_hidden: bool) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of what is packed, in order; with `is_hidden`, evidence without faces."""
+    """Yield name and content of the files to pack, in order; with `is_hidden`, evidence without faces."""
     paths = [folder / name for name in WRITTEN if (folder / name).is_file()]
     for kind in ("evidence", *(("annotated",) if with_annotated else ())):
         paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and ".part" not in path.name)

@@ -1,4 +1,4 @@
-"""A picture of the zones and lines of a camera."""
+"""Draw the zones and lines of a camera onto a frame."""
 
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from maskbatch.types import Source
 def draw_frame(path: Path, places: str, name: str, frame: int, out: Path) -> str:
     """Write the frame number `frame` of a photo or video with the zones and lines of its camera to `out`.
 
-    Returns the name of the camera, which is found by the `name` of the file. Raises UsageError when there is no such camera
-    or frame, or the picture exists; DecodeError when the file cannot be read; OSError when the picture cannot be written.
+    Returns the name of the camera, which the `name` of the file determines. Raises UsageError when there is no such
+    camera or frame, or the picture exists; DecodeError when the file cannot be read; OSError when the picture cannot be
+    written.
     """
     camera = read_places(places).camera_of(name)
     if camera is None:

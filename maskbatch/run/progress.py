@@ -1,4 +1,4 @@
-"""Progress of a scan in figures, and its listeners: a bar, a plain line, a line of JSON, a function of the caller."""
+"""Progress of a scan in figures, and the interface of its listeners."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MODES = ("auto", "plain", "json", "none")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Progress of a scan, as a listener gets it.
+    """Progress of a scan at a moment.
 
     Attributes:
-        files_done, files: files that are done, and that this session has to do.
-        frames_done, frames: frames analysed, and to be analysed; the latter is an estimate.
+        files_done, files: files done, and all files of this session.
+        frames_done, frames: frames analysed, and the estimated number of all frames to analyse.
         frames_per_s: rate since the start of this session.
         eta_s: estimated seconds left, None before the first frame.
-        file: name of the file that was worked on last, None before the first.
+        file: name of the file of the last result, None before the first.
     """
 
     files_done: int
@@ -46,25 +46,25 @@ class Progress:
 
 
 class Listener:
-    """Hears what a scan does. The methods of this class do nothing; overwrite those of interest."""
+    """A listener to a scan. The methods of this class do nothing; override those of interest."""
 
     def say(self, message: str) -> None:
-        """Take a line for a person."""
+        """Receive a line of text for the user."""
 
     @contextmanager
     def at_work(self, sampling: SamplingSettings) -> Iterator[Stop]:
-        """Surround the time in which files are scanned; the scan ends early once the `Stop` is asked for."""
+        """Enclose the time in which files are scanned; the scan ends early once the `Stop` is requested."""
         yield Stop()
 
     def expect(self, sources: Sequence[Source]) -> None:
-        """Take the sources that will be scanned, once, before the first result."""
+        """Receive the sources to scan, once, before the first result."""
 
     def add(self, shard: Shard, result: SegmentResult) -> None:
-        """Take a result, which is stored by now."""
+        """Receive a result, which is already stored."""
 
 
 class Tally:
-    """Counts files and analysed frames of a scan as they are done. `num_files` and `num_frames` are to be done."""
+    """Counts of finished files and analysed frames of a scan. `num_files` and `num_frames` are the totals."""
 
     def __init__(self, sampling: SamplingSettings) -> None:
         self._sampling = sampling
@@ -74,7 +74,7 @@ class Tally:
         self._expected: dict[int, int] = {}
 
     def expect(self, sources: Sequence[Source]) -> None:
-        """Count what is to be done."""
+        """Set the totals from the sources to scan."""
         self.num_files = len(sources)
         self._expected = {source.id: num_analysed(source, self._sampling) for source in sources}
         self.num_frames = sum(self._expected.values())
@@ -83,7 +83,7 @@ class Tally:
         """Count a result of a shard."""
         self.files_done += len(result.ended)
         self.frames_done += result.num_frames
-        for source, ended in result.ended:  # of a quiet video, fewer frames were worth a look than expected
+        for source, ended in result.ended:  # a gate analyses fewer frames of a quiet video than expected
             self.num_frames += min(0, ended.frames_analysed - self._expected.pop(source.id, 0))
         source = result.ended[-1][0] if result.ended else shard.sources[0]
         self.file = source.name
@@ -93,13 +93,13 @@ class Tally:
         return self.frames_done / max(time.monotonic() - self._start, 1e-9)
 
     def eta_s(self) -> float | None:
-        """Return the seconds that are left at this rate, None before the first frame."""
+        """Return the seconds left at this rate, None before the first frame."""
         if not self.frames_done:
             return None
         return max(self.num_frames - self.frames_done, 0) / self.rate()
 
     def progress(self) -> Progress:
-        """Return the state at this moment."""
+        """Return the present progress."""
         eta_s = self.eta_s()
         return Progress(
             self.files_done, self.num_files, self.frames_done, self.num_frames, round(self.rate(), 2),
@@ -108,7 +108,7 @@ class Tally:
 
 
 def json_line(event: str, **values: object) -> str:
-    """Return one line of `--progress json`: ASCII only, line breaks in names escaped."""
+    """Return one line of `--progress json`: ASCII only, with line breaks in names escaped."""
     return json.dumps({"event": event, **values})
 
 
@@ -118,15 +118,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without what a terminal would obey: control characters and bytes that are no letters are
-    written as escapes, such as \\x1b."""
+    """Return `text` on one line that is safe in a terminal: characters that are not printable become escapes, as \\x1b."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
     )
 
 
 def num_analysed(source: Source, sampling: SamplingSettings) -> int:
-    """Estimate how many frames of a source will be analysed."""
+    """Estimate the number of frames of a source that will be analysed."""
     if sampling.sample_fps and source.duration_s:
         return min(source.num_frames or sys.maxsize, math.ceil(source.duration_s * sampling.sample_fps))
     return math.ceil((source.num_frames or 1) / sampling.every)

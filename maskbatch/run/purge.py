@@ -22,27 +22,27 @@ Target = tuple[int, int | None]
 
 
 class Purged(NamedTuple):
-    """Numbers of a purge: sources whose pictures are removed, and files."""
+    """Counts of a purge: sources whose pictures are removed, and removed files."""
 
     num_sources: int
     num_files: int
 
 
 def purge(folder: Path, older_than: str | None, person: str | None, is_trial: bool = False) -> Purged:
-    """Remove pictures, annotated copies and crops of recordings that are too old, or of one person.
+    """Remove evidence, annotated copies and crops of recordings that are too old, or of one person.
 
-    Numbers stay: people, episodes, times and verdicts. What was removed is logged in the table `purge`, and the store is
-    written anew (`VACUUM`), so that nothing is left in its free pages. The names of reviewers of these people go too. The
-    annotated copy of a recording shows everybody in it, and is removed as a whole.
+    Numbers stay: people, episodes, times and verdicts. The names of the reviewers of these people are removed too. The
+    annotated copy of a recording shows everybody in it, and is removed as a whole. The table `purge` logs the removal,
+    and `VACUUM` rewrites the store, so that nothing is left in its free pages.
 
     Args:
         folder: the output folder of a scan.
-        older_than: an age in days, such as "30d", by the clock of the recording, or else by the time of its file.
+        older_than: an age in days, such as "30d", by the start of the recording, or else by the time of its file.
         person: "SOURCE:NUMBER", as in people.csv, in place of an age.
-        is_trial: tell what would be removed, and remove nothing.
+        is_trial: only count what would be removed.
 
     Raises:
-        UsageError: age or person cannot be understood, a scan is at work, or the folder holds no scan.
+        UsageError: age or person is not valid, a scan is running, or the folder holds no scan.
         OSError: a file cannot be removed.
 
     Example:
@@ -95,12 +95,12 @@ def _older(connection: Connection, answer: Answer, age: str | None) -> list[Targ
 
 
 def _moment(start: datetime | None, mtime_ns: int | None) -> datetime:
-    """Return when a source was recorded: by its file where no clock is known, and long ago where nothing is."""
+    """Return the time of recording: its start, else the time of its file, else 1970."""
     return datetime.fromtimestamp((mtime_ns or 0) / 1e9, timezone.utc) if start is None else start
 
 
 def _pictures(connection: Connection, folder: Path, target: Target) -> list[Path]:
-    """Return the files that show a person, or anybody in a source: the annotated copy, evidence, crops."""
+    """Return the files that show a person, or anybody in a source: annotated copy, evidence and crops."""
     names, looks = looks_of(connection, *target)
     found = [folder / "annotated" / names["annotated"]] if "annotated" in names else []
     stem = PurePosixPath(crop_stem(names["crops"])) if "crops" in names else None

@@ -1,4 +1,4 @@
-"""Keep away from sources that kill the process that reads them, so that they cost a session, or a few workers."""
+"""Set aside sources that kill the process that reads them, so that each costs at most a session or a few workers."""
 
 import logging
 import shutil
@@ -20,17 +20,18 @@ from maskbatch.store.resume import usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
 from maskbatch.types import Checkpoint, Shard, Source
 
-# workers that a source may cost: at the same place, and in all
+# maximum number of workers that a source may cost: at the same place, and in total
 MOST_LOSSES, MOST_LOSSES_IN_ALL = 3, 10
 _log = logging.getLogger(__name__)
 
 
 def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> list[Source]:
-    """Return what is pending, without the sources that were open when the last session died and that kill a process of their
-    own, too. Those get their row. A video whose sound alone does so loses its sound. A session that was killed from outside
-    sets nothing aside.
+    """Return the pending sources, without those that kill a process.
 
-    Raises Interrupted when `stop` is asked for; the next session then tries them again.
+    Sources that were open when the last session died are tried in a process of their own. A source that kills that
+    process is ended with an error. If only the sound of a video kills it, the video is scanned without sound. A session
+    that was killed from outside sets no source aside. Raises Interrupted when `stop` is requested; the next session
+    then tries the sources again.
     """
     with store.transaction() as connection:
         names = set(left_open(connection))
@@ -44,12 +45,11 @@ def set_aside(plan: Plan, store: Store, settings: ScanSettings, stop: Stop) -> l
 
 
 def after_loss(shard: Shard, losses: Losses, store: Store, settings: ScanSettings, stop: Stop) -> list[Shard]:
-    """Return what is left to do of a shard whose worker was lost.
+    """Return the remaining shards of a shard whose worker was lost.
 
-    Sources that kill a process of their own get their row. After the second loss at a place each of the others is a shard of
-    its own. A source that is alone, and was with three workers lost at one place, or with ten in all, gets a row, too, and
-    the next scan reads it again.
-    Raises Interrupted when `stop` is asked for.
+    Sources that kill a process of their own are ended with an error. After the second loss at the same place, each
+    other source becomes a separate shard. After three losses at the same place, or ten in total, the source is ended
+    with an error, and the next scan reads it again. Raises Interrupted when `stop` is requested.
     """
     with store.transaction() as connection:
         left = [source for source in shard.sources if is_unfinished(connection, source)]
@@ -66,8 +66,10 @@ def after_loss(shard: Shard, losses: Losses, store: Store, settings: ScanSetting
 
 
 def _tried(sources: Sequence[Source], store: Store, settings: ScanSettings, stop: Stop) -> set[Source]:
-    """Try sources in processes of their own; end those that kill theirs, and return them. A video whose sound alone does so
-    loses its sound."""
+    """Try sources in processes of their own. End sources that kill their process, and return them.
+
+    If only the sound of a video kills the process, the video loses its sound.
+    """
     opened = {source: usable_checkpoint(store, source) for source in sources}
     suspects = [_suspect(source, at, settings) for source, at in opened.items()]
     reasons = crash_reasons(suspects, settings.sampling, lambda: stop.is_asked)
@@ -87,7 +89,7 @@ def _tried(sources: Sequence[Source], store: Store, settings: ScanSettings, stop
 def _end(
     source: Source, at: Checkpoint | None, reason: str, store: Store, settings: ScanSettings, is_transient: bool = False
 ) -> None:
-    """Store that a source is given up, with what is done of it."""
+    """Store that a source was given up, with its results so far."""
     if settings.output.save & {"crops", "evidence"}:
         remove_crops_without_rows(store, {source.id})
     add_results(store, [give_up(source, at, reason, settings, is_transient)])
@@ -95,6 +97,6 @@ def _end(
 
 
 def _suspect(source: Source, at: Checkpoint | None, settings: ScanSettings) -> Suspect:
-    """Return a source with the place where its scan would be continued; its sound, where only that is left to be read."""
+    """Return a source with the place at which its scan would continue, or its sound if only that is left to read."""
     start = None if at is None else at.reader
     return Suspect(source, settings.output.segment_s, start, is_sound=at is not None and at.ended is not None)

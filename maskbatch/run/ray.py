@@ -1,9 +1,9 @@
-"""Workers of a Ray cluster scan the shards, and stream their results to the driver, which alone stores them.
+"""The engine for a Ray cluster: workers scan shards and stream results to the driver, which alone stores them.
 
-Ray Core's actors are used, and not Ray Data: a checkpoint comes back with each segment, so that a video goes on from there
-when its worker dies, and a stop of the driver reaches the batch at work; an operator of Ray Data starts a block again from
-its beginning. A worker never raises: what `run_shard` raises comes as the last item of its results. Frames never travel;
-paths, rows and checkpoints do. Media go straight to the output folder, which all machines see under the same path.
+The workers are actors of Ray Core. They return a checkpoint with each segment, so that a video continues from there
+when its worker dies, and a stop takes effect within a batch. Ray Data would start a block again from its beginning. A
+worker never raises: an error of `run_shard` is the last item of its results. Paths, rows and checkpoints travel, but
+frames do not. Media go straight to the output folder, which all machines see under the same path.
 """
 
 import itertools
@@ -26,22 +26,22 @@ from maskbatch.settings import ClusterSettings, ScanSettings
 from maskbatch.types import Checkpoint, SegmentResult, Shard
 
 _LOOK_S, _ANSWER_S = 0.5, 5.0
-# results that wait for the driver: a worker pauses when it does not keep up
+# results that wait for the driver: a worker pauses when the driver does not keep up
 _AHEAD = 8
 
 
 class RayEngine:
-    """Hands shards to the workers of a cluster: one for each GPU, or for so many cores.
+    """An engine that hands shards to the workers of a cluster: one worker per GPU, or per number of cores.
 
     Args:
-        settings: those of the scan. Their device decides whether workers take a GPU.
-        cluster: how the cluster is reached, and what a worker takes.
-        worker: the class of the workers.
+        settings: settings of the scan. Their device decides whether workers take a GPU.
+        cluster: address of the cluster, and resources of a worker.
+        worker: class of the workers.
 
     Raises:
         UsageError: Ray is not installed, or a worker has another version of maskbatch or other weights.
         DeviceError: the cluster cannot be reached, or has no room for a worker.
-        WeightsError: as `open_networks`, in the first worker.
+        WeightsError: the first worker raises it from `open_networks`.
     """
 
     def __init__(self, settings: ScanSettings, cluster: ClusterSettings, worker: type[Worker] = Worker) -> None:
@@ -61,12 +61,15 @@ class RayEngine:
     def scan(
         self, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver
     ) -> Iterator[SegmentResult]:
-        """Yield the results of a shard from a worker, and raise its error here. Raises WorkerLost when it has died, or
-        was ended because nothing came for `cluster.patience_s`; MaskbatchError when for as long no worker could be had."""
+        """Yield the results of a shard from a worker, and raise the worker's error.
+
+        Raises WorkerLost when the worker died, or was ended after `cluster.patience_s` seconds without a result;
+        DeviceError when no worker started for as long.
+        """
         worker, number = self._taken(is_over), next(self._numbers)
         if worker is None:
             return
-        own = replace(settings, workers=1)  # of this scan, this worker has one shard at a time
+        own = replace(settings, workers=1)  # a worker scans one shard at a time
         said = worker.scan.options(num_returns="streaming", _generator_backpressure_num_objects=_AHEAD).remote(
             number, shard, checkpoint, own
         )
@@ -82,18 +85,18 @@ class RayEngine:
         finally:
             if is_whole:
                 self._idle.put(worker)
-            else:  # it died, or its results are no longer wanted: nothing of it may write beside its successor
+            else:  # the worker died, or its results are no longer wanted: it must not write beside its successor
                 self._ray.kill(worker)
 
     def close(self) -> None:
-        """End the workers, and leave the cluster; a cluster that was started for this scan ends."""
+        """End the workers, and leave the cluster. A cluster that was started for this scan ends."""
         with suppress(queue.Empty):
             while True:
                 self._ray.kill(self._idle.get_nowait())
         self._ray.shutdown()
 
     def _said(self, said, worker, number: int, is_over: IsOver) -> Iterator[Said]:
-        """Yield the items of a worker's stream. Once `is_over()`, it is asked to stop, and what is analysed still comes."""
+        """Yield the items of a worker's stream. Once `is_over()` is true, ask the worker to stop, and yield what is left."""
         last, is_stopped = time.monotonic(), False
         while True:
             if is_over() and not is_stopped:
@@ -114,7 +117,7 @@ class RayEngine:
                 raise WorkerLost(f"a worker has given nothing for {_minutes(self._cluster.patience_s)}, and was ended")
 
     def _taken(self, is_over: IsOver):
-        """Return a worker that is idle, or a new one, whichever is there first; None once `is_over()`."""
+        """Return an idle or a new worker, whichever is ready first; None once `is_over()` is true."""
         new, began, why = None, time.monotonic(), ""
         while not is_over():
             with suppress(queue.Empty):
@@ -134,7 +137,7 @@ class RayEngine:
                 time.sleep(_LOOK_S)
             if time.monotonic() - max(began, self._last) > self._cluster.patience_s:
                 raise DeviceError(
-                    f"no worker could be had for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
+                    f"no worker was available for {_minutes(self._cluster.patience_s)}, and none gives results: is there "
                     f"room for {self._takes} in the cluster (ray status)?{why} All finished work is kept, and the same "
                     "command goes on"
                 )
@@ -143,7 +146,7 @@ class RayEngine:
         return None
 
     def _check(self, version: str, found: NetworkFacts | Exception) -> None:
-        """Take the facts of the first worker, and see that others have the same. Raises UsageError, or its error."""
+        """Keep the facts of the first worker, and check that other workers have the same. Raises UsageError or `found`."""
         if isinstance(found, Exception):
             raise found
         if version != __version__:
@@ -175,13 +178,13 @@ class RayEngine:
             else:
                 ray.init("local", include_dashboard=False, object_store_memory=200 << 20, **quiet)
             _silence(ray)
-        except Exception as error:  # of gRPC, of Ray, or of the system, depending on what is wrong
+        except Exception as error:  # an error of gRPC, Ray or the system, depending on the cause
             raise DeviceError(
                 f"Ray cannot reach {where or 'a cluster on this machine'} ({_first_line(error)}): see ray status"
             ) from error
 
     def _shares(self) -> tuple[dict[str, float], int]:
-        """Return what a worker takes of a machine, and how many fit into the cluster now."""
+        """Return the resources that a worker takes, and the number of workers that fit into the cluster now."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         gpus = sum(node.get("GPU", 0) for node in nodes)
         if gpus and self._settings.runtime.device != "cpu" and self._settings.runtime.runtime != "openvino":
@@ -197,16 +200,16 @@ class RayEngine:
 
 
 def _silence(ray) -> None:
-    """Keep what Ray says about lost workers, with pages of its own logs, from standard output, which is for results.
+    """Keep Ray's messages about lost workers, with pages of logs, off standard output, which is for results.
 
-    Ray prints it there whatever `log_to_driver` is (2.60); the driver says in one line which worker was lost.
+    Ray 2.60 prints them there even without `log_to_driver`. The driver logs one line about a lost worker.
     """
     with suppress(AttributeError):
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _check_answers(address: str) -> None:
-    """Raise DeviceError when nobody answers at HOST:PORT: Ray itself would try for minutes."""
+    """Raise DeviceError when no cluster answers at HOST:PORT, because Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address:
         raise UsageError(f"--address takes HOST:PORT of the head of the cluster, such as head:6379, not {address}")

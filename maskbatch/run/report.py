@@ -15,13 +15,13 @@ _OWN = Asked()
 
 
 def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> tuple[Summary, ReportSettings, bool]:
-    """Write the reports of the scan in `out` again, by its own rules or those that are `asked` for.
+    """Write the reports of the scan in `out` again, by the scan's own rules or those in `asked`.
 
-    `run.json` names the rules. Beside a scan at work the reports show what it has stored so far. If the scan ends meanwhile,
-    they are written once more, so that the last ones are complete. Media in the manifest stay as they are there, unless
-    `renew_media`, for a caller who removed some.
-    Returns the summary, the settings, and true if the scan had finished. Raises UsageError when `out` holds no scan, or
-    one without the third state that is asked for; OSError when it cannot be written.
+    `run.json` records the rules. While a scan is running, the reports show its stored results so far. If the scan ends
+    meanwhile, they are written once more, so that the last reports are complete. The manifest keeps its entries for
+    media, unless `renew_media` is true, for callers who removed media. Returns the summary, the settings, and whether
+    the scan had finished. Raises UsageError when `out` holds no scan, or the scan does not support a requested third
+    state; OSError when `out` cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
@@ -33,7 +33,7 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> t
                 write_run_json(store, out, settings, asdict(summary))
                 if last.how == "finished":
                     write_manifest(store, WRITTEN, keep_media=not renew_media)
-            except FileNotFoundError:  # a scan that continues a dead one has removed all temporary files
+            except FileNotFoundError:  # a scan that continues a dead scan has removed all temporary files
                 num_tries += 1
                 if num_tries == 2 or not out.is_dir():
                     raise

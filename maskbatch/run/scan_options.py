@@ -1,4 +1,4 @@
-"""The options of a scan, under one name and with one default each."""
+"""The options of a scan, with their names, limits and defaults."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from maskbatch.settings import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The range of a number: from `least` to `most`, None for no limit; `is_open` when `least` itself is too little."""
+    """The range of a number from `least` to `most`, None for no limit; `is_open` excludes `least` itself."""
 
     least: float | None = None
     most: float | None = None
@@ -31,7 +31,7 @@ def _number(default: float | None, least: float | None = None, most: float | Non
 
 
 def _one_of(*choices: str) -> Any:
-    """The first choice is the default."""
+    """Return a field with choices, of which the first is the default."""
     return field(default=choices[0], metadata={"choices": choices})
 
 
@@ -40,41 +40,42 @@ class ScanOptions:
     """The options of a scan, for the command line and for `maskbatch.scan`.
 
     The command line writes them with dashes (`--sample-fps 2`), Python with underscores (`sample_fps=2`).
-    `run/options.py` checks them and makes `ScanSettings` of them.
+    `run/options.py` checks them and turns them into `ScanSettings`.
 
     Attributes:
         if_exists: action when the output folder holds an earlier scan: resume, overwrite or error.
-        limit: scan the first `limit` files only; None: all files.
+        limit: scan only the first `limit` files; None: all files.
         shard: scan one share of the files, such as 3/20: see docs/cluster.md; None: all files.
-        include_hidden: scan hidden entries, and thumbnail and recycle-bin folders, too.
-        sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and one
-            every two seconds otherwise.
+        include_hidden: also scan hidden entries, thumbnail folders and recycle bins.
+        sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and
+            one every two seconds otherwise.
         every: analyse every n-th frame of a video, in place of `sample_fps`.
-        decode_all: decode the frames between the analysed ones, too, which finds damage in them.
+        decode_all: also decode the frames between the analysed ones, to find damage in them.
         hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
         stall_limit: seconds without a frame after which a video is given up.
-        save: media to write, with commas between them: annotated copies; evidence, a few pictures of each person;
-            crops, a picture of every face in every analysed frame; or none.
+        save: media to write, separated by commas: annotated (copies); evidence (a few pictures of each person); crops
+            (a picture of every face in every analysed frame); or none.
         codec: FFmpeg's name of the video encoder; auto: the fastest that works.
         crf: quality of annotated videos, from 0 (best) to 51.
-        keep_metadata: annotated copies keep the recording time and the camera.
-        anonymize: how faces are hidden in all media: none, solid (the only safe way), pixelate or blur.
-        whom: whose faces are hidden: everyone, masked, without, or except-zones: all outside the zones of `places`.
-        mute: annotated videos have no sound.
-        csv_bom: tables begin with a byte order mark, by which Excel knows that they are UTF-8.
-        min_bare: seconds without a mask from which on a person counts as without one.
-        max_gap: seconds for which a person may be out of sight within an episode.
-        count_static: faces that never move, as on posters and screens, count as people.
+        keep_metadata: keep the recording time and the camera in annotated copies.
+        anonymize: way to hide faces in all media: none, solid (the only safe way), pixelate or blur.
+        whom: people whose faces are hidden: everyone, masked, without, or except-zones (all outside the zones of
+            `places`).
+        mute: write annotated videos without sound.
+        csv_bom: begin tables with a byte order mark, so that Excel reads them as UTF-8.
+        min_bare: minimum seconds without a mask for a person to count as without one.
+        max_gap: maximum seconds that a person may be out of sight within an episode.
+        count_static: count faces that never move, as on posters and screens, as people.
         clock: source of the time of recording: auto, name, metadata or none.
         start: time at which the recordings begin (ISO 8601), in place of `clock`.
         timezone: IANA name of the cameras' time zone, such as Europe/Berlin; None: that of this machine.
-        path_template: names of sources as site, camera and start, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".
+        path_template: pattern of names of sources, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".
         places: path of a places.toml with cameras, zones, lines and shifts.
         threshold: minimum probability for a face to count as masked.
-        third_state: masks that are worn incorrectly have a label of their own; None: the default, as far as the model can.
-        incorrect_threshold: minimum probability for a mask to count as worn incorrectly, with the third state.
-        det_threshold: minimum confidence of the detector for a face to be kept.
-        min_face: smallest face to find, in pixels of the picture as recorded; a smaller number takes longer.
+        third_state: give masks that are worn incorrectly their own label; None: the default, if the model supports it.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; needs the third state.
+        det_threshold: minimum detector score for a face to be kept.
+        min_face: smallest face to find, in pixels of the picture as recorded; smaller values take longer.
         det_size: longest side of the detector's input in pixels, a multiple of 32, in place of `min_face`.
         model: name of a shipped classifier, or the path of a `.keras` file.
         runtime: auto, openvino or tensorflow.
@@ -82,9 +83,9 @@ class ScanOptions:
         precision: auto, fp32, fp16, bf16 or int8.
         require_gpu: raise an error when no GPU is usable.
         batch_size: frames that go through the networks together; None: as many as suit the device.
-        workers: videos, or groups of 256 photos, that are scanned at the same time on this machine.
-        engine: local, or ray: workers of a Ray cluster scan, see docs/cluster.md.
-        address: address of the cluster, with `engine` ray; None: that of RAY_ADDRESS, or one started on this machine.
+        workers: number of videos, or groups of 256 photos, to scan at the same time on this machine.
+        engine: local, or ray (the workers of a Ray cluster, see docs/cluster.md).
+        address: address of the cluster, with `engine` ray; None: RAY_ADDRESS, or a cluster started on this machine.
         worker_cores: cores that a worker without a GPU takes, with `engine` ray; None: as many as the smallest machine has.
         patience: minutes without a result after which a worker is given up, with `engine` ray.
     """

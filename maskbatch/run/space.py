@@ -7,15 +7,15 @@ from pathlib import Path
 from maskbatch.settings import OutputSettings
 from maskbatch.types import Source
 
-# photos are written with little compression, videos with about that of the source
+# growth of copies: photos are written with little compression, videos with about that of the source
 _PHOTO_GROWTH, _VIDEO_GROWTH = 2.0, 1.0
 
 
 def bytes_needed(sources: Sequence[Source], output: OutputSettings) -> int:
     """Estimate the size of the annotated copies in bytes.
 
-    Photos take twice their size, videos their own size, and the largest video once more while its parts are joined. Rows
-    and crops are small in comparison.
+    Photos take twice their size. Videos take their own size, and the largest video the same again while its parts are
+    joined. Rows and crops are small in comparison.
     """
     if "annotated" not in output.save:
         return 0

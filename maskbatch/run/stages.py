@@ -1,4 +1,4 @@
-"""The networks of a scan, opened once in each process."""
+"""The networks of a scan, opened once per process."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
-    """Facts about the networks of a scan, for its record, wherever they run.
+    """Facts about the networks of a scan, for its record.
 
-    `precision` is what each network computes in, `weights` the file and sha256 of each. `has_third_state` tells if the
-    classifier knows masks that are worn incorrectly.
+    `precision` and `weights` (file and sha256) are by network. `has_third_state` is true if the classifier recognises
+    masks that are worn incorrectly.
     """
 
     device: Device
@@ -43,7 +43,7 @@ class NetworkFacts:
 class Networks:
     """Both networks, ready to run, and the facts about them (see `NetworkFacts`).
 
-    `detector` and `classifier` make the stages, which raise Interrupted within the image at work once `is_over()` says so.
+    `detector` and `classifier` make the stages, which raise Interrupted once `is_over()` is true, even during an image.
     """
 
     detector: Callable[[IsOver], Detect]
@@ -53,7 +53,7 @@ class Networks:
     weights: dict[str, dict[str, str]]
 
     def facts(self) -> NetworkFacts:
-        """Return the facts; the answer for a grey picture tells if there is a third state."""
+        """Return the facts. The output for a grey picture shows whether there is a third state."""
         grey, box = np.full((32, 32, 3), 128, np.uint8), np.array([[8, 8, 24, 24]], np.float32)
         face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
         has_third_state = not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
@@ -62,7 +62,7 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Both networks with the facts about them, whatever the settings of the stages."""
+    """Both networks with the facts about them, independent of the settings of stages."""
 
     detect: Infer
     classify: Infer
@@ -72,8 +72,10 @@ class _Opened:
 
 
 def open_networks(settings: ScanSettings) -> Networks:
-    """Open the networks that `settings` ask for, or give those this process has open. Raises DeviceError, UsageError and
-    WeightsError."""
+    """Open the networks for `settings`, or reuse those of this process.
+
+    Raises DeviceError, UsageError and WeightsError.
+    """
     opened = _open(settings.runtime, settings.classifier.model)
     return Networks(
         lambda is_over: Detector(partial(opened.detect, is_over=is_over), settings.detector),
@@ -85,8 +87,8 @@ def open_networks(settings: ScanSettings) -> Networks:
 def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
     """Return the settings for sources of one kind.
 
-    A second look is for photos. In a video most frames without a face have none, and the next frame is a second look. Faces
-    of a low score are for videos, in which they continue tracks, and for whoever hides faces.
+    Only photos get a second look. In a video, most frames without a detection show no face, and the next frame is a
+    second look. Faces with a low score are needed in videos, where they continue tracks, and for hiding faces.
 
     Args:
         kind: image or video, as in `Source`.
@@ -126,7 +128,7 @@ def _open(wanted: RuntimeSettings, model: str) -> _Opened:
 
 
 def classifier_path(model: str) -> Path:
-    """Return the file of a classifier: the name of a shipped one, or a path. Raises UsageError when there is none."""
+    """Return the file of a classifier from the name of a shipped one, or a path. Raises UsageError if there is none."""
     names = [name for name, shipped in weights.SHIPPED.items() if "with_mask" in shipped.labels]
     if model in names:
         return weights.find(model)

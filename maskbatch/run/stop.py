@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one stops a scan when its analysed frames are stored, the second one at once."""
+"""Ctrl-C and SIGTERM: the first signal stops a scan after its analysed frames are stored, the second at once."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _EXIT_INTERRUPTED = 130
 
 
 class Stop:
-    """The wish that a scan stops. `now` is true once it was asked for a second time."""
+    """A request to stop a scan. `now` is true after a second request."""
 
     def __init__(self) -> None:
         self.num_asked = 0
@@ -27,11 +27,11 @@ class Stop:
 
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
-    """Yield a `Stop` that the signals set, with a word to the user. The second signal also raises KeyboardInterrupt.
+    """Yield a `Stop` that the signals set, with a message to the user. The second signal also raises KeyboardInterrupt.
 
-    When the block is not left some seconds later (a decoder may hang), or at a third signal, the process ends with exit
-    code 130. As after a kill, finished files are whole. Outside of the main thread, which alone gets signals, no signal
-    sets the `Stop`.
+    If the block does not end within 5 seconds (a decoder may hang), or after a third signal, the process ends with exit
+    code 130. As after a kill, finished files are complete. Only the main thread receives signals: in any other thread,
+    no signal sets the `Stop`.
     """
     stop = Stop()
     last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
@@ -39,7 +39,7 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
 
     def ask(*_: object) -> None:
         stop.num_asked += 1
-        if stop.num_asked > 2:  # a second exception would get past those that wait for work to end
+        if stop.num_asked > 2:  # a second exception would escape code that waits for work to end
             os._exit(_EXIT_INTERRUPTED)
         if stop.now:
             last_resort.start()

@@ -1,4 +1,4 @@
-"""Other thresholds and rules for a scan that is there: nothing is analysed again."""
+"""Change the thresholds and rules of an existing scan, without another analysis."""
 
 from dataclasses import dataclass, fields, replace
 from sqlite3 import Connection
@@ -11,10 +11,10 @@ from maskbatch.sinks.relabel import sort_crops
 from maskbatch.store.database import Store
 from maskbatch.store.read import has_third_state, last_session, sessions
 
-_TWO_STATES = "knows two states, with_mask and without_mask, and no mask that is worn incorrectly"
+_TWO_STATES = "knows two states, with_mask and without_mask, but no mask worn incorrectly"
 
 
-# options of a report, and the settings that they set
+# options of a report, and the settings that they change
 RULES = {
     "min_bare": "min_bare_s", "max_gap": "max_gap_s",
     **{name: name for name in ("count_static", "clock", "start", "timezone", "path_template", "places")},
@@ -23,9 +23,9 @@ RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The rules that a user asks for in a report, with the names of options; None: those of the scan.
+    """The rules that a user requests for a report, by name of option; None: the rule of the scan.
 
-    `third_state` False: two labels only.
+    With `third_state` False, there are only two labels.
     """
 
     threshold: float | None = None
@@ -49,10 +49,10 @@ class Asked:
 
 
 def report_settings(connection: Connection, asked: Asked) -> ReportSettings:
-    """Return the settings of a report: what is asked for, else those of the scan. Tables have a byte order mark only when
-    that is asked for.
+    """Return the settings of a report: the requested rules, else those of the scan.
 
-    Raises UsageError when a third state is asked for that the scan's model does not know, and for rules that cannot be read.
+    Tables have a byte order mark only if requested. Raises UsageError for a third state that the scan's model does not
+    support, and for rules that cannot be read.
     """
     known = {item.name for item in fields(ReportSettings)}
     own = {
@@ -72,9 +72,9 @@ def report_settings(connection: Connection, asked: Asked) -> ReportSettings:
 
 
 def _report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
-    """Return the thresholds of a report: what is asked for, else those of the scan.
+    """Return the thresholds of a report: the requested ones, else those of the scan.
 
-    Raises UsageError when a third state is asked for that the scan's model does not know.
+    Raises UsageError for a third state that the scan's model does not support.
     """
     own = _thresholds(last_session(connection).facts)
     mask = own.mask if asked.threshold is None else asked.threshold
@@ -89,9 +89,9 @@ def _report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
 
 
 def with_known_states(settings: ScanSettings, networks: NetworkFacts, asked: bool | None) -> ScanSettings:
-    """Return the settings without a third state that is on by default only, where the model has none.
+    """Return the settings, without the third state if that is only on by default and the model does not support it.
 
-    Raises UsageError when the third state, or a threshold of its own, was `asked` for.
+    Raises UsageError when the user requested the third state (`asked`) or set its threshold.
     """
     incorrect = settings.classifier.incorrect_threshold
     if incorrect is None or networks.has_third_state:
@@ -103,7 +103,7 @@ def with_known_states(settings: ScanSettings, networks: NetworkFacts, asked: boo
 
 
 def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
-    """Say what follows from thresholds that are not those of the last session, None when they are the same."""
+    """Return a sentence about changed thresholds since the last session, None when they are the same."""
     with store.transaction() as connection:
         has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()
         before = [_thresholds(session.facts) for session in sessions(connection)[-1:]]
@@ -111,11 +111,11 @@ def words_about_threshold(store: Store, settings: ScanSettings) -> str | None:
     if not has_results or before[0] in (None, now):
         return None
     save, changes = settings.output.save, ", ".join(_changes(before[0], now))
-    words = [f"{changes}: the tables are written anew, and no file is analysed again"]
+    words = [f"{changes}: the tables are written again, and no file is analysed again"]
     if "crops" in save:
         words.append("crops move to the folder of their new label")
     if "annotated" in save:
-        words.append("annotated copies keep the labels they were drawn with (--if-exists overwrite draws them anew)")
+        words.append("annotated copies keep the labels they were drawn with (--if-exists overwrite redraws them)")
     return "; ".join(words)
 
 
@@ -130,9 +130,9 @@ def _changes(before: Thresholds, now: Thresholds) -> list[str]:
 
 
 def follow_threshold(store: Store, settings: ScanSettings) -> None:
-    """Sort crops that are there by the thresholds of `settings`, those of the session which has just begun. Raises OSError.
+    """Sort existing crops by the thresholds in `settings`, those of the session that has just begun. Raises OSError.
 
-    A session that was killed may have sorted them only in part: all thresholds since the last one that ended count.
+    A killed session may have sorted only some crops, so all thresholds since the last session that ended count.
     """
     with store.transaction() as connection:
         earlier = sessions(connection)[:-1]

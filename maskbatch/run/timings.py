@@ -29,7 +29,7 @@ class Timings:
                 self._seconds[name] += time.monotonic() - start
 
     def timed(self, name: str, function: Callable) -> Callable:
-        """Return `function` with the time of each call counted for a stage."""
+        """Return `function`, wrapped so that the time of each call counts for a stage."""
 
         def call(*arguments: object) -> object:
             with self.stage(name):
@@ -38,7 +38,7 @@ class Timings:
         return call
 
     def items(self, name: str, items: Iterable) -> Iterator:
-        """Yield the same items, with the time that making them takes counted for a stage."""
+        """Yield the same items, and count the time that making them takes for a stage."""
         iterator, end = iter(items), object()
         while True:
             with self.stage(name):
@@ -55,7 +55,7 @@ class Timings:
 
 
 class TimedReader(ReaderAround):
-    """A reader with its time counted for the stage "decode"."""
+    """A reader whose time counts for the stage "decode"."""
 
     def __init__(self, reader: Reader, timings: Timings) -> None:
         super().__init__(reader)

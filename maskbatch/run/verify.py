@@ -8,15 +8,15 @@ from maskbatch.store.database import STORE, open_store
 
 
 def verify(folder: Path, expected: str | None = None) -> Changes:
-    """Return what differs from the manifest of a folder: an output folder, or an unpacked zip of `pack`.
+    """Return the differences of a folder from its manifest.
 
     Args:
-        folder: the folder.
-        expected: the SHA-256 that the manifest itself must have, as the scan printed it.
+        folder: an output folder, or an unpacked zip of `pack`.
+        expected: the SHA-256 of the manifest itself, as the scan printed it.
 
     Raises:
-        UsageError: there is no manifest, since the scan has not finished or the folder is none of a scan.
-        MaskbatchError: the manifest is damaged, or is not the expected one.
+        UsageError: there is no manifest, because the scan has not finished or the folder holds no scan.
+        MaskbatchError: the manifest is damaged, or does not have the expected SHA-256.
 
     Example:
         >>> bool(verify(Path("audit")))
@@ -24,7 +24,7 @@ def verify(folder: Path, expected: str | None = None) -> Changes:
     """
     manifest = checked_manifest(folder)
     if expected is not None and sha256_of(folder / MANIFEST) != expected.lower():
-        raise MaskbatchError(f"{folder / MANIFEST} has not the SHA-256 {expected}: it was written anew since")
+        raise MaskbatchError(f"{folder / MANIFEST} does not have the SHA-256 {expected}: it was rewritten since")
     if manifest["rows"] and (folder / STORE).is_file():
         with open_store(folder, reader=True) as store, store.transaction() as connection:
             return differences(folder, manifest, connection)

@@ -1,4 +1,4 @@
-"""Versions of the packages that a scan uses, under the names they were installed with."""
+"""Versions of the packages that a scan uses, under the names with which they were installed."""
 
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ _DISTRIBUTIONS = {
 
 
 def installed(modules: Sequence[str]) -> dict[str, str | None]:
-    """Return the versions of the distributions that contain these modules, by the distributions' names.
+    """Return the versions of the distributions that contain these modules, by name of distribution.
 
     A module from an unknown distribution is listed under its own name with "unknown". A missing module is listed under
     the name to install, with None. Nothing is imported.

@@ -1,4 +1,4 @@
-"""Watch folders: scan new files once they have stopped growing, and renew the tables."""
+"""Watch folders: scan new files once they stop growing, and update the tables."""
 
 import logging
 import time
@@ -28,14 +28,14 @@ Pause = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Seconds between two looks for new files, and seconds for which a file must stay the same before it is scanned."""
+    """Seconds between two checks for new files, and seconds that a file must stay unchanged before it is scanned."""
 
     every_s: float = 300.0
     settle_s: float = 10.0
 
 
 class _State(NamedTuple):
-    """State of a file at a look: bytes and time of its last change, and when it was first seen like that."""
+    """State of a file at a check: size and time of its last change, and the time since when it has been unchanged."""
 
     size: int
     mtime_ns: int
@@ -43,12 +43,12 @@ class _State(NamedTuple):
 
 
 class Watch:
-    """Files that come, grow and go in the folders of a job. Each `round` scans those that have stopped growing.
+    """A watch over the folders of a job. Each `round` scans the files that have stopped growing.
 
     Args:
-        job: what to scan; its `out` is fixed when the watch begins.
+        job: the scan; its `out` is fixed when the watch begins.
         settle_s: seconds for which the size and the time of a file must stay the same.
-        clock: seconds that only grow.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, job: Job, settle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,17 +58,17 @@ class Watch:
         self._scanned: set[tuple[Path, int, int]] = set()
 
     def round(self, listener: Listener, pause: Pause) -> Outcome | None:
-        """Look for files, wait until new ones have been the same for a while, and scan when there is something new.
+        """Look for files, wait until new files have settled, and scan if there is anything new.
 
         Args:
-            listener: hears of the scan.
+            listener: receives the progress of the scan.
             pause: waits for a number of seconds.
 
         Returns:
             The outcome of the scan, None when there was nothing to scan. Files that still grow wait for the next round.
 
         Raises:
-            UsageError, MaskbatchError: as `run_job`.
+            UsageError, MaskbatchError: as in `run_job`.
         """
         found = self._look()
         if any(not self._is_settled(source) for source in found.sources):
@@ -85,7 +85,7 @@ class Watch:
         return outcome
 
     def _look(self) -> Found:
-        """Find all files, and note what they are now."""
+        """Find all files, and record their present state."""
         found = look_for(self._job.paths, self._job.out, None, self._job.options.include_hidden)
         now_s, states = self._clock(), {}
         for source in found.sources:
@@ -103,7 +103,7 @@ class Watch:
         return state is not None and self._clock() - state.since_s >= self._settle_s
 
     def _gone(self, here: Iterable[Source]) -> list[Source]:
-        """Return the sources that were scanned and are no longer there: their results stay in the tables."""
+        """Return the scanned sources that no longer exist, whose results stay in the tables."""
         if not is_store(self._job.out / STORE):
             return []
         names = {source.name for source in here}
@@ -113,20 +113,20 @@ class Watch:
 
 
 def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = lambda _: None) -> None:
-    """Watch until the user stops it with Ctrl-C or SIGTERM, which ends the wait at once.
+    """Watch folders until Ctrl-C or SIGTERM, which also ends a wait at once.
 
-    Errors of the first scan are raised. Later ones, such as a full disk or a drive that is away, are logged, and the next
+    Errors of the first scan are raised. Later errors, such as a full disk or a missing drive, are logged, and the next
     round tries again.
 
     Args:
-        job: what to scan; its output folder is continued.
-        rhythm: how often to look.
-        listener: hears of each scan.
-        on_outcome: is told of each scan that ended.
+        job: the scan; an earlier scan in its output folder is continued.
+        rhythm: times between checks.
+        listener: receives the progress of each scan.
+        on_outcome: called with the outcome of each scan.
 
     Raises:
         UsageError: an option is wrong, none of the paths exists, or the output folder holds something else.
-        Interrupted: the user stopped it while files were scanned; the same command goes on.
+        Interrupted: the user stopped a running scan; the same command continues it.
 
     Example:
         >>> watch(Job((Path("incoming"),), Path("audit")), Rhythm(every_s=60), Listener())
@@ -157,7 +157,7 @@ def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = 
 
 
 def _wait(seconds: float, stop: Stop) -> None:
-    """Wait, or less when the user asks to stop."""
+    """Wait for `seconds`, or until the user asks to stop."""
     end = time.monotonic() + seconds
     while not stop.is_asked and (left_s := end - time.monotonic()) > 0:
         time.sleep(min(left_s, _POLL_S))

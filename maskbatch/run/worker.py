@@ -1,4 +1,4 @@
-"""The side of a worker: a shard scanned for a driver elsewhere. Nothing here needs Ray."""
+"""Scan shards in a worker for a driver elsewhere. This module does not need Ray."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from maskbatch.types import Checkpoint, SegmentResult, Shard
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A result, or the error that ended a shard; and the warnings since the result before, as logger and text."""
+    """A result, or the error that ended a shard, with the warnings since the last result as (logger, text)."""
 
     result: SegmentResult | None = None
     error: Exception | None = None
@@ -23,20 +23,20 @@ class Said:
 
 
 class Worker:
-    """Scans shards in a process of its own, on any machine of the cluster. One thread scans, another one hears `stop`."""
+    """A worker process on any machine of the cluster. One thread scans shards; another thread receives `stop`."""
 
     def __init__(self) -> None:
         self._stopped: set[int] = set()
 
     def facts(self, settings: ScanSettings) -> tuple[str, NetworkFacts | Exception]:
-        """Open the networks; return the version of maskbatch and the facts about them, or why there are none."""
+        """Open the networks; return the version of maskbatch, and the facts about the networks or the error."""
         try:
             return __version__, open_networks(settings).facts()
         except MaskbatchError as error:
             return __version__, error
 
     def scan(self, number: int, shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings) -> Iterator[Said]:
-        """Yield what `run_shard` yields, until `stop(number)`, and its error as the last item."""
+        """Yield the results of `run_shard` until `stop(number)`, and its error as the last item."""
         with _heard() as warnings:
             try:
                 for result in run_shard(shard, checkpoint, settings, lambda: number in self._stopped):
@@ -50,7 +50,7 @@ class Worker:
 
 
 class _Kept(logging.Handler):
-    """Keeps the warnings of a worker, as logger and text."""
+    """A handler that keeps the warnings of a worker as (logger, text)."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -62,7 +62,7 @@ class _Kept(logging.Handler):
 
 @contextmanager
 def _heard() -> Iterator[_Kept]:
-    """Keep the warnings of the block; a worker scans one shard at a time, so that all are its own."""
+    """Keep the warnings of the block, all of which belong to the one shard that the worker is scanning."""
     handler, logger = _Kept(), logging.getLogger("maskbatch")
     logger.addHandler(handler)
     try:
@@ -77,7 +77,7 @@ def _taken(warnings: _Kept) -> tuple[tuple[str, str], ...]:
 
 
 def _plain(error: Exception) -> Exception:
-    """Return an error that can travel: those of maskbatch and of the system as they are, others by their words."""
+    """Return an error that can be pickled: errors of maskbatch and of the system as such, others as their text."""
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror or str(error))
     return error if isinstance(error, MaskbatchError) else MaskbatchError(f"a worker failed: {error!r}")

@@ -1,8 +1,8 @@
-"""The output folder of a scan whose results go to an address: a folder of this machine, uploaded as the scan goes on.
+"""The local working folder of a scan whose results go to an address, uploaded during the scan.
 
-Every few minutes, and at the end, media, tables and parts of copies that are new or have changed are uploaded, and last a
-copy of the store that was made before them, so that what it names is there. Another machine begins with what was uploaded.
-A small file at the address names the working folder that began last: no other one uploads any more.
+Every few minutes, and at the end, the scan uploads new and changed media, tables and parts of copies. A copy of the
+store, made before them, comes last, so that everything it names exists. Another machine can continue from the uploads.
+A small file at the address names the working folder that began last; all other working folders stop uploading.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from maskbatch.store.folder import files_below
 from maskbatch.store.lock import LOCK
 
 UPLOAD_EVERY_S = 180.0
-# names the working folder whose uploads the address takes
+# file that names the working folder which may upload
 _WRITER = ".writer"
 _NUM_THREADS = 8
 _NOT_UPLOADED = frozenset({STORE, LOCK.name, *(STORE + ending for ending in LOGS)})
@@ -32,17 +32,17 @@ _log = logging.getLogger(__name__)
 
 
 def folder_for(out: Remote) -> Path:
-    """Return the folder of this machine in which a scan to an address works."""
+    """Return the local working folder of a scan to an address."""
     digest = hashlib.blake2b(str(out).encode(), digest_size=8).hexdigest()
     return cache_folder() / "out" / f"{out.name[:40]}-{digest}"
 
 
 @contextmanager
 def uploaded(out: Remote) -> Iterator[Path]:
-    """Yield the working folder of an address, with what is there already, and upload it as the block works, and behind it.
+    """Yield the working folder of an address with earlier results, and upload it during the block and at its end.
 
-    Raises MaskbatchError when the storage does not answer, or when another machine has begun to write there: the folder
-    stays, and nothing at the address is overwritten.
+    Raises MaskbatchError when the storage does not answer, or when another machine has begun to write there. In that
+    case, the folder stays, and nothing at the address is overwritten.
     """
     copy, over = _Copy(out, folder_for(out)), threading.Event()
     try:
@@ -68,7 +68,7 @@ def uploaded(out: Remote) -> Iterator[Path]:
 
 
 class _Copy:
-    """A working folder and its copy at an address. What was uploaded is remembered beside the folder."""
+    """A working folder and its copy at an address. A list of the uploaded files lies beside the folder."""
 
     def __init__(self, out: Remote, folder: Path) -> None:
         self._out, self.folder = out, folder
@@ -76,8 +76,10 @@ class _Copy:
         self._id_file = folder.with_name(folder.name + ".id")
 
     def fetch(self) -> None:
-        """Get what is at the address, unless the folder has a store. Raises OSError, and MaskbatchError when the folder has
-        one and another machine has gone on since."""
+        """Download the results at the address, unless the folder already has a store.
+
+        Raises OSError, and MaskbatchError when the folder has a store, but another machine has continued the scan.
+        """
         if (self.folder / STORE).exists():
             self._check_writer()
             return
@@ -85,32 +87,32 @@ class _Copy:
         found = [(name, path) for name, path in found if name != _WRITER]
         if not any(name == STORE for name, _ in found):
             return
-        _log.info("%s: going on with what is there (%d files)", self._out, len(found))
+        _log.info("%s: continuing with the %d files there", self._out, len(found))
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             list(pool.map(lambda item: self._get(*item), sorted(found, key=lambda item: item[0] == STORE)))
         self._remember({name: self._state(name) for name, _ in found})
 
     def claim(self) -> None:
-        """Write at the address that this folder is the one whose uploads it takes. Raises OSError."""
+        """Claim the address for the uploads of this folder. Raises OSError."""
         self._id_file.parent.mkdir(parents=True, exist_ok=True)
         if not self._id_file.exists():
             self._id_file.write_text(secrets.token_hex(8), encoding="utf-8")
         (self._out / _WRITER).upload(self._id_file)
 
     def _check_writer(self) -> None:
-        """Raise MaskbatchError when another machine has claimed the address. Raises OSError."""
+        """Raise MaskbatchError when another machine has claimed the address; also raises OSError."""
         try:
             writer = (self._out / _WRITER).read_bytes().decode("utf-8", "replace")
         except FileNotFoundError:
             return
         if not self._id_file.exists() or writer != self._id_file.read_text(encoding="utf-8"):
             raise MaskbatchError(
-                f"{self._out}: another machine has begun to write there; nothing of this one is uploaded any more. What it "
-                f"did is in {self.folder}: remove that folder to go on with what is at the address"
+                f"{self._out}: another machine has begun to write there; this one uploads nothing more. Its results "
+                f"are in {self.folder}: remove that folder to continue from the address"
             )
 
     def upload_now_and_then(self, over: threading.Event) -> None:
-        """Upload every few minutes until `over`; a storage that does not answer is tried again at the next time."""
+        """Upload every few minutes until `over`. If the storage does not answer, try again at the next time."""
         while not over.wait(UPLOAD_EVERY_S):
             try:
                 self.upload()
@@ -120,8 +122,10 @@ class _Copy:
                 _log.warning("%s: %s; tried again in %d minutes", self._out, error.strerror, UPLOAD_EVERY_S / 60)
 
     def upload(self) -> None:
-        """Upload what is new or has changed, then the store; remove what is gone. Raises OSError, and MaskbatchError when
-        another machine writes there."""
+        """Upload new and changed files, then the store, and remove deleted files.
+
+        Raises OSError, and MaskbatchError when another machine writes there.
+        """
         if not (self.folder / STORE).exists():
             return
         self._check_writer()
@@ -146,11 +150,11 @@ class _Copy:
     def _put(self, name: str) -> None:
         try:
             (self._out / name).upload(self.folder / name)
-        except FileNotFoundError:  # a scan at work renames its files
+        except FileNotFoundError:  # the running scan has renamed the file
             _log.debug("%s is gone before it was uploaded", name)
 
     def _state(self, name: str) -> list[int] | None:
-        """Return size and time of a file as JSON has them, None for one that is gone."""
+        """Return size and time of a file as plain JSON values, None for a missing file."""
         try:
             found = (self.folder / name).stat()
         except FileNotFoundError:

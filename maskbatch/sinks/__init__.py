@@ -1,4 +1,4 @@
-"""Annotated copies and crops of the frames of a scan. Arrays come in, files go out."""
+"""Write annotated copies, crops and evidence from the frames of a scan."""
 
 from maskbatch.sinks.annotated import Copy
 from maskbatch.sinks.shard import Sinks, open_sinks

@@ -1,4 +1,4 @@
-"""Annotated copies: every frame with its faces drawn in."""
+"""Annotated copies: every frame, with its faces drawn into it."""
 
 import errno
 import logging
@@ -27,15 +27,15 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
 
 _log = logging.getLogger(__name__)
 
-# OSErrors that say something about one file's name, size or format; all others would meet the next file as well
+# OSErrors about the name, size or format of one file; any other error would also hit the next file
 _OF_ONE_SOURCE = frozenset(
     {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
-    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # something of the user's has its place
+    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a file or folder of the user is in the way
 )
 
 
 class Copy(NamedTuple):
-    """State of the annotated copy of a source. `reason` says why there is none, where one could not be written."""
+    """State of the annotated copy of a source. `reason` says why a copy could not be written, "" otherwise."""
 
     source_id: int
     is_there: bool
@@ -46,11 +46,11 @@ class Copy(NamedTuple):
 
 
 class AnnotatedSink:
-    """Write the frames of a shard to `annotated/`, a tree like the input's.
+    """Write the frames of a shard to `annotated/`, a folder tree like that of the input.
 
-    A photo is a file at once. A video is written in one part for each segment; they are joined when it has ended.
-    A source that broke keeps the frames that were read. One that cannot be written (a format may refuse its size) is logged
-    and left out; the scan goes on.
+    A photo is written at once. A video is written in one part per segment; the parts are joined when the video has
+    ended. The copy of a broken source has the frames that could be read. A copy that cannot be written, for example
+    because a format does not allow its size, is logged and left out; the scan continues.
     """
 
     def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
@@ -65,7 +65,7 @@ class AnnotatedSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop what is open."""
+        """Drop files that are still open."""
         for copy in self._copies.values():
             copy.drop()
 
@@ -83,31 +83,33 @@ class AnnotatedSink:
                     copy.write(picture, time_s)
 
     def _start(self, source: Source) -> datetime | None:
-        """Return when a source begins by the clock, None when nobody knows."""
+        """Return the start time of a source, None if unknown."""
         if source.id not in self._starts:
             start = start_of(source.name, source.recorded, source.duration_s, self._report)
             self._starts[source.id] = start.at
         return self._starts[source.id]
 
     def cut(self, source: Source) -> CopyState:
-        """End the segment of a video; return how its copy stands. Raises OSError when the disk fails."""
+        """End the segment of a video, and return the state of its copy. Raises OSError when the disk fails."""
         copy = self._copies[source.id]
         with _of_one(copy):
             copy.cut()
         return replace(copy.state, broken=copy.broken)
 
     def end(self, source: Source) -> Copy:
-        """Take leave of a source that needs no joining; say what became of its copy."""
+        """Close a source that needs no joining, and return the state of its copy."""
         copy = self._copies.pop(source.id)
         return Copy(source.id, copy.is_there, copy.broken)
 
     def is_to_join(self, source: Source) -> bool:
-        """Tell if the copy of a source is in parts that are to be joined."""
+        """Return whether the copy of a source has parts to join."""
         return self._copies[source.id].is_to_join
 
     def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:
-        """Join the copy of a video with its sound, and say what became of it. Raises OSError when the disk fails, and
-        Interrupted once `is_over()` says so."""
+        """Join the copy of a video with its sound, and return the state of the copy.
+
+        Raises OSError when the disk fails, and Interrupted once `is_over()` returns true.
+        """
         copy = self._copies[source.id]
         with _of_one(copy):
             copy.join(pieces, guard, is_over)
@@ -115,7 +117,7 @@ class AnnotatedSink:
 
 
 class _PhotoCopy:
-    """The copy of a photo: one file, on the disk when it has its name."""
+    """The copy of a photo: one file, synced to the disk before it gets its name."""
 
     is_to_join = False
 
@@ -124,16 +126,16 @@ class _PhotoCopy:
         self._path, self._settings = path, settings
 
     def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Write `rgb` (H, W, 3) uint8, whose time is 0. Raises OSError."""
+        """Write `rgb` (H, W, 3) uint8. Raises OSError."""
         write_image(self._path, rgb, _recording(self.source) if self._settings.keep_metadata else b"")
         self.is_there = True
 
     def drop(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class _VideoCopy:
-    """The copy of a video: a part for each segment, joined at the end. `state` is how it stands after the last segment."""
+    """The copy of a video: one part per segment, joined at the end. `state` is that after the last segment."""
 
     def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
         self.source, self.state, self.broken, self.is_there = source, state, state.broken, False
@@ -142,14 +144,14 @@ class _VideoCopy:
         self._part: VideoWriter | None = None
 
     def write(self, picture: np.ndarray, timestamp_s: float) -> None:
-        """Append a picture as `VideoWriter` takes it, shown from `timestamp_s` on. Raises OSError."""
+        """Append a picture in a form that `VideoWriter` takes, shown from `timestamp_s`. Raises OSError."""
         if self._part is None:
             path = self._folder / f"{len(self.state.parts):06d}.mp4"
             self._part = VideoWriter(path, self.source, self._settings, self.state.writer).__enter__()
         self._part.write(picture, timestamp_s)
 
     def cut(self) -> None:
-        """Finish the part that is open: it is on the disk then. Raises OSError."""
+        """Finish the open part and sync it to the disk. Raises OSError."""
         if self._part is None or self.broken:
             return
         part, self._part = self._part, None
@@ -159,18 +161,18 @@ class _VideoCopy:
 
     @property
     def is_to_join(self) -> bool:
-        """Tell if there are parts, of a copy that is whole."""
+        """Return whether there are parts to join, and the copy is not broken."""
         return not self.broken and (self._part is not None or bool(self.state.parts))
 
     def join(self, pieces: Pieces, guard: Guard, is_over: IsOver) -> None:
-        """Join all parts with the sound of the source. Where one could not be written there is no copy. Raises OSError."""
+        """Join all parts with the sound of the source, unless a part could not be written. Raises OSError."""
         if self.is_to_join:
             parts = [(self._folder / name, first) for name, first in self.state.parts]
             join(self._path, self.source, parts, pieces, guard, is_over)
             self.is_there = True
 
     def drop(self) -> None:
-        """Drop the part that is open."""
+        """Drop the open part."""
         part, self._part = self._part, None
         if part is not None:
             error = OSError("dropped")
@@ -178,7 +180,7 @@ class _VideoCopy:
 
 
 def _canvas(frames: Frames, row: int) -> tuple[np.ndarray, Canvas]:
-    """Return the picture that the copy of a frame is made of, and a canvas over it. Planes are nobody else's."""
+    """Return the picture for the copy of a frame, and a canvas over it. Planes need no copy: nothing else uses them."""
     planes = frames.planes[row]
     if planes is not None:
         return planes, PlanesCanvas(planes)
@@ -194,7 +196,7 @@ def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoC
 
 
 def _recording(source: Source) -> bytes:
-    """Return when and with which camera a photo was taken, as EXIF data; b"" when nothing says, or the file is gone."""
+    """Return the time and camera of a photo as EXIF data; b"" if unknown, or if the file is gone."""
     try:
         return recording_exif(read_bytes(source.path))
     except DecodeError:
@@ -203,7 +205,7 @@ def _recording(source: Source) -> bytes:
 
 @contextmanager
 def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
-    """Log an error that concerns one source, whose copy is broken then; raise those of the disk, which would meet all."""
+    """Log an error that concerns one source, and mark its copy as broken; raise errors that concern all sources."""
     try:
         yield
     except OSError as error:
@@ -213,16 +215,16 @@ def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
 
 
 def by_frame(frames: Frames, faces: Faces) -> Iterator[tuple[int, Faces]]:
-    """Yield (row, its faces) of all frames, also of those without faces."""
+    """Yield (row, its faces) of all frames, including frames without faces."""
     bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
     for row in range(len(frames)):
         yield row, faces.take(np.arange(bounds[row], bounds[row + 1]))
 
 
 def warn_or_raise(source: Source, error: OSError, lost: str) -> None:
-    """Log an error that concerns one source; raise those of the disk, which would meet every source."""
+    """Log an error that concerns one source; raise errors of the disk, which would hit every source."""
     number = error.errno or getattr(error.__cause__, "errno", None)
-    # numbers outside the system's own come from FFmpeg
+    # error numbers that the system does not know come from FFmpeg
     if number in errno.errorcode and number not in _OF_ONE_SOURCE:
         raise error
     _log.warning("%s: %s: %s", source.name, lost, error)

@@ -1,4 +1,4 @@
-"""Crops: every face as a picture."""
+"""Crops: a picture of every face."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,10 @@ _MARGIN = 0.25
 
 
 class CropSink:
-    """Write every face as a JPEG, `crops/<label>/<source>_f<frame>_<face>.jpg`: its box and a quarter more on each side, as
-    far as the image goes."""
+    """Write every face as a JPEG, `crops/<label>/<source>_f<frame>_<face>.jpg`.
+
+    A crop is the box, enlarged by a quarter on each side and clipped to the image.
+    """
 
     def __init__(self, sources: Sequence[Source], settings: ScanSettings) -> None:
         self._sources = {source.id: source for source in sources}
@@ -38,7 +40,7 @@ class CropSink:
 
 
 def cut(image: np.ndarray, xyxy: np.ndarray, margin: float) -> np.ndarray:
-    """Cut the box (4,), and `margin` of its sides around it, out of `image` (H, W, 3); empty when it lies outside."""
+    """Cut the box (4,) with a margin of `margin` times its sides out of `image` (H, W, 3); empty for a box outside."""
     margin = margin * np.tile(xyxy[2:] - xyxy[:2], 2) * (-1, -1, 1, 1)
     left, top, right, bottom = np.clip(xyxy + margin, 0, np.tile(image.shape[1::-1], 2))
     return image[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]

@@ -1,4 +1,4 @@
-"""Crops follow the store: they move to the folder of their label, and those without a row go."""
+"""Keep crops in step with the store: move them to the folder of their label, and remove crops without a row."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -23,9 +23,9 @@ _LABEL = f"""
 
 
 def remove_crops_without_rows(store: Store, source_ids: Collection[int] | None = None) -> None:
-    """Remove crops and evidence whose segment was not stored, of these sources, or of all videos in work. Raises OSError.
+    """Remove crops and evidence of segments that were not stored, for these sources or all unfinished videos.
 
-    A video that is continued makes them again, one that is given up before them does not.
+    A continued video writes them again; a video that is abandoned earlier does not. Raises OSError.
     """
     with store.transaction() as connection:
         in_work = source_ids
@@ -40,7 +40,7 @@ def remove_crops_without_rows(store: Store, source_ids: Collection[int] | None =
 
 
 def sort_crops(store: Store, thresholds: Thresholds) -> None:
-    """Move each crop of a scan to the folder of its label at `thresholds`; files of others stay. Raises OSError."""
+    """Move each crop to the folder of its label at `thresholds`; other files stay. Raises OSError."""
     crops, parameters = store.folder / "crops", sql_parameters(thresholds)
     with store.transaction() as connection:
         owners = _owners(connection)
@@ -50,7 +50,7 @@ def sort_crops(store: Store, thresholds: Thresholds) -> None:
                 if place is None:
                     continue
                 row = connection.execute(_LABEL, parameters | place).fetchone()
-                if row is None:  # of a segment that was not stored; its frames are analysed again
+                if row is None:  # its segment was not stored, and the frames are analysed again
                     Path(path).unlink(missing_ok=True)
                     continue
                 right = row[0] or WITHOUT_MASK
@@ -59,12 +59,12 @@ def sort_crops(store: Store, thresholds: Thresholds) -> None:
 
 
 def _owners(connection: Connection) -> dict[str, int]:
-    """Return the source id for each folded beginning of the names of crops."""
+    """Return the source id for each folded stem of crops."""
     return {name: source_id for kind, name, source_id in all_media(connection) if kind == "crops"}
 
 
 def _place(name: str, owners: Mapping[str, int]) -> dict[str, int] | None:
-    """Return source id, frame and face of a crop, None for a file of others."""
+    """Return source id, frame and face of a crop, None for any other file."""
     found = _CROP.fullmatch(folded(name))
     owner = found and owners.get(name_text(found[1]))
     return None if owner is None else {"source_id": owner, "frame": int(found[2]), "face": int(found[3])}

@@ -16,9 +16,9 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Source
 
 
 class Sinks:
-    """Write the media of the settings, with faces hidden by `mode`.
+    """Write the media that the settings ask for, with faces hidden by `mode`.
 
-    The end of the `with` block drops open files; finished ones are on the disk.
+    The end of the `with` block drops open files; finished files are on the disk.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Sinks:
                 sink.write(batch)
 
     def _shown(self, batch: Batch) -> Batch:
-        """Return the batch without the faces that no medium may show."""
+        """Return the batch with those faces hidden that no medium may show."""
         if batch.hidden is None or (self._annotated, self._crops, self._evidence) == (None, None, None):
             return batch
         images = tuple(
@@ -55,26 +55,26 @@ class Sinks:
         return replace(batch, frames=replace(batch.frames, images=images))
 
     def cut(self, source: Source) -> CopyState:
-        """End the segment of a video; return how its annotated copy stands. Raises OSError."""
+        """End the segment of a video, and return the state of its annotated copy. Raises OSError."""
         return CopyState() if self._annotated is None else self._annotated.cut(source)
 
     def evidence(self, source: Source) -> tuple[tuple[int, int, int], ...]:
-        """Write the evidence of a segment that ends; return (source id, frame, face) of each picture. Raises OSError."""
+        """Write the evidence of a finished segment; return (source id, frame, face) of each picture. Raises OSError."""
         return () if self._evidence is None else self._evidence.take(source)
 
     def end(self, source: Source) -> Copy:
-        """Finish what is written of a source that needs no joining; say what became of its annotated copy."""
+        """Close a source that needs no joining, and return the state of its annotated copy."""
         return Copy(source.id, False, "") if self._annotated is None else self._annotated.end(source)
 
     def is_to_join(self, source: Source) -> bool:
-        """Tell if the annotated copy of a source is in parts that are to be joined."""
+        """Return whether the annotated copy of a source has parts to join."""
         return self._annotated is not None and self._annotated.is_to_join(source)
 
     def join(self, source: Source, pieces: Pieces, guard: Guard, is_over: IsOver = never) -> Copy:
-        """Join the annotated copy of a video with its sound, and say what became of it.
+        """Join the annotated copy of a video with its sound, and return the state of the copy.
 
-        `pieces` are those of the video's clock, `guard` wraps the reader of the sound. Raises OSError when the disk fails,
-        and Interrupted once `is_over()` says so.
+        `pieces` are those of the video's clock; `guard` wraps the reader of the sound. Raises OSError when the disk
+        fails, and Interrupted once `is_over()` returns true.
         """
         if self._annotated is None:
             return Copy(source.id, False, "")
@@ -82,7 +82,7 @@ class Sinks:
 
 
 def open_sinks(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Sinks:
-    """Open the sinks of a shard, which go on where the checkpoint `at` stands; to be used in a `with` block."""
+    """Open the sinks of a shard, which continue from the checkpoint `at`; use them in a `with` block."""
     save = settings.output.save
     return Sinks(
         AnnotatedSink(sources, at, settings) if "annotated" in save else None,

@@ -1,1 +1,1 @@
-"""Everything a scan found, in one SQLite file for each output folder. Only the driver of a scan writes it."""
+"""Everything a scan found, in one SQLite file per output folder. Only the driver of a scan writes to it."""

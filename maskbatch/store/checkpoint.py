@@ -1,4 +1,4 @@
-"""Checkpoints as JSON: how reader, tracker and writer of a video stand at the end of a segment."""
+"""Checkpoints as JSON: the state of a video's reader, tracker and writer at the end of a segment."""
 
 import json
 from dataclasses import asdict, replace
@@ -8,8 +8,7 @@ from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Source, W
 
 
 def encoded(checkpoint: Checkpoint) -> str:
-    """Return a checkpoint as JSON, with the facts that its source's container claims: the file may be away when the scan
-    continues."""
+    """Return a checkpoint as JSON, with the facts of the source's container: the file may be gone in the next session."""
     values, source = asdict(checkpoint), checkpoint.source
     values["source"] = {
         "fps": _text(source.fps), "time_base": _text(source.time_base), "duration_s": source.duration_s,
@@ -19,7 +18,7 @@ def encoded(checkpoint: Checkpoint) -> str:
 
 
 def decoded(text: str, source: Source) -> Checkpoint:
-    """Return the checkpoint of `source` that `encoded` made. Raises ValueError, TypeError or KeyError for anything else."""
+    """Return the checkpoint of `source` from the JSON of `encoded`. Raises ValueError, TypeError or KeyError."""
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("no checkpoint")

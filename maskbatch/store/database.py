@@ -1,4 +1,4 @@
-"""Open the store of an output folder, `scan.db`: its connection, its transactions, its version."""
+"""Open the store of an output folder, `scan.db`: connection, transactions and version."""
 
 import errno
 import os
@@ -20,17 +20,17 @@ VERSION = 4
 _APPLICATION = b"MBAT"
 _APPLICATION_AT, _VERSION_AT = 68, 60  # in the header of an SQLite file
 _HEADER_BYTES = 100
-_WAIT_S = 60.0  # for another process that writes, or for a reader on a file system without WAL
-# SQLite's words for what the system has numbers for (Python 3.10 does not give the codes)
+_WAIT_S = 60.0  # for a process that writes, or for a reader on a file system without WAL
+# SQLite's messages for errors of the system, and their numbers (Python 3.10 does not give SQLite's codes)
 _NUMBERS = {"disk is full": errno.ENOSPC, "readonly": errno.EROFS, "unable to open": errno.EACCES}
 _WHAT_TO_DO = "choose another folder with --out, or delete this one"
 
 
 class Store:
-    """The open store of one output folder. Threads may share it; each transaction has it for itself.
+    """The open store of one output folder. Threads may share a store; transactions exclude each other.
 
-    `reader=True` opens it read-only: a transaction then sees one state of the store from its first to its last query, even
-    beside a scan that is at work.
+    With `reader=True`, the store is read-only. A transaction then sees one state of the store from its first query to
+    its last, even while a scan is running.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, reader: bool) -> None:
@@ -40,7 +40,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection; what the block changes is stored as a whole, or not at all when the block raises.
+        """Yield the connection; all changes of the block are stored, or none when the block raises.
 
         Raises OSError when the disk fails, MaskbatchError when the file is damaged.
         """
@@ -55,14 +55,14 @@ class Store:
                 raise
 
     def vacuum(self) -> None:
-        """Write the file anew, without what was deleted from it. Raises OSError."""
+        """Rewrite the file without its deleted content. Raises OSError."""
         with self._lock, _translated(self.folder):
             self._connection.execute("VACUUM")
 
 
 @contextmanager
 def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
-    """Open the store of `folder`, made where it is missing unless for a reader; closed when the block ends.
+    """Open the store of `folder`, and close it when the block ends. Create a missing store, except for a reader.
 
     Raises UsageError when the folder holds something else or another version, OSError and MaskbatchError when the file
     cannot be read or written.
@@ -74,7 +74,7 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
         if not reader and not (folder / STORE).exists():
             _make(folder / STORE)
         connection = _connect(folder / STORE, reader)
-        # appearances in checkpoints are personal data: what is deleted is overwritten
+        # appearances in checkpoints are personal data, so deleted rows are overwritten
         connection.execute("PRAGMA secure_delete = ON")
     with closing(connection):
         if not reader:
@@ -82,13 +82,13 @@ def open_store(folder: Path, reader: bool = False) -> Iterator[Store]:
                 _choose_journal(connection)
         yield Store(folder, connection, reader)
         if not reader:
-            with suppress(sqlite3.Error):  # a reader has it open: nobody waits for that, and the next session does it
+            with suppress(sqlite3.Error):  # a reader has the file open: do not wait, the next session does this
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA journal_mode = DELETE")  # one file that can be copied
 
 
 def back_up(folder: Path, path: Path) -> None:
-    """Write a copy of the store of `folder`, where a scan may be at work, to `path`. Raises OSError and MaskbatchError."""
+    """Copy the store of `folder` to `path`, even while a scan is running. Raises OSError and MaskbatchError."""
     path.unlink(missing_ok=True)
     with open_store(folder, reader=True) as store, closing(sqlite3.connect(path)) as copy:
         with store.transaction() as connection:
@@ -97,12 +97,12 @@ def back_up(folder: Path, path: Path) -> None:
 
 
 def is_store(path: Path) -> bool:
-    """Tell by its header if the file is a store of maskbatch."""
+    """Return whether the header of a file is that of a maskbatch store."""
     return _header(path)[_APPLICATION_AT : _APPLICATION_AT + 4] == _APPLICATION
 
 
 def check_version(folder: Path) -> None:
-    """Raise UsageError when `folder` holds the results of another version of maskbatch, or a `scan.db` that is not ours."""
+    """Raise UsageError when `folder` holds the results of another maskbatch version, or a `scan.db` of another program."""
     header = _header(folder / STORE)
     if (folder / ".state" / "rows").is_dir():
         raise UsageError(f"{folder} holds a scan of maskbatch 0.1, which this version cannot continue: {_WHAT_TO_DO}")
@@ -125,10 +125,12 @@ def _header(path: Path) -> bytes:
 
 
 def _connect(path: Path, reader: bool) -> sqlite3.Connection:
-    """Connect without Python's own transactions. A reader needs to write beside the file (the index of the WAL), and tries
-    again without where the folder is read-only."""
+    """Connect without Python's own transactions.
+
+    A reader writes the index of the WAL beside the file. In a read-only folder, the reader connects again without one.
+    """
     if not reader:
-        # absolute, so that a folder like "file:x" is not taken for an address
+        # absolute, so that a folder named "file:x" is not taken for an address
         return sqlite3.connect(path.absolute(), timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
     uri = _uri(path.absolute())
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=_WAIT_S, isolation_level=None)
@@ -136,16 +138,14 @@ def _connect(path: Path, reader: bool) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM session")
     except sqlite3.OperationalError as error:
         connection.close()
-        if "locked" in str(error) or _has_log(
-            path
-        ):  # without its log, the store would miss what a killed scan stored last
+        if "locked" in str(error) or _has_log(path):  # without the log, the last rows of a killed scan would be missing
             raise
         connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True, isolation_level=None)
     return connection
 
 
 def _uri(path: PurePath) -> str:
-    """Return the address of an absolute path, by SQLite's rules: those of Windows network folders have four slashes."""
+    """Return the URI of an absolute path by SQLite's rules: URIs of Windows network folders have four slashes."""
     text = path.as_posix()
     return f"file://{'' if text.startswith('/') else '/'}{quote(os.fsencode(text), safe='/:')}"
 
@@ -158,8 +158,8 @@ def _has_log(path: Path) -> bool:
 
 
 def _make(path: Path) -> None:
-    """Make an empty store: whole or not at all, so that its header always says what it is."""
-    for ending in LOGS:  # of a store that somebody deleted
+    """Make an empty store, completely or not at all, so that a store always has its header."""
+    for ending in LOGS:  # left by a store that somebody deleted
         path.with_name(path.name + ending).unlink(missing_ok=True)
     schema = resources.files("maskbatch.store").joinpath("schema.sql").read_text(encoding="utf-8")
     with (
@@ -170,10 +170,10 @@ def _make(path: Path) -> None:
 
 
 def _choose_journal(connection: sqlite3.Connection) -> None:
-    """Use a write-ahead log, which lets readers in beside a scan, where the file system has the shared memory it needs.
+    """Use a write-ahead log, which allows readers during a scan, if the file system supports its shared memory.
 
-    In this mode a power cut may lose the last transactions, never a part of one. Media are on the disk before the
-    transaction that names them, so a lost one is only done again.
+    With such a log, a power cut may lose the last transactions, but never a part of a transaction. Media are on the
+    disk before the transaction that names them, so lost work is simply done again.
     """
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -183,7 +183,7 @@ def _choose_journal(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _translated(folder: Path) -> Iterator[None]:
-    """Raise SQLite's errors, also those that pandas wraps, as OSError (the disk) or MaskbatchError (the file)."""
+    """Raise SQLite's errors, even if pandas wraps them, as OSError (the disk) or MaskbatchError (the file)."""
     try:
         yield
     except (sqlite3.DatabaseError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The output folder around the store: what may be written there, what is removed from it, and what an earlier scan left."""
+"""The output folder around the store: check it, lock it, and remove the output of earlier scans."""
 
 import functools
 import logging
@@ -23,13 +23,16 @@ _REPORTS = (
     "report.html", "run.json", "manifest.json",
 )  # fmt: skip
 _CROP_FOLDERS = (*(f"crops/{label}" for label in LABELS), "evidence")
-_MEDIA_FOLDERS = ("annotated", *_CROP_FOLDERS, "crops")  # the inner ones first
+_MEDIA_FOLDERS = ("annotated", *_CROP_FOLDERS, "crops")  # inner folders first
 _OURS = ("annotated", "crops", "evidence", SEGMENTS, STORE, *_REPORTS)
 _log = logging.getLogger(__name__)
 
 
 def check_out(out: Path, if_exists: str) -> None:
-    """Check that a scan may write to `out`; change nothing. `if_exists`: resume, overwrite or error. Raises UsageError."""
+    """Check that a scan may write to `out`, without changing it. `if_exists`: resume, overwrite or error.
+
+    Raises UsageError.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give a folder with --out")
     check_version(out)
@@ -46,9 +49,9 @@ def check_out(out: Path, if_exists: str) -> None:
 
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
-    """Raise UsageError when a file to be scanned lies in what a scan to `out` writes, or removes to overwrite it."""
+    """Raise UsageError when a file to scan lies among the files that a scan to `out` writes or overwrites."""
     written = [path.resolve() for path in _earlier(out)]
-    folder_of = functools.cache(Path.resolve)  # a look at each part of a path takes its time, 100,000 times
+    folder_of = functools.cache(Path.resolve)  # resolving every part of 100,000 paths would be slow
     for path in inputs:
         if isinstance(path, Remote):
             continue
@@ -61,7 +64,7 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def prepared(out: Path, if_exists: str) -> Iterator[tuple[Store, Lock]]:
-    """Make and lock the output folder, and open its store. To overwrite, remove what an earlier scan wrote and nothing else.
+    """Make and lock the output folder, and open its store. To overwrite, remove only the output of earlier scans.
 
     Raises UsageError when the folder cannot be written or used, MaskbatchError when another scan writes to it.
     """
@@ -84,7 +87,7 @@ def prepared(out: Path, if_exists: str) -> Iterator[tuple[Store, Lock]]:
 
 
 def remove_segments(out: Path, kept: Container[int]) -> None:
-    """Remove the work inside videos that are not continued: of all source ids but those in `kept`. Raises OSError."""
+    """Remove the parts of videos that are not continued: all source ids except those in `kept`. Raises OSError."""
     folder = out / SEGMENTS
     for path in folder.iterdir() if folder.is_dir() else ():
         if not (path.name.isdecimal() and int(path.name) in kept):
@@ -92,15 +95,15 @@ def remove_segments(out: Path, kept: Container[int]) -> None:
 
 
 def segments_of(out: Path, source_id: int) -> Path:
-    """Return the folder for the parts of a video's annotated copy until they are joined."""
+    """Return the folder that holds the parts of a video's annotated copy until they are joined."""
     return out / SEGMENTS / str(source_id)
 
 
 def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
     """Remove the annotated copies and crops with these kinds and folded names. Raises OSError.
 
-    Each folder is read once, however many names there are. Folders that are empty then are removed: a file may need their
-    name.
+    Each folder is read once, however many names there are. Folders that become empty are removed too, because a file
+    may need their name.
     """
     copies, stems = set(), set()
     for kind, name in names:
@@ -112,7 +115,7 @@ def remove_media(out: Path, names: Iterable[tuple[str, str]]) -> None:
 
 
 class MediaFile(NamedTuple):
-    """A file below the folders of media: its kind and folded name as in the table `media`, its path below the folder."""
+    """A file in a media folder: kind and folded name as in the table `media`, and path in the output folder."""
 
     kind: str
     folded_name: str
@@ -130,7 +133,7 @@ def media_files(out: Path) -> Iterator[MediaFile]:
 
 
 def remove_temporary_media(out: Path) -> None:
-    """Remove the temporary files of workers that were killed, while no other one writes. Raises OSError."""
+    """Remove the temporary files of killed workers; no other worker may be writing. Raises OSError."""
     for folder in (out / "annotated", out / "crops", out / "evidence", out / SEGMENTS):
         for path in folder.rglob(".*.part*"):
             path.unlink(missing_ok=True)
@@ -144,9 +147,9 @@ def remove_temporary(out: Path) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier scan wrote, and nothing of the user's; the lock, which is held, stays."""
+    """Remove the output of earlier scans, and no file of the user. The lock stays, because it is held."""
     with open_store(out) as store:
-        with store.transaction() as connection:  # after a kill nothing is left but the names of what is to be removed
+        with store.transaction() as connection:  # after a kill, only the names of the media to remove are left
             media = {(kind, name) for kind, name, _ in all_media(connection)}
             for table in (
                 "purge",
@@ -165,7 +168,7 @@ def _clear(out: Path) -> None:
         remove_media(out, media)
     remove_segments(out, ())
     for folder in (*_MEDIA_FOLDERS, SEGMENTS):
-        with suppress(OSError):  # there is something in it, or it is not there
+        with suppress(OSError):  # the folder is not empty, or does not exist
             (out / folder).rmdir()
     for name in (*_REPORTS, *(STORE + ending for ending in (*LOGS, ""))):
         (out / name).unlink(missing_ok=True)
@@ -193,7 +196,7 @@ def _remove(folder: Path, is_meant: Callable[[str], bool]) -> None:
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield all files below a folder: POSIX path relative to it, path. Links are followed, as they are in writing."""
+    """Yield (POSIX path relative to the folder, path) of all files below a folder. Follow links, as writing does."""
 
     def fail(error: OSError) -> None:
         raise error

@@ -21,27 +21,27 @@ else:
     import fcntl
 
 LOCK = Path(".lock")
-# far behind the text, because Windows lets nobody read a locked place
+# far behind the text, because nobody can read a locked byte on Windows
 _LOCKED_BYTE = 1 << 20
 _log = logging.getLogger(__name__)
 
 
 class Lock:
-    """A lock that is held. `died` names the scan that left its words in the file without ending, None after a clean end."""
+    """A lock that is held. `died` names an earlier scan that died and left its text in the file, None if there is none."""
 
     def __init__(self, path: Path, descriptor: int, died: str | None) -> None:
         self.died = died
         self._path, self._descriptor = path, descriptor
 
     def is_there(self) -> bool:
-        """Tell if the output folder is still the one that was locked."""
+        """Return whether the output folder is still the one that was locked."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
         except OSError:
             return False
 
     def check(self) -> None:
-        """Raise MaskbatchError when the output folder has been removed, or replaced, since the lock was taken."""
+        """Raise MaskbatchError when the output folder has been removed or replaced since the lock was taken."""
         if not self.is_there():
             raise MaskbatchError(f"{self._path.parent} was removed or replaced while it was written to: start again")
 
@@ -50,7 +50,8 @@ class Lock:
 def locked(out: Path) -> Iterator[Lock]:
     """Hold the lock of the output folder.
 
-    Raises MaskbatchError, which names the other scan, when the lock is taken, and OSError when its file cannot be written.
+    Raises MaskbatchError, which names the other scan, when the lock is taken, and OSError when the lock file cannot be
+    written.
     """
     path = out / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -72,13 +73,13 @@ def locked(out: Path) -> Iterator[Lock]:
         try:
             yield Lock(path, descriptor, _named(words) if words.strip() else None)
         finally:
-            _rewrite(descriptor, b"")  # an error that was reported is a clean end, too
+            _rewrite(descriptor, b"")  # a reported error is a clean end, too
     finally:
         os.close(descriptor)
 
 
 def at_work(out: Path) -> str | None:
-    """Name the scan that holds the lock of the output folder, None when there is none."""
+    """Return the name of the scan that holds the lock of the output folder, None when no scan does."""
     try:
         descriptor = os.open(out / LOCK, os.O_RDWR)
     except OSError:
@@ -93,7 +94,7 @@ def at_work(out: Path) -> str | None:
 
 
 def _take(descriptor: int) -> bool:
-    """Take the lock if it is free, and tell if it is ours now. Raises OSError where there are no locks."""
+    """Try to take the lock, and return whether that succeeded. Raises OSError on file systems without locks."""
     try:
         if sys.platform == "win32":
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)

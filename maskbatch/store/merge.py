@@ -1,6 +1,6 @@
 """Write the rows of several stores into one. Each function is one transaction.
 
-Rows keep what was found and get new source ids: the place of each source among all inputs.
+Rows keep their values and get new source ids: the position of each source among all inputs.
 """
 
 from collections import defaultdict
@@ -18,11 +18,12 @@ _MEDIA = """
     ON CONFLICT (kind, folded_name) DO UPDATE SET source_id = excluded.source_id, state = excluded.state
 """
 _ADD_SOURCE = "INSERT INTO source (id, name, position, path, kind) VALUES (?, ?, ?, ?, ?)"
-# what begin_merge has written, and the session of another store
+# columns that begin_merge has written, and the session of another store
 _OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
-# checkpoints of videos in work, as a merge takes whole videos only; and samples, which are of the people of one folder
+# checkpoints of unfinished videos, because a merge takes complete videos only; samples, which belong to one folder's
+# people
 _NOT_MERGED = frozenset({"segment", "sample_item"})
-# rows of reviewers, which only exist here
+# rows of reviewers, which no scan can restore
 _OF_REVIEW = ("review", "sample_item")
 _NAMES = "SELECT id, name, path, kind FROM source"
 
@@ -34,12 +35,12 @@ def begin_merge(
 ) -> int:
     """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
 
-    Rows of an earlier merge go, but not what reviewers said there; the names of its media stay until their files are gone.
+    Rows of an earlier merge are deleted, except for reviews. The names of its media stay until the files are removed.
 
     Args:
         store: the merged store.
-        pieces: what is merged; the first one gives the identity.
-        ordered: all sources, as (number of the piece, source), in their order.
+        pieces: the folders to merge; the first one gives the identity.
+        ordered: all sources, as (number of the piece, source), in order.
         facts: facts of the session that merges.
 
     Returns:
@@ -69,7 +70,7 @@ def begin_merge(
 
 
 def plan_media(store: Store, pieces: Sequence[Piece], ids: Sequence[Ids]) -> None:
-    """Note the names of all media that the merged folder will have, before the first file is there."""
+    """Store the names of all media that the merged folder will have, before the first file exists."""
     rows = [(one.kind, one.folded_name, one.name, own[one.source_id]) for piece, own in zip(pieces, ids, strict=True)
             for one in piece.media if one.source_id in own]  # fmt: skip
     with store.transaction() as connection:
@@ -77,9 +78,9 @@ def plan_media(store: Store, pieces: Sequence[Piece], ids: Sequence[Ids]) -> Non
 
 
 def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
-    """Store all rows of the sources in `ids`, which are done then.
+    """Store all rows of the sources in `ids`, which are then done.
 
-    Raises MaskbatchError when a session has begun in the piece since it was read.
+    Raises MaskbatchError when a session has begun or ended in the piece since it was read.
     """
     with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
         if not piece.is_as_it_was(reading):
@@ -98,8 +99,10 @@ def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
 
 
 def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, str]]) -> None:
-    """Give what reviewers said in an earlier merge the new ids of its sources. Sources that left keep theirs, without a
-    place in the tables."""
+    """Give the reviews of an earlier merge the new ids of their sources.
+
+    Sources that are no longer merged keep their reviews under free ids, without a position in the tables.
+    """
     now = {name: number for number, name in connection.execute("SELECT id, name FROM source")}
     free = len(now) + 1
     for table in _OF_REVIEW:
@@ -108,7 +111,7 @@ def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, s
             if name not in now:
                 connection.execute(_ADD_SOURCE, [free, name, None, path, kind])
                 now[name], free = free, free + 1
-        # by way of negative ones: an old id may be a new one of another source
+        # by way of negative ids: the old id of one source may be the new id of another
         for sign in (-1, 1):
             ids = [(-now[name], number) if sign < 0 else (now[name], -now[name]) for number, (name, *_) in before.items()
                    if name in now]  # fmt: skip
@@ -116,9 +119,9 @@ def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, s
 
 
 def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> Iterator[tuple]:
-    """Yield the rows of `review` that an earlier merge has not brought; one that was taken back there stays so.
+    """Yield the rows of `review` that an earlier merge did not copy; a verdict undone after that merge stays undone.
 
-    Reviewers whose names were purged since then lose them here, too.
+    Names of reviewers that were purged in the piece since then are purged here, too.
     """
     said = [name for name in columns if name not in ("undone", "reviewer")]
     places, who = [columns.index(name) for name in said], columns.index("reviewer")
@@ -138,13 +141,13 @@ def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[
 
 
 def forget_media(store: Store, names: Sequence[tuple[str, str]]) -> None:
-    """Drop the names of media whose files are gone."""
+    """Delete the names of media whose files were removed."""
     with store.transaction() as connection:
         connection.executemany("DELETE FROM media WHERE kind = ? AND folded_name = ?", names)
 
 
 def tables_of_sources(connection: Connection) -> dict[str, list[str]]:
-    """Return the tables with rows of sources that are merged, and their columns, the source's id first.
+    """Return the tables whose rows of sources are merged, with their columns, the source's id first.
 
     Example:
         >>> with open_store(Path("audit"), reader=True) as store, store.transaction() as connection:
@@ -155,7 +158,7 @@ def tables_of_sources(connection: Connection) -> dict[str, list[str]]:
         name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     ]
     found = {name: _columns(connection, name) for name in names if name not in _NOT_MERGED}
-    # numbers of rows are new in the merged store
+    # the merged store numbers its rows again
     return {name: ["source_id", *(column for column in columns if column not in ("source_id", "id"))]
             for name, columns in found.items() if "source_id" in columns}  # fmt: skip
 
@@ -177,7 +180,7 @@ def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iter
 
 
 def merge_facts(pieces: Sequence[Piece], num_sources: int, media: str) -> dict[str, object]:
-    """Return the facts of a session that merges: those of the scans, and under `merged` where they come from."""
+    """Return the facts of a session that merges: the facts of the scans, and their origin under `merged`."""
     first, all_facts = pieces[0].last.facts, [piece.last.facts for piece in pieces]
     merged = [
         {"folder": str(piece.folder.absolute()), "shard": piece.last.facts.get("shard"), "host": piece.last.host,
@@ -193,7 +196,7 @@ def merge_facts(pieces: Sequence[Piece], num_sources: int, media: str) -> dict[s
 
 
 def _passed_by(pieces: Sequence[Piece]) -> dict[str, object]:
-    """Return what was not looked at: all shards looked for the same files, other folders for files of their own."""
+    """Return the entries that were not looked at: shards share one listing, other folders have a listing each."""
     if pieces[0].dealt is not None:
         return max(pieces, key=lambda piece: piece.last.started).last.facts["not_looked_at"]
     total: dict[str, object] = {}

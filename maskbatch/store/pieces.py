@@ -1,4 +1,4 @@
-"""The output folders of several scans that are merged into one: what they hold, and if they belong together."""
+"""The output folders of scans to merge: read them, and check that they belong together."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ _MEDIA = """
     SELECT media.kind, folded_name, media.name, source_id, media.state FROM media JOIN source ON source.id = source_id
     WHERE position IS NOT NULL AND source.state = 'done' ORDER BY media.kind, folded_name
 """
-# the media that must be there: copies, and at least one picture of each source that has crops or evidence
+# media that must exist: copies, and at least one picture of each source that has crops or evidence
 _WRITTEN = """
     SELECT source_id, 'annotated', folded_name, name FROM media WHERE kind = 'annotated' AND state = 'written'
     UNION ALL SELECT source_id, 'evidence', folded_name, name FROM media
@@ -41,7 +41,7 @@ class PieceSource(NamedTuple):
 
 
 class PieceMedia(NamedTuple):
-    """A name of media of a source that is done, with its columns of the table `media`."""
+    """A media name of a source that is done, with its columns of the table `media`."""
 
     kind: str
     folded_name: str
@@ -52,9 +52,9 @@ class PieceMedia(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One of the folders to merge, as it stood when it was read. `sources` are those of its last session, in order.
+    """A folder to merge, as it was when it was read. `sources` are those of its last session, in order.
 
-    `written` has source id, kind (annotated, crops or evidence), folded name and name of media that must be there;
+    `written` has source id, kind (annotated, crops or evidence), folded name and name of the media that must exist;
     `purges` are the rows of the table `purge`.
     """
 
@@ -67,17 +67,17 @@ class Piece:
 
     @property
     def dealt(self) -> Dealt | None:
-        """The share of the inputs that was scanned, None without --shard."""
+        """The shard of the inputs that was scanned, None without --shard."""
         return None if self.last.facts.get("shard") is None else Dealt(**self.last.facts["shard"])
 
     def is_as_it_was(self, connection: Connection) -> bool:
-        """Tell if no session has begun or ended since the piece was read."""
+        """Return whether no session has begun or ended since the piece was read."""
         now = last_session(connection)
         return (now.id, now.ended) == (self.last.id, self.last.ended)
 
 
 def read_piece(folder: Path) -> Piece:
-    """Read a folder that is to be merged. Raises UsageError when it holds no scan, or one of another version."""
+    """Read a folder to merge. Raises UsageError when the folder holds no scan of this version."""
     with open_store(folder, reader=True) as store, store.transaction() as connection:
         sources = tuple(PieceSource(*row) for row in connection.execute(_SOURCES))
         media = tuple(PieceMedia(*row) for row in connection.execute(_MEDIA))
@@ -93,14 +93,15 @@ def purges(connection: Connection) -> set[tuple]:
 
 
 def check_agree(pieces: Sequence[Piece], any_versions: bool = False) -> None:
-    """Check that all pieces were scanned alike, and that no two have the same source.
+    """Check that all pieces were scanned alike, and that no two pieces have the same source.
 
     Args:
-        pieces: the folders to merge; the first one is the measure.
-        any_versions: versions of libraries may differ.
+        pieces: the folders to merge; all others are compared with the first.
+        any_versions: allow different versions of libraries.
 
     Raises:
-        UsageError: settings, models or versions differ, only some pieces are shards, or a source is in two of them.
+        UsageError: settings, models or versions differ, only some pieces are shards, or two pieces have the same
+            source.
     """
     first = pieces[0]
     for piece in pieces[1:]:
@@ -109,7 +110,7 @@ def check_agree(pieces: Sequence[Piece], any_versions: bool = False) -> None:
             lines = "\n".join(f"  {name}: {one} in {first.folder.name}, {other} in {piece.folder.name}"
                               for name, (one, other) in differing.items())  # fmt: skip
             are_versions = all(name.startswith("packages.") for name in differing)
-            more = "; --any-versions merges them all the same" if are_versions else ""
+            more = "; --any-versions merges them anyway" if are_versions else ""
             raise UsageError(
                 f"{piece.folder} was not scanned as {first.folder}:\n{lines}\nScan one of them again{more}"
             )
@@ -120,7 +121,7 @@ def check_agree(pieces: Sequence[Piece], any_versions: bool = False) -> None:
 
 
 def missing_from(pieces: Sequence[Piece]) -> list[str]:
-    """Return the reasons for which the pieces are not a whole scan, none when they are."""
+    """Return the reasons why the pieces are not a complete scan; none when they are."""
     reasons = [f"{piece.folder} has not finished" for piece in pieces if not _is_finished(piece)]
     dealt = [piece.dealt for piece in pieces if piece.dealt is not None]
     if not dealt:
@@ -139,7 +140,7 @@ def missing_from(pieces: Sequence[Piece]) -> list[str]:
 def in_order(pieces: Sequence[Piece]) -> list[tuple[int, PieceSource]]:
     """Return all sources as (number of the piece, source), in the order of one scan over all inputs.
 
-    Shards know the place of each source among all. Folders without shards follow each other as they are given.
+    Shards know the position of each source among all inputs. Other folders follow each other in the given order.
     """
     found = [(number, source) for number, piece in enumerate(pieces) for source in piece.sources]
     if pieces[0].dealt is None:
@@ -153,7 +154,7 @@ def _differences(one: Piece, other: Piece, any_versions: bool) -> dict[str, tupl
 
 
 def _deciding(session: Session, any_versions: bool) -> dict[str, object]:
-    """Return all that decides rows, media and tables of a scan."""
+    """Return all values that determine the rows, media and tables of a scan."""
     settings = session.facts["settings"]
     thresholds = {name: settings["classifier"][name] for name in ("threshold", "incorrect_threshold")}
     versions = {} if any_versions else {"packages": session.facts["packages"]}
@@ -165,7 +166,7 @@ def _is_finished(piece: Piece) -> bool:
 
 
 def _check_claims(pieces: Sequence[Piece]) -> None:
-    """Raise UsageError for a source, a share or a name of media that two pieces have."""
+    """Raise UsageError for a source, a shard or a media name that two pieces have."""
     what = (
         ("source", _claims(pieces, lambda piece: (source.name for source in piece.sources))),
         ("shard", _claims(pieces, lambda piece: filter(None, [_share(piece)]))),

@@ -1,4 +1,4 @@
-"""Decide what a session has to do: compare the inputs with what the store and the output folder hold."""
+"""Plan the work of a session: compare the inputs with the store and the output folder."""
 
 import os
 from collections.abc import Container, Sequence
@@ -23,12 +23,18 @@ _NOTHING = NotLookedAt()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A session over `sources` into `out`.
+    """The plan of a session that scans `sources` into `out`.
 
-    `pending` sources are still to be scanned. The other fields name sources: `changed` ones are different since they were
-    scanned; `unread` ones failed for a reason that may have passed; somebody deleted the copies of `removed` ones; `away`
-    ones are done, and missing now; `vanished` ones are no longer among the inputs. `inputs` are the paths the user gave.
-    `not_looked_at` counts the entries that were passed by there. `dealt` is the share of the inputs that `sources` are.
+    Attributes:
+        inputs: the paths that the user gave.
+        pending: the sources that are still to be scanned.
+        changed: names of sources that changed since they were scanned.
+        unread: names of sources that failed for a reason that may have passed.
+        removed: names of sources whose copies or crops somebody deleted.
+        away: names of sources that are done but cannot be read now.
+        vanished: names of sources that are no longer among the inputs.
+        not_looked_at: the entries that were skipped below the inputs.
+        dealt: the shard of the inputs that `sources` are, None for all.
     """
 
     out: Path
@@ -50,20 +56,22 @@ class Plan:
 
     @property
     def again(self) -> tuple[str, ...]:
-        """Names of the sources whose rows are dropped and that are scanned again."""
+        """Names of the sources that are scanned again, after their rows are deleted."""
         return (*self.changed, *self.unread, *self.removed)
 
 
 class _Media(NamedTuple):
-    """The files of earlier sessions that are there: names of copies, beginnings of the names of crops. `with_faces` are the
-    ids of sources that have crops."""
+    """The existing files of earlier sessions: names of copies, and stems of the names of crops.
+
+    `with_faces` are the ids of the sources that must have crops.
+    """
 
     copies: set[str]
     stems: set[str]
     with_faces: set[int]
 
     def lacks(self, source: Source, one: Known) -> bool:
-        """Tell if somebody removed the copy of a source, or all of its crops. Both have the names that the store has."""
+        """Return whether somebody removed the copy or all crops of a source, by the names in the store."""
         if one.copy_state == "written" and one.names[0] not in self.copies:
             return True
         return one.id in self.with_faces and name_text(folded(crop_stem(own_name(source)))) not in self.stems
@@ -72,9 +80,9 @@ class _Media(NamedTuple):
 def make_plan(
     store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), save: Container[str] = ("annotated",)
 ) -> Plan:
-    """Compare the sources with what the store knows; change nothing. `save` is what the scan writes.
+    """Compare the sources with the store, without changing it. `save` has the kinds of media that the scan writes.
 
-    Raises UsageError when the last session there had none of them: they would push its files out of the reports.
+    Raises UsageError when the last session had none of these sources: they would displace its files in the reports.
     """
     out = store.folder
     with store.transaction() as connection:
@@ -108,7 +116,7 @@ def make_plan(
 
 
 def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:
-    """Plan to scan all sources, whatever there is in `out`."""
+    """Plan to scan all sources, regardless of the content of `out`."""
     return Plan(out, (), tuple(sources), tuple(sources))
 
 
@@ -118,12 +126,12 @@ def _written_texts(source: Source) -> tuple[str, str]:
 
 
 def _copies(out: Path) -> set[str]:
-    """Return the names of all files below annotated/, as POSIX paths. Raises OSError where it cannot be listed."""
+    """Return the names of all files below annotated/, as POSIX paths. Raises OSError when they cannot be listed."""
     return {name_text(name) for name, _ in files_below(_there(out / "annotated"))}
 
 
 def _stems(out: Path) -> set[str]:
-    """Return the folded beginnings of the names of all crops. Raises OSError where they cannot be listed, UsageError."""
+    """Return the folded stems of the names of all crops. Raises OSError when they cannot be listed, and UsageError."""
     found = set()
     for label in LABELS:
         names = (folded(name) for name, _ in files_below(_there(out / "crops") / label))
@@ -132,7 +140,7 @@ def _stems(out: Path) -> set[str]:
 
 
 def _there(folder: Path) -> Path:
-    """Return the folder back. Raises UsageError where it is a link to something that is away: its files are not gone."""
+    """Return `folder`. Raises UsageError for a link whose target is missing, because its files may still exist."""
     if folder.is_symlink() and not folder.exists():
         raise UsageError(
             f"{folder} is a link to {os.readlink(folder)}, which is not there: connect the drive, or remove the link"

@@ -1,10 +1,10 @@
-"""Rows that tell of people, removed from a store; the numbers stay."""
+"""Remove the rows that identify people from a store; the numbers stay."""
 
 from sqlite3 import Connection
 
 from maskbatch.store.write import now
 
-# takes the place of a reviewer's name
+# replaces the name of a reviewer
 PURGED = "purged"
 _LOOKS = """
     SELECT frame, face FROM face LEFT JOIN track USING (source_id, track_id)
@@ -13,15 +13,15 @@ _LOOKS = """
 
 
 def looks_of(connection: Connection, source_id: int, person: int | None) -> tuple[dict[str, str], set[tuple[int, int]]]:
-    """Return the names of the media of a source by their kind, and (frame, face) of each look at a person, or at anybody."""
+    """Return the media names of a source by kind, and (frame, face) of each look at `person`; None: at anybody."""
     names = dict(connection.execute("SELECT kind, name FROM media WHERE source_id = ?", [source_id]))
     return names, set(connection.execute(_LOOKS, [source_id, person]))
 
 
 def forget_pictures(connection: Connection, source_id: int, person: int | None) -> None:
-    """Note that pictures of a person, or of everybody in a source, are gone, so that no later scan looks for them.
+    """Record that the pictures of a person, or of everybody in a source, are gone, so that no later scan misses them.
 
-    The names of those who reviewed these people are removed.
+    Also remove the names of the reviewers of these people.
     """
     connection.execute(
         f"DELETE FROM evidence WHERE source_id = ?1 AND (frame, face) IN ({_LOOKS})", [source_id, person]
@@ -34,7 +34,7 @@ def forget_pictures(connection: Connection, source_id: int, person: int | None) 
 
 
 def log_purge(connection: Connection, what: str, num_sources: int, num_files: int) -> None:
-    """Note that a purge was made: `what` is its age, or "one person"."""
+    """Record a purge: `what` is its age limit, or "one person"."""
     connection.execute(
         "INSERT INTO purge (at, what, sources, files) VALUES (?, ?, ?, ?)", [now(), what, num_sources, num_files]
     )

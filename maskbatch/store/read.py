@@ -1,6 +1,6 @@
-"""Read what a scan found.
+"""Read the results of a scan.
 
-Each function takes the connection of a transaction, so that several see one state of the store.
+Each function takes the connection of a transaction, so that several functions see one state of the store.
 """
 
 import json
@@ -16,8 +16,11 @@ from maskbatch.types import Checkpoint, Source
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A source that the store has a row for. `names` are those of its annotated copy and of the beginning of its crops;
-    `copy_state` is that of `media`, None when no copy was ever planned."""
+    """A source that has a row in the store.
+
+    `names` are the name of its annotated copy and the stem of its crops. `copy_state` is the state of the copy in
+    `media`, None when no copy was ever planned.
+    """
 
     id: int
     name: str
@@ -31,7 +34,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A row of the table `session`, its JSON decoded."""
+    """A row of the table `session`, with decoded JSON."""
 
     id: int
     started: str
@@ -58,7 +61,7 @@ _KNOWN = """
 
 
 def known_sources(connection: Connection) -> dict[str, Known]:
-    """Return all sources by name: those of the last session in its order, then those that vanished."""
+    """Return all sources by name: those of the last session in order, then those that vanished."""
     known = {}
     for source_id, name, position, state, transient, *rest in connection.execute(_KNOWN):
         size, mtime_ns, quick_hash, copy, crops, copy_state = rest
@@ -69,7 +72,7 @@ def known_sources(connection: Connection) -> dict[str, Known]:
 
 
 def sessions(connection: Connection) -> list[Session]:
-    """Return all sessions, the first one first."""
+    """Return all sessions, the oldest first."""
     found = []
     for row in connection.execute(
         "SELECT id, started, ended, how, seconds, frames, host, pid, identity, facts, num_warnings, warnings, stages "
@@ -98,24 +101,24 @@ def left_open(connection: Connection) -> list[str]:
 
 
 def last_checkpoint(connection: Connection, source: Source) -> Checkpoint | None:
-    """Return the checkpoint of a video, None when it has no whole segment or is done."""
+    """Return the checkpoint of a video, None when no segment is complete or the video is done."""
     row = connection.execute(
         "SELECT checkpoint FROM segment WHERE source_id = ? ORDER BY number DESC LIMIT 1", [source.id]
     ).fetchone()
     try:
         return None if row is None else decoded(row[0], source)
-    except (ValueError, TypeError, KeyError):  # of a library or program that has changed
+    except (ValueError, TypeError, KeyError):  # written by another version of a library or of maskbatch
         return None
 
 
 def source_fingerprint(connection: Connection, source: Source) -> Fingerprint | None:
-    """Return what a source's file was when it was read, None when it could not be read."""
+    """Return the fingerprint of a source's file at the time of reading, None when the file could not be read."""
     row = connection.execute("SELECT size, mtime_ns, quick_hash FROM source WHERE id = ?", [source.id]).fetchone()
     return None if row is None or row[0] is None else Fingerprint(*row)
 
 
 def has_third_state(connection: Connection) -> bool:
-    """Tell if a face may have a `p_incorrect`: some track has, or no face is classified yet."""
+    """Return whether faces may have a `p_incorrect`: some track has one, or no face is classified yet."""
     known = "SELECT 1 FROM track WHERE p_incorrect_sum_e4 IS NOT NULL"
     return bool(connection.execute(f"SELECT EXISTS ({known}) OR NOT EXISTS (SELECT 1 FROM track)").fetchone()[0])
 
@@ -132,25 +135,25 @@ def faces_in(connection: Connection) -> set[int]:
 
 
 def is_in_work(connection: Connection, source: Source) -> bool:
-    """Tell if a source is a video with whole segments that is not done."""
+    """Return whether a source is an unfinished video with complete segments."""
     return (
         connection.execute("SELECT 1 FROM source WHERE id = ? AND state = 'part'", [source.id]).fetchone() is not None
     )
 
 
 def is_unfinished(connection: Connection, source: Source) -> bool:
-    """Tell if a source is not done: not begun, or with whole segments."""
+    """Return whether a source is not done: not begun, or with some complete segments."""
     return bool(connection.execute("SELECT 1 FROM source WHERE id = ? AND state != 'done'", [source.id]).fetchone())
 
 
 def crops_of(connection: Connection, source: Source) -> list[tuple[str, str]]:
-    """Return kind and folded name of what the crops of a source begin with: one entry, or none."""
+    """Return the kind and the folded stem of the crops of a source: one entry, or none."""
     query = "SELECT kind, folded_name FROM media WHERE source_id = ? AND kind = 'crops'"
     return connection.execute(query, [source.id]).fetchall()
 
 
 def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
-    """Return name, path and kind of the sources of the last session that were read, in order, as the store writes them."""
+    """Return (name, path, kind), as stored, of the sources that the last session could read, in order."""
     return connection.execute(
         "SELECT name, path, kind FROM source WHERE position IS NOT NULL AND state = 'done' AND NOT transient "
         "AND size IS NOT NULL ORDER BY position"
@@ -158,7 +161,7 @@ def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
 
 
 def boxes_of(connection: Connection, source_id: int) -> Iterator[tuple[float, ...]]:
-    """Yield frame, person and corners in pixels of each classified face of a source, in order of the frames."""
+    """Yield frame, person and corners in pixels of each classified face of a source, in order of frames."""
     query = """
         SELECT frame, coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0, y_max_e1 / 10.0
         FROM face LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
@@ -168,5 +171,5 @@ def boxes_of(connection: Connection, source_id: int) -> Iterator[tuple[float, ..
 
 
 def all_media(connection: Connection) -> Iterator[tuple[str, str, int]]:
-    """Yield kind, folded name and source id of everything that scans may have written into the folder."""
+    """Yield kind, folded name and source id of all media that scans may have written into the folder."""
     yield from connection.execute("SELECT kind, folded_name, source_id FROM media")

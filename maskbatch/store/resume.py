@@ -1,4 +1,4 @@
-"""Begin a session, or continue: check the settings, make store and folder fit the plan, find the checkpoints."""
+"""Begin or continue a session: check the settings, match store and folder to the plan, find checkpoints."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ from maskbatch.store.settings import refusal
 from maskbatch.store.write import forget
 from maskbatch.types import Checkpoint, Source
 
-# rows that are as they should be are not written again
+# rows that are up to date are not written again
 _SOURCE = """
     INSERT INTO source (name, position, path, kind) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE
     SET position = excluded.position, path = excluded.path, kind = excluded.kind
@@ -42,9 +42,9 @@ _log = logging.getLogger(__name__)
 
 
 def check_identity(store: Store, now: Mapping[str, object]) -> None:
-    """Compare what decides results `now` with the last session's; change nothing.
+    """Compare the values `now`, which determine the results, with those of the last session, without changing anything.
 
-    Settings of sessions that left nothing bind nobody. Raises UsageError, which says what differs.
+    Sessions without any result are ignored. Raises UsageError, which lists the differences.
     """
     with store.transaction() as connection:
         has_results = connection.execute("SELECT 1 FROM source WHERE state != 'pending' LIMIT 1").fetchone()
@@ -58,8 +58,8 @@ def check_identity(store: Store, now: Mapping[str, object]) -> None:
 def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
     """Return the checkpoint of a video that can be continued, None for any other source.
 
-    A video in work that cannot be continued is started over: it changed, its copy has another name or other libraries to
-    encode it now, its parts are gone, or the checkpoint is not readable. Raises OSError.
+    An unfinished video is started over when the video changed, its parts are gone, or its checkpoint is not readable. A
+    new name of its copy, or new libraries that encode it, have the same effect. Raises OSError.
     """
     with store.transaction() as connection:
         if not is_in_work(connection, source):
@@ -78,13 +78,13 @@ def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
 
 
 def _fits(at: Checkpoint, out: Path) -> bool:
-    """Tell if what a video would be continued with is there and would fit."""
+    """Return whether the parts of a video's copy exist, and the copy would be written as before."""
     is_same = (at.made_with, at.names) == (made_with(), written_names(at.source))
     return is_same and all((segments_of(out, at.source.id) / name).is_file() for name, _ in at.copy.parts)
 
 
 def _start_over(store: Store, source: Source) -> None:
-    """Forget a source in work, and remove its crops and parts."""
+    """Forget an unfinished source, and remove its crops and parts."""
     with store.transaction() as connection:
         crops = crops_of(connection, source)
     forget(store, [source.id])
@@ -93,22 +93,22 @@ def _start_over(store: Store, source: Source) -> None:
 
 
 def is_done(store: Store) -> bool:
-    """Tell if all sources of the last session are done."""
+    """Return whether all sources of the last session are done."""
     query = "SELECT 1 FROM source WHERE position IS NOT NULL AND state != 'done' LIMIT 1"
     with store.transaction() as connection:
         return connection.execute(query).fetchone() is None
 
 
 def begin(store: Store, plan: Plan) -> Plan:
-    """Make the store and the folder fit the plan, and return the plan with the store's ids in its sources.
+    """Match the store and the folder to the plan, and return the plan with the store's ids in its sources.
 
-    Rows of sources that are scanned again go, and all media but those of sources that are done and of videos that will be
-    continued. A kill in between does no harm. Sources that vanished after they were done keep their rows and media in case
-    they come back, unless another source needs their names. Raises OSError.
+    Delete the rows of sources that are scanned again, and all media except those of finished sources and of videos to
+    continue. A kill in between does no harm. Finished sources that vanished keep their rows and media in case they
+    return, unless another source needs their names. Raises OSError.
     """
     _tell(plan)
     names = [name_text(source.name) for source in plan.sources]
-    # the place among all inputs, also of a share of them
+    # the position among all inputs, also for the sources of a shard
     rows = zip(names, (source.id for source in plan.sources), (name_text(str(source.path)) for source in plan.sources),
                (source.kind for source in plan.sources), strict=True)  # fmt: skip
     with store.transaction() as connection:
@@ -130,7 +130,7 @@ def begin(store: Store, plan: Plan) -> Plan:
 
 
 def _claim_names(store: Store, plan: Plan) -> None:
-    """Remove media that belong to nobody any more, then note the names that pending sources will have."""
+    """Remove media that no longer belong to a source, then store the media names of pending sources."""
     with store.transaction() as connection:
         states = dict(connection.execute("SELECT id, state FROM source WHERE state != 'pending'"))
         media = list(all_media(connection))
@@ -165,9 +165,9 @@ def _tell(plan: Plan) -> None:
 
 
 def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
-    """Return the sources that vanished, and whose media have names that a pending source, a folder or a file has now.
+    """Return the vanished sources whose media names a pending source needs, for a file or for a folder.
 
-    They are scanned again when they are back.
+    These sources are scanned again if they return.
     """
     here = {name_text(source.name) for source in plan.sources}
     gone = {name: one for name, one in known.items() if name not in here}
@@ -185,5 +185,5 @@ def _taken_over(plan: Plan, known: Mapping[str, Known]) -> set[str]:
 
 
 def _folders(names: Iterable[str]) -> set[str]:
-    """Return all folders that these names lie in."""
+    """Return all folders that contain these names."""
     return {folder.as_posix() for name in names for folder in PurePosixPath(name).parents}

@@ -1,4 +1,4 @@
-"""Verdicts of reviewers, and the samples that they are asked about."""
+"""Verdicts of reviewers, and the samples that they review."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _COLUMNS = "source_id, person_id, frame, face, time_e4, verdict, p_mask_e4, mode
 
 
 class Verdict(NamedTuple):
-    """Verdict of a reviewer on a person, or on a moment in which the scan found nobody (see the table `review`)."""
+    """A reviewer's verdict on a person, or on a moment in which the scan found nobody (see the table `review`)."""
 
     source_id: int
     person_id: int | None
@@ -36,7 +36,7 @@ class SampleItem(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A probability sample: `strata` are (name, number of people or moments); `items` in the order of the review."""
+    """A probability sample: `strata` are (name, number of people or moments); `items` are in order of review."""
 
     seed: int
     precision: float | None
@@ -45,14 +45,14 @@ class Sample(NamedTuple):
 
 
 def add_verdict(store: Store, verdict: Verdict) -> int:
-    """Store a verdict at once; return its id."""
+    """Store a verdict immediately, and return its id."""
     query = f"INSERT INTO review ({_COLUMNS}, at) VALUES ({', '.join('?' * len(verdict))}, ?)"
     with store.transaction() as connection:
         return connection.execute(query, [*verdict, now()]).lastrowid
 
 
 def undo_last(store: Store, reviewer: str) -> Verdict | None:
-    """Take back a reviewer's last verdict and return it; None when there is none left."""
+    """Undo the last verdict of a reviewer and return it; None when no verdict is left."""
     with store.transaction() as connection:
         row = connection.execute(
             f"SELECT id, {_COLUMNS} FROM review WHERE reviewer = ? AND undone IS NULL ORDER BY id DESC LIMIT 1",
@@ -65,9 +65,9 @@ def undo_last(store: Store, reviewer: str) -> Verdict | None:
 
 
 def verdicts(connection: Connection) -> list[Verdict]:
-    """Return all verdicts that stand, in the order in which they were given.
+    """Return all valid verdicts, oldest first.
 
-    A verdict on a look that the store no longer has, since its file was scanned again, is left out.
+    A verdict on a look that is no longer in the store, because its file was scanned again, is left out.
     """
     rows = connection.execute(f"""
         SELECT {_COLUMNS} FROM review WHERE undone IS NULL AND (frame IS NULL OR EXISTS (
@@ -78,7 +78,7 @@ def verdicts(connection: Connection) -> list[Verdict]:
 
 
 def save_sample(store: Store, sample: Sample) -> None:
-    """Store a sample, which takes the place of earlier ones in the review."""
+    """Store a sample, which replaces earlier samples in the review."""
     with store.transaction() as connection:
         sample_id = connection.execute(
             "INSERT INTO sample (made, seed, precision, strata) VALUES (?, ?, ?, ?)",
@@ -89,7 +89,7 @@ def save_sample(store: Store, sample: Sample) -> None:
 
 
 def last_sample(connection: Connection) -> Sample | None:
-    """Return the last sample that was drawn, None when there is none."""
+    """Return the most recent sample, None when there is none."""
     row = connection.execute("SELECT id, seed, precision, strata FROM sample ORDER BY id DESC LIMIT 1").fetchone()
     if row is None:
         return None

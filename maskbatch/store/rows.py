@@ -8,10 +8,10 @@ from maskbatch.types import Batch, FaceRow
 def face_rows(batch: Batch) -> list[FaceRow]:
     """Return a row for each face of a batch, in order of frame and face.
 
-    Values are rounded, so that the last bits of a network's arithmetic do not show.
+    Values are rounded, so that they do not depend on the last bits of a network's arithmetic.
     """
     frames, faces = batch.frames, batch.faces
-    first = np.searchsorted(faces.row, faces.row)  # of the faces in the same frame
+    first = np.searchsorted(faces.row, faces.row)  # the first face in the same frame
     columns = [
         frames.source_id[faces.row],
         frames.index[faces.row],
@@ -29,11 +29,11 @@ def face_rows(batch: Batch) -> list[FaceRow]:
 
 
 def _or_none(values: np.ndarray, decimals: int) -> list[int | None]:
-    """Return `values` (N,) as `scaled` does, None for NaN."""
+    """Scale `values` (N,) like `scaled`, with None for NaN."""
     whole = scaled(np.nan_to_num(values), decimals).tolist()
     return [None if is_nan else value for value, is_nan in zip(whole, np.isnan(values), strict=True)]
 
 
 def scaled(values: np.ndarray, decimals: int) -> np.ndarray:
-    """Round to `decimals` decimals and give whole numbers of that unit, int64."""
+    """Return `values` times 10 ** `decimals`, rounded, as int64."""
     return np.rint(np.asarray(values, np.float64) * 10**decimals).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Compare the settings of a scan with those of the earlier sessions in its folder."""
+"""Compare the settings of a scan with those of earlier sessions in its folder."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _WHAT_TO_DO = (
 
 
 def refusal(was: Mapping[str, object], now: Mapping[str, object], out: Path) -> str:
-    """Say why a scan cannot continue the one in `out`, and what to do; nothing where their settings are the same."""
+    """Return why a scan cannot continue the scan in `out`, and what to do; "" when their settings are the same."""
     differing = differences(was, now)
     if differing.keys() == {_INPUTS}:
         before, after = differing[_INPUTS]
@@ -25,7 +25,7 @@ def refusal(was: Mapping[str, object], now: Mapping[str, object], out: Path) -> 
 
 
 def differences(was: Mapping[str, object], now: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """Return what differs between two sets of settings, by name: as it was, as it is now."""
+    """Return the differences between two sets of settings, by name: the value before and the value now."""
     old, new = _flat(was), _flat(json.loads(json.dumps(now)))
     names = (name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name))
     return {name: (_shown(old.get(name)), _shown(new.get(name))) for name in names}

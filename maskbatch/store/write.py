@@ -1,6 +1,6 @@
-"""Write what a scan finds: sessions, sources, and the results of segments. Each function is one transaction.
+"""Write the results of a scan: sessions, sources and segments. Each function is one transaction.
 
-Media are renamed into place and on the disk before the transaction that says so.
+Media are renamed into place and synced to the disk before the transaction that records them.
 """
 
 import json
@@ -33,9 +33,9 @@ _PART = """
     UPDATE source SET state = 'part', fps = ?, duration_s = ?, width = ?, height = ?, decoded = ?, analysed = ?,
         recorded = ? WHERE id = ?
 """
-# a decoder that was left behind may still take the process with it
+# an abandoned decoder may still crash the process
 _CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
-# a container may round its length, and end before its last frame does
+# a container may round its duration, and end before its last frame
 _CLAIM_SLACK_S = 1.0
 _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
@@ -45,13 +45,13 @@ _FORGOTTEN = """
 
 
 def begin_session(store: Store, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
-    """Note that a session begins; return its id. A session that dies keeps its NULL end."""
+    """Record that a session begins, and return its id. The end of a session that dies stays NULL."""
     with store.transaction() as connection:
         return add_session(connection, identity, facts)
 
 
 def add_session(connection: Connection, identity: Mapping[str, object], facts: Mapping[str, object]) -> int:
-    """Add a session that begins now, inside a transaction; return its id."""
+    """Add a session that begins now, inside a transaction, and return its id."""
     values = (now(), socket.gethostname(), os.getpid(), json.dumps(identity), json.dumps(facts))
     return connection.execute(
         "INSERT INTO session (started, host, pid, identity, facts) VALUES (?, ?, ?, ?, ?)", values
@@ -59,7 +59,7 @@ def add_session(connection: Connection, identity: Mapping[str, object], facts: M
 
 
 def end_session(store: Store, session: int, how: str, figures: Mapping[str, object]) -> None:
-    """Note how a session ended: "finished", "interrupted" or an error. `figures` are columns of `session`."""
+    """Record how a session ended: "finished", "interrupted" or an error. `figures` are columns of `session`."""
     values = {"ended": now(), "how": one_line(how), **figures}
     columns = ", ".join(f"{name} = ?" for name in values)
     with store.transaction() as connection:
@@ -68,9 +68,9 @@ def end_session(store: Store, session: int, how: str, figures: Mapping[str, obje
 
 
 def open_sources(store: Store, session: int, sources: Sequence[Source]) -> None:
-    """Note that the session reads these sources from now on: should it die, one of them may be the cause.
+    """Record that the session now reads these sources: if the session dies, one of them may be the cause.
 
-    Their fingerprints are taken now, so that a file which changes while it is read is read again by the next session.
+    Fingerprints are taken now, so that the next session reads a file again if it changed during reading.
     """
     found = fingerprints(source.path for source in sources)
     cells = [(None,) * 3 if now is None else (now.size, now.mtime_ns, now.quick_hash) for now in found]
@@ -80,13 +80,13 @@ def open_sources(store: Store, session: int, sources: Sequence[Source]) -> None:
 
 
 def close_sources(store: Store, sources: Sequence[Source]) -> None:
-    """Note that nobody reads these sources any more."""
+    """Record that these sources are no longer being read."""
     with store.transaction() as connection:
         connection.executemany(_OPENED, [(None, source.id) for source in sources])
 
 
 def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
-    """Store results that belong together: the last of them ends a segment, or whole sources."""
+    """Store results that belong together: the last result ends a segment or some sources."""
     rows = [row for result in results for row in result.faces]
     with store.transaction() as connection:
         connection.executemany(_FACE, rows)
@@ -104,7 +104,7 @@ def add_results(store: Store, results: Sequence[SegmentResult]) -> None:
 
 
 def replace_checkpoint(store: Store, at: Checkpoint) -> None:
-    """Store the last checkpoint of a video anew."""
+    """Replace the last checkpoint of a video."""
     with store.transaction() as connection:
         connection.execute(
             "UPDATE segment SET checkpoint = ? WHERE source_id = ? AND number = ?",
@@ -113,7 +113,7 @@ def replace_checkpoint(store: Store, at: Checkpoint) -> None:
 
 
 def forget(store: Store, source_ids: Iterable[int]) -> None:
-    """Drop all rows of these sources, so that they are scanned again."""
+    """Delete all rows of these sources, so that they are scanned again."""
     ids = [(source_id,) for source_id in source_ids]
     with store.transaction() as connection:
         for table in ("face", "track", "segment", "evidence"):
@@ -123,7 +123,7 @@ def forget(store: Store, source_ids: Iterable[int]) -> None:
 
 
 def now() -> str:
-    """Return this moment in UTC, ISO 8601, to the second."""
+    """Return the current time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -138,9 +138,9 @@ def _add_checkpoint(connection: Connection, at: Checkpoint) -> None:
 
 
 def _duration_s(source: Source, ended: Ended) -> float | None:
-    """Return the length of a video: the claim of its container, unless more was read.
+    """Return the duration of a video: the claim of its container, unless more was read.
 
-    Recordings that were joined have a clock each, and the claim may be the length of the last one.
+    Joined recordings have separate clocks, and the claim may be the duration of the last recording only.
     """
     claim, end_s = source.duration_s, ended.end_s
     return end_s if end_s is not None and (claim is None or end_s > claim + _CLAIM_SLACK_S) else claim

@@ -1,4 +1,4 @@
-"""Checks before the work begins: an error should show at once, not after an hour."""
+"""Checks before the work begins: an error should appear at once, not after an hour."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ def check_packages() -> None:
 
 
 def check_out(out: Path, result: str, resume: bool) -> None:
-    """Raise UsageError when `out` holds the `result` already, cannot be written, or does not agree with `resume`."""
+    """Raise UsageError when `out` already holds the `result`, cannot be written, or contradicts `resume`."""
     if (out / result).exists():
         raise UsageError(f"{out / result} exists: choose another --out, or remove it first")
     check_folder(out, "--out")

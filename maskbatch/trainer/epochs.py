@@ -1,7 +1,7 @@
-"""The one loop of training epochs: train, check, keep, and continue after a kill.
+"""The loop of training epochs: train, check, keep a checkpoint, and continue after a kill.
 
-A run's folder holds `history.csv` and `state/`: `plan.json` says what the run does, `rows.json` lists the finished epochs,
-and `epoch0/`, `epoch1/` and so on are checkpoints.
+The folder of a run holds `history.csv` and `state/`. In `state/`, `plan.json` has the settings of the run, `rows.json`
+lists the finished epochs, and `epoch0/`, `epoch1/` and so on are checkpoints.
 """
 
 import csv
@@ -29,10 +29,10 @@ def no_progress(epoch: int, step: int, steps: int, loss: float) -> None:
 
 
 class Course:
-    """Base of the classifier's and the detector's training: the parts in which their epochs differ.
+    """Base of the training of classifier and detector: the parts in which their epochs differ.
 
-    `steps` batches make an epoch; everything random follows `seed`; `columns` are those of `history.csv`; `validation` are
-    the batches that each epoch is measured on, if any.
+    An epoch has `steps` batches; `seed` determines everything random; `columns` are those of `history.csv`;
+    `validation` are the batches on which each epoch is measured, if any.
     """
 
     columns: Sequence[str] = ("epoch", "learning_rate", "loss", "seconds")
@@ -42,7 +42,7 @@ class Course:
         self.steps, self.seed = steps, seed
 
     def start(self):
-        """Return the model that the first epoch trains."""
+        """Return the model for the first epoch."""
         raise NotImplementedError
 
     def batches(self, epoch: int):
@@ -50,11 +50,11 @@ class Course:
         raise NotImplementedError
 
     def is_over(self, rows: Sequence[dict]) -> bool:
-        """Return True when no epoch follows the finished ones."""
+        """Return True when no epoch follows the finished epochs."""
         raise NotImplementedError
 
     def resume(self, folder: Path):
-        """Return the model of an epoch's folder, its optimizer's state included; take up what `save` kept beside it."""
+        """Return the model in an epoch's folder with the state of its optimizer, and restore the other data of `save`."""
         import keras
 
         return keras.models.load_model(folder / MODEL, safe_mode=True)
@@ -63,14 +63,14 @@ class Course:
         """Prepare the model for an epoch."""
 
     def end_step(self, model) -> None:
-        """Act after each batch."""
+        """Hook after each batch."""
 
     def weights(self, model) -> list[np.ndarray]:
         """Return the weights that must be finite for an epoch to be kept."""
         return model.get_weights()
 
     def save(self, folder: Path) -> None:
-        """Keep in an epoch's folder what the model's own file does not hold."""
+        """Keep data that the model's own file does not hold in an epoch's folder."""
 
     def kept_epochs(self, rows: Sequence[dict]) -> set[int]:
         """Return the epochs whose checkpoints are still needed: by default the last one."""
@@ -78,13 +78,13 @@ class Course:
 
 
 def run_epochs(course: Course, out: Path, resume: bool, progress: Progress) -> tuple[object, list[dict]]:
-    """Train a course to its end; every finished epoch leaves a checkpoint and a row in `history.csv`.
+    """Train a course to its end. Every finished epoch leaves a checkpoint and a row in `history.csv`.
 
     Returns:
-        The model as the last epoch left it, and a row for each epoch.
+        The model after the last epoch, and a row for each epoch.
 
     Raises:
-        UsageError: `resume` is set and no epoch is finished.
+        UsageError: `resume` is set, but no epoch is finished.
         MaskbatchError: The training diverged. The checkpoint of the last good epoch is kept.
     """
     import keras
@@ -103,14 +103,14 @@ def run_epochs(course: Course, out: Path, resume: bool, progress: Progress) -> t
 
 
 def load_epoch(out: Path, epoch: int):
-    """Return the model as an epoch left it, not compiled."""
+    """Return the model after an epoch, not compiled."""
     import keras
 
     return keras.models.load_model(epoch_folder(out, epoch) / MODEL, compile=False, safe_mode=True)
 
 
 def warm_cosine(peak: float, steps: int, warmup: int):
-    """Return a learning rate that rises to `peak` in `warmup` of the steps, and then falls to zero along a cosine."""
+    """Return a learning rate that rises to `peak` over `warmup` of the steps, and then falls to zero along a cosine."""
     import keras
 
     warmup = max(1, warmup)
@@ -118,7 +118,7 @@ def warm_cosine(peak: float, steps: int, warmup: int):
 
 
 def state_folder(out: Path) -> Path:
-    """Return the folder in which a run keeps its checkpoints."""
+    """Return the folder with the checkpoints of a run."""
     return out / "state"
 
 
@@ -128,7 +128,7 @@ def epoch_folder(out: Path, epoch: int) -> Path:
 
 
 def check_begun(out: Path, resume: bool) -> None:
-    """Raise UsageError when `resume` does not agree with what the folder holds."""
+    """Raise UsageError when `resume` contradicts the content of the folder."""
     begun = (state_folder(out) / _ROWS).is_file()
     if begun and not resume:
         raise UsageError(f"{out} holds an unfinished run: add --resume, or choose another --out")
@@ -137,7 +137,7 @@ def check_begun(out: Path, resume: bool) -> None:
 
 
 def check_plan(plan: dict, out: Path, resume: bool) -> None:
-    """Keep the plan of a new run, or compare it with the plan of the run to be resumed. Raises UsageError."""
+    """Write the plan of a new run, or compare it with the plan of the run to resume. Raises UsageError."""
     kept = state_folder(out) / _PLAN
     if resume and kept.is_file():
         other = json.loads(kept.read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ def read_rows(out: Path) -> list[dict]:
 def check_finite(row: dict, weights: Iterable[np.ndarray], rows: Sequence[dict]) -> None:
     """Raise MaskbatchError when a figure of an epoch or a weight is not finite; `rows` are the earlier epochs.
 
-    The check comes before anything of the epoch is kept, so that the last good checkpoint stays.
+    The check precedes the checkpoint of the epoch, so that the last good checkpoint stays.
     """
     wrong = [name for name, value in row.items() if not np.isfinite(value)]
     if not wrong and all(np.isfinite(weight).all() for weight in weights):
@@ -193,7 +193,7 @@ def _train_epoch(course: Course, model, epoch: int, progress: Progress) -> dict:
 
 
 def _keep(course: Course, model, rows: Sequence[dict], out: Path) -> None:
-    """Write the checkpoint of the last epoch, then the list of epochs, so that a kill in between repeats the epoch."""
+    """Write the checkpoint of the last epoch, then the list of epochs. A kill in between only repeats the epoch."""
     folder = epoch_folder(out, rows[-1]["epoch"])
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL)

@@ -1,4 +1,4 @@
-"""JSON files of the trainer, and the versions that its figures depend on."""
+"""JSON files of the trainer, and the versions on which its figures depend."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def plain(value: object) -> object:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of maskbatch, Python and the packages that figures depend on; None for a missing package."""
+    """Return the versions of maskbatch, Python and relevant packages; None for a missing package."""
     found = {"maskbatch": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -15,7 +15,7 @@ _SIZES_PX = range(32, 513)
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network of `keras.applications`: its name there; `normalises` if it takes pixels of 0-255."""
+    """A network of `keras.applications` and its name there; `normalises` is true if it takes pixels of 0-255."""
 
     application: str
     normalises: bool
@@ -39,19 +39,20 @@ def build_model(
     """Build the classifier: RGB (N, size_px, size_px, 3) 0-255 -> p_mask (N, 1) in 0-1.
 
     Backbone -> GlobalAveragePooling2D -> Dense 128 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. Normalisation is part of the
-    graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep ImageNet's
-    statistics, which small, imbalanced batches would spoil. The third state is a second head on the same pooled features,
-    Dense 64 ReLU -> Dropout 0.5 -> Dense 1 sigmoid, and a second column of the output: p_mask, p_incorrect (N, 2).
+    graph, so a saved model takes pixels. The backbone always runs in inference mode: its batch norms keep the
+    statistics of ImageNet, which small, imbalanced batches would spoil. The third state adds a second head on the same
+    pooled features, Dense 64 ReLU -> Dropout 0.5 -> Dense 1 sigmoid. The output then has two columns: p_mask,
+    p_incorrect (N, 2).
 
     Args:
         backbone: A key of `BACKBONES`.
         base_weights: "imagenet" (downloaded by Keras), a weights file of this backbone, or None for random weights.
-        unit_scale: Divide pixels by 255 instead of scaling them to -1 to 1; without effect on a backbone that normalises.
+        unit_scale: Divide pixels by 255 instead of scaling them to -1 to 1; no effect on a backbone that normalises.
         size_px: Side of the crops.
         third_state: Add p_incorrect, the probability that a mask is worn incorrectly.
 
     Raises:
-        WeightsError: The weights cannot be had or do not fit.
+        WeightsError: The weights cannot be downloaded or read, or do not fit.
     """
     import keras
     from keras import layers
@@ -81,7 +82,7 @@ def backbone_of(model):
 
 
 def unfreeze(model, first_layer: int | None) -> None:
-    """Make the backbone's layers from index `first_layer` on trainable; None freezes them all. The head always trains."""
+    """Make the backbone's layers from index `first_layer` trainable; None freezes all of them. The head always trains."""
     base = backbone_of(model)
     base.trainable = first_layer is not None
     for layer in base.layers[:first_layer]:
@@ -89,15 +90,15 @@ def unfreeze(model, first_layer: int | None) -> None:
 
 
 def classifier_network(path: Path) -> Network:
-    """Return the classifier at `path` for `open_network`, with 8-bit weights where they are shipped."""
+    """Return the classifier at `path` for `open_network`, with 8-bit weights if they are shipped."""
     return Network("mask", path, lambda: load_model(path), find_int8(path))
 
 
 def load_model(path: Path):
     """Load a saved classifier (`.keras`) in Keras's safe mode, which runs no code from the file.
 
-    Raises WeightsError when the file is no Keras model, holds layers that are not for pictures, or does not have the shapes
-    of a classifier.
+    Raises WeightsError when the file is not a Keras model, holds layers that are not for pictures, or does not have the
+    shapes of a classifier.
     """
     check_model_file(path)
     import keras
@@ -130,7 +131,7 @@ def _build_base(backbone: Backbone, base_weights: str | None, size_px: int):
     if base_weights is None or base_weights == "imagenet":
         try:
             return build(input_shape=shape, include_top=False, weights=base_weights, **options)
-        except Exception as error:  # of urllib or Keras, depending on the cause
+        except Exception as error:  # an error of urllib or Keras, depending on the cause
             raise WeightsError(
                 f"cannot download the ImageNet weights of {backbone.application} ({error}). Either run once with a "
                 "network connection (Keras keeps them in ~/.keras), or give a weights file with --base-weights FILE"

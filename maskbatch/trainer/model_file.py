@@ -1,8 +1,8 @@
-"""Check the content of a `.keras` file before Keras loads it, without running any of it.
+"""Check the content of a `.keras` file before Keras loads it, without running any of its code.
 
-Keras's safe mode refuses code in the file, but versions of it have had holes: old formats that it did not cover,
-configurations that name functions of any Python module, and layers that read other files. So only layers for pictures
-are accepted, and only from Keras itself.
+Keras's safe mode refuses code in the file, but some versions had gaps: old formats that were not covered,
+configurations that name functions of any Python module, and layers that read other files. Therefore only Keras's own
+layers for pictures are accepted.
 """
 
 import json
@@ -21,14 +21,14 @@ _LAYER_NAMES = (
     "SpatialDropout2D Subtract UnitNormalization UpSampling2D ZeroPadding2D"
 )
 _LAYERS = frozenset(_LAYER_NAMES.split())
-# other names in a configuration: initial values and limits of weights, types of numbers, and the model itself
+# other modules in a configuration: initial values and limits of weights, number formats, and the model itself
 _MODULES = frozenset({"keras.initializers", "keras.regularizers", "keras.constraints", "keras.dtype_policies"})
 _MODELS = frozenset(f"keras{module}" for module in ("", ".models", ".src.models.functional", ".src.models.sequential"))
 _ARITHMETIC = frozenset({"keras.src.ops.numpy"})  # x + y and x * y between layers
 
 
 def check_model_file(path: Path) -> None:
-    """Raise WeightsError when `path` is no `.keras` archive, is huge when unpacked, or holds other layers."""
+    """Raise WeightsError when `path` is not a `.keras` archive, is huge when unpacked, or holds other layers."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {item.filename: item.file_size for item in archive.infolist()}
@@ -60,7 +60,7 @@ def _is_taken(part: dict) -> bool:
 
 
 def _parts(config: object) -> Iterator[dict]:
-    """Yield every object with a class, at any depth; without recursion, which a hostile file could exhaust."""
+    """Yield every object with a class, at any depth, without recursion, which a hostile file could exhaust."""
     waiting = [config]
     while waiting:
         item = waiting.pop()

@@ -20,7 +20,7 @@ _LEAVE_S = 0.6
 
 
 def with_time_limit(call: Callable[[], Result], limit_s: float, is_over: Callable[[], bool] = lambda: False) -> Result:
-    """Run `call` in a thread; return or raise its outcome.
+    """Run `call` in a thread, and return its result or raise its error.
 
     Raises TransientError when the call takes longer than `limit_s`, and Interrupted once `is_over()` returns true. The
     call is then abandoned in its thread.
@@ -50,9 +50,9 @@ def _given_up(limit_s: float) -> str:
 class TimeLimitedReader(ReaderAround):
     """A reader that runs another reader in a thread, with a time limit. Nothing is read ahead.
 
-    Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds. Only the
-    end of the process could end a call that never returns. Raises Interrupted once `is_over()` returns true, at the
-    latest a moment after it, even during a frame.
+    Raises TransientError and abandons the thread when the other reader makes no progress for `limit_s` seconds. Only
+    the end of the process could end a call that never returns. Raises Interrupted soon after `is_over()` returns true,
+    even during a frame.
     """
 
     def __init__(self, reader: Reader, limit_s: float, is_over: Callable[[], bool] = lambda: False) -> None:
@@ -93,10 +93,10 @@ class TimeLimitedReader(ReaderAround):
             raise Interrupted("stopped")
 
     def _ask(self, call: Callable) -> object:
-        """Run `call` in the thread; return or raise its outcome. Raises TransientError after the limit, and Interrupted."""
+        """Run `call` in the thread, and return its result or raise its error, TransientError or Interrupted."""
         self._worker.calls.put(in_own_context(call))
         leave_s = _LEAVE_S
-        # counted in short waits, so that time during which the whole process was suspended does not count
+        # count short waits, so that time during which the process was suspended does not count
         wait_s, waited_s, progress = min(_LOOK_S, self._limit_s), 0.0, self._reader.progress
         while waited_s < self._limit_s:
             try:
@@ -116,7 +116,7 @@ class TimeLimitedReader(ReaderAround):
         raise TransientError(_given_up(self._limit_s))
 
     def _leave(self) -> None:
-        """Abandon the thread; if its call returns after all, the thread closes the file and ends."""
+        """Abandon the thread. If its call returns after all, the thread closes the file and ends."""
         self._worker.calls.put(lambda: self._reader.__exit__(None, None, None))
         self._worker.calls.put(None)
         self._worker = None
@@ -128,7 +128,7 @@ class TimeLimitedReader(ReaderAround):
 
 
 class _Worker:
-    """A thread that runs calls, kept for the next reader: a new thread for each photo would cost more than some photos."""
+    """A thread that runs calls. It is reused, because a new thread would cost more than decoding some photos."""
 
     idle: ClassVar[list["_Worker"]] = []  # any thread takes and returns a worker in one atomic step
 

@@ -1,4 +1,4 @@
-"""Trial decoding of suspect sources in a separate process, to see whether they crash it.
+"""Decode suspect sources in a separate process, to find sources that crash it.
 
 The process runs this module: python -m maskbatch.media.guard.trial, with a request in JSON on standard input.
 """
@@ -35,7 +35,7 @@ _LOOK_S, _LEAVE_S = 0.2, 5.0
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, getattr(signal, "SIGBUS", 7), 9)
 _UNKNOWN = "unknown"
 _LEAST_MEMORY = 4 << 30
-# exit codes of Windows from this one on mean what signals mean elsewhere
+# on Windows, exit codes from this value on correspond to signals
 _WINDOWS_CRASH = 0xC0000000
 
 
@@ -57,9 +57,9 @@ def crash_reasons(
 ) -> dict[str, str]:
     """Return the reason why a source must not be decoded in this process, by source name.
 
-    Harmless sources are left out, even damaged ones. One process tries all suspects; when it dies, a process for each half
-    tries again, and so on. A video is decoded from its start past two segment boundaries, further than any reader reads
-    ahead; sound is decoded completely. Raises Interrupted once `is_over` returns true.
+    Harmless sources are left out, even if damaged. One process tries all suspects; when it dies, a process for each
+    half tries again, and so on. A video is decoded from its start past two segment boundaries, further than any reader
+    reads ahead. Sound is decoded completely. Raises Interrupted once `is_over` returns true.
     """
     verdict = _verdict(suspects, sampling, is_over) if suspects else None
     if verdict is None:
@@ -74,8 +74,8 @@ def crash_reasons(
 def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: Callable[[], bool]) -> str | None:
     """Return how a process that decodes the suspects died, or None when it did not.
 
-    A trial of photos that takes too long counts as a crash. Returns _UNKNOWN for a video that takes too long, and for a
-    process that someone else ended.
+    A trial of photos that takes too long counts as a crash. The result is _UNKNOWN for a video that takes too long, and
+    for a process that someone else ended.
     """
     request = {"sampling": asdict(sampling), "suspects": [_plain(suspect) for suspect in suspects]}
     is_photos = all(suspect.source.kind == "image" for suspect in suspects)
@@ -94,8 +94,11 @@ def _verdict(suspects: Sequence[Suspect], sampling: SamplingSettings, is_over: C
 
 
 def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> int:
-    """Return the exit code of a process that serves the request. Kills it and raises TimeoutError or Interrupted."""
-    with tempfile.TemporaryFile() as given:  # a file takes any length at once, a pipe would need a writer
+    """Return the exit code of a process that serves the request.
+
+    Kills the process and raises TimeoutError after `limit_s`, or Interrupted.
+    """
+    with tempfile.TemporaryFile() as given:  # a file takes any length at once; a pipe would need a writer
         given.write(request)
         given.seek(0)
         process = subprocess.Popen(
@@ -121,7 +124,7 @@ def _exit_code(request: bytes, limit_s: float, is_over: Callable[[], bool]) -> i
 def _plain(suspect: Suspect) -> dict:
     start = None if suspect.start is None else asdict(suspect.start)
     source = suspect.source
-    # an address with what signs it, which is never stored
+    # the full address with its signature, which is never stored
     path = source.path.address if isinstance(source.path, Remote) else str(source.path)
     return {
         "path": path, "kind": source.kind, "start": start, "segment_s": suspect.segment_s, "is_sound": suspect.is_sound,
@@ -129,7 +132,7 @@ def _plain(suspect: Suspect) -> dict:
 
 
 def _decode(suspect: dict, sampling: SamplingSettings) -> None:
-    """Decode as far as `crash_reasons` describes; errors that Python can report do not matter here."""
+    """Decode as far as `crash_reasons` describes, and ignore errors that Python can report."""
     source = Source(0, located(suspect["path"]), "trial", suspect["kind"])
     try:
         if suspect["is_sound"]:

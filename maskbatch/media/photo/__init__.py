@@ -1,1 +1,1 @@
-"""Photo files: one picture as a person sees it, its colours, its EXIF data, and notes on the rest of the file."""
+"""Photo files: the picture as a person sees it, its colours and EXIF data, and notes on the rest of the file."""

@@ -1,4 +1,4 @@
-"""The parts of photo files: segments, chunks and boxes. Each iterator ends at the first part that is cut."""
+"""The parts of photo files: segments, chunks and boxes. Each iterator ends at the first truncated part."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -38,7 +38,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def jpeg_contents(data: bytes, marker: int, magic: bytes) -> Iterator[Part]:
-    """Yield the segments with this marker whose content begins with `magic`; `start` is the offset after it."""
+    """Yield the segments with this marker whose content begins with `magic`; `start` is the offset after `magic`."""
     for found, offset in jpeg_segments(data):
         start, end = offset + 2 + len(magic), offset + int.from_bytes(data[offset : offset + 2], "big")
         if found == marker and data[offset + 2 : start] == magic and start <= end <= len(data):

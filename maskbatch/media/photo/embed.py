@@ -1,4 +1,4 @@
-"""Insertion of EXIF data into encoded photos."""
+"""Insert EXIF data into encoded photos."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ _WEBP_ALPHA, _WEBP_EXIF = 0x10, 0x08
 
 
 def with_exif(encoded: bytes, exif: bytes) -> bytes:
-    """Return the photo `encoded`, as OpenCV wrote it, with `exif` from `recording_exif`.
+    """Return the photo `encoded` by OpenCV, with `exif` from `recording_exif` added.
 
     Supports JPEG, PNG, WebP and TIFF; photos of other kinds are returned unchanged.
     """
@@ -33,7 +33,7 @@ def with_exif(encoded: bytes, exif: bytes) -> bytes:
 
 
 def _jpeg_with(jpeg: bytes, exif: bytes) -> bytes:
-    """Insert the EXIF segment after JFIF's segment, which must stay the first."""
+    """Insert the EXIF segment after the JFIF segment, which must come first."""
     at = 4 + int.from_bytes(jpeg[4:6], "big") if jpeg[2:4] == b"\xff\xe0" else 2
     content = b"Exif\0\0" + exif
     return jpeg[:at] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + jpeg[at:]

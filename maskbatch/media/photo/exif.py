@@ -1,4 +1,4 @@
-"""EXIF data of photos of every kind, reduced to the recording: time and camera."""
+"""EXIF data of photos of every kind, reduced to recording time and camera."""
 
 import struct
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ def find_exif(data: bytes) -> bytes:
 
 
 def recording_exif(data: bytes) -> bytes:
-    """Return new EXIF data with only the recording time and the camera from a photo's bytes `data`, or b"" without both.
+    """Return new EXIF data with only the recording time and the camera of the photo in `data`; b"" without either.
 
     Never raises: damaged EXIF data counts as missing.
     """
@@ -60,7 +60,7 @@ def recording_exif(data: bytes) -> bytes:
 
 
 def recorded_tags(data: bytes) -> tuple[tuple[str, str], ...]:
-    """Return the recording time of a photo's bytes `data`, and its offset, as (name, text); () where it has none.
+    """Return the recording time of the photo in `data`, and its UTC offset, as (name, text); () without them.
 
     Never raises: damaged EXIF data counts as missing.
     """
@@ -88,7 +88,7 @@ def recording(tiff: Tiff) -> tuple[Texts, Texts]:
 
 
 def layout(texts: Texts, exif_texts: Texts, start: int) -> tuple[list[bytes], bytes]:
-    """Return the entries of a first directory, and the bytes that they refer to, to be placed at offset `start`."""
+    """Return the entries of a first directory, and the bytes that they refer to, which belong at offset `start`."""
     rest = b""
 
     def entry(tag: int, text: bytes) -> bytes:
@@ -114,7 +114,7 @@ def directory(entries: Iterable[bytes]) -> bytes:
 
 
 def _text(value: bytes) -> bytes:
-    """Return the text of a value, or b"" when it is no text or too long."""
+    """Return the text of a value, or b"" when it is not text or too long."""
     text = value.split(b"\0")[0].strip()
     is_text = len(text) <= _MOST_TEXT_BYTES and all(byte >= 0x20 and byte != 0x7F for byte in text)
     return text if is_text else b""

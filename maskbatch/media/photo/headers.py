@@ -1,7 +1,7 @@
 """Headers of photos: the size before any pixel is decoded, and checks for truncated files.
 
-The package `imagesize` does not protect a decoder. It ignores a TIFF's larger tiles, and finds no size in damaged AVIF and
-JPEG 2000 files and in Radiance HDR.
+The package `imagesize` does not protect a decoder. It ignores larger tiles of a TIFF, and finds no size in Radiance
+HDR, and in damaged AVIF and JPEG 2000 files.
 """
 
 import re
@@ -22,9 +22,9 @@ _TEXT_BYTES = 1 << 20
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) in pixels as stored, before EXIF rotation, or None when the header is unknown or cut.
+    """Return (width, height) in pixels as stored, before EXIF rotation; None for an unknown or truncated header.
 
-    Knows all kinds of photos that a scan decodes. Where a header has several sizes, the largest one counts.
+    All kinds of photos that a scan decodes are supported. If a header has several sizes, the largest counts.
     """
     start = data[4:12] if data[4:8] == b"ftyp" else data  # the length of the box comes first
     read_size = next((read for magic, read in _SIZE_READERS.items() if start.startswith(magic)), None)
@@ -61,7 +61,7 @@ def gif_is_whole(end: bytes) -> bool:
 
 
 def jpeg_has_scan(data: bytes) -> bool:
-    """Return True for a JPEG that is complete, or cut within its coded image but not before it."""
+    """Return True for a JPEG that is complete, or truncated within its coded image."""
     return any(marker == START_OF_SCAN for marker, _ in jpeg_segments(data))
 
 
@@ -119,7 +119,7 @@ def _radiance_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _box_size(name: bytes) -> Callable[[bytes], tuple[int, int] | None]:
-    """Return a reader of the largest size in boxes of this name. JPEG 2000 has the height first, AVIF the width."""
+    """Return a reader of the largest size in boxes with a name. JPEG 2000 has the height first, AVIF the width."""
 
     def read_size(data: bytes) -> tuple[int, int] | None:
         head, sizes, at = data[:_BOXES_WITHIN], [], -1

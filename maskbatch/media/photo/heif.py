@@ -15,7 +15,7 @@ _SAMPLE_SIZES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
 
 
 class Item(NamedTuple):
-    """An item of the file: its type, and whether it is hidden because it is a part of others."""
+    """An item of the file: its type, and whether it is hidden as a part of other items."""
 
     kind: bytes
     is_hidden: bool
@@ -49,7 +49,7 @@ class Heif:
                         yield box.name, self._data[box.start : box.end]
 
     def references(self, kind: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Yield (from, to) of each reference of this kind: `dimg` from a grid to its tiles, `thmb` from a thumbnail, ..."""
+        """Yield (from, to) of each reference of a kind: `dimg` from a grid to its tiles, `thmb` from a thumbnail, ..."""
         iref = self._meta.get(b"iref")
         if iref is None:
             return
@@ -67,7 +67,7 @@ class Heif:
         return content[4 + int.from_bytes(content[:4], "big") :]
 
     def num_further_pictures(self) -> int:
-        """Return the number of pictures without the primary one, parts of other pictures, and derived pictures."""
+        """Return the number of pictures except the primary one, parts of other pictures, and derived pictures."""
         not_counted = {self.primary}
         for kind in (b"thmb", b"auxl"):
             not_counted.update(item for item, _ in self.references(kind))
@@ -144,7 +144,8 @@ class Heif:
 class _Numbers:
     """A sequential reader of big-endian numbers of any size from bytes.
 
-    Raises ValueError at the end of the bytes, and after a million numbers: numbers of no bytes never reach an end.
+    Raises ValueError at the end of the bytes, and after a million numbers, because empty numbers would never reach the
+    end.
     """
 
     def __init__(self, data: bytes, at: int) -> None:

@@ -1,4 +1,4 @@
-"""ICC colour profiles made for colour spaces that a file only names."""
+"""Make ICC colour profiles for colour spaces that a file only names."""
 
 import struct
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ _CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389
 
 
 def profile_by_numbers(primaries: int, transfer: int) -> bytes:
-    """Return a profile for colours given by the numbers of ITU-T H.273, or b"" for sRGB and spaces like it.
+    """Return a profile for colours given by the numbers of ITU-T H.273, or b"" for sRGB and similar spaces.
 
-    The profile tone-maps HDR (PQ and HLG) as `media/colours.py` does for videos.
+    The profile tone-maps HDR (PQ and HLG) like `media/colours.py` does for videos.
     """
     if transfer in (PQ, HLG):
         curve = hdr_light(transfer, _values())

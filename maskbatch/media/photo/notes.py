@@ -1,4 +1,4 @@
-"""Notes on the parts of a photo file that are not looked at: further pages, frames and pictures, embedded video clips."""
+"""Notes on the parts of a photo file that are not looked at: further pages, frames, pictures and video clips."""
 
 import re
 import struct
@@ -35,7 +35,7 @@ _CLIP = "an embedded video clip not looked at"
 
 
 def notes_of(data: bytes) -> tuple[str, ...]:
-    """Return a note for each part of the photo in `data`, the bytes of a file, that is not looked at. Never raises."""
+    """Return a note for each part of the file content `data` that is not looked at. Never raises."""
     try:
         return tuple(_notes_of(data))
     except BROKEN:
@@ -63,7 +63,7 @@ def _counted(number: int, noun: str) -> list[str]:
 
 
 def _num_png_frames(data: bytes) -> int:
-    """Return the number of frames without the shown picture, which may be the first frame or none of them."""
+    """Return the number of frames except the shown picture, which need not be a frame."""
     is_animated = is_first_frame = False
     num_frames = 0
     for chunk in png_chunks(data):
@@ -112,9 +112,9 @@ def _num_jpeg_pictures(data: bytes) -> int:
 
 
 def _is_full_picture(data: bytes, kind: int, at: int) -> bool:
-    """Return True when the JPEG at an offset is a full picture, and not a map of depth or brightness, as phones add.
+    """Return True when the JPEG at an offset is a full picture, and not a map of depth or brightness from a phone.
 
-    Its size and its XMP data decide when its kind is undefined.
+    If its kind is undefined, its size and its XMP data decide.
     """
     start = data[at : at + _JPEG_HEADER_BYTES]
     if not start.startswith(JPEG):

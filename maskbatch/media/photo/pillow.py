@@ -1,4 +1,4 @@
-"""Opening of photos with Pillow, for the few kinds that OpenCV lacks or decodes wrongly."""
+"""Open photos with Pillow, for the few kinds that OpenCV lacks or decodes wrongly."""
 
 import io
 
@@ -12,9 +12,9 @@ PILLOW_ERRORS = (OSError, SyntaxError, TypeError, KeyError, RuntimeError, Image.
 
 
 def open_with_pillow(data: bytes, *formats: str) -> Image.Image:
-    """Open the photo in `data`, the bytes of a file of one of these formats, without decoding it.
+    """Open the file content `data`, a photo in one of these formats, without decoding it.
 
-    Raises one of `PILLOW_ERRORS`, also for a photo with so many pixels that Pillow would warn.
+    Raises one of `PILLOW_ERRORS`, even for a photo with so many pixels that Pillow would only warn.
     """
     width, height = image_size(data) or (0, 0)
     if not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or 0):

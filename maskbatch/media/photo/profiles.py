@@ -27,9 +27,9 @@ _PROFILE_TAG, _EXIF_DIRECTORY, _INTEROP_DIRECTORY = 34675, 0x8769, 0xA005
 
 
 def profile_of(data: bytes) -> bytes:
-    """Return the ICC profile of the photo in `data`, the bytes of a file, or one made for the colours that it names.
+    """Return the ICC profile of the file content `data`, or a profile made for the colours that the photo names.
 
-    Returns b"" for a photo without a profile, or in sRGB by name. Never raises: a damaged profile counts as missing.
+    The result is b"" without a profile, and for sRGB by name. Never raises: a damaged profile counts as missing.
     """
     try:
         return _profile_of(data)
@@ -62,7 +62,7 @@ def _of_jpeg(data: bytes) -> bytes:
 
 
 def _adobe_rgb_by_exif(data: bytes) -> bytes:
-    """Return Adobe RGB's profile when the EXIF data says "R03", which is all that such cameras write."""
+    """Return the profile of Adobe RGB when the EXIF data says "R03", the only sign that some cameras write."""
     tiff = Tiff(find_exif(data))
     fields = tiff.fields(tiff.first())
     for tag in (_EXIF_DIRECTORY, _INTEROP_DIRECTORY):
@@ -71,7 +71,7 @@ def _adobe_rgb_by_exif(data: bytes) -> bytes:
 
 
 def _of_png(data: bytes) -> bytes:
-    """Return the profile of a PNG in the order of the PNG standard: cICP, iCCP, sRGB, gAMA with cHRM."""
+    """Return the profile of a PNG by the first chunk in the standard's order: cICP, iCCP, sRGB, gAMA with cHRM."""
     found = {}
     for chunk in png_chunks(data):
         if chunk.name in (b"IDAT", b"IEND"):

@@ -1,4 +1,4 @@
-"""The reader of photos: one upright sRGB image, decoded by OpenCV, or by pillow-heif for HEIC where it is installed."""
+"""The reader of photos: one upright sRGB image, decoded by OpenCV, or by pillow-heif (if installed) for HEIC."""
 
 import io
 import os
@@ -22,20 +22,20 @@ from maskbatch.media.photo.srgb import decode_cmyk, to_srgb
 from maskbatch.media.photo.view import View, view_of
 from maskbatch.types import Decoded
 
-MAX_PIXELS = 250_000_000  # as in cli/standard_streams.py
+MAX_PIXELS = 250_000_000  # the same as in cli/standard_streams.py
 MAX_FILE_BYTES = 1 << 30
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # OpenCV before 4.11 has no flag for RGB
 _READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
-# from this many bytes on, numpy's memory has huge pages; that of OpenCV never has
+# from this size, numpy's memory has huge pages; OpenCV's memory never has
 _LARGE_BYTES = 1 << 22
 
 
 class PhotoReader:
     """A reader that yields the one frame of a photo as `Decoded`.
 
-    Iterating raises DecodeError when there is no image, and after the image when the file is cut within it.
+    Iterating raises DecodeError when there is no image, and after the image when the file is truncated within it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,10 +67,10 @@ class PhotoReader:
 
 
 def decode_photo(data: bytes) -> np.ndarray:
-    """Decode the photo in `data`, the bytes of a file, to (H, W, 3) uint8 sRGB: upright, and cropped as the file says.
+    """Decode the file content `data` to (H, W, 3) uint8 sRGB, upright, and cropped as the file says.
 
-    16-bit values are scaled. Float values from 0 to 1, or to the brightest value when it is above 1, become 0 to 255. Alpha
-    is dropped. Raises DecodeError with the reason.
+    16-bit values are scaled. Float values from 0 to 1, or to the brightest value if that is above 1, become 0 to 255.
+    Alpha is dropped. Raises DecodeError with the reason.
     """
     if not data:
         raise DecodeError("file is empty")
@@ -107,14 +107,14 @@ def _decode_stored(data: bytes) -> tuple[np.ndarray, View]:
 
 
 def check_pixels(size: tuple[int, int] | None) -> None:
-    """Raise DecodeError when (width, height) has more pixels than `MAX_PIXELS`. None, an unknown size, passes."""
+    """Raise DecodeError when (width, height) has more pixels than `MAX_PIXELS`. None (unknown) passes."""
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         megapixels = size[0] * size[1] / 1e6
         raise DecodeError(f"too large: {size[0]} x {size[1]} is {megapixels:.0f} megapixels, the limit is 250")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a photo's file. Raises DecodeError with the reason, also for pipes and files over 1 GiB."""
+    """Return the content of a photo file. Raises DecodeError with the reason, also for pipes and files over 1 GiB."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # reading a pipe could block forever
@@ -127,11 +127,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def _imdecode_rgb(data: bytes) -> np.ndarray | None:
-    """Decode the bytes of a file to (H, W, 3) uint8 RGB, or None. The image is as stored; only a TIFF is turned upright."""
+    """Decode a file's content to (H, W, 3) uint8 RGB, or None. The image is as stored; only a TIFF is turned upright."""
     encoded = np.frombuffer(data, np.uint8)
     if data[:4] in TIFF:
         return _imdecode_tiff(encoded)
-    # versions of OpenCV differ in the formats that they turn, and no image must be turned twice
+    # versions of OpenCV turn different formats, and no image must be turned twice
     if _READ_RGB is not None:
         flags = _READ_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         image = _imread(data, flags) if _is_large_jpeg(data) else None
@@ -146,11 +146,11 @@ def _is_large_jpeg(data: bytes) -> bool:
 
 
 def _imread(data: bytes, flags: int) -> np.ndarray | None:
-    """Decode the bytes of a file as `cv2.imdecode` does, but into an array of numpy; None where that is impossible.
+    """Decode a file's content like `cv2.imdecode`, but into a numpy array; None where that is impossible.
 
     This takes 0.7 of the time for 12 megapixels. `imdecode` decodes into memory of OpenCV, whose small pages the system
-    hands out one by one, and copies from there. Only `imread` takes a destination, and it wants a path: that of a file in
-    memory, as Linux has it.
+    hands out one by one, and copies from there. Only `imread` avoids the copy, and it needs a path: that of a Linux
+    file in memory.
     """
     try:
         file = os.memfd_create("photo")
@@ -167,7 +167,7 @@ def _imread(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:
-    """Decode a TIFF likewise. OpenCV cannot convert float values to 8 bits: it rejects or brightens them."""
+    """Decode a TIFF to (H, W, 3) uint8 RGB, or None. OpenCV itself rejects or brightens float values."""
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None
@@ -180,7 +180,7 @@ def _imdecode_tiff(encoded: np.ndarray) -> np.ndarray | None:
 
 
 def _decode_gif(data: bytes) -> np.ndarray | None:
-    """Return the first frame of a GIF. OpenCV before 4.11 lacks GIF, and no version decodes one that is cut."""
+    """Return the first frame of a GIF. OpenCV before 4.11 lacks GIF, and no version decodes a truncated GIF."""
     try:
         with av.open(io.BytesIO(data)) as container:
             return next(container.decode(video=0)).to_ndarray(format="rgb24")
@@ -189,7 +189,7 @@ def _decode_gif(data: bytes) -> np.ndarray | None:
 
 
 def _decode_by_pillow(data: bytes) -> np.ndarray | None:
-    """Return the first frame of an animated WebP, or an AVIF. OpenCV before 4.11 lacks both."""
+    """Return the first frame of an animated WebP, or an AVIF photo. OpenCV before 4.11 lacks both."""
     try:
         with open_with_pillow(data, "WEBP", "AVIF") as photo:
             return np.array(photo.convert("RGB"))

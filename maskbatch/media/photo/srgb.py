@@ -1,4 +1,4 @@
-"""Conversion of photos to sRGB, the colours of the networks' training pictures, with LittleCMS (in Pillow)."""
+"""Convert photos to sRGB, the colours of the networks' training pictures, with LittleCMS (in Pillow)."""
 
 import functools
 import io
@@ -24,7 +24,7 @@ _FLAGS = 0x2000 | 0x0040
 def to_srgb(image: np.ndarray, profile: bytes) -> np.ndarray:
     """Convert `image` (H, W, 3) uint8 from the colours of the ICC `profile` to sRGB, in place, and return it.
 
-    A profile that is damaged, for another pixel format, or equal to sRGB changes nothing.
+    A profile that is damaged, for another pixel format, or equal to sRGB has no effect.
     """
     mode = _MODES.get(profile[16:20])
     if mode not in ("RGB", "L") or not image.size:
@@ -57,7 +57,7 @@ def decode_cmyk(data: bytes, profile: bytes) -> np.ndarray | None:
             for rows in _stripes(image.shape):
                 image[rows] = np.asarray(transform.apply(photo.crop((0, rows.start, photo.width, rows.stop))))
             return image
-    except PILLOW_ERRORS:  # OpenCV may decode it, or tell the reason
+    except PILLOW_ERRORS:  # OpenCV may decode the photo, or give the reason
         return None
 
 

@@ -1,4 +1,4 @@
-"""The directories of TIFF structures: of TIFF files, and of the EXIF data in photos of other kinds."""
+"""The directories of TIFF structures, in TIFF files and in the EXIF data of other photos."""
 
 import struct
 from collections.abc import Iterator

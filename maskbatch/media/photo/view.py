@@ -1,4 +1,4 @@
-"""The view of a photo: how its stored picture is cropped, turned and mirrored before it is shown."""
+"""The view of a photo: the crop, rotation and mirroring of its stored picture for display."""
 
 import struct
 from fractions import Fraction
@@ -38,10 +38,10 @@ class View(NamedTuple):
 
 
 def view_of(data: bytes) -> View:
-    """Return the view that is still to be applied to the decoded photo of `data`, the bytes of a file.
+    """Return the view that is still to be applied to the decoded photo of the file content `data`.
 
-    EXIF data turns JPEG, PNG and WebP; boxes turn and crop AVIF, as the formats define. The decoders of TIFF and HEIC turn
-    the picture themselves. Never raises: a damaged orientation counts as upright.
+    JPEG, PNG and WebP are turned by their EXIF data, AVIF is turned and cropped by its boxes. The decoders of TIFF and
+    HEIC turn the picture themselves. Never raises: a damaged orientation counts as upright.
     """
     try:
         if is_heif(data):
@@ -66,7 +66,7 @@ def _of_heif(heif: Heif) -> View:
 
 
 def _clean_aperture(size: bytes, aperture: bytes) -> tuple[int, int, int, int] | None:
-    """Return (left, top, right, bottom) of the shown part, from its size and its centre, which are fractions."""
+    """Return (left, top, right, bottom) of the shown part from its size and centre, which are fractions."""
     if not size or not aperture:
         return None
     width, height = struct.unpack_from(">II", size, 4)

@@ -10,7 +10,7 @@ from maskbatch.media.video.clock import MOST_GAP_S, Piece
 
 # containers store packets of the same moment this far apart
 _NEAR_S = Fraction(2)
-# a larger distance from the picture means that the sound was interrupted
+# a larger distance from the picture means an interruption of the sound
 _MOST_APART_S = Fraction(10)
 # sound may overlap the sound before it by this much; the overlap is cut
 _OVERLAP_S = Fraction(1)
@@ -19,11 +19,11 @@ _MOST_REORDERED = 32
 
 
 class SoundClock:
-    """The times of sound packets in seconds of the annotated video.
+    """The times of sound packets, in seconds of the annotated video.
 
-    Stamps repeat where recordings were joined, and only the order of the file tells a packet's recording. Therefore the
-    clock sees the packets of picture and sound in that order. Near a joint, a packet belongs to the piece in which it
-    follows the packet before it, so that the sound is continuous.
+    Stamps repeat where recordings were joined, and only the order in the file shows the recording of a packet. The
+    clock therefore sees the packets of picture and sound in that order. Near a joint, a packet belongs to the piece in
+    which it follows the packet before, so that the sound is continuous.
     """
 
     def __init__(self, pieces: Sequence[Piece], time_base: Fraction) -> None:
@@ -54,7 +54,7 @@ class SoundClock:
         self._picture_s = (packet.pts + self._pieces[self._at].offset) * self._time_base
 
     def time_s(self, stamp_s: Fraction | None, duration_s: Fraction) -> Fraction:
-        """Return the seconds of the sound packet with this time stamp (None: it follows the last packet) and duration."""
+        """Return the seconds of a sound packet with a time stamp (None: directly after the last packet) and duration."""
         follows_s = self._picture_s if self._next_s is None else self._next_s
         time_s = follows_s if stamp_s is None else self._placed_s(stamp_s, follows_s)
         self._next_s = time_s + duration_s
@@ -78,7 +78,7 @@ class SoundClock:
         return placed_s
 
     def _around(self) -> list[Piece]:
-        """Return the current piece of the picture, and its last and next ones when they are near."""
+        """Return the current piece of the picture, and the pieces before and after if they are near."""
         begin = bisect_right(self._starts_s, self._picture_s - _NEAR_S) - 1
         end = bisect_right(self._starts_s, self._picture_s + _NEAR_S)
         return list(self._pieces[max(begin, 0) : end]) or [self._pieces[self._at]]

@@ -1,4 +1,4 @@
-"""The reader of a video's sound: packets that browsers play in an MP4 unchanged, other sound decoded."""
+"""The reader of a video's sound: packets that browsers can play stay unchanged, and other sound is decoded."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -36,10 +36,10 @@ class CannotCopy(Exception):
 class SoundReader:
     """A reader that yields the sound of the video at `path` in chunks, at the times of the annotated video.
 
-    A chunk has packets of the input's `stream` when `is_copied`, else decoded frames of the sample rate `rate` and the
+    If `is_copied`, a chunk has packets of the input's `stream`, else decoded frames with the sample rate `rate` and the
     channel layout `layout`. `pieces` are those of the picture's clock. A file without sound has no chunks. Entering and
-    iterating raise DecodeError; earlier chunks stay valid. With `may_copy`, iterating may raise CannotCopy; without it, all
-    sound is decoded.
+    iterating raise DecodeError; earlier chunks stay valid. With `may_copy`, iterating may raise CannotCopy; otherwise
+    all sound is decoded.
     """
 
     def __init__(self, path: Path, pieces: Sequence[tuple[int, int]], may_copy: bool) -> None:
@@ -112,7 +112,7 @@ class SoundReader:
         yield from samples.rest()
 
     def _packets(self) -> Iterator[tuple[av.Packet, Fraction, Fraction]]:
-        """Yield the packets of sound, moved to their times in the annotated video, with time and duration in seconds."""
+        """Yield the sound packets, moved to their times in the annotated video, with time and duration in seconds."""
         picture = video_stream(self._container)
         start = round(start_s(self._container, picture) / picture.time_base)
         clock = SoundClock(self._pieces or [Piece(start, -start)], picture.time_base)
@@ -148,7 +148,7 @@ def plays_in_browsers(codec: av.AudioCodecContext) -> bool:
 
 
 def _decode(codec: av.AudioCodecContext, packet: av.Packet | None) -> list[av.AudioFrame]:
-    """Return the frames of a packet, or none for a damaged one, which becomes silence."""
+    """Return the frames of a packet, none for a damaged packet, which becomes silence."""
     try:
         return codec.decode(packet)
     except (av.error.FFmpegError, EOFError):

@@ -8,7 +8,7 @@ import numpy as np
 
 # samples that AAC encodes at once
 NUM_IN_FRAME = 1024
-# many containers round time stamps to 1 ms; sound that is off by more is moved to its time
+# many containers round time stamps to 1 ms; sound that is off by more than this is moved to its time
 _SLACK_S = Fraction(1, 25)
 # in seconds; only the ends of a longer pause are written
 _LONG_PAUSE_S = 10
@@ -17,10 +17,10 @@ _NUM_AT_END = 4 * NUM_IN_FRAME
 
 
 class Samples:
-    """A converter of decoded frames of any format to frames of 1024 samples ("fltp", `rate` per second, `layout`) from 0 s.
+    """A converter of decoded frames of any format to frames of 1024 samples ("fltp", `rate` per second, `layout`).
 
-    Samples are placed by their time stamps: overlaps are cut, and gaps become silence. In the middle of a long silence,
-    whole frames are left out.
+    The output begins at 0 s. Samples are placed by their time stamps: overlaps are cut, and gaps become silence. In the
+    middle of a long silence, whole frames are left out.
     """
 
     def __init__(self, rate: int, layout: str) -> None:
@@ -58,7 +58,7 @@ class Samples:
             yield from self._added(part.to_ndarray())
 
     def _moved(self, start_s: Fraction) -> Iterator[av.AudioFrame]:
-        """Move to `start_s`: yield silence up to it, or drop the next samples when others are there already."""
+        """Move to `start_s`: yield silence up to it, or drop the next samples if that time has already passed."""
         self._next_s = start_s
         missing = round(start_s * self._rate) - self._num_given - self._waiting.shape[1]
         self._num_dropped = max(0, -missing)

@@ -1,6 +1,6 @@
-"""Files at addresses of a storage, beside those of this machine.
+"""Files at addresses of a storage, in addition to files of this machine.
 
-`Remote` has those methods of `pathlib.Path` that readers use, so that a source may be either.
+`Remote` has the methods of `pathlib.Path` that readers use, so that a source may be either.
 """
 
 from maskbatch.media.storage.address import is_address, is_folder, is_there, located

@@ -1,4 +1,4 @@
-"""Paths of this machine and addresses of a storage, told apart."""
+"""Distinguish paths of this machine from addresses of a storage."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ from maskbatch.media.storage.remote import ADDRESS, Remote, storage_of
 
 
 def located(text: object) -> "Path | Remote":
-    """Return a path, or a `Remote` for the text of an address; both of these as they are. `C:\\night` is a path.
+    """Return a path, or a `Remote` for an address; leave both unchanged. `C:\\night` is a path.
 
-    Raises UsageError when what reads such addresses is not installed.
+    Raises UsageError when the package for such addresses is not installed.
     """
     if isinstance(text, Remote):
         return text
@@ -21,15 +21,15 @@ def located(text: object) -> "Path | Remote":
 
 
 def is_address(text: str) -> bool:
-    """Tell if a text is an address, and no path of this machine that looks like one."""
+    """Return whether a text is an address, and not an existing path that looks like one."""
     return ADDRESS.match(text) is not None and not Path(text).exists()
 
 
 def is_there(path: "Path | Remote") -> bool:
-    """Tell if there is a file, folder or link at a path or address."""
+    """Return whether there is a file, folder or link at a path or address."""
     return path.exists() if isinstance(path, Remote) else os.path.lexists(path)
 
 
 def is_folder(path: "Path | Remote") -> bool:
-    """Tell if there is a folder at a path or address."""
+    """Return whether there is a folder at a path or address."""
     return path.is_dir() if isinstance(path, Remote) else os.path.isdir(path)

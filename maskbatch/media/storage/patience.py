@@ -1,4 +1,4 @@
-"""Patience with a storage that does not answer: requests are tried again after pauses."""
+"""Repeat requests to a storage that does not answer, after pauses."""
 
 import errno
 import logging
@@ -7,23 +7,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-# seconds between tries, half as much to once and a half as much each
+# seconds between tries, each multiplied by a random number from 0.5 to 1.5
 PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
-# what no patience mends
+# errors that another try would not solve
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
 def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None) -> Result:
-    """Return what `do` returns, tried again after each pause. Raises OSError: one that lasts at once, another after all
-    tries. Its words are not those of the storage, which may have an address with its signature in them."""
+    """Return the result of `do`, tried again after each pause.
+
+    Raises OSError: lasting errors at once, others after all tries. The message is not that of the storage, which may
+    contain an address with its signature.
+    """
     for pause_s in (*(PAUSES_S if pauses_s is None else pauses_s), None):
         try:
             return do()
         except _LASTING as error:
             raise _plain(error) from None
-        except Exception as error:  # each storage has errors of its own
+        except Exception as error:  # every storage has its own errors
             if getattr(error, "errno", None) == errno.EINVAL:  # such as a range of an empty object
                 raise _plain(error) from None
             if pause_s is None:

@@ -1,7 +1,7 @@
 """Files at addresses, such as s3://bucket/folder/film.mp4, read by ranges through fsspec.
 
-fsspec is loaded when the first address is used; what it needs for each kind of storage is an extra of this package.
-Credentials come from where each storage's own tools look for them (environment, profiles).
+fsspec is loaded when the first address is used; each kind of storage needs an extra of this package. Credentials come
+from the places that the storage's own tools use (environment, profiles).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.storage.patience import patiently
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=.)")
-# a password with a slash, as keys of AWS have: what stands before the slash is neither a bucket nor a server with a port
+# a password with a slash, as in AWS keys: the text before the slash is neither a bucket nor a server with a port
 _LOOSE_PASSWORD = re.compile(r"(?<=://)(?!\[|[^/?#@:]*:\d*(?:[/?#]|$)|[^/?#]*@)[^/?#@:]*:[^@]*[/?#\s].*@", re.DOTALL)
 # storage -> the extra that reads it
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure",
@@ -31,8 +31,8 @@ _TOLD_S = 1.0
 class Remote:
     """A file or folder at an address.
 
-    Methods raise OSError, as those of a path do: FileNotFoundError, PermissionError, or one that says that the storage does
-    not answer, after all tries.
+    Methods raise OSError like those of a path: FileNotFoundError, PermissionError, or, after all tries, an error about
+    a storage that does not answer.
 
     Example:
         >>> Remote("s3://bucket/night/film.mp4").name
@@ -46,7 +46,7 @@ class Remote:
         self._told: tuple[float, dict | None] = 0.0, None
 
     def __str__(self) -> str:
-        """The address without user, password and signature: what may be shown and stored."""
+        """The address without user, password and signature, which may be shown and stored."""
         scheme, rest = _LOOSE_PASSWORD.sub("", self.address).split("://", 1)
         place, _, query = rest.partition("?")
         if scheme.startswith("http") or "sig=" in query.lower():  # elsewhere, names of files may have these characters
@@ -71,7 +71,7 @@ class Remote:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Scheme, bucket or host, and the names on the way, unquoted where the scheme is of the web."""
+        """Scheme, bucket or host, and the names on the path, unquoted for http and https."""
         scheme, rest = str(self).split("://", 1)
         names = [name for name in rest.split("/") if name]
         return (scheme, *(map(unquote, names) if scheme.startswith("http") else names))
@@ -83,23 +83,23 @@ class Remote:
 
     @property
     def suffix(self) -> str:
-        """The ending of the name, with its dot."""
+        """The suffix of the name, with its dot."""
         return Path(self.name).suffix
 
     @property
     def stem(self) -> str:
-        """The name without its ending."""
+        """The name without its suffix."""
         return Path(self.name).stem
 
     @property
     def parent(self) -> "Remote":
-        """The folder that the file is in; the whole bucket is in itself."""
+        """The folder that contains the file; the parent of a bucket is the bucket itself."""
         if len(self.parts) <= 2:
             return self
         return Remote(str(self).rpartition("/")[0])
 
     def with_name(self, name: str) -> "Remote":
-        """Return the address of another file beside it."""
+        """Return the address of another file in the same folder."""
         return Remote(f"{str(self).rpartition('/')[0]}/{name}")
 
     def absolute(self) -> "Remote":
@@ -107,7 +107,7 @@ class Remote:
         return self
 
     def stat(self) -> SimpleNamespace:
-        """Return `st_size`, `st_mtime`, `st_mtime_ns` and `st_mode` as of now."""
+        """Return the present `st_size`, `st_mtime`, `st_mtime_ns` and `st_mode`."""
         info = self._info()
         when = _seconds(info)
         mode = stat.S_IFDIR if info["type"] == "directory" else stat.S_IFREG
@@ -116,21 +116,21 @@ class Remote:
         )
 
     def is_dir(self) -> bool:
-        """Tell if it is a folder, or a beginning of names."""
+        """Return whether the address is a folder, or a prefix of names."""
         try:
             return stat.S_ISDIR(self.stat().st_mode)
         except OSError:
             return False
 
     def is_file(self) -> bool:
-        """Tell if it is a file."""
+        """Return whether the address is a file."""
         try:
             return stat.S_ISREG(self.stat().st_mode)
         except OSError:
             return False
 
     def exists(self) -> bool:
-        """Tell if it is there; False also when the storage does not tell."""
+        """Return whether the address exists; also False when the storage does not answer."""
         return self.is_file() or self.is_dir()
 
     def open(self, mode: str = "rb") -> io.BufferedIOBase:
@@ -140,20 +140,20 @@ class Remote:
         return io.BufferedReader(_Ranges(self), 1 << 16)
 
     def read_bytes(self) -> bytes:
-        """Return the whole content, by one request."""
+        """Return the whole content with one request."""
         return patiently(lambda: self._storage.cat_file(self._path))
 
     def beginning(self, num_bytes: int) -> bytes:
-        """Return the first bytes, or all of a smaller file, by one request."""
+        """Return the first `num_bytes` bytes, or all of a smaller file, with one request."""
         return self._range(0, num_bytes)
 
     def tag(self) -> str:
-        """Return what the storage calls the content (an ETag, or else a checksum), "" when it calls it nothing."""
+        """Return the storage's ETag of the content, or else its checksum; "" without either."""
         info = self._info()
         return next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "content_md5") if info.get(key)), "")
 
     def files(self) -> Iterator[tuple[tuple[str, ...], "Remote"]]:
-        """Yield the files below the folder, in no order: names of the folders and the file, address."""
+        """Yield (names of the folders and the file, address) of all files below the folder, in any order."""
         found = patiently(lambda: self._storage.find(self._path))
         for path in found:
             names = path[len(self._path) :].strip("/").split("/")
@@ -164,14 +164,14 @@ class Remote:
         patiently(lambda: self._storage.put_file(str(path), self._path))
 
     def remove(self) -> None:
-        """Remove the file; do nothing when it is gone."""
+        """Remove the file; do nothing when it does not exist."""
         try:
             patiently(lambda: self._storage.rm_file(self._path))
         except FileNotFoundError:
             return
 
     def _info(self) -> dict:
-        """Return what the storage says of the file; several questions about it in a row are one request."""
+        """Return the storage's information about the file; several calls within a second need one request."""
         when, info = self._told
         if info is None or time.monotonic() - when > _TOLD_S:
             info = patiently(lambda: self._storage.info(self._path))
@@ -191,7 +191,7 @@ class Remote:
 
 
 class _Ranges(io.RawIOBase):
-    """A file that is read by blocks of a megabyte; the next block is fetched ahead."""
+    """A file that is read in blocks of a megabyte; the next block is fetched ahead."""
 
     def __init__(self, remote: Remote) -> None:
         from fsspec.caching import BackgroundBlockCache
@@ -229,13 +229,13 @@ class _Ranges(io.RawIOBase):
 
 
 def quick_hash_of(remote: Remote) -> str:
-    """Return a hash of what the storage calls the content, for its fingerprint."""
+    """Return a hash of the storage's tag of the content, for its fingerprint."""
     return hashlib.blake2b(remote.tag().encode(), digest_size=12).hexdigest()
 
 
 @lru_cache(maxsize=4096)
 def storage_of(address: str):
-    """Return the file system of an address, and the path there. Raises UsageError when it cannot be used here."""
+    """Return the file system of an address, and the path in it. Raises UsageError when it cannot be used here."""
     scheme = address.split("://", 1)[0]
     if scheme not in _EXTRAS:
         raise UsageError(f"{scheme}:// is no storage that maskbatch can read: these are {', '.join(sorted(_EXTRAS))}")
@@ -250,7 +250,7 @@ def storage_of(address: str):
 
 
 def _seconds(info: dict) -> float:
-    """Return the time of the last change, 0.0 when the storage does not tell."""
+    """Return the time of the last change, 0.0 when the storage does not give it."""
     for key in ("LastModified", "mtime", "last_modified", "updated", "modified", "created"):
         value = info.get(key)
         if hasattr(value, "timestamp"):

@@ -17,17 +17,17 @@ _MOST_PIECES = 1000
 
 
 class Piece(NamedTuple):
-    """A correction of time stamps: `offset` is added to all stamps from the frame with the stamp `pts` on; in ticks."""
+    """A correction of time stamps: `offset` is added to all stamps, beginning with the frame with stamp `pts`; in ticks."""
 
     pts: int
     offset: int
 
 
 class FrameClock:
-    """The times of one video's frames, in order, as strictly rising seconds from the video's start.
+    """The times of a video's frames, in order, as strictly rising seconds from its start.
 
-    `pieces` are the corrections, which the sound's stamps of the same clock need too. The first piece begins at the start,
-    and another one at each frame whose stamp does not continue those before.
+    `pieces` are the corrections, which the stamps of the sound need too. The first piece begins at the start. Another
+    piece begins at each frame whose stamp does not continue the stamps before.
     """
 
     def __init__(self, start_s: Fraction, time_base: Fraction, fps: Fraction) -> None:
@@ -46,7 +46,7 @@ class FrameClock:
 
     @property
     def end_s(self) -> float:
-        """Seconds up to which frames were given a time: the end of the last one."""
+        """Seconds up to which frames have a time: the end of the last frame."""
         return float(self._next_s)
 
     def restore(self, last_s: str | None, next_s: str, pieces: Iterable[tuple[int, int]] = ()) -> None:
@@ -61,8 +61,8 @@ class FrameClock:
     def time_s(self, pts: int | None, duration: int | None) -> Fraction:
         """Return the seconds of the frame with time stamp `pts` (or None) and `duration`, both in ticks.
 
-        A stamp a frame or more before the last one, or more than a day after it, begins a new piece. In that piece, this
-        frame follows the last one. `num_jumps` counts jumps ahead.
+        A stamp that is a frame or more before the last stamp, or more than a day after it, begins a new piece. In that
+        piece, this frame follows the last frame. `num_jumps` counts jumps ahead.
         """
         time_s = self._next_s if pts is None else self._piece_s(pts)
         if self._last_s is not None and time_s <= self._last_s:
@@ -73,7 +73,7 @@ class FrameClock:
         return time_s
 
     def _piece_s(self, pts: int) -> Fraction:
-        """Return the time of a stamp by its piece, which may begin with it."""
+        """Return the time of a stamp by its piece, which may begin with this stamp."""
         *before, piece = self.pieces
         offsets = [piece.offset]
         if before and self._next_s - self._stamped_s(piece.pts, piece) <= _DAMAGE_S:
@@ -92,16 +92,17 @@ class FrameClock:
         return (pts + piece.offset) * self._time_base
 
     def _fits(self, time_s: Fraction) -> bool:
-        """Return True when a frame at `time_s` continues those before it."""
+        """Return True when a frame at `time_s` continues the frames before."""
         if self._last_s is None:
             return 0 <= time_s <= MOST_GAP_S
         return -self._step_s < time_s - self._last_s <= MOST_GAP_S
 
 
 class Sampler:
-    """The choice of frames: every n-th, or the first one at or after each multiple of 1 / sample_fps seconds.
+    """The choice of frames: every n-th, or the first frame at or after each multiple of 1 / sample_fps seconds.
 
-    Its only state is `num_due`, the number of multiples passed so far. `is_gated`: a gate chooses among these frames.
+    The only state is `num_due`, the number of multiples passed so far. With `is_gated`, a gate chooses among these
+    frames.
     """
 
     def __init__(self, sampling: SamplingSettings, time_base: Fraction) -> None:
@@ -118,7 +119,7 @@ class Sampler:
         return self._sample_fps is None and self._every == 1
 
     def wants(self, index: int, time_s: Fraction) -> bool:
-        """Return True when the frame number `index` at `time_s` is analysed. Call it once for every frame, in order."""
+        """Return True when the frame number `index` at `time_s` is chosen. Call this once for every frame, in order."""
         if self._sample_fps is None:
             return index % self._every == 0
         multiple = floor((time_s + self._slack_s) * self._sample_fps)

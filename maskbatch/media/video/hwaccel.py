@@ -8,7 +8,7 @@ from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from maskbatch.errors import UsageError
 
-# older versions of PyAV lose a frame's rotation, colours and duration on the way from the device
+# older versions of PyAV lose a frame's rotation, colours and duration in the copy from the device
 _LEAST_PYAV = 18
 
 _log = logging.getLogger(__name__)
@@ -44,12 +44,12 @@ def open_hwaccel(name: str) -> HWAccel | None:
 
 @cache
 def note_software(name: str, codec: str) -> None:
-    """Warn, the first time, that the device does not decode videos of this codec."""
+    """Warn once that the device does not decode videos of this codec."""
     _log.warning("--hwaccel %s: videos in %s are decoded in software, the device has no decoder for them", name, codec)
 
 
 def _why_not(name: str) -> str | None:
-    """Return the reason why a kind of device cannot be opened for H.264, which every device decodes, or None when it can."""
+    """Return why a kind of device cannot be opened for H.264, which every device decodes; None when it can."""
     try:
         HWAccel(name).create(av.codec.Codec("h264", "r"))
     except (av.error.FFmpegError, NotImplementedError, RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The plausible claims of a video's container: frame rate, duration, size, number of frames."""
+"""Read the plausible claims of a video's container: frame rate, duration, size, number of frames."""
 
 from dataclasses import replace
 from math import isfinite
@@ -22,8 +22,8 @@ _CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
 def probe(source: Source, upright: bool = True) -> Source:
     """Return the video with the current claims of its container, or a photo unchanged. Never raises.
 
-    All claims are None when the container cannot be read. One frame is decoded for the upright size of the picture.
-    Without `upright` nothing is decoded, and the size is as coded.
+    All claims are None when the container cannot be read. One frame is decoded to find the upright size of the picture.
+    Without `upright`, nothing is decoded, and the size is as coded.
     """
     if source.kind == "image":
         return source
@@ -56,7 +56,7 @@ def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | No
 
 
 def _tagged_duration_s(stream: av.VideoStream) -> float | None:
-    """Return the length in Matroska's tag of a stream, such as "00:00:02.002000000"."""
+    """Return the duration in the Matroska tag of a stream, such as "00:00:02.002000000"."""
     parts = stream.metadata.get("DURATION", "").split(":")
     try:
         seconds = float(parts[0]) * 3600 + float(parts[1]) * 60 + float(parts[2])

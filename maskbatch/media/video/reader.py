@@ -1,4 +1,4 @@
-"""The reader of videos, by PyAV: frames with exact times, as a person sees them."""
+"""The reader of videos, with PyAV: frames as a person sees them, with exact times."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ from maskbatch.media.video.whole import Read, check_whole
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Decoded, ReaderState
 
-# decoded before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
+# time to decode before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
 
 _log = logging.getLogger(__name__)
@@ -43,12 +43,13 @@ class Gate(Protocol):
 class VideoReader:
     """A reader that yields the sampled frames as `Decoded`, with upright images, all of one size (see `Viewer`).
 
-    With `gate`, the sampled frames are candidates, and those are looked at that it chooses by their small grey pictures.
-    With `sampling.all_frames` the other frames are yielded too. `index` and `frames_decoded` count all frames; `Skipping`
-    tells which need no decoding. `timestamp_s` rises strictly. Reading begins at `start`, if given. Each segment of
-    `segment_s` seconds begins with a frame that has a `cut`.
-    Iterating raises DecodeError when no frame can be decoded. After the last frame it raises DecodeError when the file is
-    damaged, ends early, or gives no frame for too long.
+    With `gate`, the sampled frames are candidates, and the gate chooses frames to analyse by their small grey pictures.
+    With `sampling.all_frames`, the other frames are yielded too. `index` and `frames_decoded` count all frames;
+    `Skipping` decides which frames need no decoding. `timestamp_s` rises strictly. Reading begins at `start`, if given.
+    Each segment of `segment_s` seconds begins with a frame that has a `cut`.
+
+    Iterating raises DecodeError when no frame can be decoded. After the last frame, it raises DecodeError when the file
+    is damaged, ends early, or gives no frame for too long.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class VideoReader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Streams that were not looked at, and frames that were scaled, in words."""
+        """Notes on streams that were not looked at, and on scaled frames."""
         if self._fitted_from is None:
             return self._further
         width, height = self._size
@@ -147,8 +148,11 @@ class VideoReader:
                          self._path, clock.num_jumps)  # fmt: skip
 
     def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction) -> bool:
-        """Tell if a sampled frame is analysed. One that may begin a segment is, and the gate starts afresh with it: so a
-        segment is read alike by whoever continues there."""
+        """Return whether a sampled frame is analysed.
+
+        The gate restarts at a frame that may begin a segment, and chooses it. A reader that continues there therefore
+        reads the same segment.
+        """
         if self._gate is None:
             return True
         if self._segments.is_due(time_s):
@@ -166,9 +170,10 @@ class VideoReader:
     def _from_start(
         self, clock: FrameClock, sampler: Sampler, may_skip: bool
     ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
-        """Return the frames from `start` on, with `clock` and `sampler` set to it, or all frames when it is not found."""
+        """Return the frames from `start`, with `clock` and `sampler` set to it, or all frames if `start` is not found."""
         start = self._start
-        # a skipped frame is counted even if the decoder would lose it: a reader that decodes all cannot use such a count
+        # skipped frames are counted even if the decoder would lose them, so a reader that decodes all cannot use the
+        # count
         if start is not None and start.is_findable and (may_skip or not start.is_skipping):
             clock.restore(start.last_s, start.next_s, start.pieces)
             sampler.num_due = start.num_due
@@ -185,7 +190,7 @@ class VideoReader:
         return self._frames(skipping), skipping
 
     def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
-        """Return the frames from `start` on, or None, with the file reopened, when its frame is not at its time stamp."""
+        """Return the frames from `start`. If its frame is not at its time stamp, reopen the file and return None."""
         early = start.pts - round(_WARM_UP_S / self._stream.time_base)
         try:
             self._container.seek(early, stream=self._stream)
@@ -206,12 +211,12 @@ class VideoReader:
         self.__enter__()
 
     def _frames(self, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped]:
-        """Yield all decodable frames, and a `Skipped` for each skipped one. Errors go to `_damage`. Raises Misjudged."""
+        """Yield all decodable frames, and a `Skipped` for each skipped frame. Errors go to `_damage`. Raises Misjudged."""
         since = time.monotonic()
         for packet, is_decoded in skipping.chosen(self._packets()):
             frames = []
             try:
-                # None, after the last packet, makes the decoder return the frames it still holds
+                # None, after the last packet, makes the decoder return its remaining frames
                 frames = self._stream.codec_context.decode(packet) if is_decoded else []
             except EOFError:
                 pass  # an empty packet at the end of the stream has done so before

@@ -1,11 +1,11 @@
-"""A video's tags for the time and the camera of its recording, but never for the place."""
+"""Read a video's tags of recording time and camera, but never those of the place."""
 
 from datetime import datetime
 
 import av
 from av.container import InputContainer
 
-# FFmpeg's names, to which it maps most containers' own names
+# FFmpeg's names, to which it maps the names in most containers
 _TIMES = ("creation_time", "date", "date_recorded", "com.apple.quicktime.creationdate")
 _MAKE, _MODEL = "com.apple.quicktime.make", "com.apple.quicktime.model"
 _CAMERAS = (_MAKE, _MODEL, "com.android.manufacturer", "com.android.model")
@@ -19,7 +19,7 @@ Tags = tuple[tuple[str, str], ...]
 
 
 def recorded(container: InputContainer, stream: av.VideoStream) -> Tags:
-    """Return the tags of the recording time and the camera; the container's tags win over those of its video stream."""
+    """Return the tags of recording time and camera; tags of the container take precedence over tags of its stream."""
     found: dict[str, str] = {}
     for tags in (container.metadata, stream.metadata):
         lowered = {name.lower(): value for name, value in tags.items()}

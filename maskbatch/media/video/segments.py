@@ -1,4 +1,4 @@
-"""The division of a video into segments while it is read."""
+"""Divide a video into segments while it is read."""
 
 import math
 import zlib
@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-# consecutive keyframes of H.264 need different ids, but all of maskbatch's have the same: a segment needs further frames
+# consecutive H.264 keyframes need different ids, but those of maskbatch all have the same: a segment needs more frames
 _MIN_FRAMES = 30
 
 
@@ -30,9 +30,9 @@ class Segments:
         return time_s - self._begin_s >= self._length_s and self._num_frames >= _MIN_FRAMES
 
     def is_cut(self, time_s: Fraction, is_looked_at: bool) -> bool:
-        """Return True when the next frame, at `time_s`, begins a new segment: one that is analysed.
+        """Return True when the next frame, at `time_s`, begins a new segment, which only an analysed frame can.
 
-        Call it once for each frame that is yielded, in order.
+        Call this once for each yielded frame, in order.
         """
         if self._begin_s is None:
             self._begin_s = time_s

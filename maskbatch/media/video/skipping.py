@@ -1,8 +1,8 @@
-"""Skipping of packets whose frames are not sampled, as far as the codec allows.
+"""Skip packets whose frames are not sampled, as far as the codec allows.
 
-The frames of an undamaged file are the same as without skipping. Damage is found only in decoded packets: those of sampled
-frames and of frames they depend on. Packets are planned by groups of pictures (a keyframe and the packets up to the next
-one). Each frame from the decoder is compared with the plan.
+An undamaged file gives the same frames as without skipping. Damage is found only in decoded packets: those of sampled
+frames, and of frames they depend on. Packets are planned by groups of pictures (a keyframe and the packets before the
+next one). Each frame from the decoder is compared with the plan.
 """
 
 import math
@@ -19,11 +19,12 @@ from maskbatch.media.photo.headers import jpeg_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.types import ReaderState
 
-# packets wait in memory until their group is complete; in a larger group nothing is skipped
+# limits on packets that wait in memory until their group is complete; a larger group ends skipping
 _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20
-# a still picture takes a byte for every so many blocks of 16 x 16 pixels at most, and this many bytes in a small picture
+# a packet of a still picture has at most one byte per this number of blocks of 16 x 16 pixels, or this size in a small
+# picture
 _BLOCKS_PER_STILL_BYTE, _LEAST_STILL_BYTES = 40, 60
-# share of packets that may hold more, and how many times as much
+# share of packets that may be larger, and by which factor
 _MOST_REPAIRS, _LARGEST_REPAIR = 0.12, 8
 # codecs without references between frames, with a check of the first bytes of a packet
 _INTRA_ONLY = {"mjpeg": jpeg_is_whole, "prores": lambda content: content[4:8] == b"icpf"}
@@ -53,8 +54,8 @@ class Skipped(NamedTuple):
 class _Frame:
     """A packet that holds one frame, and the frame's role.
 
-    `is_reset`: no later frame refers to an earlier one. `is_base`: later frames may refer to it. `is_needed`: it is decoded
-    in any case. `layer`: all frames of higher layers may refer to it.
+    `is_reset`: no later frame refers to a frame before this one. `is_base`: later frames may refer to this frame.
+    `is_needed`: this frame is always decoded. `layer`: frames of higher layers may refer to this frame.
     """
 
     packet: av.Packet
@@ -65,11 +66,11 @@ class _Frame:
 
 
 class Skipping:
-    """The choice of the packets to decode, and placeholders for the frames of the others.
+    """The choice of packets to decode, and placeholders for the frames of all other packets.
 
-    A packet is skipped when its frame is not sampled and no sampled frame depends on it. Skipped packets have one frame and
-    a valid time stamp, and are of H.264 and HEVC as stored in MP4 and Matroska, MJPEG, or ProRes. From the first other
-    packet on, all are decoded. A skipped frame counts as decoded. Damage in its packet is found only in the lengths and
+    A packet is skipped when its frame is not sampled and no sampled frame depends on it. Skipped packets have one frame
+    and a valid time stamp. Their codec is MJPEG, ProRes, or H.264 and HEVC as stored in MP4 and Matroska. The first
+    other packet ends skipping. A skipped frame counts as decoded. Damage in its packet is found only in the lengths and
     types of NAL units. If decoding would give no frame, later frames have higher numbers than without skipping.
     """
 
@@ -81,9 +82,10 @@ class Skipping:
         may_skip: bool,
         start: ReaderState | None = None,
     ) -> None:
-        """Take `clock` and `sampler` as before the frame of `start` (None: the first). All earlier frames are decoded.
+        """Take `clock` and `sampler` in their state before the frame of `start` (None: the first frame).
 
-        With a sampler that `is_gated`, only the keyframe is decoded of a group whose other packets say that nothing moves.
+        All earlier frames are decoded. With a sampler that `is_gated`, a group in which nothing moves, by the sizes of
+        its packets, is decoded only up to its keyframe.
         """
         self.num_skipped = 0
         self.is_planned = False  # the last frame was planned: frames around it may have been skipped
@@ -99,12 +101,12 @@ class Skipping:
         # PyAV before 16 does not show where a video's parameters change
         is_known = hasattr(av.Packet, "has_sidedata") and (is_framed or codec.name in _INTRA_ONLY)
         self._is_on = may_skip and is_known and not sampler.wants_all
-        # a packet that holds no more than this only says that the picture is the same
+        # a packet of at most this size only says that the picture is unchanged
         num_blocks = (codec.width // 16) * (codec.height // 16)
         self._still_bytes = max(_LEAST_STILL_BYTES, num_blocks // _BLOCKS_PER_STILL_BYTE) if sampler.is_gated else -1
 
     def chosen(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.Packet | None, bool]]:
-        """Yield each packet, and True when it must be decoded. None or an empty packet is the end. Reads one group ahead."""
+        """Yield each packet, and True if it must be decoded. None or an empty packet is the end. Reads one group ahead."""
         group: list[_Frame] = []
         num_bytes = 0
         for packet in packets:
@@ -139,7 +141,7 @@ class Skipping:
         yield from self._left_out()
 
     def check(self) -> None:
-        """Raise Misjudged when a planned frame is missing. Called when a packet cannot be decoded, and at the end."""
+        """Raise Misjudged when a planned frame is missing. Call this when a packet cannot be decoded, and at the end."""
         if self._expected:
             raise Misjudged
 
@@ -148,7 +150,7 @@ class Skipping:
             yield Skipped(*self._expected.popleft()[:2])
 
     def _planned(self, group: list[_Frame], is_closed: bool) -> Iterator[tuple[av.Packet, bool]]:
-        """Yield the packets of a group, and True for those to decode. `is_closed`: later groups do not refer to this one."""
+        """Yield the packets of a group, and True for packets to decode. `is_closed`: later groups do not refer to this."""
         begin = self._begin if self._last_pts == -math.inf else -math.inf
         shown = sorted(
             (frame.packet for frame in group if not frame.packet.is_discard and frame.packet.pts >= begin),
@@ -178,21 +180,21 @@ class Skipping:
         yield from zip((frame.packet for frame in group), is_decoded, strict=True)
 
     def _is_still(self, group: list[_Frame]) -> bool:
-        """Tell by the sizes of its packets that nothing moves in a group that begins with a keyframe of its own."""
+        """Return whether nothing moves in a group that begins with its own keyframe, by the sizes of its packets."""
         sizes = [frame.packet.size for frame in group[1:]]
         if not sizes or not group[0].is_reset or not group[0].packet.is_keyframe:
             return False
-        # an encoder repairs a still picture a little now and then; whoever moves is in every packet
+        # an encoder refines a still picture now and then, but a person who moves makes every packet larger
         num_larger = sum(size > self._still_bytes for size in sizes)
         return num_larger <= _MOST_REPAIRS * len(sizes) and max(sizes) <= _LARGEST_REPAIR * self._still_bytes
 
     def _wants(self, packet: av.Packet) -> bool:
-        """Return True when the frame of the packet is sampled. Call it once for each, in order of time."""
+        """Return True when the frame of the packet is sampled. Call this once for each frame, in order of time."""
         self._index += 1
         return self._sampler.wants(self._index - 1, self._clock.time_s(packet.pts, packet.duration))
 
     def _read(self, packet: av.Packet) -> _Frame | None:
-        """Return the role of the packet's frame, or None when the packet is of an unknown form."""
+        """Return the role of the packet's frame, or None for a packet of unknown form."""
         if packet.pts is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
             return None
         content = memoryview(packet)

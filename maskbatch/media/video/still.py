@@ -1,4 +1,4 @@
-"""One frame of a video, found by its time."""
+"""Read one frame of a video by its time."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,18 +11,19 @@ from maskbatch.media.containers import open_container, reason_of
 from maskbatch.media.video.streams import start_s, video_stream
 from maskbatch.media.video.viewer import Viewer
 
-# frames decoded at most before the one that is asked for: a keyframe every twenty seconds at 30 fps
+# maximum number of frames decoded before the requested one: a keyframe every twenty seconds at 30 fps
 _MOST_FRAMES = 600
 
 
 def frame_at(path: Path, time_s: float) -> np.ndarray:
     """Return the picture (H, W, 3) uint8 RGB that a video shows at a time, upright and with square pixels.
 
-    The video is entered at the keyframe before. In recordings whose clock jumps, the picture may be a later or earlier one.
+    Decoding begins at the keyframe before. If the clock of the recording jumps, the picture may be an earlier or later
+    one.
 
     Args:
         path: the video.
-        time_s: seconds from its beginning; past its end, the last frame is meant.
+        time_s: seconds from the start; a time past the end means the last frame.
 
     Raises:
         DecodeError: no frame can be decoded there.

@@ -47,8 +47,9 @@ def _moving(container: InputContainer) -> list[av.VideoStream]:
 def start_s(container: InputContainer, stream: av.VideoStream) -> Fraction:
     """Return the time stamp in seconds at which playback starts, from which video and audio are counted.
 
-    It is the container's start, so that a video that starts after its audio does so in the output too. But audio often
-    starts a fraction of a frame early because of its codec's padding; then the first video frame is the start.
+    This is the start of the container, so that a video that starts after its audio also does so in the output. Audio
+    often starts a fraction of a frame early because of its codec's padding; in that case, the first video frame is the
+    start.
     """
     first = Fraction(stream.start_time) * stream.time_base if stream.start_time is not None else None
     whole = Fraction(container.start_time, av.time_base) if container.start_time is not None else None

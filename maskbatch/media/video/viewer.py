@@ -1,4 +1,4 @@
-"""Conversion of decoded frames to pictures as a person sees them."""
+"""Convert decoded frames to pictures as a person sees them."""
 
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ _SHAPELESS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 # limits of a pixel's width divided by its height: nearer to 1 is not worth a blur, further from 1 is damage
 _LEAST_ASPECT, _MOST_ASPECT = Fraction(101, 100), Fraction(4)
 
-# the small grey picture: pixels of a cell, half a face, and the number of cells across
+# the small grey picture: pixels per cell (half a face), and limits on the number of cells across
 _CELL_PX, _LEAST_CELLS, _MOST_CELLS = 12, 48, 192
 
 # formats with luma, and chroma of half the resolution, 8 bits each
@@ -32,9 +32,9 @@ Size = tuple[int, int]
 class Viewer:
     """A converter of a stream's frames to pictures: RGB for an SDR screen, upright, not mirrored, with square pixels.
 
-    The first picture sets the `size` (width, height) of all. A later one of another size is scaled to fit, with black bars
-    where its shape differs; `is_fitted` tells whether the last picture was. Call `notice` for each frame, in order, also
-    for frames that need no picture.
+    The first picture sets the `size` (width, height) of all pictures. Later pictures of another size are scaled to fit,
+    with black bars if their shape differs; `is_fitted` is true if the last picture was scaled. Call `notice` for each
+    frame, in order, even for frames that need no picture.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, size: Size | None = None) -> None:
@@ -48,7 +48,7 @@ class Viewer:
         self._reformatter = VideoReformatter()  # kept: a new one costs more than converting an HD frame
 
     def notice(self, frame: av.VideoFrame) -> None:
-        """Remember the frame's orientation, which a codec states now and then and which holds from there on."""
+        """Remember the orientation of a frame, which a codec states now and then and which holds until the next."""
         self._orientation = orientation_of(frame) or self._orientation
 
     def size_of(self, frame: av.VideoFrame) -> Size:
@@ -66,10 +66,10 @@ class Viewer:
         return _on_black(image, self.size) if self.is_fitted else image
 
     def planes(self, frame: av.VideoFrame) -> np.ndarray | None:
-        """Return the planes (H + H / 2, W) uint8 of a frame, as in `types.Frames`: of most videos a copy of what is stored.
+        """Return the planes (H + H / 2, W) uint8 of a frame, as in `types.Frames`; for most videos, the stored data.
 
-        None where that is not what a person sees (turned, scaled, fitted, graded), where other colours would cost as much as
-        RGB, and until `rgb` has told the size of all.
+        Return None if a person sees another picture (turned, scaled, fitted, graded), if converting the colours would
+        cost as much as RGB, and before `rgb` has set the size.
         """
         size = frame.width, frame.height
         is_as_seen = self._orientation == Orientation() and self.size == size == self.size_of(frame)
@@ -86,7 +86,7 @@ class Viewer:
         return planes
 
     def luma(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return a small grey picture (H, W) uint8 of a frame as it is stored, with cells of about 12 pixels."""
+        """Return a small grey picture (H, W) uint8 of a frame as stored, with cells of about 12 pixels."""
         scale = max(min(frame.width // _CELL_PX, _MOST_CELLS), _LEAST_CELLS) / frame.width
         size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
         small = self._small.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA)
@@ -108,7 +108,7 @@ class Viewer:
 
 
 def _is_full(frame: av.VideoFrame) -> bool:
-    """Tell if luma and chroma use all values from 0 to 255."""
+    """Return whether luma and chroma use all values from 0 to 255."""
     return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
@@ -129,7 +129,7 @@ def _within(size: Size, limits: Size) -> Size:
 
 
 def _on_black(image: np.ndarray, size: Size) -> np.ndarray:
-    """Return the image centred on a black one of `size`."""
+    """Return the image centred on a black image of `size`."""
     missing_x, missing_y = size[0] - image.shape[1], size[1] - image.shape[0]
     left, top = missing_x // 2, missing_y // 2
     return cv2.copyMakeBorder(image, top, missing_y - top, left, missing_x - left, cv2.BORDER_CONSTANT, value=(0, 0, 0))

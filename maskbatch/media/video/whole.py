@@ -1,4 +1,4 @@
-"""Is a video whole? What was read of it, compared with what its container claims."""
+"""Check that a video is complete: compare the frames read with the claims of its container."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -17,7 +17,7 @@ _DECLARES_DURATION = ("mov", "matroska", "flv", "asf")
 
 
 class Read(NamedTuple):
-    """A file as far as it was read: its frames, the end of its last packet in seconds, and the errors met, in words."""
+    """The read part of a file: number of frames, end of the last packet in seconds, and errors in words."""
 
     path: Path
     num_frames: int

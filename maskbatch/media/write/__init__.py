@@ -1,4 +1,4 @@
-"""Writing of photos, and of videos with their sound."""
+"""Write photos, and videos with their sound."""
 
 from maskbatch.media.write.files import partial_file, partial_files, write_image, write_images
 from maskbatch.media.write.join import Pieces, join

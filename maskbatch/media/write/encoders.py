@@ -1,4 +1,4 @@
-"""The H.264 encoders of this machine, tested by encoding a frame, and their quality options."""
+"""Find a working H.264 encoder by encoding a frame, and set its quality."""
 
 import io
 from fractions import Fraction
@@ -16,7 +16,7 @@ _TRIAL_PX = 256
 
 
 def choose_encoder(codec: str) -> str:
-    """Return the encoder to use: `codec`, or for "auto" the first of NVENC, Quick Sync, VideoToolbox and libx264 that works.
+    """Return `codec`, or for "auto" the first of NVENC, Quick Sync, VideoToolbox and libx264 that works.
 
     Raises UsageError when `codec` cannot encode on this machine.
     """

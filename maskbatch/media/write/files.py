@@ -1,4 +1,4 @@
-"""Writing of photos, and of any file under a temporary name until it is complete."""
+"""Write photos, and any file under a temporary name until it is complete."""
 
 import os
 import threading
@@ -21,10 +21,11 @@ _WEBP_QUALITY = 90
 
 @contextmanager
 def partial_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary path beside each path. All files are renamed at the end of the block, or removed when it raises.
+    """Yield a temporary path beside each path. All files are renamed at the end of the block, or removed if it raises.
 
-    Every file is synced to disk before the first one is renamed, so that a power failure leaves no empty or cut file under
-    its name. The renames follow each other at once: a reader hardly ever finds a new file beside an older one.
+    Every file is synced to disk before the first rename, so that a power failure leaves no empty or truncated file
+    under its final name. The renames follow each other immediately, so that readers hardly ever find new and old files
+    together.
     """
     partials = []
     for path in paths:
@@ -52,7 +53,7 @@ def partial_file(path: Path) -> Iterator[Path]:
 
 
 def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
-    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension, with `exif` where the format takes it.
+    """Write `rgb` (H, W, 3) uint8 in the format of the path's extension, with `exif` if the format supports it.
 
     Raises OSError with the reason.
     """
@@ -63,9 +64,9 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
 
 
 def write_images(pictures: Mapping[Path, np.ndarray]) -> None:
-    """Write pictures (H, W, 3) uint8 RGB with nothing drawn into them, all of them or none.
+    """Write all or none of the pictures (H, W, 3) uint8 RGB, which have nothing drawn into them.
 
-    Files that are synced together share most of the time that the disk takes. Raises OSError with the reason.
+    Files that are synced together share most of the disk's time. Raises OSError with the reason.
     """
     encoded = [_encoded(path, rgb, half_colour=True) for path, rgb in pictures.items()]
     with partial_files(*pictures) as partials:

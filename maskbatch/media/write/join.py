@@ -1,4 +1,4 @@
-"""Joining of the parts of an annotated video and the source's sound to one MP4, without encoding pictures again."""
+"""Join the parts of an annotated video and the source's sound to one MP4, without encoding pictures again."""
 
 import errno
 import logging
@@ -24,7 +24,7 @@ from maskbatch.types import Source
 Part = tuple[Path, int]
 Pieces = Sequence[tuple[int, int]]
 
-# errors of the disk, for which sound is not left out: the same command may succeed later
+# errors of the disk, after which the sound is not left out: the same command may succeed later
 _OF_THE_DISK = {
     errno.ENOSPC,
     errno.EIO,
@@ -47,9 +47,9 @@ def join(
 ) -> None:
     """Write the MP4 `path` with the packets of all parts and the sound of the source.
 
-    It plays in browsers, starts with its index, and has the source's tags. `pieces` are those of the picture's clock.
-    `guard` wraps the reader of the sound. Sound that cannot be read or written is left out. Raises OSError when a part
-    cannot be read or the file cannot be written, and Interrupted once `is_over()` says so.
+    The file plays in browsers, starts with its index, and has the source's tags. `pieces` are those of the picture's
+    clock. `guard` wraps the reader of the sound. Sound that cannot be read or written is left out. Raises OSError when
+    a part cannot be read or the file cannot be written, and Interrupted once `is_over()` returns true.
     """
     for may_copy in (True, False):
         reader = SoundReader(source.path, pieces, may_copy)

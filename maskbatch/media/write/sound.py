@@ -1,4 +1,4 @@
-"""Writing of a source's sound as a track of an MP4."""
+"""Write a source's sound as a track of an MP4."""
 
 import logging
 from collections import deque
@@ -41,9 +41,9 @@ class _Written(NamedTuple):
 class AudioTrack:
     """A track of `output` with the sound of `reader`, encoded to AAC unless the reader copies packets.
 
-    Enter it before the first packet of `output` is written. A file without sound gives a track that writes nothing. The
-    track ends at sound that cannot be read, with a warning that names `path`. Entering and writing raise CannotCopy for
-    packets that must not be copied, and Interrupted once `is_over()` says so.
+    Enter the track before the first packet of `output` is written. A file without sound gives a track that writes
+    nothing. The track ends at sound that cannot be read, with a warning that names `path`. Entering and writing raise
+    CannotCopy for packets that must not be copied, and Interrupted once `is_over()` returns true.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class AudioTrack:
             raise Interrupted("stopped")
 
     def _next_chunk(self) -> list:
-        """Return the next packets or frames, none at the end."""
+        """Return the next packets or frames, or an empty list at the end."""
         try:
             return next(self._chunks, [])
         except (CannotCopy, Interrupted, MemoryError):
@@ -139,13 +139,13 @@ class AudioTrack:
         self._track = None
 
     def _write(self, packet: av.Packet) -> None:
-        # for time stamps that do not rise, a muxer rejects the whole video
+        # a muxer rejects the whole video if time stamps do not rise
         if self._last is None or packet.dts > self._last.dts:
             self._last = _Written(packet.dts, b"" if self._reader.is_copied else bytes(packet))
             self._output.mux_one(packet)
 
     def _is_pause_before(self, packet: av.Packet) -> bool:
-        """Return True when the reader left out silence before the packet, which players need that ignore time stamps."""
+        """Return True when the reader left out silence before the packet. Players that ignore time stamps need it."""
         return (
             not self._reader.is_copied
             and self._last is not None
@@ -154,7 +154,7 @@ class AudioTrack:
         )
 
     def _silent_packet(self) -> av.Packet:
-        """Return the last packet, which is silent, for the time after it. This is much faster than encoding silence."""
+        """Return a copy of the last, silent packet for the time after it. Encoding silence would be much slower."""
         self._num_silent += 1
         packet = av.Packet(self._last.content)
         packet.stream, packet.time_base = self._track, Fraction(1, self._reader.rate)

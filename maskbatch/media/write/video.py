@@ -1,4 +1,4 @@
-"""Writing of annotated video: H.264 in MP4 with the source's own times, in parts that `join` makes one file."""
+"""Write annotated video: H.264 in MP4 with the source's own times, in parts that `join` joins to one file."""
 
 import json
 from contextlib import ExitStack
@@ -26,9 +26,9 @@ _AVCOL_BT709 = 1
 class VideoWriter:
     """A writer of a video, or of a part, as an MP4 without sound. The file exists after a `with` block without error.
 
-    A frame lasts until the next one, the last frame until the end of the source. The file's times start at its first
-    frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more pixel).
-    Without frames there is no file. Raises OSError when it cannot write.
+    A frame lasts until the next frame, and the last frame until the end of the source. The file's times start at its
+    first frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more
+    pixel). Without frames, there is no file. Raises OSError when writing fails.
     """
 
     def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WriterState | None = None) -> None:
@@ -65,8 +65,7 @@ class VideoWriter:
     def write(self, picture: np.ndarray, timestamp_s: float) -> None:
         """Append a picture, shown from `timestamp_s` (seconds, rising) until the next frame.
 
-        It is (H, W, 3) uint8 RGB, or the planes (H + H / 2, W) uint8 of one, as in `types.Frames`, which are written as they
-        are.
+        It is (H, W, 3) uint8 RGB, or planes (H + H / 2, W) uint8 as in `types.Frames`, which are written unchanged.
         """
         try:
             pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
@@ -137,7 +136,7 @@ class VideoWriter:
 
 
 def made_with() -> str:
-    """Return versions of the encoding libraries and options of the encoders: the same for all parts of a video."""
+    """Return the versions of libraries and the options of encoders, which must be the same for all parts of a video."""
     options = {codec: encoder_options(codec, OutputSettings().crf) for codec in ENCODERS}
     return json.dumps([av.__version__, av.library_versions, options], sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""`report.html`: the answer of a scan as one page for people, which opens offline in any browser."""
+"""`report.html`: the answer of a scan as one page, which opens offline in any browser."""
 
 from maskbatch.reports.page.render import PAGE, render_page
 from maskbatch.reports.page.view import Facts, Tables, facts_of, view_of

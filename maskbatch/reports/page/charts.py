@@ -54,7 +54,7 @@ class Histogram:
 
 
 def bars(people: pd.DataFrame) -> list[Bar]:
-    """Return a bar for each place, the one with the most people without a mask first; `people` has `place` and `verdict`."""
+    """Return a bar for each place, sorted by people without a mask; `people` has the columns `place` and `verdict`."""
     found = (
         people.groupby(["place", "verdict"]).size().unstack(fill_value=0).reindex(columns=list(_ORDER), fill_value=0)
     )
@@ -70,8 +70,7 @@ def bars(people: pd.DataFrame) -> list[Bar]:
 
 
 def heat_map(people: pd.DataFrame) -> list[list[Cell]]:
-    """Return a row for each place, and in it a cell for each hour of the clock from the first to the last; empty without a
-    clock."""
+    """Return a row for each place, with a cell for each hour from the first to the last; empty without any clock time."""
     known = people[people["first_clock"] != ""]
     if known.empty:
         return []
@@ -90,7 +89,7 @@ def _cell(place: str, hour: int, judged: int, without: int) -> Cell:
 
 
 def histograms(connection: Connection, people: pd.DataFrame) -> list[Histogram]:
-    """Return how large the faces are, and how probable a mask is on them."""
+    """Return histograms of the sizes of faces, and of the probability of a mask."""
     sizes = np.array(connection.execute(_SIZES).fetchall(), np.int64).reshape(-1, 2)
     by_size = np.bincount(np.digitize(sizes[:, 0], _SIZES_PX) - 1, sizes[:, 1], len(_SIZES_PX)).astype(int)
     labels = [f"{low}-{high}" for low, high in pairwise(_SIZES_PX)] + [f"{_SIZES_PX[-1]}+"]
@@ -100,7 +99,7 @@ def histograms(connection: Connection, people: pd.DataFrame) -> list[Histogram]:
     hint = ("Many faces are smaller than 24 pixels. A scan with a smaller --min-face (or a larger --det-size) finds more of "
             "them, and takes longer." if small > 0.2 else "")  # fmt: skip
     between = by_p[3:7].sum() / max(by_p.sum(), 1)
-    note = "Many probabilities lie in between: review these people." if between > 0.2 else ""
+    note = "Many probabilities lie between 30 and 70 %: review these people." if between > 0.2 else ""
     return [
         Histogram("Longest side of faces, in pixels", hint, _as_steps(labels, by_size)),
         Histogram("Probability of a mask, in percent", note,

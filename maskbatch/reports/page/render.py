@@ -1,4 +1,4 @@
-"""The page as HTML: one file that asks nobody for anything."""
+"""Render the page as one HTML file that loads nothing from the network."""
 
 import base64
 import hashlib
@@ -20,13 +20,13 @@ _TEMPLATES = "maskbatch.reports.page"
 def render_page(view: View, folder: Path, is_inline: bool = False) -> str:
     """Return the page for a view as HTML text.
 
-    Everything that came from outside is escaped. The page's policy (Content-Security-Policy) allows the page's own style and
-    script by their checksums, pictures from the disk, and nothing else.
+    All text from outside is escaped. The page's Content-Security-Policy allows its own style and script by their
+    checksums, pictures from the disk, and nothing else.
 
     Args:
-        view: what to show.
-        folder: the output folder, where the pictures are.
-        is_inline: pictures of people are part of the page; annotated copies stay outside.
+        view: the content of the page.
+        folder: the output folder, which contains the pictures.
+        is_inline: embed the pictures of people in the page; annotated copies stay outside.
 
     Example:
         >>> render_page(view, Path("audit")).startswith("<!doctype html>")
@@ -55,7 +55,7 @@ def _text(name: str) -> str:
 
 
 def _checksum(text: str) -> str:
-    """Return the checksum of an inline style or script, as the policy wants it."""
+    """Return the checksum of an inline style or script in the form that the policy requires."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -64,7 +64,7 @@ def _same(address: str) -> str:
 
 
 def _inlined(folder: Path) -> Callable[[str], str]:
-    """Return a function that turns the address of a piece of evidence into the picture itself, unless that is gone."""
+    """Return a function that replaces the address of an evidence picture by its content, unless the file is gone."""
 
     def inlined(address: str) -> str:
         if not address.startswith("evidence/"):

@@ -1,4 +1,4 @@
-"""Content of `report.html`, derived from the answer and the tables of a scan; nothing here knows HTML."""
+"""Content of `report.html` without HTML, derived from the answer and the tables of a scan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
 from maskbatch.store.read import sessions
 from maskbatch.store.review import NOT_A_FACE
 
-# people on one page of a list, and in one list: a browser opens forty thousand in a few seconds
+# limits on the people on one page of a list, and in one list: a browser opens forty thousand in a few seconds
 PAGE_SIZE, MOST_IN_LIST = 60, 10_000
 _MOST_NAMED_FILES = 200
 _SECTIONS = (
     (WITHOUT_MASK, "without", "People without a mask", "Longest first."),
     (INCORRECT_MASK, "incorrect", "Masks possibly worn incorrectly", "Look at each: the model often errs here."),
-    (UNSURE, "unsure", "People who could not be judged", "Each has its reason. They are in no rate."),
-    (WITH_MASK, "with", "People with a mask", "The least probable first."),
+    (UNSURE, "unsure", "People who could not be judged", "Each card gives the reason. These people count in no rate."),
+    (WITH_MASK, "with", "People with a mask", "Least probable first."),
 )  # fmt: skip
 _SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "unsure_s", WITH_MASK: "masked_s"}
 
 
 class Facts(NamedTuple):
-    """Record of the scan: the facts of its last session, and when it began and ended."""
+    """Record of the scan: the facts of its last session, its start and its end."""
 
     values: Mapping[str, object]
     started: str
@@ -57,7 +57,7 @@ class Tables(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person as a card. Texts are ready to be shown; `link` and `picture` are addresses relative to the page, or ""."""
+    """A person as a card, with texts to display. `link` and `picture` are addresses relative to the page, or ""."""
 
     number: int
     source: str
@@ -72,7 +72,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The people of one verdict, in pages: of very many, the first ones."""
+    """The people with one verdict, in pages; at most the first MOST_IN_LIST people."""
 
     id: str
     title: str
@@ -83,10 +83,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that the page shows.
+    """The content of the page.
 
-    `counts` are people by verdict; `not_assessed` are sentences about what the answer does not cover; `failed` are files
-    that could not be read, as (name, status, reason).
+    `counts` are people by verdict. `not_assessed` are sentences about gaps in the answer. `failed` are files that could
+    not be read completely, as (name, status, reason).
     """
 
     counts: Mapping[str, int]
@@ -107,7 +107,7 @@ class View:
 
 
 def facts_of(connection: Connection) -> Facts:
-    """Return how the scan in a store was made, in a transaction of it."""
+    """Return the record of the scan in a store."""
     found = sessions(connection)
     last = found[-1] if found else None
     pending = connection.execute(
@@ -120,10 +120,10 @@ def facts_of(connection: Connection) -> Facts:
 
 
 def view_of(connection: Connection, answer: Answer, tables: Tables, settings: ReportSettings) -> View:
-    """Return what the page shows.
+    """Return the content of the page.
 
     Args:
-        connection: the connection of the transaction that `answer` was derived in.
+        connection: the connection of the transaction in which `answer` was derived.
         answer: the people of the scan.
         tables: files.csv, people.csv and the rates of that answer.
         settings: the rules of the report.
@@ -150,7 +150,7 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
 
 
 def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, facts: Facts) -> list[str]:
-    """Return sentences about what the answer does not cover, the weightiest first."""
+    """Return sentences about gaps in the answer, the most important first."""
     found = []
     if facts.num_pending:
         verb = "is" if facts.num_pending == 1 else "are"
@@ -167,7 +167,7 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
         )
     if recorded_s:
         found.append(f"Somebody was in view for {words.duration(seen_s)} of {words.duration(recorded_s)} of video; "
-                     "faces that the detector missed are in no number.")  # fmt: skip
+                     "faces that the detector missed are not counted.")  # fmt: skip
     unsure = people[people["verdict"] == UNSURE]
     for reason, number in unsure["reason"].value_counts().sort_index().items():
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
@@ -176,7 +176,7 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
 
 
 def _missed(corrections: Corrections) -> list[str]:
-    """Return a sentence about the moments without a finding that reviewers looked at."""
+    """Return a sentence about the reviewed moments in which the scan found nobody."""
     sampled = corrections.sampled
     if sampled is None or not sampled.missed.denominator:
         return []
@@ -187,7 +187,7 @@ def _missed(corrections: Corrections) -> list[str]:
 
 
 def _remarks(not_looked_at: object) -> list[str]:
-    """Return what a scan passed over, from its facts."""
+    """Return remarks about the entries that a scan did not look at."""
     if not isinstance(not_looked_at, Mapping):
         return []
     found = []
@@ -225,7 +225,7 @@ def _section(
 
 
 def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
-    """Return the card of a row of people.csv; `copy` is the annotated copy of its source, `seconds` those in its state."""
+    """Return the card for a row of people.csv; `copy` is the annotated copy, `seconds` the time in the verdict's state."""
     is_photo = row.seen_s == 0
     notes = [words.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
     notes += ["the state changed"] if "changed" in row.flags else []
@@ -242,10 +242,10 @@ def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
 
 
 def address(path: str, at_s: float = 0.0) -> str:
-    """Return a path below the output folder as an address relative to the page, a video from the second `at_s` on.
+    """Return a path in the output folder as an address relative to the page; a video starts at `at_s` seconds.
 
-    Characters with a meaning in addresses, and bytes that are not UTF-8, are escaped. Example: `address("evidence/a#1.jpg")`
-    is `evidence/a%231.jpg`.
+    Reserved characters, and bytes that are not UTF-8, are escaped. Example: `address("evidence/a#1.jpg")` is
+    `evidence/a%231.jpg`.
     """
     if not path:
         return ""

@@ -1,4 +1,4 @@
-"""Numbers, times and states as the words of the page."""
+"""Format numbers, times and states for the page."""
 
 from datetime import datetime
 
@@ -16,12 +16,12 @@ REASON_WORDS = {
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage with one decimal: `0.5909` is `59.1 %`, and an unknown one `unknown`."""
+    """Return a share as a percentage with one decimal, such as `59.1 %` for 0.5909, or `unknown`."""
     return "unknown" if share is None or share != share else f"{100 * share:.1f} %"
 
 
 def interval(rate: Rate) -> str:
-    """Return the 95 % interval of a rate in words, or why there is none."""
+    """Return the 95 % interval of a rate in words, or why there is no interval."""
     if rate.low is None or rate.high is None:
         return "no interval: too few people or recordings"
     return f"95 % interval {percent(rate.low)} to {percent(rate.high)}"
@@ -43,7 +43,7 @@ def files(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a stretch of time: `3.4 s`, `2 min 05 s` or `1 h 02 min`."""
+    """Return a duration: `3.4 s`, `2 min 05 s` or `1 h 02 min`."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(clock: str, seconds: float) -> str:
-    """Return when something was recorded: `2026-11-20 22:00:04 +00:00`, or the time within the file where no clock is known.
+    """Return a clock time, such as `2026-11-20 22:00:04 +00:00`, or the time in the file if the clock is unknown.
 
     Args:
         clock: ISO 8601 with offset, or "".

@@ -1,1 +1,1 @@
-"""Training of the mask classifier: `train.train` runs a recipe of `recipes`, calibrates the result and writes its card."""
+"""Train the mask classifier: `train.train` runs a recipe of `recipes`, calibrates the model and writes its card."""

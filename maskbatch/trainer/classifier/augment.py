@@ -1,7 +1,7 @@
-"""Change training faces as recording does. Functions over arrays; every random choice comes from `rng`.
+"""Degrade training faces like a recording does. Functions over arrays; every random choice comes from `rng`.
 
-Each step takes and returns an image (H, W, 3) uint8 RGB. Steps that move pixels also take and return the face's box xyxy
-(4,) float32. The crop itself is cut afterwards by `cut_crop`, as in a scan.
+Each step takes and returns an image (H, W, 3) uint8 RGB. Steps that move pixels also take and return the face's box
+xyxy (4,) float32. Afterwards, `cut_crop` cuts the crop as in a scan.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ Augment = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], tuple[np.
 def recorded(
     image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the face far, blurred, compressed, badly lit, turned or partly hidden, and its box as inexact as a detector's.
+    """Make the face small, blurred, compressed, badly lit, turned or partly hidden, and its box inexact.
 
-    Some masks get another colour or a pattern: skin-coloured and patterned masks are rare in training data.
+    Some masks get another colour or a pattern, because skin-coloured and patterned masks are rare in training data.
     """
     return _recorded(image, xyxy, label, rng, film)
 
@@ -28,7 +28,7 @@ def recorded(
 def recorded_webp(
     image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Do as `recorded`, with `webp` in place of `film`, for machines without FFmpeg."""
+    """Do the same as `recorded`, with `webp` in place of `film`, for machines without FFmpeg."""
     return _recorded(image, xyxy, label, rng, webp)
 
 
@@ -59,14 +59,14 @@ def _recorded(
 def reference(
     image: np.ndarray, xyxy: np.ndarray, label: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate, zoom and flip, as the reference system does."""
+    """Rotate, zoom and flip, like the reference system."""
     image, xyxy = flip(image, xyxy, rng)
     image, xyxy = turn(image, xyxy, rng, max_degrees=20)
     return image, _scaled(xyxy, np.full(2, rng.uniform(0.85, 1.15)))
 
 
 def flip(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Swap left and right, half of the time."""
+    """Swap left and right half of the time."""
     if rng.random() < 0.5:
         return image, xyxy
     width = image.shape[1]
@@ -76,7 +76,7 @@ def flip(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple
 def turn(
     image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator, max_degrees: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn the image about the middle of the face, whose box stays in place."""
+    """Rotate the image about the middle of the face, whose box stays in place."""
     centre = tuple(float(c) for c in (xyxy[:2] + xyxy[2:]) / 2)
     matrix = cv2.getRotationMatrix2D(centre, rng.uniform(-max_degrees, max_degrees), 1.0)
     size = image.shape[1::-1]
@@ -84,9 +84,9 @@ def turn(
 
 
 def light(image: np.ndarray, rng: np.random.Generator, colour: float = 0.08) -> np.ndarray:
-    """Change gain, contrast, gamma, white balance and saturation; sometimes to grey, as from a night camera.
+    """Change gain, contrast, gamma, white balance and saturation, sometimes to grey like a night camera.
 
-    `colour` is the standard deviation of the white balance, as a log of each channel; coloured light has 0.25.
+    `colour` is the standard deviation of the white balance, as a logarithm per channel; 0.25 gives coloured light.
     """
     tone = _toned(np.exp(rng.normal(0, 0.3)), np.exp(rng.normal(0, 0.2)), rng.normal(0, 0.08))
     white = np.exp(rng.normal(0, colour, 3))
@@ -95,14 +95,14 @@ def light(image: np.ndarray, rng: np.random.Generator, colour: float = 0.08) -> 
 
 
 def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Make a picture of a night camera: grey or greenish, bright in the middle tones, of low contrast and full of noise."""
+    """Imitate a night camera: grey or greenish, with bright mid-tones, low contrast and much noise."""
     tone = _toned(rng.uniform(0.4, 1.2), rng.uniform(0.5, 1.1), rng.uniform(-0.15, 0.15))
     tint = np.array([rng.uniform(0.5, 1), 1, rng.uniform(0.5, 1)]) if rng.random() < 0.3 else np.ones(3)
     return noise(_tinted(_coloured(image, np.outer(tone, np.ones(3)), 0.0), tint), rng)
 
 
 def repaint(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the lower half of an upright face another hue, the colour of the upper half, or a pattern, with a soft edge.
+    """Give the lower half of an upright face another hue, the colour of the upper half, or a pattern, with a soft edge.
 
     Light and shade stay, so that a mask keeps its folds.
     """
@@ -131,7 +131,7 @@ def occlude(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np
     """Hide a part of the face behind a flat or textured ellipse, like a hand, a shoulder or a pole."""
     image = image.copy()
     size = np.maximum(xyxy[2:] - xyxy[:2], 2)
-    # from outside the face inwards, so that most of a mask stays in sight
+    # from outside the face inwards, so that most of a mask stays visible
     angle = rng.uniform(0, 2 * np.pi)
     middle = (xyxy[:2] + xyxy[2:]) / 2 + size * 0.6 * np.array([np.cos(angle), np.sin(angle)])
     axes = tuple(int(a) for a in np.maximum(size * rng.uniform(0.1, 0.4, 2), 1))
@@ -146,7 +146,7 @@ def occlude(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np
 
 
 def shrink(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink the face to 9 to 150 px, small sizes as likely as large ones; a face is never enlarged."""
+    """Shrink the face to 9 to 150 px, with small sizes as likely as large ones. Never enlarge a face."""
     face_px = float((xyxy[2:] - xyxy[:2]).max())
     scale = np.exp(rng.uniform(np.log(9), np.log(150))) / max(face_px, 1)
     if scale >= 1:
@@ -158,7 +158,7 @@ def shrink(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def blur(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur by defocus or motion, up to an eighth of the face."""
+    """Blur by defocus or motion, by up to an eighth of the face."""
     reach = float((xyxy[2:] - xyxy[:2]).max()) * rng.uniform(0.01, 0.125)
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), max(reach / 2, 0.3))
@@ -185,12 +185,12 @@ def jitter(xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _toned(gamma: float, contrast: float, brightness: float) -> np.ndarray:
-    """Return the new value (256,) in 0-1, not clipped, of each grey level."""
+    """Return the new value (256,) of each grey level, in 0-1 but not clipped."""
     return (np.power(np.arange(256) / 255, gamma) - 0.5) * contrast + 0.5 + brightness
 
 
 def _coloured(image: np.ndarray, levels: np.ndarray, saturation: float) -> np.ndarray:
-    """Return the image with `levels` (256, 3) in 0-1 of each channel, and then with another saturation; 0 is grey."""
+    """Map each channel through `levels` (256, 3) in 0-1, then change the saturation; 0 is grey."""
     values = cv2.LUT(np.ascontiguousarray(image), (levels * 255).astype(np.float32)[None])
     mix = np.eye(3) * saturation + (1 - saturation) / 3
     return np.clip(cv2.transform(values, mix.astype(np.float32)), 0, 255).astype(np.uint8)
@@ -201,7 +201,7 @@ def _tinted(image: np.ndarray, tint: np.ndarray) -> np.ndarray:
 
 
 def _hued(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part with another hue and more or less saturation; white and grey get a colour too."""
+    """Return the part with another hue and saturation; white and grey also get a colour."""
     hsv = cv2.cvtColor(part, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0].astype(np.int16) + rng.integers(180)) % 180
     saturation = hsv[..., 1] * np.float32(np.exp(rng.normal(0, 0.4))) + np.float32(rng.uniform(0, 110))
@@ -210,13 +210,13 @@ def _hued(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shade(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the light and shade (h, w, 1) of the part, about 1; dark parts are not spread to full contrast."""
+    """Return the light and shade (h, w, 1) of the part around 1, without stretching dark parts to full contrast."""
     grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32) + 20
     return (grey / grey.mean())[..., None].clip(0.2, 1.8) * np.float32(rng.uniform(0.8, 1.2))
 
 
 def _skin(image: np.ndarray, xyxy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a colour (3,) float32 near that of the face between forehead and nose."""
+    """Return a colour (3,) float32 close to that of the face between forehead and nose."""
     height, width = image.shape[:2]
     (left, top), (right, bottom) = xyxy[:2], xyxy[2:]
     rows = slice(int(max(top + 0.15 * (bottom - top), 0)), int(np.clip(top + 0.45 * (bottom - top), 1, height)))

@@ -1,7 +1,7 @@
-"""Calibrate p_mask, so that it is the share of masks among faces that get it.
+"""Calibrate p_mask, so that its value is the share of masks among faces with this value.
 
-Temperature scaling (Guo et al. 2017) divides the logit by a number; Platt scaling (Platt 1999) also shifts it. Both are
-folded into the last Dense layer, so a calibrated model is an ordinary model.
+Temperature scaling (Guo et al. 2017) divides the logit by a number; Platt scaling (Platt 1999) also shifts the logit.
+Both are folded into the last Dense layer, so a calibrated model is an ordinary model.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from maskbatch.trainer.data.samples import Samples
 from maskbatch.trainer.evaluate.figures import calibration_error
 from maskbatch.trainer.model import P_MASK
 
-# the relative gain of held-out log loss that justifies a shift
+# minimum relative gain of held-out log loss for a shift
 _MIN_GAIN = 0.01
-# a scale beyond these comes from a model that is perfect or useless on the few faces it was fitted on
+# a scale beyond these limits comes from a model that is perfect or useless on a few faces
 _SCALE_LIMITS = (0.05, 20.0)
 
 
@@ -24,8 +24,8 @@ _SCALE_LIMITS = (0.05, 20.0)
 class Calibration:
     """A calibration, fitted on `faces` faces: the new logit is logit / `temperature` + `shift`.
 
-    `error_*` is the expected calibration error, `loss_*` the log loss. The figures are those before, after, and held out:
-    each half of the groups judged by the calibration that was fitted on the other half.
+    `error_*` is the expected calibration error, `loss_*` the log loss: before, after, and held out, where each half of
+    the groups is judged by the calibration that was fitted on the other half.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Calibration:
 
 
 def calibrate(model, samples: Samples, method: str = "auto") -> tuple[object, Calibration]:
-    """Change the last layer of p_mask in a model of `build_model` in place, so that it is calibrated on samples.
+    """Calibrate p_mask of a model of `build_model` on samples, by changing its last layer in place.
 
     Args:
         model: The trained model.
@@ -68,7 +68,7 @@ def fold(layer, temperature: float, shift: float) -> None:
 
 
 def predict_logits(model, samples: Samples, name: str = P_MASK) -> np.ndarray:
-    """Return the input (N,) float64 of the sigmoid layer `name`, which is exact where a probability is rounded to 1."""
+    """Return the input (N,) float64 of the sigmoid layer `name`, which is exact even if the probability rounds to 1."""
     import keras
 
     layer = model.get_layer(name)
@@ -106,14 +106,14 @@ def fit_calibration(logit: np.ndarray, label: np.ndarray, group: np.ndarray, met
 def fit_scale(logit: np.ndarray, label: np.ndarray, with_shift: bool) -> tuple[float, float]:
     """Return (scale, shift) of least log loss for sigmoid(scale * logit + shift).
 
-    Labels are moved a little towards the middle (Platt 1999), so that separable classes have a finite answer: each face
-    counts for both classes, with weights that add up to 1.
+    Labels are moved slightly towards the middle (Platt 1999), so that the answer is finite for separable classes: each
+    face counts for both classes, with weights that add up to 1.
     """
     from sklearn.linear_model import LogisticRegression
 
     counts = np.bincount(label, minlength=2)
     target = np.where(label == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
-    # an infinite C is no regularisation
+    # an infinite C means no regularisation
     model = LogisticRegression(C=np.inf, fit_intercept=with_shift, tol=1e-8, max_iter=1000)
     both = np.repeat([0, 1], len(label))
     model.fit(np.tile(logit, 2)[:, None], both, sample_weight=np.concatenate([1 - target, target]))
@@ -121,12 +121,12 @@ def fit_scale(logit: np.ndarray, label: np.ndarray, with_shift: bool) -> tuple[f
 
 
 def log_loss(logit: np.ndarray, label: np.ndarray) -> float:
-    """Return the mean cross-entropy of logits (N,) and labels (N,), in nats, also where p_mask is rounded to 0 or 1."""
+    """Return the mean cross-entropy of logits (N,) and labels (N,) in nats, even where p_mask rounds to 0 or 1."""
     return float(np.mean(np.logaddexp(0, logit) - label * logit)) if len(logit) else float("nan")
 
 
 def _held_out(logit: np.ndarray, label: np.ndarray, group: np.ndarray, with_shift: bool) -> np.ndarray:
-    """Return the logits (N,), each changed by the calibration that was fitted on the other half of the groups."""
+    """Return the logits (N,), each calibrated by the fit on the other half of the groups."""
     names, number = np.unique(group, return_inverse=True)
     second = np.random.default_rng(0).permutation(len(names))[number] % 2 == 1
     changed = np.array(logit)

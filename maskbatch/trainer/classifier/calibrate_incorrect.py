@@ -1,9 +1,9 @@
 """Calibrate p_incorrect, so that 0.5 is its operating point.
 
-Masks worn incorrectly are rare, and a report of them sends a person to look: precision comes first. Platt scaling (Platt
-1999) on the guide faces, and then a shift, both folded into the last Dense layer. The shift is chosen on the guide faces,
-which are validation faces. Its figures there are therefore held out: each fold of the groups is judged by the threshold
-that was chosen on the other folds. The precision holds for the guide's share of masks worn incorrectly only.
+Masks worn incorrectly are rare, and a report of them sends a person to look, so precision comes first. Platt scaling
+(Platt 1999) on the guide faces and then a shift are folded into the last Dense layer. The shift is chosen on the guide
+faces, which are validation faces. Its figures there are therefore held out: each fold of the groups is judged by the
+threshold that was chosen on the other folds. The precision only holds for the guide's share of masks worn incorrectly.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from maskbatch.trainer.model import P_INCORRECT
 
 MIN_PRECISION = 0.90
 _NUM_FOLDS = 5
-# precisions asked for on the faces that a threshold is chosen on: the held-out precision is a little lower
+# candidate precisions on the faces for which a threshold is chosen: the held-out precision is slightly lower
 _ASKED = tuple(np.round(np.arange(0.80, 1.0001, 0.01), 2).tolist())
 
 
 @dataclass(frozen=True, slots=True)
 class IncorrectCalibration:
-    """A calibration, fitted on `faces` faces of which `incorrect` wear their mask incorrectly.
+    """A calibration, fitted on `faces` faces, `incorrect` of them with a mask worn incorrectly.
 
-    The new logit is logit / `temperature` + `shift`; `threshold` is the probability by Platt scaling alone that became
-    0.5. `precision_held_out` and `recall_held_out` are those at 0.5, NaN where nothing was flagged.
+    The new logit is logit / `temperature` + `shift`. `threshold` is the probability after Platt scaling alone that
+    became 0.5. `precision_held_out` and `recall_held_out` are those at 0.5, NaN if nothing was flagged.
     """
 
     temperature: float
@@ -40,7 +40,7 @@ class IncorrectCalibration:
 
 
 def calibrate_incorrect(model, samples: Samples) -> tuple[object, IncorrectCalibration]:
-    """Change the last layer of p_incorrect in place, so that 0.5 is the operating point on samples of all three classes.
+    """Change the last layer of p_incorrect in place, so that 0.5 is the operating point on samples of all three states.
 
     Raises MaskbatchError when the model's logits are not finite.
     """
@@ -55,8 +55,8 @@ def calibrate_incorrect(model, samples: Samples) -> tuple[object, IncorrectCalib
 def fit_incorrect(logit: np.ndarray, incorrect: np.ndarray, group: np.ndarray) -> IncorrectCalibration:
     """Return the calibration for logits (N,) and truth (N,) bool; faces of one `group` (N,) are not independent.
 
-    The operating point has a held-out precision of at least `MIN_PRECISION` and then the best recall; where no point has
-    that precision, the most precise one is taken. Without faces of either kind the logits stay as they are.
+    The operating point has the best recall among points with a held-out precision of at least `MIN_PRECISION`. If no
+    point has that precision, it is the most precise point. Without faces of either kind, the logits stay unchanged.
     """
     if not incorrect.any() or incorrect.all():
         return IncorrectCalibration(1.0, 0.0, 0.5, len(logit), int(incorrect.sum()), float("nan"), float("nan"))
@@ -76,7 +76,7 @@ def _worth(precision: float, recall: float) -> tuple[bool, float]:
 
 
 def _threshold(logit: np.ndarray, incorrect: np.ndarray, precision: float) -> float:
-    """Return the logit of best recall at a precision, midway to the next face below; or that of the best precision."""
+    """Return the logit of best recall at a precision, midway to the next face below, or that of best precision."""
     order = np.argsort(-logit, kind="stable")
     values, hits = logit[order], np.cumsum(incorrect[order])
     reached = hits / np.arange(1, len(hits) + 1)
@@ -87,7 +87,7 @@ def _threshold(logit: np.ndarray, incorrect: np.ndarray, precision: float) -> fl
 
 
 def _held_out(logit: np.ndarray, incorrect: np.ndarray, group: np.ndarray, asked: float) -> tuple[float, float]:
-    """Return precision and recall, each fold of the groups judged by the threshold chosen on the other folds."""
+    """Return precision and recall, with each fold of the groups judged by the threshold from the other folds."""
     names, number = np.unique(group, return_inverse=True)
     part = np.random.default_rng(0).permutation(len(names))[number] % _NUM_FOLDS
     flagged = np.zeros(len(logit), bool)

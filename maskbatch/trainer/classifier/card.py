@@ -134,7 +134,7 @@ def _figures(figures: dict) -> str:
 
 
 def _incorrect(report: dict) -> str:
-    """Return the section on the third state; "" without one."""
+    """Return the section on the third state, "" without a third state."""
     found = report["incorrect_calibration"]
     if not found:
         return ""

@@ -17,8 +17,8 @@ from maskbatch.trainer.model import unfreeze
 class FitSettings:
     """Settings of one training run.
 
-    `steps` batches make an epoch; None: as many as the training samples fill. `resume` continues after the last finished
-    epoch.
+    An epoch has `steps` batches; None means as many as the training samples fill. `resume` continues after the last
+    finished epoch.
     """
 
     out: Path
@@ -30,7 +30,7 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitSamples:
-    """Faces to train on, and faces to measure each epoch on."""
+    """Faces for training, and faces on which each epoch is measured."""
 
     train: Samples
     val: Samples
@@ -43,10 +43,10 @@ def fit(
     settings: FitSettings,
     progress: Progress = no_progress,
 ) -> tuple[object, list[dict]]:
-    """Train the model that `build` makes, and leave a checkpoint after each epoch (see `run_epochs`).
+    """Train the model from `build`, and leave a checkpoint after each epoch (see `run_epochs`).
 
     Returns:
-        The model of the epoch that `chosen_epoch` names, and a row for each epoch.
+        The model after the epoch from `chosen_epoch`, and a row for each epoch.
 
     Raises:
         UsageError: There is nothing to resume.
@@ -58,7 +58,7 @@ def fit(
 
 
 def chosen_epoch(rows: Sequence[dict], recipe: Recipe) -> int:
-    """Return the epoch whose model is the result: the last one, or with patience the one of least validation loss."""
+    """Return the epoch whose model is the result: the last, or with patience the one of least validation loss."""
     chosen = rows[-1] if recipe.patience is None else min(rows, key=lambda row: row["val_loss"])
     return chosen["epoch"]
 
@@ -67,7 +67,7 @@ _COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accur
 
 
 class _Phases(Course):
-    """The classifier's training: phases that thaw more layers or change the learning rate."""
+    """The training of the classifier, in phases that unfreeze more layers or change the learning rate."""
 
     columns = _COLUMNS
 
@@ -87,7 +87,7 @@ class _Phases(Course):
 
     def resume(self, folder: Path):
         """Return the model of an epoch's folder."""
-        from maskbatch.trainer.classifier import loss  # noqa: F401 (registers what the model was compiled with)
+        from maskbatch.trainer.classifier import loss  # noqa: F401 (registers loss and metrics of the model)
 
         return super().resume(folder)
 
@@ -96,7 +96,7 @@ class _Phases(Course):
         return training_batches(self._train, self._settings, epoch)
 
     def begin_epoch(self, model, epoch: int) -> None:
-        """Compile the model where a phase begins, and seed dropout."""
+        """Compile the model at the beginning of a phase, and seed dropout."""
         phase, begins = self._recipe.phase_at(epoch)
         if begins:
             _compile(model, phase, self.steps, self._recipe.third_state)
@@ -107,7 +107,7 @@ class _Phases(Course):
         return len(rows) >= self._recipe.num_epochs or _patience_is_over(rows, self._recipe)
 
     def kept_epochs(self, rows: Sequence[dict]) -> set[int]:
-        """Return the last epoch, and the one that would be the result if no other followed."""
+        """Return the last epoch, and the epoch that would be the result if no other followed."""
         return super().kept_epochs(rows) | {chosen_epoch(rows, self._recipe)}
 
 
@@ -126,10 +126,10 @@ def _compile(model, phase: Phase, steps: int, third_state: bool) -> None:
 
 
 def _seed_dropout(model, seed: int, epoch: int) -> None:
-    """Let dropout depend on (seed, epoch) only.
+    """Make dropout depend only on (seed, epoch).
 
-    Keras does not save the state of dropout with the model. A resumed run would otherwise drop other units than a run that
-    was never stopped.
+    Keras does not save the state of dropout with the model, so a resumed run would drop other units than an
+    uninterrupted run.
     """
     import keras
 

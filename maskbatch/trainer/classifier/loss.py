@@ -1,6 +1,6 @@
 """Loss and metrics of a classifier with a third state. The module imports Keras: import it late.
 
-Targets are (B, 2): p_mask and p_incorrect. p_mask has no target for a mask that is worn incorrectly, which is `UNKNOWN`.
+Targets are (B, 2): p_mask and p_incorrect. The target of p_mask for a mask worn incorrectly is `UNKNOWN`.
 """
 
 import keras
@@ -13,12 +13,12 @@ _register = keras.saving.register_keras_serializable(package="maskbatch")
 
 @_register
 class StatesLoss(keras.losses.Loss):
-    """The sum of both columns' binary cross-entropies; a target that is unknown adds nothing."""
+    """The sum of the binary cross-entropies of both columns; an unknown target adds nothing."""
 
     def call(self, y_true, y_pred):
         """Return the loss (B,)."""
         known = ops.cast(y_true != UNKNOWN, y_pred.dtype)
-        # element by element: binary_crossentropy takes the mean over a last axis of one
+        # element by element, because binary_crossentropy takes the mean over the last axis
         entropy = keras.losses.binary_crossentropy(
             ops.expand_dims(y_true * known, -1), ops.expand_dims(y_pred, -1), axis=-1
         )
@@ -27,7 +27,7 @@ class StatesLoss(keras.losses.Loss):
 
 @_register
 class MaskAccuracy(keras.metrics.Mean):
-    """The share of faces on the right side of p_mask = 0.5, among those with or without a mask."""
+    """The share of faces on the right side of p_mask = 0.5, among faces with or without a mask."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Add a batch; sample weights do not count."""

@@ -9,10 +9,10 @@ from maskbatch.trainer.data.batches import Balance, Shape
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Some epochs at one setting.
+    """Consecutive epochs with the same settings.
 
-    `first_layer`: the backbone's layers from this index on are trained; None trains the head only. With `cosine` the
-    learning rate rises over the first tenth of the phase and then falls to zero; otherwise it is constant.
+    The backbone's layers from index `first_layer` are trained; None trains the head only. With `cosine`, the learning
+    rate rises over the first tenth of the phase and then falls to zero; otherwise it is constant.
     """
 
     epochs: int
@@ -23,12 +23,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Phases in order, and how faces are drawn and changed for them.
+    """Phases in order, and the way in which faces are drawn and augmented.
 
-    `balance`: see `BatchSettings`. `patience`: training stops after this many epochs of the last phase without a better
-    validation loss, and the best epoch is the result; None runs all epochs and takes the last. `unit_scale` scales pixels
-    by 1/255, as the reference system does, and not to the range that the backbone was trained on. `size_px` is the side of
-    the crops. With a `third_state` the model learns p_incorrect too.
+    For `balance`, see `BatchSettings`. Training stops after `patience` epochs of the last phase without a better
+    validation loss, and the best epoch is the result; None runs all epochs and takes the last. `unit_scale` scales
+    pixels by 1/255, like the reference system, instead of to the range of the backbone's training. `size_px` is the
+    side of the crops. With `third_state`, the model also learns p_incorrect.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Recipe:
         return {**asdict(self), "augment": self.augment.__name__}
 
     def phase_at(self, epoch: int) -> tuple[Phase, bool]:
-        """Return the phase of an epoch (counted from 0), and True where the phase begins with it."""
+        """Return the phase of an epoch (counted from 0), and True if the phase begins with this epoch."""
         for phase in self.phases:
             if epoch < phase.epochs:
                 return phase, epoch == 0
@@ -64,8 +64,8 @@ class Recipe:
 
 
 _REFERENCE = Recipe("reference", (Phase(5, 1e-4, None), Phase(3, 1e-5, 100)), augment.reference, unit_scale=True)
-# no patience: the learning rate ends at zero, so the last epoch is the best, while the least validation loss (before
-# calibration) is that of the first epoch, whose head is less certain
+# no patience: the learning rate ends at zero, so the last epoch is the best, although the validation loss before
+# calibration is least after the first epoch, whose head is less certain
 _BEST = Recipe(
     "best",
     (Phase(1, 1e-3, None), Phase(4, 2e-4, 0, cosine=True)),

@@ -1,4 +1,4 @@
-"""Compress a training face (H, W, 3) uint8 RGB as recording does, and return it decoded."""
+"""Compress a training face (H, W, 3) uint8 RGB like a recording does, and decode it again."""
 
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ def compress(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Compress as one frame of H.264 at a constant rate factor of 20 to 40, with halved colour and smoothed blocks."""
-    import av  # late: a machine that trains with `recorded_webp` need not have it
+    import av  # imported late, because training with `recorded_webp` does not need PyAV
 
     height, width = image.shape[:2]
     # yuv420p needs even sides
@@ -33,6 +33,6 @@ def film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def webp(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Compress as WebP at quality 2 to 60: one frame of VP8, which predicts and smooths blocks as H.264 does."""
+    """Compress as WebP at quality 2 to 60: one frame of VP8, which predicts and smooths blocks like H.264."""
     _, file = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, int(rng.integers(2, 61))])
     return cv2.imdecode(file, cv2.IMREAD_COLOR)

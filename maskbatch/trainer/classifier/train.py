@@ -1,4 +1,4 @@
-"""`maskbatch train` as a function: datasets in, a calibrated model with its figures, plots and card out."""
+"""`maskbatch train` as a function: train a calibrated model on datasets, with figures, plots and a card."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +34,7 @@ from maskbatch.trainer.evaluate.outputs import write_training
 from maskbatch.trainer.json_files import versions
 from maskbatch.trainer.model import build_model
 
-# with fewer faces of a class in annotated scenes, all validation faces are the guide
+# with fewer faces of a class in annotated scenes, all validation faces are guide faces
 _MIN_GUIDE_FACES = 50
 _NEEDED = ("train", "val")
 _MODEL = "model.keras"
@@ -42,7 +42,7 @@ _MODEL = "model.keras"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """The dataset, the recipe and the network; None in `balance`, `patience` and `size_px` keeps the recipe's."""
+    """Dataset, recipe and network; None in `balance`, `patience` and `size_px` keeps the recipe's value."""
 
     dataset: DatasetSettings
     recipe: str = "best"
@@ -55,7 +55,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Receivers of news: `say(message)`, and `progress` after each batch."""
+    """Callbacks: `say(message)`, and `progress` after each batch."""
 
     say: Callable[[str], None] = lambda message: None
     progress: Progress = no_progress
@@ -70,7 +70,7 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     Raises:
         UsageError: The folder holds a model or an unfinished run, or the run to resume was another one.
         DatasetError: A class or a split is empty.
-        WeightsError: The backbone's weights cannot be had.
+        WeightsError: The backbone's weights cannot be downloaded or read.
         MaskbatchError: The training diverged.
     """
     listener, recipe, dataset = listener or Listener(), _recipe(settings), settings.dataset
@@ -95,10 +95,10 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
 
 
 def guide_samples(val: Samples) -> Samples:
-    """Return the validation faces that epochs are compared on and the calibration is fitted on.
+    """Return the validation faces for comparing epochs and fitting the calibration (the guide faces).
 
-    They are the faces of annotated scenes, which resemble the input of a scan, where both classes have enough of them;
-    otherwise they are all faces.
+    These are the faces of annotated scenes, which resemble the input of a scan, if both classes have enough of them;
+    otherwise all faces.
     """
     counts = np.bincount(val.label[val.annotated], minlength=len(STATES))
     enough = counts[: len(LABELS)].min() >= _MIN_GUIDE_FACES
@@ -106,7 +106,7 @@ def guide_samples(val: Samples) -> Samples:
 
 
 def _untrained(settings: TrainSettings, recipe: Recipe, seed: int):
-    """Return the untrained network; it is built early, so that missing weights show before the pictures are read."""
+    """Return the untrained network, built early so that missing weights show before the pictures are read."""
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -114,7 +114,7 @@ def _untrained(settings: TrainSettings, recipe: Recipe, seed: int):
 
 
 def _samples_by_split(pictures: Sequence[Picture], cache: Path, recipe: Recipe) -> dict[str, Samples]:
-    """Return the faces of each split, those of a third state only for a recipe that learns it.
+    """Return the faces of each split, with the third state only for a recipe that learns it.
 
     Raises DatasetError when unreadable pictures leave a split without a class.
     """
@@ -165,7 +165,7 @@ def _counts(samples: Samples) -> dict[str, int]:
 
 
 def _plan(settings: TrainSettings, fitting: FitSettings, recipe: Recipe) -> dict:
-    """Return the part of the report that is known before training and must be the same when a run is resumed."""
+    """Return the part of the report that is known before training, and must be the same in a resumed run."""
     return {
         "recipe": recipe.as_dict(),
         "backbone": settings.backbone,

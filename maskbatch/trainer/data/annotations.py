@@ -1,4 +1,4 @@
-"""Annotated scenes: Pascal VOC (an XML file for each picture) and COCO (one JSON file for many)."""
+"""Read annotated scenes: Pascal VOC (an XML file for each picture) and COCO (one JSON file for many pictures)."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -13,10 +13,10 @@ from maskbatch.errors import DatasetError
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """The faces of one picture, as `file` gives them.
+    """The annotated faces of one picture in `file`.
 
-    `picture` is the picture's name in the file, maybe with folders before it; "" where the file gives none. `xyxy` (K, 4)
-    is in float32 pixels; `names` (K,) are the dataset's own labels.
+    `picture` is the picture's name in the file, maybe with folders before it, or "" without a name. `xyxy` (K, 4) is in
+    float32 pixels; `names` (K,) are the dataset's own labels.
     """
 
     file: Path
@@ -26,7 +26,7 @@ class Annotation:
 
 
 def read_voc(path: Path) -> Annotation:
-    """Return the content of a Pascal VOC annotation. Raises DatasetError."""
+    """Read a Pascal VOC annotation. Raises DatasetError."""
     try:
         root = ElementTree.parse(path).getroot()
         objects = root.findall("object")

@@ -17,7 +17,7 @@ Balance = Literal["none", "weights", "oversample"]
 UNKNOWN = -1.0
 # the share of draws of masks worn incorrectly, which are rare
 _INCORRECT_SHARE = 0.12
-# annotated scenes look like the input of a scan; in class folders the background gives the class away
+# annotated scenes resemble the input of a scan; in class folders, the background gives the class away
 _SCENE_WEIGHT = 2.0
 
 
@@ -55,10 +55,10 @@ def shape_of(model) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """Settings of an epoch of `steps` batches; everything random follows `seed`.
+    """Settings of an epoch of `steps` batches; `seed` determines everything random.
 
-    `balance`: "oversample" draws by weight (see `sample_weights`); "weights" takes every sample in turn and lets the rarer
-    class count more in the loss; "none" takes every sample in turn.
+    `balance`: "oversample" draws by weight (see `sample_weights`); "weights" takes every sample in turn and gives the
+    rarer class more weight in the loss; "none" takes every sample in turn.
     """
 
     batch_size: int
@@ -72,7 +72,7 @@ class BatchSettings:
 def training_batches(samples: Samples, settings: BatchSettings, epoch: int):
     """Return one epoch: a tf.data.Dataset of crops (B, S, S, 3) uint8, targets (B, 1 or 2) and loss weights (B,) float32.
 
-    The batches depend on (seed, epoch, position) only, not on the number of threads.
+    The batches depend only on (seed, epoch, position), not on the number of threads.
     """
     drawn = _drawn(samples, settings, epoch)
     by_class = class_weights(samples.label) if settings.balance == "weights" else np.ones(len(STATES), np.float32)
@@ -116,7 +116,7 @@ def tensor_batches(make: Callable[[np.ndarray], tuple], count: int, parts: Seque
 
 
 def in_turn(population: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return positions (count,) int64 that hold every member of a population once before any comes again."""
+    """Return positions (count,) int64 in which every member of a population occurs once before any is repeated."""
     rounds = -(-count // population)
     return np.concatenate([rng.permutation(population) for _ in range(rounds)])[:count]
 
@@ -124,9 +124,9 @@ def in_turn(population: int, count: int, rng: np.random.Generator) -> np.ndarray
 def sample_weights(samples: Samples) -> np.ndarray:
     """Return the share (N,) of draws that each sample gets.
 
-    Faces with and without a mask are drawn equally often, masks worn incorrectly in 12 % of the draws. Each source is drawn
-    by the root of its size. For masks worn incorrectly, the size is the number of groups: some sources show one person many
-    times. Faces of annotated scenes count twice.
+    Faces with and without a mask are drawn equally often, and masks worn incorrectly in 12 % of the draws. Each source
+    is drawn by the square root of its size. For masks worn incorrectly, the size is the number of groups, because some
+    sources show one person many times. Faces of annotated scenes count twice.
     """
     weights = np.where(samples.annotated, _SCENE_WEIGHT, 1.0)
     for source in np.unique(samples.source):
@@ -144,7 +144,8 @@ def sample_weights(samples: Samples) -> np.ndarray:
 def class_weights(label: np.ndarray) -> np.ndarray:
     """Return the weight (3,) float32 of a sample of each state.
 
-    Faces with and without a mask have the same sum, masks worn incorrectly 12 % of all; the mean of the first two is 1.
+    The weights of faces with and without a mask have the same sum and a mean of 1. Masks worn incorrectly have 12 % of
+    the total.
     """
     counts = np.bincount(label, minlength=len(STATES))
     total = counts[: len(LABELS)].sum()

@@ -1,4 +1,4 @@
-"""Cut every labelled face out of its picture, with the boxes that a scan may give it."""
+"""Cut every labelled face out of its picture, with the box that a scan would find."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from maskbatch.trainer.data.jpeg import encode_jpeg
 from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces
 
-# around the face in a kept region: the crop's own margin, and room for jitter, turning and shifting
+# margin around the face in a kept region: the crop's own margin, and room for jitter, rotation and shifts
 _REGION_MARGIN = 0.75
 # a crop of the largest size never shows a larger face, so shrinking to this size loses nothing, for any model
 _FACE_PX = round(CROP_PX / (1 + 2 * MARGIN)) + 10
@@ -27,11 +27,16 @@ _MAX_CROP_ASPECT = 1.5
 class CutFaces:
     """N labelled faces.
 
-    `region`: N JPEG files as bytes, each a face with its surroundings. `xyxy` (N, 2, 4) float32: the face's box in the
-    region, as annotated and as detected, twice the same where only one is known. `landmarks` (N, 5, 2) float32: those of
-    the detected face in the region, NaN where none was detected. `label` (N,) int64. `size_px` (N,) float32: the face's
-    size in its picture. `detected` (N,) bool. `annotated` (N,) bool: True for a face of a scene with boxes, False for a
-    face of a class folder. `position` (N,) int64: the index of the face's picture among the given ones.
+    Attributes:
+        region: N JPEG files as bytes, each a face with its surroundings.
+        xyxy: (N, 2, 4) float32, annotated and detected box of the face in the region; both are equal if only one is
+            known.
+        landmarks: (N, 5, 2) float32, landmarks of the detected face in the region; NaN for an undetected face.
+        label: (N,) int64, index of `STATES`.
+        size_px: (N,) float32, size of the face in its picture.
+        detected: (N,) bool, the detector found the face.
+        annotated: (N,) bool, True for a face in a scene with boxes, False for a face of a class folder.
+        position: (N,) int64, index of the face's picture among the given pictures.
     """
 
     region: tuple[bytes, ...]
@@ -63,7 +68,7 @@ def cut_faces(pictures: Sequence[Picture], detect: Callable[[list[np.ndarray]], 
 
 
 def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterable[tuple]:
-    """Yield all fields of each labelled face except `position`; `faces` are the detector's in this picture."""
+    """Yield all fields of each labelled face except `position`; `faces` are the detected faces in this picture."""
     annotated = _whole_picture(image, faces.xyxy) if picture.xyxy is None else picture.xyxy
     for xyxy, label in zip(annotated, picture.label, strict=False):
         if boxes.area(xyxy) <= 0:
@@ -77,9 +82,9 @@ def _picture_faces(picture: Picture, image: np.ndarray, faces: Faces) -> Iterabl
 
 
 def _whole_picture(image: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the box (1, 4) of the one face of a class folder's picture, or (0, 4).
+    """Return the box (1, 4) of the face in a picture of a class folder, or (0, 4).
 
-    The box is the largest one found. Where none is found and the picture is a face crop, the box is made from its size.
+    This is the largest detected box. If no face is detected in a face crop, the box follows from the size of the crop.
     """
     if len(found):
         return found[[boxes.area(found).argmax()]]
@@ -92,9 +97,9 @@ def _whole_picture(image: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _match(xyxy: np.ndarray, found: np.ndarray) -> int | None:
-    """Return the index of the detector's box (M, 4) that shows an annotated face, if any.
+    """Return the index of the detected box (M, 4) that belongs to an annotated face, None if there is none.
 
-    The box with the best overlap is taken, or the largest one inside, for annotations that go around the whole head.
+    This is the box with the best overlap, or the largest box inside, for annotations that enclose the whole head.
     """
     if not len(found):
         return None

@@ -1,4 +1,4 @@
-"""A cache of cut faces between runs, by everything that decides how they look."""
+"""A cache of cut faces between runs, with a key of everything that affects their pixels."""
 
 import hashlib
 import logging
@@ -18,14 +18,14 @@ from maskbatch.trainer.data.reading import content_fingerprint
 
 log = logging.getLogger(__name__)
 
-# raise the version when faces are cut or kept in another way
+# increase the version when faces are cut or kept in another way
 _VERSION = 4
 _ARRAYS = tuple(field.name for field in fields(CutFaces) if field.name != "region")
 
 
 @dataclass(frozen=True, slots=True)
 class CutCache:
-    """Cut faces in a folder, found by the detector that the words in `detector` identify.
+    """A folder of cut faces; `detector` is a text that identifies the detector.
 
     Sources, groups and splits are not kept, because they may change while the faces stay the same.
     """
@@ -34,12 +34,12 @@ class CutCache:
     detector: str
 
     def identity(self, pictures: Sequence[Picture]) -> str:
-        """Return a SHA-256 over everything that decides how the pictures' faces are cut."""
+        """Return a SHA-256 over everything that affects the cut faces of the pictures."""
         parts = (_VERSION, __version__, cv2.__version__, self.detector, content_fingerprint(pictures))
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
     def load(self, identity: str) -> CutFaces | None:
-        """Return the faces that are kept under an identity; None when there is no readable file."""
+        """Return the faces kept under an identity, None without a readable file."""
         path = self._path(identity)
         try:
             with np.load(path, allow_pickle=False) as kept:
@@ -56,7 +56,7 @@ class CutCache:
             return None
 
     def save(self, faces: CutFaces, identity: str) -> None:
-        """Keep the faces under an identity; a failure is only a warning, because the faces are already in memory."""
+        """Keep the faces under an identity. A failure is only a warning, because the faces are already in memory."""
         lengths = np.array([len(region) for region in faces.region])
         joined = np.frombuffer(b"".join(faces.region), np.uint8)
         arrays = {name: getattr(faces, name) for name in _ARRAYS}

@@ -1,4 +1,4 @@
-"""Read datasets on disk, class folders and annotated scenes, as `Picture`s with a split that cuts no group."""
+"""Read datasets (class folders and annotated scenes) as `Picture`s, and split them without cutting groups."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ _SCENE_FOLDERS = ("images", "annotations")
 class Picture:
     """A picture with labels.
 
-    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, an index of `STATES`; a picture from a
-    class folder has `xyxy` None and `label` (1,). `source` names its collection, which training balances. No split may cut
-    a `group`. `split` is train, val, test or "" where it is not given. In the places `ignored` (M, 4) float32 a finding is
-    neither right nor wrong.
+    An annotated scene has `xyxy` (K, 4) float32 pixels and `label` (K,) int64, an index of `STATES`. A picture from a
+    class folder has `xyxy` None and `label` (1,). `source` names the collection of the picture; training balances
+    collections. No split may cut a `group`. `split` is train, val, test, or "" if not given. In the places `ignored`
+    (M, 4) float32, a finding is neither right nor wrong.
     """
 
     path: Path
@@ -51,11 +51,11 @@ def read_datasets(
 ) -> list[Picture]:
     """Return all pictures of the datasets at `roots`, ordered by path.
 
-    `splits_file`: a CSV with columns `path` (relative to its own folder), `split`, and if present `cluster` (the group)
-    and `set` (the source). `rules`: the meaning of labels that are not ours.
+    `splits_file` is a CSV with the columns `path` (relative to its own folder), `split`, and optionally `cluster` (the
+    group) and `set` (the source). `rules` give the meaning of labels that are not ours.
 
     Raises:
-        DatasetError: A folder is no dataset, or an annotation is malformed or ambiguous.
+        DatasetError: A folder is not a dataset, or an annotation is malformed or ambiguous.
         UsageError: A label is unknown, or the splits file does not fit.
     """
     rules = rules or LabelRules()
@@ -73,8 +73,8 @@ def read_datasets(
 def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) -> list[Picture]:
     """Return the pictures with every empty split filled in.
 
-    Whole groups are drawn for `val`, with a share of each source and class; the rest is `train`. A group in which a
-    picture has a split already goes to that split. The same seed and pictures give the same split.
+    Whole groups are drawn for `val`, with a share of each source and class; the rest is `train`. If a picture of a
+    group already has a split, the whole group goes to that split. The same seed and pictures give the same split.
     """
     given = {picture.group: picture.split for picture in pictures if picture.split}
     kinds = {}  # {group: (source, labels)}; both splits get a share of each kind
@@ -84,7 +84,7 @@ def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) 
     groups = sorted(set(kinds) - set(given))
     shuffled = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     shuffled.sort(key=lambda group: (kinds[group][0], sorted(kinds[group][1])))
-    # every so many-th of the groups in order of kind
+    # groups at equal distances in the order of kinds
     count = np.floor(np.arange(len(groups) + 1) * val_fraction + 0.5)
     drawn = {group for group, step in zip(shuffled, np.diff(count), strict=True) if step}
     splits = given | {group: "val" if group in drawn else "train" for group in groups}
@@ -92,7 +92,7 @@ def split_pictures(pictures: Sequence[Picture], val_fraction: float, seed: int) 
 
 
 def _read_dataset(root: Path, rules: LabelRules) -> list[tuple[_Labelled, str]]:
-    """Return the labelled pictures of one dataset, each with its split, "" where none is given."""
+    """Return the labelled pictures of one dataset, each with its split, or "" if not given."""
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder: give a folder of class folders or of annotated scenes")
     parts = [(root / name, split) for name, split in _SPLITS.items() if (root / name).is_dir()] or [(root, "")]
@@ -107,7 +107,7 @@ def _read_dataset(root: Path, rules: LabelRules) -> list[tuple[_Labelled, str]]:
 
 
 def _read_part(folder: Path, rules: LabelRules) -> list[_Labelled]:
-    """Return class folders where one has a known label, else scenes, else class folders with unknown labels."""
+    """Return class folders if one has a known label, else scenes, else class folders with unknown labels."""
     by_class = _class_folders(folder)
     if any(rules.class_of(name) is not None for name in by_class):
         return [one for found in by_class.values() for one in found]
@@ -137,7 +137,7 @@ def _picture_files(folder: Path) -> list[Path]:
 
 
 def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> Picture:
-    """Return the picture with our labels, without the boxes of ignored labels."""
+    """Return the picture with our labels, and without the boxes of ignored labels."""
     classes = [rules.class_of(name) for name in labelled.names]
     kept = np.array([label is not None for label in classes], bool)
     label = np.array([label for label in classes if label is not None], np.int64)

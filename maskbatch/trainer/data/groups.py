@@ -15,7 +15,7 @@ from maskbatch.trainer.data.tables import read_table
 
 _HASH_PX, _LOW_PX = 32, 8
 _NUM_BITS = _LOW_PX**2 - 1
-# bits that may differ; the thumbnails' correlation then separates near-duplicates from pictures that are only similar
+# bits that may differ; the correlation of thumbnails then separates near-duplicates from pictures that are only similar
 _MAX_DISTANCE, _MIN_CORRELATION = 8, 0.9
 _THUMB_PX = 16
 # grey levels; flatter pictures have no detail to compare
@@ -27,8 +27,8 @@ _ROWS = 1024
 class Grouping:
     """A description of groups.
 
-    `by` names the method. `groups` counts groups of two or more pictures, `pictures` the pictures in them, and `cut` the
-    groups that the given splits cut nevertheless.
+    `by` names the method. `groups` counts groups of two or more pictures, `pictures` counts the pictures in them, and
+    `cut` counts the groups that the given splits cut nevertheless.
     """
 
     by: str
@@ -44,7 +44,8 @@ class Grouping:
 def group_by_file(pictures: Sequence[Picture], groups_file: Path) -> list[Picture]:
     """Return the pictures with groups from a CSV of `path` (relative to the CSV's own folder) and `group`.
 
-    Pictures that are not in the file stay alone. Raises UsageError when it lacks a column or names none of the pictures.
+    Pictures that are not in the file keep their own group. Raises UsageError when the file lacks a column or names no
+    picture.
     """
     rows = read_table(groups_file, ["group"])
     groups = [rows.get(picture.path.resolve(), {}).get("group") for picture in pictures]
@@ -56,7 +57,7 @@ def group_by_file(pictures: Sequence[Picture], groups_file: Path) -> list[Pictur
 
 
 def group_near_duplicates(pictures: Sequence[Picture]) -> list[Picture]:
-    """Return the pictures with near-duplicates, mirrored ones too, in one group, named after its first picture."""
+    """Put near-duplicates, also mirrored ones, into one group, named after its first picture; return all pictures."""
     leader = near_duplicates([picture.path for picture in pictures])
     # pictures that share a group already stay together
     firsts = {}
@@ -91,7 +92,7 @@ def near_duplicates(paths: Sequence[Path]) -> np.ndarray:
 
 
 def _read_grey(path: Path) -> np.ndarray | None:
-    """Return the picture as (32, 32) float32 grey; None where it cannot be read or is flat."""
+    """Return the picture as (32, 32) float32 grey; None if the picture cannot be read or is flat."""
     content = np.fromfile(path, np.uint8)
     # a JPEG decodes several times faster at a fraction of its size
     how = cv2.IMREAD_REDUCED_GRAYSCALE_4 if len(content) > 200_000 else cv2.IMREAD_GRAYSCALE

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from maskbatch.errors import UsageError
 
 LABELS = ("without_mask", "with_mask")  # the two classes of p_mask; the index is the class
-STATES = (*LABELS, "incorrect_mask")  # with the third state, of which only p_incorrect knows
+STATES = (*LABELS, "incorrect_mask")  # with the third state, which only p_incorrect recognises
 WORN_INCORRECTLY = 2
 _CLASSES = {name: label for label, name in enumerate(STATES)}
-# names of datasets, one of them a misspelling in a dataset that was copied often
+# labels in other datasets; one is a misspelling in a dataset that was often copied
 _KNOWN = {**_CLASSES, "mask_worn_incorrectly": WORN_INCORRECTLY, "mask_weared_incorrect": WORN_INCORRECTLY}
 
 
@@ -17,8 +17,8 @@ _KNOWN = {**_CLASSES, "mask_worn_incorrectly": WORN_INCORRECTLY, "mask_weared_in
 class LabelRules:
     """Rules for the labels of datasets.
 
-    `renamed`: pairs of a dataset's label and one of ours. `ignored`: labels whose boxes are left out. Raises UsageError
-    when the rules contradict each other or name no label of ours.
+    `renamed` are pairs of a dataset's label and one of ours. `ignored` are labels whose boxes are left out. Raises
+    UsageError when the rules contradict each other, or a new label is not one of ours.
     """
 
     renamed: tuple[tuple[str, str], ...] = ()
@@ -55,7 +55,7 @@ def parse_rules(renamed: Sequence[str], ignored: Sequence[str]) -> LabelRules:
 
 
 def check_labels(counts: Mapping[str, int], rules: LabelRules) -> None:
-    """Raise UsageError when labels are unknown to the rules; `counts` says how often each label occurs."""
+    """Raise UsageError when the rules do not cover all labels; `counts` has the number of each label."""
     unknown = {name: count for name, count in counts.items() if not rules.knows(name)}
     if unknown:
         found = ", ".join(f"{name!r} ({count})" for name, count in sorted(unknown.items()))

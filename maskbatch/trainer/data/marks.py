@@ -1,7 +1,7 @@
 """Marks on pictures of a dataset: places in which a finding is neither right nor wrong.
 
-Annotators leave people out. Whoever looks at the findings that no box explains can mark each of them, so that a face
-nobody boxed does not count as a false one.
+Annotators leave people out. A person can look at all findings without a box and mark each of them, so that a face
+without a box does not count as false.
 """
 
 import csv
@@ -17,7 +17,7 @@ from maskbatch.errors import UsageError
 from maskbatch.trainer.data.dataset import Picture
 
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
-# a picture of a face is a drawing, a statue, a poster or a mannequin; a place with no face is kept as a record only
+# a picture of a face is a drawing, a statue, a poster or a mannequin; a place without a face is only a record
 _IGNORED, _COUNTED = ("face", "picture_of_face", "unsure"), ("no_face",)
 
 
@@ -30,7 +30,7 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
             picture_of_face, unsure or no_face. A path names the picture whose own path ends with it.
 
     Raises:
-        UsageError: The file is no such table, names a picture that is not among `pictures`, or names two at once.
+        UsageError: The file is not such a table, names a picture that is not in `pictures`, or names two with one path.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
@@ -85,13 +85,13 @@ def _finite(text: str) -> float:
 
 
 def _names_of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> list[tuple[str, ...]]:
-    """Return the parts of those paths in the file that name the picture."""
+    """Return the parts of all paths in the file that name the picture."""
     parts = picture.path.resolve().parts
     return [parts[start:] for start in range(len(parts)) if parts[start:] in places]
 
 
 def _check_names(file: Path, places: dict[tuple[str, ...], np.ndarray], num_named: Counter) -> None:
-    """Raise UsageError where a path in the file names no picture, or more than one."""
+    """Raise UsageError when a path in the file names no picture, or several."""
     unknown = [name for name in places if not num_named[name]]
     if unknown:
         raise UsageError(

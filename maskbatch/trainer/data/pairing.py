@@ -1,4 +1,4 @@
-"""Find the picture of an annotation: by the picture's name in it, by its file's name, and by its folder."""
+"""Find the picture of an annotation by the name in the annotation, by the file's name, and by its folder."""
 
 import logging
 import unicodedata
@@ -18,7 +18,7 @@ _DIVIDERS = ("images", "jpegimages", "annotations")
 def pair(annotations: Iterable[Annotation], pictures: Sequence[Path], top: Path) -> dict[Path, Annotation]:
     """Return the annotation of each picture that has one; both lie below `top`.
 
-    Raises DatasetError, with the names of the files, when an annotation fits no picture or several, or a picture has
+    Raises DatasetError with the names of files when an annotation matches no picture or several, or a picture has
     several annotations.
     """
     index, paired, elsewhere = _Index(pictures, top), {}, []
@@ -58,14 +58,14 @@ class _Index:
             self._by_stem[_key(path.stem)].append(path)
 
     def find(self, annotation: Annotation) -> Path:
-        """Return the one picture that fits. Raises DatasetError."""
+        """Return the matching picture. Raises DatasetError unless there is exactly one."""
         named = self._by_name.get(_key(_parts(annotation)[-1]), [])
         own = self._by_stem.get(_key(annotation.file.stem), []) if annotation.file.suffix == ".xml" else []
         fitting = [path for path in named if path in own] or named or own
         if not fitting:
             stated = f"names {annotation.picture!r}, which" if annotation.picture else "belongs to a picture that"
             raise DatasetError(f"{annotation.file} {stated} is not in {self._top}: there is no picture of that name")
-        # the stated name may be out of date, or the annotation may be misnamed
+        # the name in the annotation may be out of date, or the annotation may be misnamed
         contradicts = bool(named and own) and fitting == named and named[0] not in own
         narrowed = [named[0], own[0]] if contradicts else self._narrowed(annotation, fitting)
         if len(narrowed) > 1:
@@ -76,7 +76,7 @@ class _Index:
         return narrowed[0]
 
     def _narrowed(self, annotation: Annotation, fitting: list[Path]) -> list[Path]:
-        """Return the pictures in the folder that the annotation states, or lies in; all where there is none."""
+        """Return the pictures in the folder that the annotation names or lies in; all pictures if there are none."""
         stated = _parts(annotation)
         if len(stated) > 1:
             shared = [_num_shared(stated, path.relative_to(self._top).parts) for path in fitting]
@@ -90,7 +90,7 @@ class _Index:
         return bool(home and place) and home[-1] != place[-1]
 
     def _home(self, annotation: Annotation) -> tuple[str, ...]:
-        """Return the folders that the annotation states for its picture, else the folders that hold the annotation."""
+        """Return the folders that the annotation names for its picture, else the folders of the annotation."""
         return _place(_parts(annotation)) or _place(annotation.file.relative_to(self._top).parts)
 
 
@@ -99,17 +99,17 @@ def _parts(annotation: Annotation) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return the name in composed form: macOS writes file names decomposed."""
+    """Return the name in composed form, because macOS writes decomposed names."""
     return unicodedata.normalize("NFC", name)
 
 
 def _place(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders of a relative path, without those that separate pictures from annotations."""
+    """Return the folders of a relative path, without folders that separate pictures from annotations."""
     return tuple(part for part in parts[:-1] if part.lower() not in _DIVIDERS)
 
 
 def _num_shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return how many parts two paths share, counted from their ends."""
+    """Return the number of parts that two paths share, counted from their ends."""
     count = 0
     for first, second in zip(reversed(one), reversed(other), strict=False):
         if _key(first) != _key(second):

@@ -31,7 +31,7 @@ def fingerprint(pictures: Sequence[Picture]) -> str:
 def content_fingerprint(pictures: Sequence[Picture]) -> str:
     """Return a SHA-256 over the names, contents, boxes and labels of the pictures, in order.
 
-    These decide which faces are cut.
+    These determine the cut faces.
     """
     digest = hashlib.sha256()
     with ThreadPoolExecutor() as pool:
@@ -49,13 +49,13 @@ def _content_sha256(path: Path) -> str:
 
 
 def read_batches(pictures: Sequence[Picture]) -> Iterable[list[tuple[Picture, np.ndarray]]]:
-    """Yield the readable pictures with their pixels (H, W, 3) uint8 RGB, some at a time."""
+    """Yield batches of the readable pictures with their pixels (H, W, 3) uint8 RGB."""
     for start in range(0, len(pictures), _BATCH):
         yield [(picture, image) for picture in pictures[start : start + _BATCH] for image in _read(picture)]
 
 
 def _read(picture: Picture) -> Iterable[np.ndarray]:
-    """Yield the picture as RGB uint8, or nothing and a warning where it cannot be read."""
+    """Yield the picture as RGB uint8; log a warning and yield nothing if it cannot be read."""
     try:
         with open_source(Source(0, picture.path, picture.path.name, "image"), SamplingSettings()) as frames:
             for decoded in frames:

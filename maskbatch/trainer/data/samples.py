@@ -43,7 +43,7 @@ class Samples(CutFaces):
 def load_samples(
     pictures: Sequence[Picture], detect: Callable[[list[np.ndarray]], Faces], cache: CutCache | None = None
 ) -> Samples:
-    """Return the faces of `pictures`, found with `detect`; a `cache`, which must name that detector, keeps them.
+    """Return the faces of `pictures`, found with `detect`. A `cache`, which must name that detector, keeps them.
 
     Pictures that cannot be read are left out with a warning. Raises DatasetError when nothing is left.
     """

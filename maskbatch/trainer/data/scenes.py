@@ -10,11 +10,11 @@ from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.reading import read_batches
 from maskbatch.types import Faces
 
-# annotators draw larger boxes than detectors: at 0.5 a right box is often counted as wrong
+# annotators draw larger boxes than detectors: at 0.5, a correct box often counts as wrong
 END_TO_END_IOU = 0.4
-# areas of a finding and of an ignored place around its middle differ by this factor at most
+# maximum ratio of the areas of a finding and of an ignored place around its middle
 _ALIKE = 3.0
-# the detector's threshold for a precision-recall curve; a scan reports from its own threshold on
+# threshold of the detector for a precision-recall curve, lower than that of a scan
 CURVE_SCORE = 0.05
 
 
@@ -22,8 +22,8 @@ CURVE_SCORE = 0.05
 class Scene:
     """The truth and the findings of one picture.
 
-    The truth is `xyxy` (K, 4) and `label` (K,); masks worn incorrectly are of neither class of p_mask and
-    count neither way. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
+    The truth is `xyxy` (K, 4) and `label` (K,). Masks worn incorrectly belong to neither class of p_mask, and count
+    neither as right nor as wrong. The findings are `found` (N, 4), `score` (N,) and `p_mask` (N,).
     """
 
     xyxy: np.ndarray
@@ -38,7 +38,7 @@ def analyse_scenes(
     detect: Callable[[list[np.ndarray]], Faces],
     classify: Callable[[list[np.ndarray], Faces], Faces],
 ) -> Iterator[Scene]:
-    """Yield the truth and the findings of each readable scene; for a whole curve `detect` needs a low threshold.
+    """Yield the truth and the findings of each readable scene. For a complete curve, `detect` needs a low threshold.
 
     Findings in ignored places are left out, unless they hit an annotated box.
     """
@@ -53,7 +53,7 @@ def analyse_scenes(
 
 
 def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
-    """Tell which findings (N, 4) lie in an ignored place and hit no annotated box."""
+    """Return (N,) bool: the findings (N, 4) that lie in an ignored place and hit no annotated box."""
     hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
     centre = (found[:, None, :2] + found[:, None, 2:]) / 2
     inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)

@@ -10,7 +10,8 @@ from maskbatch.errors import UsageError
 def read_table(file: Path, columns: Sequence[str]) -> dict[Path, dict[str, str]]:
     """Return {resolved path of the picture: row} of a CSV whose `path` is relative to the file's own folder.
 
-    Raises UsageError when the file is no CSV in UTF-8, lacks one of `columns`, or contradicts itself about a picture.
+    Raises UsageError when the file is not a CSV in UTF-8, lacks one of `columns`, or contradicts itself about a
+    picture.
     """
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:  # Excel writes a byte order mark

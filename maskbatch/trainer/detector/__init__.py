@@ -1,1 +1,1 @@
-"""Fine-tuning of the face detector: `train.train_detector` learns from annotated scenes and compares before and after."""
+"""Fine-tune the face detector: `train.train_detector` learns from annotated scenes, and measures before and after."""

@@ -1,14 +1,14 @@
 """Assign cells of the network to the faces of a view: SimOTA, in TensorFlow.
 
-Source: Ge et al. 2021, "YOLOX" (arXiv:2107.08430), with which YuNet was trained. A face gets as many cells as the boxes
-around it fit well, and those for which class, object and box cost least.
+Source: Ge et al. 2021, "YOLOX" (arXiv:2107.08430), the method that trained YuNet. The sum of the best IoUs of a face
+determines its number of cells. The face gets the cells with the least cost of class, object and box.
 """
 
 from maskbatch.networks.yunet import STRIDES
 
 # cells whose middle is within this many strides of a face's centre, or inside its box, may learn it
 _RADIUS = 2.5
-# the boxes whose IoU with a face decides how many cells the face gets
+# number of boxes whose IoU with a face determines its number of cells
 _CANDIDATES = 10
 _IOU_SHARE = 3.0
 _NEVER, _OUTSIDE = 1e8, 1e5
@@ -45,10 +45,10 @@ def assign(wanted, xyxy, score, cells):
     """Return (face (B, P) int64, iou (B, P) float32, is_assigned (B, P) bool): each cell's face in `wanted`.
 
     Args:
-        wanted: (boxes (B, M, 4), exists (B, M) bool): the faces, of which those that do not exist get no cell.
+        wanted: (boxes (B, M, 4), exists (B, M) bool) of the faces; faces that do not exist get no cell.
         xyxy: The network's boxes (B, P, 4).
         score: The network's scores (B, P), 0 to 1.
-        cells: What `cells_of` returns.
+        cells: The result of `cells_of`.
     """
     import tensorflow as tf
 
@@ -70,7 +70,7 @@ def assign(wanted, xyxy, score, cells):
 
 
 def _near(face_boxes, cells):
-    """Return (in_box, in_reach) (B, M, P) bool: the cell's middle is inside the box, or near its centre."""
+    """Return (in_box, in_reach) (B, M, P) bool: the middle of the cell lies in the box, or near its centre."""
     import tensorflow as tf
 
     corner, stride = cells

@@ -15,11 +15,11 @@ from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 
-# at a scale factor of 1, the longest side of a picture has this many pixels
+# longest side of a picture at a scale factor of 1
 _SCANNED_PX = 640
-# a view has this scale times a factor from this range
+# range of scale factors of a view
 _SCALE = (0.45, 1.6)
-# or a scale at which one face has a size from one of these ranges, small sizes as likely as large ones
+# alternatively, the scale gives one face a size from one of these ranges, with small sizes as likely as large ones
 _SMALL_PX, _LARGE_PX = (7.0, 64.0), (64.0, 360.0)
 _SMALL_SHARE, _LARGE_SHARE = 0.35, 0.15
 _MAX_ENLARGED = 1.6
@@ -27,17 +27,17 @@ _TURNED_SHARE = 0.08
 _MOSAIC_SHARE = 0.3
 # a picture covers at least this share of its view's side, because black teaches nothing; mosaics have small faces too
 _MIN_COVERED = 0.6
-# smaller faces are left out of the loss, because they look like anything
+# smaller faces are left out of the loss, because they could be anything
 _MIN_FACE_PX = 5.0
 _MIN_VISIBLE = 0.5
 # indices of left and right eye, nose, left and right mouth corner in a mirrored face
 _MIRRORED = [1, 0, 2, 4, 3]
-# blur is as strong as for a face of this size: up to 3 px
+# face size that determines the strength of blur: up to 3 px
 _BLURRED_AS = np.array([0, 0, 24, 24], np.float32)
 
 
 def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, rng: np.random.Generator) -> View:
-    """Return a view of the scene at `position`, sometimes a mosaic with three others (Bochkovskiy et al. 2020)."""
+    """Return a view of the scene at `position`, sometimes a mosaic with three other scenes (Bochkovskiy et al. 2020)."""
     if rng.random() < _MOSAIC_SHARE:
         others = rng.integers(0, len(scenes), 3)
         parts = [window(scenes[i], side_px // 2, rng) for i in (position, *others)]
@@ -49,7 +49,7 @@ def training_view(scenes: Sequence[DetectorScene], position: int, side_px: int, 
 
 
 def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View:
-    """Cut a square from the scene at a random scale, mostly with a face in it; black beyond the picture's edge."""
+    """Cut a square from the scene at a random scale, usually with a face in it; black beyond the picture's edge."""
     image, faces = scene.image(), scene.faces
     chosen = int(rng.integers(len(faces))) if len(faces) else None
     scale = max(_scale(image, faces, chosen, rng), _MIN_COVERED * side_px / max(image.shape[:2]))
@@ -66,9 +66,9 @@ def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View
 
 
 def cut(image: np.ndarray, faces: SceneFaces, where: tuple[float, float, float], side_px: int) -> View:
-    """Cut the square of `side_px` that begins at (x, y) of the image, scaled by the third number of `where`.
+    """Cut a square of `side_px` out of the image; `where` is its (x, y) in the image, and the scale.
 
-    Faces outside are dropped; faces that are cut off or too small become places to leave out.
+    Faces outside are dropped. Faces that are cut off or too small become places to leave out of the loss.
     """
     height, width = image.shape[:2]
     scale, reach = where[2], side_px / where[2]
@@ -87,7 +87,7 @@ def cut(image: np.ndarray, faces: SceneFaces, where: tuple[float, float, float],
 
 
 def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View:
-    """Swap left and right, of the landmarks too, half of the time."""
+    """Swap left and right half of the time, also in the landmarks."""
     if rng.random() < 0.5:
         return image, faces
     width = image.shape[1]
@@ -100,7 +100,7 @@ def flip(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View
 
 
 def turn(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View:
-    """Turn a few views by 90, 180 or 270 degrees: people lie down, and cameras hang on their side."""
+    """Rotate a few views by 90, 180 or 270 degrees, because people lie down and cameras are mounted sideways."""
     if rng.random() >= _TURNED_SHARE:
         return image, faces
     for _ in range(rng.integers(1, 4)):
@@ -114,7 +114,7 @@ def turn(image: np.ndarray, faces: SceneFaces, rng: np.random.Generator) -> View
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change light and colour, blur, add noise and compress, milder than for the classifier: faces must stay visible."""
+    """Change light and colour, blur, add noise and compress, less than for the classifier: faces must stay visible."""
     if rng.random() < 0.6:
         image = augment.light(image, rng)
     if rng.random() < 0.15:
@@ -139,7 +139,7 @@ def _scale(image: np.ndarray, faces: SceneFaces, chosen: int | None, rng: np.ran
 
 
 def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
-    """Return the faces in a view; the score is 0 for a face that is cut off by half or more, or too small."""
+    """Return the faces in a view; the score is 0 for a face that is cut off by more than half, or too small."""
     inside = boxes.clip(faces.xyxy, side_px, side_px)
     shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
     whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
@@ -150,7 +150,7 @@ def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
 
 
 def _tiled(parts: Sequence[View], side_px: int) -> View:
-    """Return four views (side_px, side_px) as the quarters of one; places to leave out end at their quarter's edge."""
+    """Tile four views (side_px, side_px) into one; places to leave out end at the edge of their quarter."""
     rows = [np.concatenate([image for image, _ in parts[i : i + 2]], axis=1) for i in (0, 2)]
     moved = []
     for i, (_, faces) in enumerate(parts):

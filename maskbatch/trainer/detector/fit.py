@@ -21,11 +21,11 @@ _MAX_GRADIENT_NORM = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DetectorFitSettings:
-    """Settings of one fine-tuning.
+    """Settings of a fine-tuning.
 
-    `steps` batches make an epoch; None: each scene once. `side_px` is the side of the square views, a multiple of 32.
-    `averaged_steps` is the number of last steps that the average of the weights spans. `resume` continues after the last
-    finished epoch.
+    An epoch has `steps` batches; None means each scene once. `side_px` is the side of the square views, a multiple of
+    32. The average of the weights spans the last `averaged_steps` steps. `resume` continues after the last finished
+    epoch.
     """
 
     out: Path
@@ -48,7 +48,7 @@ def fit_detector(
     """Fine-tune the weights at `original`, and leave a checkpoint after each epoch (see `run_epochs`).
 
     Returns:
-        The network with the running average of its weights, which is steadier than the weights of any one step
+        The network with the running average of its weights, which is more stable than the weights of a single step
         (Polyak & Juditsky 1992).
 
     Raises:
@@ -68,10 +68,10 @@ def with_weights(weights: Sequence[np.ndarray]):
 
 
 def interpolated(original, tuned, alpha: float):
-    """Return a network with (1 - alpha) of the original's weights and alpha of the tuned network's.
+    """Return a network with (1 - alpha) times the original's weights plus alpha times the tuned network's.
 
-    Fine-tuning stays in one basin of the loss. A network between the two therefore keeps what the original knew and most
-    of what was learnt (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
+    Fine-tuning stays in one basin of the loss. A network between the two therefore keeps the original's knowledge and
+    most of the fine-tuning (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
     """
     pairs = zip(original.get_weights(), tuned.get_weights(), strict=True)
     return with_weights([first + np.float32(alpha) * (second - first) for first, second in pairs])
@@ -80,7 +80,7 @@ def interpolated(original, tuned, alpha: float):
 def training_views(scenes: Sequence[DetectorScene], settings: DetectorFitSettings, steps: int, epoch: int):
     """Return one epoch: a tf.data.Dataset of views (B, S, S, 3) uint8 and tables (B, 80, 17) float32 of faces.
 
-    The views depend on (seed, epoch, position) only, not on the number of threads.
+    The views depend only on (seed, epoch, position), not on the number of threads.
     """
     side_px = settings.side_px
     drawn = in_turn(len(scenes), steps * settings.batch_size, np.random.default_rng((settings.seed, epoch)))
@@ -95,7 +95,7 @@ def training_views(scenes: Sequence[DetectorScene], settings: DetectorFitSetting
 
 
 class _FineTuning(Course):
-    """The detector's training: one learning-rate curve over all epochs, and an average of the weights."""
+    """The training of the detector, with one learning-rate curve over all epochs, and an average of the weights."""
 
     def __init__(self, original: Path, scenes: Sequence[DetectorScene], settings: DetectorFitSettings) -> None:
         super().__init__(settings.steps or max(1, len(scenes) // settings.batch_size), settings.seed)
@@ -117,7 +117,7 @@ class _FineTuning(Course):
         return model
 
     def resume(self, folder: Path):
-        """Return the model of an epoch's folder, and take up the average of its weights."""
+        """Return the model in an epoch's folder, and restore the average of the weights."""
         import keras
 
         self.average = load_network(folder / _AVERAGE).get_weights()

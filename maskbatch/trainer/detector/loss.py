@@ -1,7 +1,7 @@
-"""The detector's loss: class, object, box and landmarks of the cells that were assigned to faces.
+"""The detector's loss: class, object, box and landmarks of the cells assigned to faces.
 
-Parts and shares are those of YuNet's authors (github.com/ShiqiYu/libfacedetection.train). New are places that are left out,
-faces of which only the place is known, and faces that only the original network found.
+Parts and shares are those of YuNet's authors (github.com/ShiqiYu/libfacedetection.train). New parts are places that are
+left out, faces of unknown size, and faces that only the original network found.
 """
 
 from maskbatch.networks.yunet import BOX, CHANNELS, CLASS, LANDMARKS, OBJECT, STRIDES
@@ -9,13 +9,13 @@ from maskbatch.trainer.detector import targets
 from maskbatch.trainer.detector.assign import assign, cells_of
 
 _BOX_SHARE, _LANDMARK_SHARE = 5.0, 0.1
-# class target of a face whose box is not to be learnt: the overlap that boxes of known faces reach
+# class target of a face whose box is not learnt: the usual overlap of boxes of known faces
 _USUAL_IOU = 0.85
 _TINY = 1e-7
 
 
 def raw_maps(network, side_px: int):
-    """Return YuNet for views of one size, its maps in one tensor (B, P, 16), with logits in place of probabilities.
+    """Return YuNet for views of one size, with its maps in one tensor (B, P, 16) of logits instead of probabilities.
 
     The model shares the network's weights.
     """
@@ -31,7 +31,7 @@ def raw_maps(network, side_px: int):
 
 
 def detection_loss(target, raw):
-    """Return the loss of a batch, a scalar: tables (B, M, 17) of `face_table`, and what `raw_maps` gives (B, P, 16)."""
+    """Return the scalar loss of a batch, from tables (B, M, 17) of `face_table` and raw maps (B, P, 16)."""
     import tensorflow as tf
 
     cells = cells_of(raw.shape[1])
@@ -53,7 +53,7 @@ def detection_loss(target, raw):
 
 
 def _entropy(target, logit):
-    """Return the binary cross-entropy of each cell, less that of the target itself, so that 0 is the best."""
+    """Return the binary cross-entropy of each cell minus that of the target itself, so that 0 is the best."""
     import tensorflow as tf
 
     best = -(target * tf.math.log(target + _TINY) + (1 - target) * tf.math.log(1 - target + _TINY))
@@ -67,7 +67,7 @@ def predicted_boxes(raw, cells):
     corner, stride = cells
     box = raw[..., BOX]
     centre = corner + box[..., :2] * stride[:, None]
-    # far from any face the network's sizes are free, and must not overflow
+    # far from any face, the network's sizes are arbitrary and must not overflow
     half = tf.exp(tf.clip_by_value(box[..., 2:], -4.0, 5.0)) * stride[:, None] / 2
     return tf.concat([centre - half, centre + half], axis=-1)
 
@@ -99,7 +99,7 @@ def _box_loss(wanted, xyxy):
 
 
 def _landmark_loss(wanted, raw, cells):
-    """Return smooth L1 (B, P), summed over five landmarks, in strides."""
+    """Return the smooth L1 loss (B, P), summed over five landmarks, in strides."""
     import tensorflow as tf
 
     corner, stride = cells

@@ -1,4 +1,4 @@
-"""Figures of a detector on annotated scenes, by source and face size, and the share of a fine-tuning to keep."""
+"""Measure a detector on annotated scenes by source, and choose the share of a fine-tuning to keep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from maskbatch.types import Faces
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _FIGURES = ("pictures", "faces", "ap50", "ap40", "recall_by_size", "false_faces")
-# no source with so many faces may lose more average precision than this; of fewer, the order of two findings decides
+# a source with at least this many faces may lose at most this average precision; with fewer faces, it varies by chance
 _MANY_FACES, _TOLERANCE = 50, 0.01 + 1e-9  # a loss of one point in binary fractions is no larger loss
 
 
@@ -62,8 +62,8 @@ def interpolated_file(tuned: Path, alpha: float) -> Path:
 def choose_alpha(figures: dict[float, dict[str, dict]], sources: Sequence[str]) -> float:
     """Return the alpha with the best AP at IoU 0.4 over `sources`, weighted by their faces.
 
-    An alpha at which a source of 50 faces or more loses more than a point against alpha 0 is never chosen. A source
-    without faces has no AP and no say.
+    An alpha at which a source with 50 faces or more loses more than a point against alpha 0 is never chosen. Sources
+    without faces are ignored.
     """
     sources = [source for source in sources if figures[0.0][source]["faces"]]
     faces = np.array([figures[0.0][source]["faces"] for source in sources])
@@ -76,5 +76,5 @@ def choose_alpha(figures: dict[float, dict[str, dict]], sources: Sequence[str]) 
 
 
 def _unclassified(images: Sequence[np.ndarray], faces: Faces) -> Faces:
-    """Stand in for the classifier, which has no part in finding faces."""
+    """Replace the classifier, which does not affect the detector's figures."""
     return faces.with_state(np.full(len(faces), 0.5, np.float32))

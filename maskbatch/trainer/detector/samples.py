@@ -15,13 +15,13 @@ from maskbatch.types import Faces
 
 # minimum IoU of an annotated and a detected box of the same face; annotators draw larger boxes than detectors
 _MATCH_IOU = 0.4
-# minimum score at which a finding of the original network without an annotated box counts as a face
+# minimum score for a finding of the original network without an annotated box to count as a face
 _SURE = 0.5
 # boxes that overlap more than this belong to the same face
 _SAME_PLACE_IOU = 0.3
-# side of a face over the side of a box around the head
+# ratio of the side of a face to the side of a box around the head
 _FACE_OF_HEAD = 0.75
-# larger pictures are shrunk to this size, which is more than a scan ever looks at
+# larger pictures are shrunk to this size, which is more than a scan uses
 _KEPT_PX = 960
 
 
@@ -29,10 +29,10 @@ _KEPT_PX = 960
 class SceneFaces:
     """K faces of one picture, in its pixels.
 
-    `xyxy` (K, 4) is float32; `landmarks` (K, 5, 2) float32 x, y, NaN where unknown. `score` (K,) float32 is 1 for an
-    annotated face, and the original network's score (under 1) for a face that only the network found. A score of 0 marks a
-    place that is left out of the loss. `sized` (K,) bool is False where the box says that a face is there, and not how
-    large it is.
+    `xyxy` (K, 4) is float32; `landmarks` (K, 5, 2) float32 x, y, NaN if unknown. `score` (K,) float32 is 1 for an
+    annotated face, and the original network's score (below 1) for a face that only the network found. A score of 0
+    marks a place that is left out of the loss. `sized` (K,) bool is False if the box gives the place of a face, but not
+    its size.
     """
 
     xyxy: np.ndarray
@@ -81,8 +81,8 @@ def load_scenes(
     Args:
         pictures: Pictures of scenes; those without boxes are left out.
         detectors: The original network at different sizes.
-        loose: Sources whose boxes say that a face is there, and not how large it is: those around a whole head. The
-            finding in such a box shows the size; where there is none, only the place is learnt.
+        loose: Sources whose boxes give the place of a face, but not its size, such as boxes around a whole head. The
+            finding in such a box gives the size; without a finding, only the place is learnt.
 
     Raises:
         DatasetError: No picture has boxes, or a source in `loose` is unknown.
@@ -106,7 +106,7 @@ def load_scenes(
 def known_faces(annotated: np.ndarray, found: Faces, loose: bool = False) -> SceneFaces:
     """Return the annotated boxes (K, 4) with the landmarks of their findings, then the findings elsewhere.
 
-    A `loose` box becomes the best finding whose middle it holds; without one, it keeps its place and has no size.
+    A `loose` box is replaced by the best finding whose middle lies in it; without such a finding, its size is unknown.
     """
     annotated = annotated[boxes.area(annotated) > 0].astype(np.float32)
     landmarks, sized = np.full((len(annotated), 5, 2), np.nan, np.float32), np.full(len(annotated), not loose)
@@ -133,7 +133,7 @@ def _by_score(found: Faces) -> SceneFaces:
 
 
 def _shrunk(xyxy: np.ndarray) -> np.ndarray:
-    """Return boxes (N, 4) around whole heads as boxes about as large as their faces."""
+    """Shrink boxes (N, 4) around whole heads to about the size of their faces."""
     half = (xyxy[:, 2:] - xyxy[:, :2]) / 2 * _FACE_OF_HEAD
     return np.concatenate([_centre(xyxy) - half, _centre(xyxy) + half], axis=1).astype(np.float32)
 

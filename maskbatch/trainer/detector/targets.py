@@ -1,4 +1,4 @@
-"""Turn the faces of a view into a table of fixed size, so that views with different numbers of faces make one batch."""
+"""Turn the faces of a view into a table of fixed size, so that views with any number of faces fit into a batch."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from maskbatch.trainer.detector.samples import SceneFaces
 # columns of the table, (MOST_FACES, COLUMNS) float32
 BOX, SCORE, SIZED, LANDMARKS, HAS_LANDMARKS = slice(0, 4), 4, 5, slice(6, 16), 16
 COLUMNS = 17
-# a mosaic of four crowds has more; the smallest become places to leave out together
+# a mosaic of four crowds has more faces; the smallest are left out together as one place
 MOST_FACES = 80
 # score of a row without a face
 EMPTY = -1.0
@@ -17,8 +17,8 @@ EMPTY = -1.0
 def face_table(faces: SceneFaces) -> np.ndarray:
     """Return a view's faces as a table (80, 17) float32, the largest first.
 
-    BOX is xyxy in pixels of the view; SCORE is that of `SceneFaces`, or -1 in an empty row; SIZED is 1 where the box shows
-    the face's size. LANDMARKS are x, y of five points in pixels; they hold where HAS_LANDMARKS is 1.
+    BOX is xyxy in pixels of the view; SCORE is that of `SceneFaces`, or -1 in an empty row; SIZED is 1 if the box gives
+    the size of the face. LANDMARKS are x, y of five points in pixels, valid if HAS_LANDMARKS is 1.
     """
     table = np.zeros((MOST_FACES, COLUMNS), np.float32)
     table[:, SCORE] = EMPTY

@@ -1,4 +1,4 @@
-"""`maskbatch train-detector` as a function: scenes in, fine-tuned weights and figures before and after out."""
+"""`maskbatch train-detector` as a function: fine-tune weights on scenes, with figures before and after."""
 
 import time
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_fo
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.json_files import versions, write_json
 
-# the original network looks at each scene at two sizes, because the larger one shows small faces without a box
+# the original network analyses each scene at two sizes, because the larger shows small faces without a box
 _LOOKS_PX = (640, 960)
 # a finding of at least this score may be a face, and is never a negative
 _UNSURE = 0.2
@@ -29,11 +29,12 @@ _WEIGHTS = "yunet.weights.h5"
 
 @dataclass(frozen=True, slots=True)
 class DetectorTrainSettings:
-    """The dataset, and how far its boxes are trusted.
+    """The dataset, the trust in its boxes, and the weights.
 
-    `loose_boxes_of`: sources whose boxes say that a face is there, and not how large it is; figures of box overlap mean
-    little on them. `original`: the weights to begin with; None takes the shipped ones. `alpha`: the share of the
-    fine-tuning to keep, 0 to 1; None takes what is best on the validation split without loss to any source.
+    The boxes of the sources `loose_boxes_of` give the place of a face, but not its size; figures of box overlap mean
+    little for them. `original` are the weights to begin with; None takes the shipped weights. `alpha` is the share of
+    the fine-tuning to keep, 0 to 1; None takes the share that is best on the validation split without loss for any
+    source.
     """
 
     dataset: DatasetSettings
@@ -47,8 +48,8 @@ def train_detector(
 ) -> dict:
     """Fine-tune YuNet into `fitting.out`, and return the report.
 
-    The folder then holds `history.csv`, `report.json` and, written last, `yunet.weights.h5`. Where nothing better is
-    found, these are the original's weights (alpha 0).
+    The folder then holds `history.csv`, `report.json` and, written last, `yunet.weights.h5`. If no share is better,
+    these are the original weights (alpha 0).
 
     Raises:
         UsageError: The folder holds weights or an unfinished run, or the run to resume was another one.
@@ -90,14 +91,14 @@ def _alphas(settings: DetectorTrainSettings) -> Sequence[float]:
 
 
 def _alpha(settings: DetectorTrainSettings, figures: dict[float, dict[str, dict]]) -> float:
-    """Return the share of the fine-tuning to keep, chosen by the figures where the settings name none."""
+    """Return the share of the fine-tuning to keep, chosen by the figures unless the settings give one."""
     if settings.alpha is not None:
         return settings.alpha
     return choose_alpha(figures, [source for source in figures[0.0] if source not in settings.loose_boxes_of])
 
 
 def _plan(settings: DetectorTrainSettings, fitting: DetectorFitSettings) -> dict:
-    """Return the part of the report that must be the same when a run is resumed."""
+    """Return the part of the report that must be the same in a resumed run."""
     numbers = {name: value for name, value in asdict(fitting).items() if name not in ("out", "resume")}
     return {"settings": numbers | {"loose_boxes_of": settings.loose_boxes_of}}
 

@@ -1,1 +1,1 @@
-"""Figures of models on labelled pictures: `measure.evaluate_dataset` measures the classifier and the whole chain."""
+"""Measure models on labelled pictures: `measure.evaluate_dataset` measures the classifier and the whole chain."""

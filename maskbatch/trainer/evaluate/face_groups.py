@@ -1,4 +1,4 @@
-"""Figures of a classifier by groups of faces: tone of skin, colour of the mask, pose, blur and size."""
+"""Figures of a classifier by groups of faces: skin tone, mask colour, pose, blur and size."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,9 +13,9 @@ from maskbatch.trainer.evaluate.intervals import recalls
 from maskbatch.trainer.evaluate.patches import UNKNOWN
 from maskbatch.types import Faces
 
-# lower limits of `Faces.turn`; the last one is where a scan calls a face turned, too
+# lower limits of `Faces.turn`; at the last limit, a scan also calls a face turned
 _POSES = {"frontal": -np.inf, "turned": 0.4, "profile": 0.8}
-# lower limits of `Faces.sharpness`, which ends at 1: as much detail as a face of 32 pixels can show
+# lower limits of `Faces.sharpness`, whose maximum of 1 means as much detail as a face of 32 pixels can show
 _BLURS = {"blurred": -np.inf, "soft": 0.5, "sharp": 1.0}
 _SIZES = {f"{low} px and more" if high == np.inf else f"{low}-{high} px": low for low, high in SIZE_BINS_PX}
 # the groups of each kind, in the order of tables
@@ -26,7 +26,7 @@ GROUPS = {
 
 
 def group_report(samples: Samples, judged: Judged, threshold: float, kinds: Sequence[str]) -> dict:
-    """Return the figures of a classifier by groups of faces. The detector's landmarks place what is looked at.
+    """Return the figures of a classifier by groups of faces, which the detector's landmarks help to find.
 
     Args:
         samples: N faces with or without a mask.
@@ -92,7 +92,7 @@ def _described(samples: Samples) -> Faces:
 
 
 class _Images(Sequence):
-    """The regions of samples, decoded when they are looked at."""
+    """The regions of samples, decoded on access."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples

@@ -1,4 +1,4 @@
-"""Figures of a classifier by face size, with intervals. Labels, predictions and groups stay together."""
+"""Figures of a classifier by face size, with intervals."""
 
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class FaceFigures:
-    """Figures of a classifier on labelled faces in `groups` pictures, near-duplicates counted as one picture.
+    """Figures of a classifier on labelled faces in `groups` pictures, where near-duplicates count as one picture.
 
     `confusion` (2, 2) counts [label][predicted]; in pairs, without_mask comes first.
     """
@@ -77,7 +77,8 @@ def predict(run: Infer, samples: Samples, size_px: int = CROP_PX, batch_size: in
 class IncorrectFigures:
     """Figures of p_incorrect on faces of all three states, `incorrect` of them with a mask worn incorrectly.
 
-    `precision` and `recall` are those of p_incorrect >= 0.5; `flagged_*` is the share of the other faces that get it.
+    `precision` and `recall` are those of p_incorrect >= 0.5; `flagged_*` is the share of other faces with p_incorrect
+    >= 0.5.
     """
 
     faces: int
@@ -96,7 +97,7 @@ class IncorrectFigures:
 def incorrect_figures(label: np.ndarray, p_incorrect: np.ndarray) -> IncorrectFigures:
     """Return the figures of the third state for labels (N,), indexes of `STATES`. Needs scikit-learn.
 
-    Figures that need faces which are missing are NaN.
+    Figures are NaN if the faces for them are missing.
     """
     from sklearn import metrics
 
@@ -116,7 +117,7 @@ def incorrect_figures(label: np.ndarray, p_incorrect: np.ndarray) -> IncorrectFi
 def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:
     """Return the figures of faces at a threshold of p_mask. Needs scikit-learn (see `check_packages`).
 
-    Figures that need a missing class are NaN.
+    Figures are NaN if a class for them is missing.
     """
     from sklearn import metrics
 

@@ -19,9 +19,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Recalls:
-    """Recalls of N faces: `recall` of both classes, without_mask first, their mean `balanced`, and the counts behind them.
+    """Recalls of N faces: `recall` of both classes, without_mask first, their mean `balanced`, and the counts.
 
-    `pictures` counts those with a face of the class; near-duplicates count as one picture.
+    `pictures` counts pictures with a face of the class; near-duplicates count as one picture.
     """
 
     faces: tuple[int, int]
@@ -33,10 +33,10 @@ class Recalls:
 def recalls(label: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> Recalls:
     """Return the recalls for labels and predictions (N,) in {0, 1}.
 
-    The interval is a bootstrap over whole groups (N,): faces of one picture, or of its near-duplicates, share light,
-    distance and people, and would make an interval over faces too narrow. Resamples without a class are left out. Where
-    no face of a class is wrong, or each one is, every resample is equal: there the limit is that of Clopper and Pearson
-    (1934) for as many independent pictures. A figure without faces is NaN, and so is the interval of one picture.
+    The interval is a bootstrap over whole groups (N,). Faces of one picture, or of its near-duplicates, share light,
+    distance and people, so an interval over faces would be too narrow. Resamples without a class are left out. If no
+    face or every face of a class is wrong, all resamples are equal; the limit is then that of Clopper and Pearson
+    (1934) for as many independent pictures. A figure without faces is NaN, and so is the interval of a single picture.
 
     Example:
         >>> found = recalls(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), np.array(list("abcd")))
@@ -61,7 +61,7 @@ def balanced_accuracy(label: np.ndarray, predicted: np.ndarray, group: np.ndarra
 
 
 def _counts(label: np.ndarray, predicted: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Return (G, 4) for each group: its faces of either class, then its right faces of either class."""
+    """Return (G, 4) for each group: the number of faces by class, then the number of correct faces by class."""
     number = np.unique(group, return_inverse=True)[1].reshape(-1)
     num_groups = int(number.max(initial=-1)) + 1
     return np.stack([
@@ -93,6 +93,6 @@ def _recalls(counts: np.ndarray) -> np.ndarray:
 
 
 def _exact(value: float, pictures: int) -> tuple[float, float]:
-    """Return the limits of a recall of 0 or 1 in some independent pictures."""
+    """Return the limits of a recall of 0 or 1 in a number of independent pictures."""
     least = _TAIL ** (1 / pictures)
     return (least, 1.0) if value else (0.0, 1 - least)

@@ -1,4 +1,4 @@
-"""The colour that most of the lower face has: of a masked face, the colour of its mask. Arrays only."""
+"""The main colour of the lower face, which is the colour of the mask on a masked face. Arrays only."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ from maskbatch.trainer.evaluate.patches import UNKNOWN, Patch, patch_lab
 COLOURS = ("white", "blue or green", "black", "skin or pink", "other", UNKNOWN)
 # from the nose tip to the chin
 _LOWER_FACE = (Patch(-0.4, 0.6, 0.4, 1.25),)
-# a colour that fewer points have does not name the mask: patterns are `other`
+# minimum share of points for a colour to name the mask; patterns are `other`
 _LEAST_SHARE = 0.5
 
 
 def mask_colour(image: np.ndarray, landmarks: np.ndarray) -> str:
-    """Return the colour of one lower face, one of `COLOURS`; `other` also where no colour has half of it.
+    """Return the colour of a lower face, one of `COLOURS`; also `other` if no colour covers half of it.
 
     Args:
         image: (H, W, 3) uint8 sRGB.
-        landmarks: (5, 2) in pixels of the image, see `patch_lab`. Without them the colour is not known.
+        landmarks: (5, 2) in pixels of the image, see `patch_lab`. Without landmarks, the colour is not known.
     """
     lab = patch_lab(image, landmarks, _LOWER_FACE)
     if not len(lab):
@@ -26,7 +26,7 @@ def mask_colour(image: np.ndarray, landmarks: np.ndarray) -> str:
 
 
 def _colour_numbers(lab: np.ndarray) -> np.ndarray:
-    """Return the index in `COLOURS` (N,) of colours (N, 3) in L*a*b*; the limits were set by eye on masks in photos."""
+    """Return the index in `COLOURS` (N,) of colours (N, 3) in L*a*b*. The limits were set by eye on masks in photos."""
     lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
     hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
     black = (lightness < 12) | ((lightness < 25) & (chroma < 20)) | ((lightness < 35) & (chroma < 12))

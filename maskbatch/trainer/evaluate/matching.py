@@ -12,7 +12,7 @@ from maskbatch.trainer.data.scenes import Scene
 
 @dataclass(frozen=True, slots=True)
 class OneClass:
-    """A scene for one class: boxes that count, boxes to ignore, findings in order of falling score."""
+    """A scene for one class: boxes that count, boxes to ignore, and findings by descending score."""
 
     wanted: np.ndarray
     ignored: np.ndarray
@@ -21,7 +21,7 @@ class OneClass:
 
 
 def with_label(scene: Scene, label: int | None) -> OneClass:
-    """Return the scene for one class, findings scored by face score times class probability; None: all faces at once."""
+    """Return the scene for one class (None: all faces), with findings scored by face score times class probability."""
     if label is None:
         wanted, score = np.ones(len(scene.label), bool), scene.score
     else:
@@ -34,7 +34,7 @@ def with_label(scene: Scene, label: int | None) -> OneClass:
 def match(one: OneClass, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
     """Return two masks (N,) of findings: those that hit a box of their own, best score first, and those that count.
 
-    A finding that hits no box but overlaps an ignored one does not count.
+    A finding that hits no box but overlaps an ignored box does not count.
     """
     hit = boxes_hit(one, min_iou) >= 0
     if not len(one.ignored):
@@ -55,7 +55,7 @@ def boxes_hit(one: OneClass, min_iou: float) -> np.ndarray:
 
 
 def average_precision(scenes: Iterable[OneClass], min_iou: float) -> float:
-    """Return the area under the monotonic precision-recall curve (all points, as in Pascal VOC 2010); NaN without box."""
+    """Return the area under the monotonic precision-recall curve (all points, as in Pascal VOC 2010), NaN without boxes."""
     results, scores, num_wanted = [np.empty(0, bool)], [np.empty(0)], 0
     for one in scenes:
         hit, counts = match(one, min_iou)

@@ -1,4 +1,4 @@
-"""`maskbatch evaluate` as functions: a model and a dataset in, figures, an operating point and plots out."""
+"""`maskbatch evaluate` as functions: measure a model on a dataset, with an operating point and plots."""
 
 import json
 from collections.abc import Callable
@@ -32,11 +32,11 @@ from maskbatch.trainer.model import classifier_network
 
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
-    """The folders of a dataset, and how its pictures are labelled, grouped and split.
+    """The folders of a dataset, and the rules that label, group and split its pictures.
 
-    `roots`: dataset folders. `splits_file`: a CSV of path, split, cluster, set. `groups_file`: a CSV of path, group; without
-    either file, near-duplicates are the groups. `cache`: the folder in which cut faces are kept. `labels`: the meaning of
-    labels that are not ours. `ignore`: a CSV of marks, see `with_marks`.
+    `roots` are the folders of datasets. `splits_file` is a CSV of path, split, cluster, set, and `groups_file` a CSV of
+    path, group; without either file, near-duplicates form the groups. `cache` is the folder for cut faces. `labels`
+    gives the meaning of labels that are not ours. `ignore` is a CSV of marks, see `with_marks`.
     """
 
     roots: tuple[Path, ...]
@@ -53,9 +53,9 @@ class DatasetSettings:
 class EvaluationSettings:
     """Settings of a measurement.
 
-    `split`: the part of the dataset to measure; None for all. `thresholds`: those of the figures; `choose` takes the best
-    ones for this dataset instead. `out`: the folder for plots and JSON. `precision`: see `RuntimeSettings`. `by`: the kinds
-    of groups of faces to measure, keys of `face_groups.GROUPS`.
+    `split` is the part of the dataset to measure, None for all. The figures are at `thresholds`, or with `choose` at
+    the best thresholds for this dataset. `out` is the folder for plots and JSON. For `precision`, see
+    `RuntimeSettings`. `by` are the kinds of groups of faces to measure, keys of `face_groups.GROUPS`.
     """
 
     split: str | None = None
@@ -76,7 +76,7 @@ def load_pictures(settings: DatasetSettings) -> tuple[list[Picture], Grouping]:
 
 
 def _with_given_groups(settings: DatasetSettings) -> tuple[list[Picture], str]:
-    """Return the pictures with the groups that a file gives, and a name for that file; "" without a file."""
+    """Return the pictures with the groups from a file, and a name for that file; "" without a file."""
     pictures = read_datasets(settings.roots, settings.splits_file, settings.labels)
     if settings.ignore:
         pictures = with_marks(pictures, settings.ignore)
@@ -90,8 +90,8 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
 
     Returns:
         {"faces": the result of `face_report`, "scenes": {source or "all sources": figures of the whole chain},
-        "thresholds": those in use, "operating_point": {"faces": ..., "scenes of SOURCE": ...} where one is chosen}.
-        "scenes" is empty where no picture has boxes. "groups" is the result of `group_report` where `by` asks for it.
+        "thresholds": those in use, "operating_point": {"faces": ..., "scenes of SOURCE": ...} if one is chosen}.
+        "scenes" is empty if no picture has boxes. "groups" is the result of `group_report` for the kinds in `by`.
 
     Raises:
         DatasetError: There is no face to measure on.
@@ -128,16 +128,16 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
 
 
 def predict_file(model: Path, samples: Samples) -> Answers:
-    """Return the answers of the classifier at `model` for the samples, run as in a scan."""
+    """Return the answers of the classifier at `model` for the samples, computed as in a scan."""
     run = _open(model)
     return predict(run, samples, run.size_px)
 
 
 def face_report(samples: Samples, answers: Answers, threshold: float = 0.5) -> dict:
-    """Return the figures of a classifier's answers for the samples, each by source, "all sources" or "scenes".
+    """Return the figures of a classifier's answers by source, with "all sources" and "scenes".
 
-    "two_class" is {source: {face size: figures}}, of faces with and without a mask, at a threshold of p_mask;
-    "incorrect_mask" is {source: figures}, of faces of all three states, and empty for a model of two states.
+    "two_class" is {source: {face size: figures}} for faces with and without a mask, at a threshold of p_mask.
+    "incorrect_mask" is {source: figures} for faces of all three states, and empty for a model with two states.
     """
     chosen = {"all sources": np.ones(len(samples), bool)}
     chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
@@ -164,7 +164,7 @@ def shipped_detector(threshold: float = DetectorSettings().threshold, precision:
 
 
 def face_cache(folder: Path | None) -> CutCache | None:
-    """Return the cache in a folder for the findings of `shipped_detector()`; None without a folder."""
+    """Return the cache of cut faces of `shipped_detector()` in a folder; None without a folder."""
     if folder is None:
         return None
     network, device = yunet.shipped_network(), choose_device(RuntimeSettings())
@@ -177,7 +177,7 @@ def face_cache(folder: Path | None) -> CutCache | None:
 
 
 def _measured_pictures(settings: DatasetSettings, split: str | None) -> list[Picture]:
-    """Return the pictures of a split, or all. Raises DatasetError when there is none."""
+    """Return the pictures of a split, or all pictures. Raises DatasetError when there are none."""
     if split is None:  # no split needs to be made
         pictures, _ = _with_given_groups(settings)
     else:
@@ -198,7 +198,7 @@ def _open(model: Path, precision: str = "auto") -> Infer:
 
 
 def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> dict[str, list[Scene]]:
-    """Return the scenes of each source; with several sources, the scenes of all of them come last."""
+    """Return the scenes by source; with several sources, all scenes together come last."""
     sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
     scenes = {
         source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))

@@ -1,4 +1,4 @@
-"""Choose thresholds on a validation set. Figures at chosen thresholds are a little too good on that same set."""
+"""Choose thresholds on a validation set. Figures at chosen thresholds are slightly too good on that set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The thresholds at which the figure named in `maximises` was highest, and its `value` there.
+    """The thresholds that maximise the figure named in `maximises`, and its `value` there.
 
-    `detector` is None where only the classifier was examined.
+    `detector` is None if only the classifier was examined.
     """
 
     maximises: str
@@ -37,9 +37,9 @@ class OperatingPoint:
 
 
 def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
-    """Return the threshold of p_mask (N,) with the highest balanced accuracy; of equal ones the nearest to 0.5.
+    """Return the threshold of p_mask (N,) with the highest balanced accuracy; in case of a tie, the nearest to 0.5.
 
-    Where a class is missing among the labels (N,), `value` is NaN and the threshold is the default.
+    If a class is missing from the labels (N,), `value` is NaN and the threshold is the default.
     """
     if len(np.unique(label)) < 2:
         return OperatingPoint("balanced accuracy", float("nan"), ClassifierSettings().threshold)
@@ -51,9 +51,9 @@ def choose_for_faces(label: np.ndarray, p_mask: np.ndarray) -> OperatingPoint:
 
 
 def choose_for_scenes(scenes: Sequence[Scene]) -> OperatingPoint:
-    """Return the thresholds with the highest macro-F1 of the whole chain; of equal ones the nearest to the defaults.
+    """Return the thresholds with the highest macro-F1 of the whole chain; in a tie, the nearest to the defaults.
 
-    Where a class is missing, `value` is NaN and the thresholds are the defaults.
+    If a class is missing, `value` is NaN and the thresholds are the defaults.
     """
     default = Thresholds()
     # the defaults come first, because the first of equal values is chosen

@@ -1,4 +1,4 @@
-"""Files of an evaluation, which a training run leaves too: JSON, plots and a model card."""
+"""Write the files of an evaluation or a training run: JSON, plots and a model card."""
 
 from pathlib import Path
 

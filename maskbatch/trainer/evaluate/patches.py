@@ -5,19 +5,19 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# the group of a face where a patch cannot be placed or seen
+# the group of a face whose patch cannot be placed or seen
 UNKNOWN = "not known"
-# points across a patch and down it, however large the face is: medians need no more
+# points across and down a patch, for any size of face: medians need no more
 _POINTS = 12
 # a patch counts when this share of its points lies in the picture
 _LEAST_SHARE = 0.5
 
 
 class Patch(NamedTuple):
-    """A rectangle in the frame of a face, which turns, leans and shrinks with it.
+    """A rectangle in the coordinates of a face, which turn, lean and shrink with the face.
 
-    The middle between the eyes is (0, 0). One unit to the right is the distance between the eyes, so that the eyes are at
-    -0.5 and 0.5. One unit down is the distance from the eyes to the mouth.
+    The middle between the eyes is (0, 0). One unit to the right is the distance between the eyes, so that the eyes are
+    at -0.5 and 0.5. One unit down is the distance from the eyes to the mouth.
     """
 
     left: float
@@ -27,12 +27,12 @@ class Patch(NamedTuple):
 
 
 def patch_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ...]) -> np.ndarray:
-    """Return the colours of some patches of one face.
+    """Return the colours of patches of one face.
 
     Args:
         image: (H, W, 3) uint8 sRGB.
         landmarks: (5, 2) both eyes, nose tip and both mouth corners, x, y in pixels of the image; NaN where unknown.
-        patches: where to look. Patches of which less than half lies in the image are left out.
+        patches: the patches. A patch that lies less than half in the image is left out.
 
     Returns:
         (K, 3) float32 CIE L*a*b*, L* from 0 to 100; K is 0 without landmarks.
@@ -53,7 +53,7 @@ def patch_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ..
 
 
 def median_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ...]) -> np.ndarray:
-    """Return the median colour (3,) of some patches, see `patch_lab`; NaN where none can be seen."""
+    """Return the median colour (3,) of patches, see `patch_lab`; NaN if none is visible."""
     lab = patch_lab(image, landmarks, patches)
     return np.median(lab, axis=0) if len(lab) else np.full(3, np.nan, np.float32)
 
@@ -69,7 +69,7 @@ def _place(landmarks: np.ndarray, patch: Patch) -> np.ndarray:
 
 
 def _pixels(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return the pixels (k, 3) at points (K, 2); none where too few of them lie in the image."""
+    """Return the pixels (k, 3) at points (K, 2); none if too few points lie in the image."""
     column, row = np.floor(points).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < image.shape[1]) & (row < image.shape[0])
     return image[row[inside], column[inside]] if inside.mean() >= _LEAST_SHARE else image[:0, 0]

@@ -44,7 +44,7 @@ def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
     mean, share = (np.bincount(slot, values, _NUM_BINS)[seen] / count[seen] for values in (p_mask, label))
     with _figure(path, (9, 3.5), 2) as (left, right):
         left.plot([0, 1], [0, 1], "--", color="grey", label="ideal")
-        # 95 % of what chance would give around the ideal
+        # the range around the ideal that chance would give in 95 % of cases
         spread = 1.96 * np.sqrt(mean * (1 - mean) / count[seen])
         left.errorbar(mean, share, yerr=spread, fmt="o-", capsize=3, label="measured")
         left.set(xlabel="p_mask", ylabel="share with mask", xlim=(0, 1), ylim=(-0.02, 1.02))

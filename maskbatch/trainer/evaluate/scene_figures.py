@@ -17,9 +17,9 @@ from maskbatch.trainer.evaluate.matching import OneClass, average_precision, box
 class SceneFigures:
     """Figures of the whole chain; tuples hold one figure for each class, without_mask first.
 
-    `ap*` is the all-point average precision of faces or of a class at IoU 0.5 and 0.4. The other figures are at the scan's
-    thresholds and IoU 0.4. `false_faces` counts them per picture. `rate_error` is the mean absolute error of a picture's
-    share of masks, `total_rate_error` that of the share over all pictures.
+    `ap*` is the all-point average precision of faces, or of a class, at IoU 0.5 and 0.4. The other figures are at the
+    scan's thresholds and IoU 0.4. `false_faces` is the number of false faces per picture. `rate_error` is the mean
+    absolute error of a picture's share of masks, `total_rate_error` that of the share over all pictures.
     """
 
     pictures: int
@@ -73,7 +73,7 @@ def macro_f1(scenes: Sequence[Scene], det_threshold: float, threshold: float) ->
 
 @dataclass(frozen=True, slots=True)
 class WornIncorrectly:
-    """Counts of faces whose mask is worn incorrectly: all, those found at IoU 0.4, and those of them called with_mask."""
+    """Counts of faces with a mask worn incorrectly: all, found at IoU 0.4, and found with the label with_mask."""
 
     faces: int
     found: int
@@ -120,7 +120,7 @@ def _counts(scenes: Sequence[OneClass]) -> tuple[int, int, int]:
 
 
 def _false_faces(scenes: Sequence[Scene], det_threshold: float) -> float:
-    """Return the mean number per picture of findings that are no annotated face of any kind."""
+    """Return the mean number per picture of findings that match no annotated face of any kind."""
     missed = [
         (boxes.iou(scene.found[scene.score >= det_threshold], scene.xyxy).max(axis=1, initial=0) < END_TO_END_IOU).sum()
         for scene in scenes
@@ -152,6 +152,6 @@ def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, i
 
 
 def _rate_error(rates: np.ndarray) -> float:
-    """Return the mean absolute difference of the true and the reported share of masks, over rows that have both."""
+    """Return the mean absolute difference between true and reported share of masks, over rows that have both."""
     both = rates[(rates[:, 1] > 0) & (rates[:, 3] > 0)]
     return float(np.abs(both[:, 0] / both[:, 1] - both[:, 2] / both[:, 3]).mean()) if len(both) else float("nan")

@@ -1,7 +1,7 @@
-"""A rough tone of the skin *as the picture shows it*: light, lamps, exposure and make-up move it. Arrays only.
+"""A rough skin tone *as in the picture*, which light, lamps, exposure and make-up change. Arrays only.
 
-The tone is the individual typology angle (Chardon et al. 1991), arctan((L* - 50) / b*) in degrees, of the skin-coloured
-points on forehead and cheeks. It belongs to a picture and says nothing about a person.
+The tone is the individual typology angle (Chardon et al. 1991), arctan((L* - 50) / b*) in degrees, of skin-coloured
+points on forehead and cheeks. The tone describes a picture, not a person.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ import numpy as np
 
 from maskbatch.trainer.evaluate.patches import UNKNOWN, Patch, patch_lab
 
-# the classes of Chardon and of Del Bino, two in each: very light and light, intermediate and tan, brown and dark
+# each tone joins two classes of Chardon and Del Bino: very light and light, intermediate and tan, brown and dark
 _LIGHT_DEGREES, _DARK_DEGREES = 41, 10
 TONES = ("light", "medium", "dark", UNKNOWN)
 _FOREHEAD = (Patch(-0.4, -0.75, 0.4, -0.45),)
 _UPPER_CHEEKS = (Patch(-0.7, 0.22, -0.4, 0.4), Patch(0.4, 0.22, 0.7, 0.4))
-# what a mask covers
+# patches that a mask covers
 _LOWER_CHEEKS = (Patch(-0.6, 0.45, -0.3, 0.8), Patch(0.3, 0.45, 0.6, 0.8))
-# hue in degrees and chroma of skin in any light that is not coloured; without a limit of lightness, but for black
+# hue in degrees and chroma of skin in any light that is not coloured; the only limit of lightness excludes black
 _SKIN_HUE, _SKIN_CHROMA, _LEAST_LIGHTNESS = (15, 85), (8, 60), 10
-# share of a patch's points that must have the colour of skin: others are hair, hat, glasses or mask
+# minimum share of skin-coloured points in a patch: other points are hair, hat, glasses or mask
 _LEAST_SHARE = 0.2
-# forehead and cheeks that differ by more degrees are no single tone: hair, a hat or hard shadow is among them
+# forehead and cheeks that differ by more degrees have no common tone: hair, a hat or hard shadow interferes
 _MOST_APART_DEGREES = 30
 # half a stop of exposure, as a factor of light
 _HALF_STOP = 2**0.5
@@ -29,7 +29,7 @@ _HALF_STOP = 2**0.5
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """The colours of N faces in L*a*b*, each (N, 3), NaN where too little skin can be seen: `forehead`, `cheeks`, `all`."""
+    """The colours of N faces in L*a*b*: `forehead`, `cheeks` and `all`, each (N, 3), NaN if too little skin is visible."""
 
     forehead: np.ndarray
     cheeks: np.ndarray
@@ -38,11 +38,11 @@ class Skin:
 
 @dataclass(frozen=True, slots=True)
 class Roughness:
-    """Figures that say how rough the tones of faces are.
+    """Figures about the roughness of the tones.
 
-    Of `faces`, whose forehead and cheeks can both be seen, the two alone are `apart_degrees` apart in the median, and a
-    share `same_tone` of them gets the same tone from either. `kept_when_relit` is the share of all faces with a tone that
-    would keep it with half a stop of light more, and with half a stop less.
+    `faces` counts faces with visible forehead and cheeks. `apart_degrees` is the median difference between the two, and
+    `same_tone` the share of these faces for which both give the same tone. `kept_when_relit` is the share of all faces
+    with a tone that would keep it with half a stop more light, and with half a stop less.
     """
 
     faces: int
@@ -57,7 +57,7 @@ def skin_of(image: np.ndarray, landmarks: np.ndarray, is_masked: bool) -> tuple[
     Args:
         image: (H, W, 3) uint8 sRGB.
         landmarks: (5, 2) in pixels of the image, see `patch_lab`.
-        is_masked: leave out what a mask covers.
+        is_masked: leave out the patches that a mask covers.
     """
     cheeks = _UPPER_CHEEKS if is_masked else _UPPER_CHEEKS + _LOWER_CHEEKS
     forehead, cheeks, both = (_skin(patch_lab(image, landmarks, p)) for p in (_FOREHEAD, cheeks, _FOREHEAD + cheeks))
@@ -65,7 +65,7 @@ def skin_of(image: np.ndarray, landmarks: np.ndarray, is_masked: bool) -> tuple[
 
 
 def typology_degrees(lab: np.ndarray) -> np.ndarray:
-    """Return the individual typology angle (N,) in degrees, large for light skin, of colours (N, 3); NaN stays NaN.
+    """Return the individual typology angles (N,) of colours (N, 3) in degrees, large for light skin; NaN stays NaN.
 
     Example:
         >>> typology_degrees(np.array([[70.0, 10.0, 20.0], [30.0, 10.0, 20.0]])).tolist()
@@ -77,14 +77,14 @@ def typology_degrees(lab: np.ndarray) -> np.ndarray:
 def tones_of(skin: Skin) -> np.ndarray:
     """Return the tone (N,) of each face, one of `TONES`.
 
-    It is not known without landmarks, where little has the colour of skin, and where forehead and cheeks disagree.
+    The tone is not known without landmarks, with too few skin-coloured points, or if forehead and cheeks disagree.
     """
     apart = np.abs(typology_degrees(skin.forehead) - typology_degrees(skin.cheeks))
     return np.where(apart > _MOST_APART_DEGREES, UNKNOWN, _tones(skin.all))
 
 
 def roughness(skin: Skin) -> Roughness:
-    """Return how rough the tones are; figures without a face are NaN."""
+    """Return the roughness of the tones; figures without a face are NaN."""
     forehead, cheeks = typology_degrees(skin.forehead), typology_degrees(skin.cheeks)
     both = ~np.isnan(forehead) & ~np.isnan(cheeks)
     tone = tones_of(skin)
@@ -99,7 +99,7 @@ def roughness(skin: Skin) -> Roughness:
 
 
 def _skin(lab: np.ndarray) -> np.ndarray:
-    """Return the median (3,) of the skin-coloured among some points (K, 3); NaN where they are too few."""
+    """Return the median (3,) of the skin-coloured points among (K, 3); NaN if there are too few."""
     hue, chroma = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])), np.hypot(lab[:, 1], lab[:, 2])
     is_skin = (hue >= _SKIN_HUE[0]) & (hue <= _SKIN_HUE[1]) & (lab[:, 0] >= _LEAST_LIGHTNESS)
     is_skin &= (chroma >= _SKIN_CHROMA[0]) & (chroma <= _SKIN_CHROMA[1])
@@ -115,7 +115,7 @@ def _tones(lab: np.ndarray) -> np.ndarray:
 
 
 def _relit(lab: np.ndarray, factor: float) -> np.ndarray:
-    """Return colours (N, 3) under another amount of light: L* + 16, a* and b* grow with its cube root."""
+    """Return colours (N, 3) with `factor` times the light: L* + 16, a* and b* grow with its cube root."""
     offset = np.array([16, 0, 0])
     return (lab + offset) * np.cbrt(factor) - offset
 
