@@ -1,4 +1,4 @@
-"""maskbatch from Python: the verbs that the command line calls too.
+"""The functions of maskbatch for Python, which the command line uses too.
 
 >>> import maskbatch as mb
 >>> faces = mb.find("sample_media/portrait_surgical.jpg")
@@ -41,7 +41,7 @@ def scan(
     stop: Event | None = None,
     **options: object,
 ) -> Results:
-    """Scan photos and videos into an output folder, or continue the scan that is there, as `maskbatch scan` does.
+    """Scan photos and videos into an output folder, or continue its scan, like `maskbatch scan`.
 
     After an error or a kill, the same call continues where the scan stopped. A scan may run in any thread. Warnings go to
     the logger `maskbatch`.
@@ -49,8 +49,8 @@ def scan(
     Args:
         paths: a path, or several: folders (recursively) and files, in any mix.
         out: the output folder; default: a folder named after the input, in the current folder.
-        progress: called after each stored result, in one thread at a time. An exception that it raises ends the scan.
-        stop: once this event is set, by any thread, the scan stores what it has analysed and raises Interrupted.
+        progress: called after each batch, in one thread at a time. An exception that it raises ends the scan.
+        stop: once any thread sets this event, the scan stores the analysed frames and raises Interrupted.
         options: the fields of `ScanOptions`, such as `sample_fps=2` or `save="none"`.
 
     Returns:
@@ -72,7 +72,7 @@ def scan(
         chosen = ScanOptions(**options)
     except TypeError:
         names = ", ".join(sorted(options.keys() - {item.name for item in fields(ScanOptions)}))
-        raise UsageError(f"scan has no option {names}; help(maskbatch.ScanOptions) lists them") from None
+        raise UsageError(f"scan has no option {names}; help(maskbatch.ScanOptions) lists the options") from None
     if isinstance(chosen.model, PathLike):
         chosen = replace(chosen, model=str(chosen.model))
     job = Job(_all_of(paths), None if out is None else located(out), chosen)
@@ -87,19 +87,19 @@ def merge(
     incomplete: bool = False,
     any_versions: bool = False,
 ) -> Results:
-    """Merge the output folders of scans into one, such as those of all shards, as `maskbatch merge` does.
+    """Merge the output folders of scans, such as those of all shards, into one folder, like `maskbatch merge`.
 
-    No file is analysed. The tables and media are, byte for byte, those of one scan over all inputs. After an error or a
-    kill, the same call continues the merge.
+    No file is analysed. The tables and media are byte for byte equal to those of one scan over all inputs. After an
+    error or a kill, the same call continues the merge.
 
     Args:
         folders: the output folders.
         out: the output folder of the merged scan.
-        media: what happens to annotated copies, evidence and crops: copy; link (hard links, and copies where the file
-            system has none); or move, after which the folders have none.
-        if_exists: when `out` holds an earlier merge: resume (renew or continue it), overwrite or error.
-        incomplete: shards may be missing or unfinished; what is missing goes to the logger `maskbatch` as a warning.
-        any_versions: scans may have been made with different versions of libraries.
+        media: how annotated copies, evidence and crops get to `out`: copy; link (hard links, or copies if the file
+            system has no links); or move, which leaves no media in `folders`.
+        if_exists: when `out` holds an earlier merge: resume (update or continue the merge), overwrite or error.
+        incomplete: shards may be missing or unfinished; the logger `maskbatch` gets a warning for each.
+        any_versions: the scans may use different versions of libraries.
 
     Returns:
         The results of the merged scan.
@@ -128,12 +128,12 @@ def merge(
 
 
 def _all_of(paths: Paths) -> tuple[Path, ...]:
-    """Return one path, or several, as paths."""
+    """Return one or several paths as a tuple."""
     return tuple(map(located, [paths] if isinstance(paths, (str, PathLike)) else paths))
 
 
 class _StopOnEvent(Stop):
-    """The wish to stop, as an event of the caller."""
+    """A request to stop that is an event of the caller."""
 
     def __init__(self, event: Event) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _StopOnEvent(Stop):
 
 
 class _Caller(Listener):
-    """Tells a function of the caller how far the scan is, and stops the scan when the caller's event is set."""
+    """A listener that reports progress to a function of the caller, and stops the scan when the caller's event is set."""
 
     def __init__(self, progress: Callable[[Progress], None] | None, stop: Event) -> None:
         self._progress, self._stop = progress, _StopOnEvent(stop)

@@ -1,4 +1,4 @@
-"""Checkpoints of a video as its scan advances, from the first frame to the last."""
+"""Make the checkpoints of a video, from its first frame to its last."""
 
 from dataclasses import replace
 
@@ -9,24 +9,24 @@ from maskbatch.types import Batch, Checkpoint, Ended, Source
 
 
 def beginning(source: Source) -> Checkpoint:
-    """Return the checkpoint of a source of which nothing has been read."""
+    """Return the checkpoint of a source before its first frame."""
     return Checkpoint(source, made_with(), written_names(source))
 
 
 def with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
-    """Return a checkpoint with its source as probed now; where that failed, as it was probed before."""
+    """Return the checkpoint with `source` as probed now. If the probe failed, the checkpoint is unchanged."""
     return checkpoint if source.time_base is None else replace(checkpoint, source=source)
 
 
 def cut(at: Checkpoint, batch: Batch, sinks: Sinks) -> Checkpoint:
-    """End the segment that `batch` follows."""
+    """End the segment before `batch`, and return the checkpoint after that segment."""
     return replace(
         at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=sinks.cut(at.source)
     )
 
 
 def counted(at: Checkpoint, batch: Batch) -> Checkpoint:
-    """Count the frames of a batch; only those of a video lead to a checkpoint."""
+    """Return the checkpoint with the frames of a batch counted. Only checkpoints of videos are used."""
     if not len(batch.frames):
         return at
     width, height = batch.frames.size(0)
@@ -39,7 +39,7 @@ def counted(at: Checkpoint, batch: Batch) -> Checkpoint:
 
 
 def whole(ended: Ended, at: Checkpoint) -> Ended:
-    """Return how a source ended with the frames of earlier sessions, which stay even where the file is unreadable now."""
+    """Return the end of a source with the frames of earlier sessions, which count even if the file is unreadable now."""
     if at.source.kind == "image":
         return ended
     before = 0 if at.reader is None else at.reader.index
@@ -50,5 +50,5 @@ def whole(ended: Ended, at: Checkpoint) -> Ended:
 
 
 def is_away(ended: Ended, at: Checkpoint) -> bool:
-    """Tell if a video in work could not be opened now: what was done of it is kept, and continued when it is back."""
+    """Return whether a partly scanned video cannot be opened now. Its results are kept, and a later scan continues it."""
     return at.num_segments > 0 and ended.is_transient and ended.frames_analysed == 0

@@ -1,4 +1,4 @@
-"""The driver of a scan: hands out shards, stores their results, and has the reports written."""
+"""The driver of a scan: hand out shards, store their results, and write the reports."""
 
 import json
 import logging
@@ -48,16 +48,17 @@ _log = logging.getLogger(__name__)
 _NO_LOSS = Losses()
 
 _CANNOT_WRITE = (
-    "cannot write to {}: {}. All finished work is kept: when there is room, and the folder can be written, the same "
-    "command continues the scan"
+    "cannot write to {}: {}. All finished work is kept: once the folder can be written and has room, the same command "
+    "continues the scan"
 )
 
 
 class Driver:
-    """A scan that this process directs, and that `engine` carries out: None for this process itself.
+    """A scan that this process directs and `engine` runs; None means this process.
 
-    The networks are opened when it is made: what cannot run fails before anything is written. `warnings` are those that
-    run.json lists; `third_state` is true when the user asked for it. Raises DeviceError, UsageError and WeightsError.
+    The constructor opens the networks, so that a scan that cannot run fails before it writes anything. `warnings` are
+    listed in run.json. `third_state` is the user's choice, None by default. Raises DeviceError, UsageError and
+    WeightsError.
     """
 
     def __init__(
@@ -81,21 +82,21 @@ class Driver:
         inputs: Sequence[Path] = (),
         not_looked_at: NotLookedAt | None = None,
     ) -> Plan:
-        """Decide what is to be done in the folder of `store`; `inputs` are the paths the user gave, where `not_looked_at`
-        was passed by.
+        """Return the plan of work in the folder of `store`.
 
-        Raises UsageError when an earlier session there had other settings or other files.
+        `inputs` are the paths that the user gave. `not_looked_at` are the entries that were skipped below them. Raises
+        UsageError when an earlier session in this folder had other settings or other inputs.
         """
         check_identity(store, identity_of(self.settings, inputs, self.networks))
         plan = make_plan(store, sources, inputs, self.settings.output.save)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
     def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Summary":
-        """Scan what is pending and write the reports of all that is done.
+        """Scan the pending sources, and write the reports of all finished sources.
 
-        `listener` is told once what will be scanned, and then each result. A session that is interrupted, or fails, leaves
-        reports of what is finished and a `run.json` whose `finished` is null. Raises Interrupted when `stop` was asked for,
-        MaskbatchError when the folder cannot be written any more.
+        `listener` receives the pending sources once, and then each result. After an interruption or an error, the
+        reports cover the finished sources, and `finished` in `run.json` is null. Raises Interrupted when `stop` was
+        requested, and MaskbatchError when the folder can no longer be written.
         """
         start = time.monotonic()
         _log.info("maskbatch %s on %s: %d files into %s, %d of them done", __version__,
@@ -126,7 +127,7 @@ class Driver:
         self._engine.close()
 
     def _begin(self, plan: Plan, store: Store) -> Plan:
-        """Make the folder ready for what is pending, and return the plan with the sources as they are stored now."""
+        """Prepare the folder for the pending sources, and return the plan with the ids of the store."""
         write_run_json(store, plan.out)
         plan = begin(store, plan)
         if self.settings.output.save & {"crops", "evidence"}:
@@ -135,7 +136,7 @@ class Driver:
         return plan
 
     def _break_off(self, session: Session, error: BaseException, seconds: float) -> None:
-        """Write the reports of what is finished, as far as the folder can be written and the user waits for them."""
+        """Write the reports of finished sources, if the folder can be written and the user made only one stop request."""
         how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
         _log.info("stopped before the end: %s", how)
         if session.lock.is_there() and not session.stop.now:
@@ -143,10 +144,10 @@ class Driver:
                 self._end(session, how, seconds)
 
     def _end(self, session: Session, how: str, seconds: float) -> "Summary":
-        """Write that the session ended, and then the reports.
+        """Store the end of the session, and then write the reports.
 
-        A `report` beside this scan looks for the end after it has renamed its tables, and writes them once more if there is
-        one. In this order, the tables that stay are always complete.
+        A `report` that runs at the same time checks for this end after it has renamed its tables. If the session has
+        ended, it writes the tables again. This order ensures that the last tables are complete.
         """
         from maskbatch.reports import tables  # see `_import_tables`
 
@@ -177,8 +178,10 @@ class Driver:
             raise Interrupted("stopped")
 
     def _probed(self, sources: Sequence[Source], session: Session) -> list[Source]:
-        """Probe videos for the estimate of time; they are probed again when their turn comes. One that kills the process is
-        known to be open meanwhile."""
+        """Return the sources with probed videos, for the estimate of time. The scan of a video probes it again.
+
+        The store lists the videos as open meanwhile, so that the next session finds a video that killed the process.
+        """
         videos = [source for source in sources if source.kind == "video"]
         open_sources(session.store, session.id, videos)
         limit_s, is_over = self._limit_s, session.is_over
@@ -187,7 +190,7 @@ class Driver:
         return found
 
     def _scan_shard(self, shard: Shard, session: Session, losses: Losses = _NO_LOSS) -> None:
-        """Scan one shard, and store what it gives; what is left of it when its worker is lost is given to another one."""
+        """Scan one shard, and store its results. When its worker is lost, another worker gets the rest of the shard."""
         if session.is_over():
             return
         frames: Counter = Counter()
@@ -199,15 +202,15 @@ class Driver:
             losses = losses.another(frames["before"], frames.total())
             left = after_loss(shard, losses, session.store, self.settings, session.stop)
             num_left = sum(len(rest.sources) for rest in left)
-            if num_left < len(shard.sources):  # photos are done: the next loss is at another place
+            if num_left < len(shard.sources):  # some sources are finished: the next loss is at another place
                 losses = Losses(1, 1)
             for rest in left:
                 self._scan_shard(rest, session, losses)
 
     def _scan_once(self, shard: Shard, session: Session, frames: Counter) -> None:
-        """Scan a shard from its checkpoint on; `frames` counts those that were analysed, with those before."""
+        """Scan a shard from its checkpoint. `frames` counts analysed frames: those `before` the checkpoint, and those `now`."""
         store = session.store
-        checkpoint = usable_checkpoint(store, shard.sources[0])  # before its file counts as the one that is read
+        checkpoint = usable_checkpoint(store, shard.sources[0])  # before the store lists its file as open
         open_sources(store, session.id, shard.sources)
         frames["before"] = 0 if checkpoint is None else checkpoint.frames_analysed
         file_log, waiting = FileLog(), []
@@ -223,18 +226,18 @@ class Driver:
                     shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
                 file_log.add(result)
                 session.tell(shard, result)
-        trim()  # else memory grows with the number of photos
+        trim()  # otherwise memory grows with the number of photos
 
 
 def _import_tables() -> None:
-    """Import the tables, and pandas with them, while the networks work: it takes half a second, which nobody waits for."""
+    """Import the tables and pandas while the networks work, so that nobody waits for this half second."""
     with suppress(Exception):  # the import at the end raises it again
         import maskbatch.reports.tables  # noqa: F401
 
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Surround writing into the output folder: raise MaskbatchError when that is impossible."""
+    """Raise MaskbatchError in place of an OSError from writes to the output folder."""
     try:
         yield
     except OSError as error:

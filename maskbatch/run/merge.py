@@ -1,4 +1,4 @@
-"""Merge the output folders of several scans into one: what one scan over all their inputs would have written."""
+"""Merge the output folders of several scans into one folder, equal to that of one scan over all inputs."""
 
 import os
 import time
@@ -28,10 +28,10 @@ from maskbatch.store.write import end_session
 
 @dataclass(frozen=True, slots=True)
 class MergeJob:
-    """A merge as it is asked for.
+    """A requested merge.
 
-    `media`: copy; link (hard links, copies where the file system has none); or move, which leaves no media in `folders`.
-    `incomplete`: shards may be missing, and scans unfinished. `any_versions`: versions of libraries may differ.
+    `media`: copy; link (hard links, or copies if the file system has no links); or move, which leaves no media in
+    `folders`. `incomplete`: shards may be missing or unfinished. `any_versions`: versions of libraries may differ.
     """
 
     folders: tuple[Path, ...]
@@ -44,7 +44,7 @@ class MergeJob:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A merge that ended. `missing` are the reasons for which it is not a whole scan."""
+    """A merge that ended. `missing` are the reasons why the merged scan is not complete."""
 
     out: Path
     summary: Summary
@@ -54,7 +54,7 @@ class Merged:
 
 
 class _Found(NamedTuple):
-    """A piece, the new ids of its sources that are done, and the files of their media."""
+    """A folder to merge, the new ids of its finished sources, and the files of their media."""
 
     piece: Piece
     ids: Ids
@@ -65,16 +65,16 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
     """Merge output folders, or continue a merge that was stopped, and write all tables.
 
     Args:
-        job: what to merge, and how.
-        listener: hears what happens.
+        job: the folders, and the settings of the merge.
+        listener: receives messages.
 
     Returns:
-        The summary of the merged scan, and what is missing from it.
+        The summary of the merged scan, and the reasons why it is not complete.
 
     Raises:
         UsageError: the folders do not belong together, are not finished, or `out` holds something else.
         MaskbatchError: a scan writes to one of the folders.
-        OSError: a file cannot be read or written. The same merge goes on from there.
+        OSError: a file cannot be read or written. The same call continues the merge.
 
     Example:
         >>> run_merge(MergeJob((Path("out_1"), Path("out_2")), Path("audit")), Listener()).summary.files
@@ -98,7 +98,7 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
         session = begin_merge(store, pieces, ordered, facts)
         write_run_json(store, job.out)
         brought = _bring_all(store, found, job, listener)
-        if job.media != "move" and not moved:  # else media of now are in no piece any more
+        if job.media != "move" and not moved:  # moved media are no longer in the folders
             _remove_old(store, found, brought)
         for piece, own, _ in found:
             add_piece(store, piece, own)
@@ -112,42 +112,42 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
 
 
 def _check_folders(job: MergeJob) -> None:
-    """Raise UsageError for a folder that is given twice, is the output, or whose media would move into half a scan."""
+    """Raise UsageError for a folder that is given twice or is the output, and for `move` with `incomplete`."""
     real = [os.path.realpath(folder) for folder in (*job.folders, job.out)]
     if real[-1] in real[:-1]:
-        raise UsageError(f"{job.out} is merged, and is the output folder as well: choose another one with --out")
+        raise UsageError(f"{job.out} is both a folder to merge and the output folder: choose another output folder with --out")
     if len(set(real)) < len(real):
-        raise UsageError("a folder is given twice: merge each only once")
+        raise UsageError("a folder is given twice: give each folder once")
     if job.media == "move" and job.incomplete:
-        raise UsageError("--media move empties the folders, and is for whole scans: drop --incomplete")
+        raise UsageError("--media move takes the media out of the folders, so it needs a complete scan: drop --incomplete")
 
 
 def _read(folder: Path, media: str, stack: ExitStack) -> Piece:
-    """Read a folder in which nobody is at work; one whose media move stays locked until the merge ends."""
+    """Read a folder to merge. For `move`, lock it until the merge ends. Raises MaskbatchError if a scan writes to it."""
     if media == "move":
         stack.enter_context(locked(folder))
     elif session := at_work(folder):
-        raise MaskbatchError(f"{folder} is being written to by a scan ({session}): wait for it, and merge again")
+        raise MaskbatchError(f"{folder} is being written to by a scan ({session}): wait for its end, and merge again")
     return read_piece(folder)
 
 
 def _missing(pieces: Sequence[Piece], job: MergeJob) -> list[str]:
-    """Return the reasons for which the pieces are not a whole scan. Raises UsageError unless the job allows that."""
+    """Return the reasons why the pieces are not a complete scan. Raises UsageError unless the job allows them."""
     missing = missing_from(pieces)
     if missing and not job.incomplete:
-        raise UsageError("\n".join([f"this is not a whole scan: {missing[0]}", *missing[1:9],
-                                    "Give --incomplete to merge what is there"]))  # fmt: skip
+        raise UsageError("\n".join([f"the folders are not a complete scan: {missing[0]}", *missing[1:9],
+                                    "Give --incomplete to merge them anyway"]))  # fmt: skip
     return missing
 
 
 def _found(pieces: Sequence[Piece], ordered: Sequence) -> list[_Found]:
-    """Return what is merged of each piece; `ordered` are the sources of all, as `in_order` gives them."""
+    """Return the finished sources and media of each piece; `ordered` are all sources, from `in_order`."""
     ids = _new_ids(ordered, len(pieces))
     return [_Found(piece, own, _files_of(piece, own)) for piece, own in zip(pieces, ids, strict=True)]
 
 
 def _new_ids(ordered: Sequence, num_pieces: int) -> list[dict[int, int]]:
-    """Return the merged ids of the sources of each piece that are done, by their id there."""
+    """Return, for each piece, the merged ids of its finished sources by their ids in the piece."""
     ids: list[dict[int, int]] = [{} for _ in range(num_pieces)]
     for number, (piece, source) in enumerate(ordered, 1):
         if source.state == "done":
@@ -156,7 +156,7 @@ def _new_ids(ordered: Sequence, num_pieces: int) -> list[dict[int, int]]:
 
 
 def _files_of(piece: Piece, ids: Ids) -> list[MediaFile]:
-    """Return the media of the sources in `ids` that are in the folder of a piece."""
+    """Return the media files in the folder of a piece that belong to the sources in `ids`."""
     names = {(one.kind, one.folded_name) for one in piece.media if one.source_id in ids}
     return [file for file in media_files(piece.folder) if (file.kind, file.folded_name) in names]
 
@@ -164,7 +164,7 @@ def _files_of(piece: Piece, ids: Ids) -> list[MediaFile]:
 def _moved_before(job: MergeJob) -> set[tuple[str, str]]:
     """Return the kinds and names of media that an earlier merge has moved to the output folder.
 
-    Raises UsageError when they would be overwritten: they are nowhere else.
+    Raises UsageError when the merge would overwrite these media, because there are no other copies.
     """
     if not is_store(job.out / STORE):
         return set()
@@ -173,40 +173,40 @@ def _moved_before(job: MergeJob) -> set[tuple[str, str]]:
     if not last or last[0].facts.get("merged", {}).get("media") != "move":
         return set()
     if job.if_exists == "overwrite":
-        raise UsageError(f"media were moved to {job.out}, and are nowhere else: choose another folder with --out")
+        raise UsageError(f"an earlier merge moved the only copies of media to {job.out}: choose another folder with --out")
     return {_key(file) for file in media_files(job.out)}
 
 
 def _key(file: MediaFile) -> tuple[str, str]:
-    """Return what a file is, annotated, crops or evidence, and its folded name."""
+    """Return the kind of a file (annotated, crops or evidence) and its folded name."""
     return file.name.partition("/")[0], file.folded_name
 
 
 def _check_media(found: Sequence[_Found], moved: set[tuple[str, str]]) -> None:
-    """Raise UsageError when somebody deleted media, which the store says are there."""
+    """Raise UsageError when media that a store lists were deleted."""
     for piece, ids, files in found:
         there = moved | {_key(file) for file in files}
         gone = [f"{kind}/{name}" for source_id, kind, folded, name in piece.written
                 if source_id in ids and (kind, folded) not in there]  # fmt: skip
         if gone:
             raise UsageError(
-                f"media are gone from {piece.folder} ({named(gone)}): give its scan again, which makes them"
+                f"media are missing from {piece.folder} ({named(gone)}): run its scan again to restore them"
             )
 
 
 def _check_earlier(store: Store, job: MergeJob, pieces: Sequence[Piece]) -> None:
-    """Raise UsageError when the output folder holds anything but an earlier merge of these folders."""
+    """Raise UsageError when the output folder holds anything but an earlier merge of these folders, or purged people."""
     with store.transaction() as connection:
         last = sessions(connection)[-1:]
         purged = purges(connection) - {one for piece in pieces for one in piece.purges}
     if not last:
         return
     if purged:
-        raise UsageError(f"people were purged from {job.out}, and are in the folders still: their pictures would come back. "
-                         "Purge the folders as well, and merge them into another one")  # fmt: skip
+        raise UsageError(f"people were purged from {job.out}, but not from the folders: their pictures would come back. "
+                         "Purge the folders as well, and merge them into another output folder")  # fmt: skip
     earlier = last[0].facts.get("merged")
     if earlier is None:
-        raise UsageError(f"{job.out} holds a scan, and no merge: choose another folder with --out")
+        raise UsageError(f"{job.out} holds a scan that is not a merge: choose another folder with --out")
     before = {one["folder"] for one in earlier["folders"]}
     if not before <= {str(folder.absolute()) for folder in job.folders}:
         raise UsageError(f"{job.out} holds a merge of other folders ({named(sorted(before))}): choose another folder with "
@@ -214,14 +214,17 @@ def _check_earlier(store: Store, job: MergeJob, pieces: Sequence[Piece]) -> None
 
 
 def _names(found: Sequence[_Found]) -> set[tuple[str, str]]:
-    """Return kind and folded name of all media that are merged."""
+    """Return the kind and folded name of all media to merge."""
     return {
         (media.kind, media.folded_name) for piece, ids, _ in found for media in piece.media if media.source_id in ids
     }
 
 
 def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: Listener) -> set[str]:
-    """Bring all media to the output folder, and return their names; media of sources that left go. Raises OSError."""
+    """Bring all media to the output folder, and return their names. Raises OSError.
+
+    Media of sources that are no longer merged are removed.
+    """
     pieces, kept = [one.piece for one in found], _names(found)
     with store.transaction() as connection:
         stale = [(kind, name) for kind, name, _ in all_media(connection) if (kind, name) not in kept]
@@ -240,7 +243,7 @@ def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: L
 
 
 def _remove_old(store: Store, found: Sequence[_Found], brought: set[str]) -> None:
-    """Remove media that a source had in an earlier merge only: it changed, or people were purged from its folder."""
+    """Remove media of an earlier merge whose source has changed, or from whose folder people were purged."""
     kept = _names(found)
     for file in list(media_files(store.folder)):
         if file.name not in brought and (file.kind, file.folded_name) in kept:
@@ -248,7 +251,7 @@ def _remove_old(store: Store, found: Sequence[_Found], brought: set[str]) -> Non
 
 
 def _write_reports(store: Store, facts: dict) -> Summary:
-    """Write all tables by the rules of the scans, and run.json."""
+    """Write all tables with the settings of the scans, and run.json."""
     with store.transaction() as connection:
         settings = report_settings(connection, Asked())
     settings = replace(settings, bom=facts["settings"]["report"]["bom"])

@@ -12,15 +12,24 @@ from maskbatch.types import SegmentResult, Shard
 
 
 class OfCaller(Exception):
-    """Carries an OSError of the listener, as its cause."""
+    """An error of the caller's listener: the cause of this exception is the listener's OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session, from its first to its last shard.
 
-    `id` is its number in the store. `listener` is told of results by one thread at a time. `seconds` are the working times
-    of the stages, `frames["analysed"]` counts frames. `failed` is set when a shard failed, `lost` when a worker was lost.
+    Attributes:
+        id: number of the session in the store.
+        store: the store of the output folder.
+        lock: the lock of the output folder.
+        stop: the user's request to stop.
+        listener: receives results from one thread at a time.
+        seconds: working time of each stage, in seconds.
+        frames: number of analysed frames, under "analysed".
+        telling: held while the listener receives a result.
+        failed: set when a shard failed.
+        lost: set when a worker was lost.
     """
 
     id: int
@@ -35,11 +44,11 @@ class Session:
     lost: threading.Event = field(default_factory=threading.Event)
 
     def is_over(self) -> bool:
-        """Tell if shards at work end after their batch: the user asked for it, or another shard failed."""
+        """Return whether running shards end after their batch, because the user stops the scan or another shard failed."""
         return self.stop.is_asked or self.failed.is_set()
 
     def tell(self, shard: Shard, result: SegmentResult) -> None:
-        """Count a result, and pass it on. Raises OfCaller for an OSError of the listener, which is not one of the disk."""
+        """Count a result, and pass it to the listener. Raises OfCaller when the listener raises OSError."""
         with self.telling:
             self.seconds.update(result.seconds)
             self.frames["analysed"] += result.num_frames

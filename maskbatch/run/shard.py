@@ -1,8 +1,8 @@
-"""Scan one shard: from its files to rows and media.
+"""Scan one shard, from its files to rows and media.
 
-`run_shard` is a plain function of a shard, its checkpoint and settings. All of them can be pickled, and so can its results:
-a thread, a process or a worker on another machine runs these same lines (see `run/engine.py`). Only the driver
-(`run/local.py`) stores results.
+`run_shard` is a plain function of a shard, its checkpoint and settings. These and the results can be pickled, so that
+a thread, a process or a worker on another machine can run it (see `run/engine.py`). Only the driver (`run/local.py`)
+stores results.
 """
 
 import logging
@@ -38,13 +38,13 @@ from maskbatch.sinks import Copy, Sinks, open_sinks
 from maskbatch.store.rows import face_rows
 from maskbatch.types import Batch, Checkpoint, Ended, SegmentResult, Shard, Source
 
-# times the stall limit: a stall that the reader itself can end comes first
+# time limit of a reader as a multiple of the stall limit, so that the reader itself can end a stall first
 HANG = 2
 _log = logging.getLogger(__name__)
 
 
 class _Conditions(NamedTuple):
-    """Under which a shard is scanned."""
+    """The settings, timings and stop condition of a shard's scan."""
 
     settings: ScanSettings
     timings: Timings
@@ -54,21 +54,22 @@ class _Conditions(NamedTuple):
 def run_shard(
     shard: Shard, checkpoint: Checkpoint | None, settings: ScanSettings, is_over: IsOver = never
 ) -> Iterator[SegmentResult]:
-    """Scan the sources of a shard, a video from its `checkpoint` on, and give what was found, batch by batch.
+    """Scan the sources of a shard, a video from its `checkpoint`, and yield the results of each batch.
 
-    A result that `is_whole` ends a segment of a video, or sources: it is stored together with those before it, and its media
-    are on the disk. The others are dropped when the iterator is closed before a whole one. The annotated copy of a video is
-    joined in a step of its own, behind a checkpoint: should its sound kill the process, only that is lost. A source that
-    cannot be read ends with its reason. Callers in the same process may give `is_over`: once that says so, batches that are
-    analysed still come, and nothing else. Raises OSError when media cannot be written, DeviceError and WeightsError.
+    A result that `is_whole` ends a segment of a video, or sources. The driver stores it with all earlier results; its
+    media are on the disk. If the iterator is closed before a whole result, the driver drops the results since the last
+    whole one. The annotated copy of a video is joined in a separate step after a checkpoint. If the sound kills the
+    process, only this step is lost. A source that cannot be read ends with a reason. Callers in the same process may
+    give `is_over`: once it returns True, only the batches that are already analysed are yielded. Raises OSError when
+    media cannot be written, DeviceError and WeightsError.
     """
     timings = Timings()
     sources = tuple(probed(source, _limit_s(settings), is_over=is_over) for source in shard.sources)
     at = checkpoints.beginning(sources[0]) if checkpoint is None else checkpoints.with_claims(checkpoint, sources[0])
     if at.ended is not None and fingerprint(at.source.path) is None:
-        _log.warning("%s cannot be read now: its copy waits for its sound", at.source.name)
+        _log.warning("%s cannot be read now: its annotated copy waits for the sound", at.source.name)
         return
-    sources = (at.source, *sources[1:])  # with the claims of the checkpoint where the file cannot be probed now
+    sources = (at.source, *sources[1:])  # if the file cannot be probed now, the checkpoint's source
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
             for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
@@ -81,7 +82,7 @@ def run_shard(
 def _analysed(
     sources: Sequence[Source], at: Checkpoint, sinks: Sinks, conditions: _Conditions
 ) -> Iterator[SegmentResult]:
-    """Read, analyse and write the frames of a shard from the checkpoint `at` on."""
+    """Read, analyse and write the frames of a shard from the checkpoint `at`."""
     settings, timings, is_over = conditions
     networks, timed = open_networks(settings_for(sources[0].kind, settings)), timings.timed
     by_id = {source.id: source for source in sources}
@@ -106,7 +107,7 @@ def _analysed(
     loading = load(sources, settings.sampling, loader, opener, read_ahead)
     analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
     write, now = timed("annotate, encode, write", sinks.write), at
-    # the next batch is analysed while this one is drawn, encoded and written; nothing is decoded after the block
+    # analyse the next batch while this one is drawn, encoded and written; the end of the block stops all decoding
     with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
         for batch in batches:
             if batch.frames.cut is not None:
@@ -122,7 +123,7 @@ def _analysed(
 
 
 def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
-    """Return what a batch found, and how the sources stand that ended with it: done, or read but to be joined."""
+    """Return the result of a batch. A source that `ended` with it is done, or has a checkpoint if its copy must be joined."""
     rows, copies, checkpoint = tuple(face_rows(batch)), [], None
     for source, one in ended:
         if sinks.is_to_join(source):
@@ -137,7 +138,7 @@ def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: T
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:
-    """Say in the notes of a source why it has no annotated copy."""
+    """Add the reason to the notes of a source if its annotated copy could not be written."""
     source, one = ended
     return (source, replace(one, notes=(*one.notes, f"no annotated copy: {copy.reason}"))) if copy.reason else ended
 
@@ -147,7 +148,7 @@ def _states(copies: Sequence[Copy]) -> tuple[tuple[int, bool], ...]:
 
 
 def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentResult:
-    """Join the annotated copy of a video whose frames are all read."""
+    """Join the annotated copy of a video after all of its frames are read."""
 
     def guard(reader: SoundReader) -> TimeLimitedReader:
         if at.silenced or conditions.settings.output.mute:
@@ -162,7 +163,7 @@ def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentRes
 def give_up(
     source: Source, checkpoint: Checkpoint | None, reason: str, settings: ScanSettings, is_transient: bool = False
 ) -> SegmentResult:
-    """End a source without reading it any further, not even its sound: what was done of it is kept. Raises OSError."""
+    """End a source without reading more of it, not even its sound. Its results so far are kept. Raises OSError."""
     at = checkpoints.beginning(source) if checkpoint is None else checkpoint
     at = replace(at, ended=checkpoints.whole(Ended(source.id, 0, 0, error=reason, is_transient=is_transient), at))
     with open_sinks([at.source], at, settings) as sinks:
@@ -173,18 +174,21 @@ def give_up(
 
 
 def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:
-    """Return a video with what its container claims; a photo, and a video that takes too long to probe, as it is. Raises
-    Interrupted once `is_over()` says so."""
+    """Return a video with the claims of its container.
+
+    A photo is returned unchanged, and so is a video that takes longer than `limit_s` seconds to probe. Raises
+    Interrupted once `is_over()` returns True.
+    """
     if source.kind == "image":
         return source
     try:
         return with_time_limit(partial(probe, source, upright), limit_s, is_over)
-    except TransientError:  # its decoder never returns; nor will its reader
+    except TransientError:  # its decoder hangs; its reader will report that
         return source
 
 
 def _hider(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Hider | None:
-    """Return who tells what is to be hidden, from the checkpoint `at` on; None when nobody is to be hidden."""
+    """Return the stage that hides faces, in its state at the checkpoint `at`; None when nobody is hidden."""
     output, detector = settings.output, settings.detector
     if output.anonymize == "none":
         return None
@@ -209,13 +213,16 @@ def _limit_s(settings: ScanSettings) -> float:
 
 
 def _num_at_once(settings: ScanSettings, device: Device) -> int:
-    """Return how many batches are with the networks: one for each GPU; while a single shard is scanned, one more, so
-    that a core which prepares a batch leaves no other idle."""
+    """Return the number of batches that a shard gives to the networks at the same time.
+
+    All shards together give one batch to each GPU, and at least two, so that no core is idle while another prepares a
+    batch.
+    """
     return -(-max(2, len(device.names)) // settings.workers)
 
 
 def _share_of_loader(settings: ScanSettings, device: Device) -> LoaderSettings:
-    """Return how one of several shards at a time is read: what it may hold in memory, decode at once, give the networks."""
+    """Return the loader settings of one shard: an equal share of memory and decoders, and the size of batches."""
     loader, num_shards = settings.loader, settings.workers
     return replace(
         loader,

@@ -1,4 +1,4 @@
-"""The types that flow through a scan: numpy only, checked when an object is made, and picklable."""
+"""Data types of a scan. They depend on numpy only, check their fields when an object is made, and can be pickled."""
 
 from maskbatch.types.batch import Batch
 from maskbatch.types.checkpoint import Checkpoint, CopyState, ReaderState, WriterState

@@ -10,12 +10,18 @@ from maskbatch.types.frames import Frames
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The input of sinks: frames, the faces found in those that were analysed, and the faces to draw on all of them.
+    """Frames with their faces, as sinks receive them.
 
-    When a segment begins with the batch, `tracks` is the tracker's state before it, as plain values, else None. `persons`
-    has (track, person) pairs for the id of each source that ends with it: the tracks that continue an earlier one.
-    `hidden` has boxes (N, 4) float32 for each frame, which no medium may show; None when nobody is to be hidden. Planes
-    show everybody: a frame with planes is a ValueError then.
+    Raises ValueError for a frame with planes when `hidden` is set, because planes show everybody.
+
+    Attributes:
+        frames: the frames.
+        faces: the faces found in the analysed frames.
+        tracks: the states of tracker, hider and classifier before the batch, as plain values, when the batch begins a
+            segment; else None.
+        persons: by id of each source that ends in the batch, (track, person) of tracks that continue another track.
+        drawn: the faces to draw on all frames; default: `faces`.
+        hidden: for each frame, boxes (N, 4) float32 that no medium may show; None when nobody is hidden.
     """
 
     frames: Frames

@@ -1,4 +1,4 @@
-"""The states from which a scan of a video continues: of its reader, its writer and its annotated copy, and all together."""
+"""States from which the scan of a video continues: of its reader, its writer, its annotated copy, and of all three."""
 
 from dataclasses import dataclass, field
 
@@ -9,12 +9,20 @@ from maskbatch.types.source import Ended, Source
 class ReaderState:
     """The state of a reader just before it yields the frame `index`.
 
-    `pts` and `crc` are the time stamp of that frame and the CRC of its RGB image. `last_s` and `next_s` are the clock's
-    last and next time, `read_until_s` is the time up to which the file was read (seconds, exact, as text). `pieces` are
-    the clock's corrections, `num_due` is the sampler's count. `is_skipping`: unsampled frames are not decoded there.
-    `is_findable`: the frame's `pts` is trustworthy, no damage came before, and a reader can seek to the frame. `width` and
-    `height` are the size of all pictures in pixels. `fitted_from` is the number of the first frame with another size,
-    which is scaled to this one, or None.
+    `last_s`, `next_s` and `read_until_s` are exact seconds, as text.
+
+    Attributes:
+        index: number of the frame in the video.
+        pts: time stamp of the frame.
+        crc: CRC of the frame's RGB image.
+        last_s, next_s: last and next time of the clock.
+        pieces: corrections of the clock.
+        num_due: count of the sampler.
+        read_until_s: time up to which the file was read.
+        is_skipping: the reader does not decode unsampled frames here.
+        is_findable: a reader can seek to the frame: its `pts` is reliable, and no damage came before.
+        width, height: size of all pictures in pixels.
+        fitted_from: number of the first frame that was scaled to this size from another size, or None.
     """
 
     index: int
@@ -44,8 +52,7 @@ class WriterState:
 class CopyState:
     """The state of a video's annotated copy after a segment.
 
-    `parts` are (file name, first tick). `broken` says why the copy could not be written; the
-    video has none then.
+    `parts` are (file name, first tick). `broken` is the reason why the video has no copy, or "".
     """
 
     writer: WriterState = WriterState()
@@ -57,11 +64,18 @@ class CopyState:
 class Checkpoint:
     """The state of a scan of a video after a finished segment, from which the next segment starts.
 
-    `num_segments` are finished. `reader`, `tracks` and `copy` are the states of reader, tracker and writer.
-    `frames_analysed`, `width` and `height` (pixels) cover the finished segments. `made_with` names the encoding libraries;
-    `names` are those of the annotated copy and the crops. Parts made with other libraries or names would not fit.
-    When `ended` is set, all frames are read and only the annotated copy is left to join. `silenced` is the reason why its
-    sound is left out, or "".
+    Attributes:
+        source: the video, as probed.
+        made_with: the encoding libraries. Parts of other libraries would not fit.
+        names: names of the annotated copy and of the crops. Parts with other names would not fit.
+        num_segments: number of finished segments.
+        frames_analysed: number of analysed frames in these segments.
+        width, height: size of these frames in pixels.
+        reader: state of the reader.
+        tracks: states of tracker, hider and classifier, as plain values.
+        copy: state of the annotated copy.
+        ended: set when all frames are read; only the annotated copy is left to join.
+        silenced: reason why the sound of the copy is left out, or "".
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""Faces in frames, flat over a batch, with all that the stages say of them."""
+"""Faces in frames, flat over a batch, with the results of all stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,14 +15,22 @@ APPEARANCE_SIZE = 21
 class Faces:
     """N faces, flat over a batch of frames. N = 0 needs no special case.
 
-    `row` (N,) int64: position in `Frames`, ascending; `xyxy` (N, 4) float32: pixels of the upright original frame;
-    `score` (N,) float32; `landmarks` (N, 5, 2) float32: x, y of both eyes, nose tip and both mouth corners, the person's
-    right side first; `p_mask` (N,) float32, NaN until classified; `p_incorrect` (N,) float32, the probability that a mask
-    is worn incorrectly (nose or mouth bare), NaN also where the classifier does not know that state. In a video, both may
-    be those of an earlier look at the same track (see `analyse/sparing.py`). `track_id` (N,) int64, -1 until tracked.
-    How well a face can be seen, (N,) float32 each, NaN until described: `sharpness` from 0 to 1, `brightness` from 0 to
-    255, `turn` from 0 (frontal) to 1 (profile). `appearance` (N, APPEARANCE_SIZE) float32 describes the person's colours
-    for the tracker, NaN where a part is not in the picture.
+    All arrays but `row` and `track_id` are float32. In a video, `p_mask` and `p_incorrect` may be the results of an
+    earlier look at the same track (see `analyse/sparing.py`).
+
+    Attributes:
+        row: (N,) int64, position in `Frames`, ascending.
+        xyxy: (N, 4) boxes in pixels of the upright original frame.
+        score: (N,) score of the detector.
+        landmarks: (N, 5, 2) x, y of both eyes, nose tip and both mouth corners, the person's right side first.
+        p_mask: (N,) probability of a mask, NaN until classified.
+        p_incorrect: (N,) probability that a mask is worn incorrectly (nose or mouth bare); NaN until classified, and
+            for a classifier without this state.
+        track_id: (N,) int64, -1 until tracked.
+        sharpness: (N,) from 0 to 1, NaN until described.
+        brightness: (N,) from 0 to 255, NaN until described.
+        turn: (N,) from 0 (frontal) to 1 (profile), NaN until described.
+        appearance: (N, APPEARANCE_SIZE) colours of the person, for the tracker; NaN for parts outside the picture.
     """
 
     row: np.ndarray
@@ -56,7 +64,7 @@ class Faces:
         return Faces(*(getattr(self, item.name)[keep] for item in fields(self)))
 
     def with_state(self, p_mask: np.ndarray, p_incorrect: np.ndarray | None = None) -> "Faces":
-        """Return the same faces with `p_mask` and `p_incorrect`, both (N,) float32; None: that state is unknown."""
+        """Return the same faces with `p_mask` and `p_incorrect`, both (N,) float32."""
         return replace(self, p_mask=p_mask, p_incorrect=p_incorrect)
 
     def with_track_id(self, track_id: np.ndarray) -> "Faces":
@@ -65,7 +73,7 @@ class Faces:
 
     @staticmethod
     def joined(parts: Sequence["Faces"]) -> "Faces":
-        """Return the faces of all parts, in their order."""
+        """Return the faces of all parts, in the order of the parts."""
         if not parts:
             return Faces.empty()
         return Faces(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Faces)))

@@ -1,4 +1,4 @@
-"""Frames on their way from a reader to the sinks: single ones, and several at once."""
+"""Decoded frames between reader and sinks, single and in batches."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,16 +11,21 @@ from maskbatch.types.source import Ended
 
 
 def size_of(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[int, int]:
-    """Return width and height of a picture (H, W, 3), or of its planes (H + H / 2, W) where there is none."""
+    """Return width and height of an image (H, W, 3), or of its planes (H + H / 2, W) when `image` is None."""
     height, width = (planes.shape[0] * 2 // 3, planes.shape[1]) if image is None else image.shape[:2]
     return width, height
 
 
 class Decoded(NamedTuple):
-    """A frame from a reader: number in the source, seconds from the source's start, image (H, W, 3) uint8 RGB upright.
+    """A frame from a reader.
 
-    `cut` is the reader's state before the frame when a segment begins with it, else None. With `is_looked_at` the frame is
-    analysed; the others are for the annotated copy, as are `planes` (see `Frames`), and one with `planes` has no image.
+    Attributes:
+        index: number of the frame in the source.
+        timestamp_s: seconds from the start of the source.
+        image: (H, W, 3) uint8 RGB, upright; None for a frame that has planes and is not analysed.
+        cut: state of the reader before the frame when a segment begins with the frame, else None.
+        is_looked_at: the frame is analysed; all other frames are for the annotated copy only.
+        planes: the picture for the annotated copy (see `Frames`), or None.
     """
 
     index: int
@@ -32,7 +37,7 @@ class Decoded(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+        """The width and height in pixels."""
         return size_of(self.image, self.planes)
 
 
@@ -40,14 +45,18 @@ class Decoded(NamedTuple):
 class Frames:
     """B frames, in order within each source, and the sources that end with them.
 
-    `images`: B arrays (H, W, 3) uint8 RGB upright, sizes may differ; `source_id` (B,) int64; `index` (B,) int64, the
-    frame's number in its source; `timestamp_s` (B,) float64, seconds from the start of its source.
-    When a segment of a video begins with the first frame, `cut` is the reader's state before that frame, else None.
-    `is_looked_at` (B,) bool, all True by default: the frames that are analysed. B = 0 is possible (a batch of files
-    that all failed).
-    `planes`: for each frame None, or (H + H / 2, W) uint8: the same picture in I420 (all of luma, then two planes of chroma;
-    BT.709, limited range; H and W are even), near to how the video stores it. It is for the annotated copy, which may draw
-    into it. The image of a frame that has planes and is not analysed is None.
+    B = 0 is possible, for a batch of files that all failed.
+
+    Attributes:
+        images: B arrays (H, W, 3) uint8 RGB, upright, of any sizes; None for frames with planes that are not analysed.
+        source_id: (B,) int64.
+        index: (B,) int64, number of each frame in its source.
+        timestamp_s: (B,) float64, seconds from the start of the source.
+        ended: the sources that end with these frames.
+        cut: state of the reader before the first frame when a segment begins with that frame, else None.
+        is_looked_at: (B,) bool, the frames that are analysed; default: all.
+        planes: for each frame None, or (H + H / 2, W) uint8: the picture for the annotated copy, which may change it.
+            The format is I420: luma, then two planes of chroma; BT.709, limited range. H and W are even.
     """
 
     images: tuple[np.ndarray | None, ...]
@@ -77,7 +86,7 @@ class Frames:
 
     @property
     def num_looked_at(self) -> int:
-        """Number of frames that are analysed."""
+        """The number of analysed frames."""
         return int(self.is_looked_at.sum())
 
     def size(self, row: int) -> tuple[int, int]:

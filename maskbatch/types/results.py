@@ -1,4 +1,4 @@
-"""The results of a part of a shard, as the driver stores them."""
+"""Results of a shard, in the form that the driver stores."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from maskbatch.types.source import Ended, Source
 class FaceRow(NamedTuple):
     """A row of the store's table `face`, in whole ten thousandths (`_e4`), hundredths (`_e2`) or tenths (`_e1`).
 
-    `p_mask_e4` is None when the face was not classified, `p_incorrect_e4` also when the classifier has no third state. The
-    last three say how well the face can be seen (see `Faces`).
+    `p_mask_e4` and `p_incorrect_e4` are None when the face was not classified. `p_incorrect_e4` is also None when the
+    classifier has no third state. The last three fields are explained in `Faces`.
     """
 
     source_id: int
@@ -33,11 +33,17 @@ class FaceRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SegmentResult:
-    """A part of a shard's results: faces, sources that ended, and whether these have an annotated copy (source id, bool).
+    """A part of the results of a shard.
 
-    `persons` are (source id, track, person) for tracks that continue an earlier one. `evidence` are (source id, frame, face)
-    of looks whose picture was written. A `checkpoint` ends a segment.
-    `seconds` is the working time of each stage for this part.
+    Attributes:
+        faces: the faces.
+        ended: the sources that ended.
+        copies: (source id, True if the source has an annotated copy) of these sources.
+        persons: (source id, track, person) of tracks that continue another track.
+        evidence: (source id, frame, face) of the looks whose picture was written.
+        checkpoint: the checkpoint after a finished segment, else None.
+        num_frames: number of analysed frames.
+        seconds: working time of each stage, in seconds.
     """
 
     faces: tuple[FaceRow, ...] = ()
@@ -51,5 +57,5 @@ class SegmentResult:
 
     @property
     def is_whole(self) -> bool:
-        """True when this result ends a segment or a source, so that it is stored now together with those before it."""
+        """True when this result ends a segment or a source: the driver then stores it with all earlier results."""
         return bool(self.ended) or self.checkpoint is not None

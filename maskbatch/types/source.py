@@ -1,4 +1,4 @@
-"""What is scanned: input files, the shards that they are handed out in, and how a file ended."""
+"""Input files, their division into shards, and the outcome of each file."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,11 +10,21 @@ from typing import Literal
 class Source:
     """One input file. A photo is a source of one frame.
 
-    `id` is the source's number in the store. `name` is a POSIX path relative to the input root; reports show it, and the
-    output tree mirrors it. `fps`, `time_base`, `num_frames`, `width`, `height` (upright, pixels) and `duration_s` are the
-    container's claims or None. They are None for photos, and for videos before they are probed. `has_twin`:
-    another source's name differs only in case or in the encoding of its accents. `recorded` holds a video's tags with the
-    time and the camera of the recording.
+    The fields from `fps` to `duration_s` are claims of the container, or None. They are None for photos, and for videos
+    before they are probed. Raises ValueError for a `name` that would lead out of the output folder.
+
+    Attributes:
+        id: number of the source in the store.
+        path: path of the file.
+        name: POSIX path relative to the input root. Reports show it, and the output tree mirrors it.
+        kind: photo or video.
+        fps: frames per second.
+        time_base: seconds per tick.
+        num_frames: number of frames.
+        width, height: size in pixels, upright.
+        duration_s: duration in seconds.
+        has_twin: the name of another source differs only in case or in the encoding of accents.
+        recorded: tags of a video with time and camera of the recording, as (name, text).
     """
 
     id: int
@@ -31,7 +41,7 @@ class Source:
     recorded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        # a file written under such a name would lie outside the output folder
+        # a file with such a name would be written outside the output folder
         if self.name.startswith("/") or ".." in self.name.split("/"):
             raise ValueError(f"a source's name must lead down from the input root: {self.name!r}")
 
@@ -48,10 +58,16 @@ class Shard:
 class Ended:
     """The end of a source, after its last frame.
 
-    `error` is None when the whole source was read, else the reason. `is_transient`: the reason is outside the file, and
-    the next scan reads the file again. `notes` name parts of the file that were not analysed, such as further pages.
-    `pieces` are the corrections of the video's clock, which its sound needs too (see `FrameClock`). `end_s` is the time in
-    seconds up to which the video was read. `recorded` are the tags of a photo's time.
+    Attributes:
+        source_id: number of the source in the store.
+        frames_decoded, frames_analysed: numbers of frames.
+        width, height: size of the frames in pixels, None without frames.
+        error: the reason why the source was not read completely, or None.
+        is_transient: the reason lies outside the file, and the next scan reads the file again.
+        notes: parts of the file that were not analysed, such as further pages.
+        pieces: corrections of a video's clock, which its sound needs too (see `FrameClock`).
+        end_s: time in seconds up to which a video was read.
+        recorded: tags with the time of a photo, as (name, text).
     """
 
     source_id: int
@@ -68,5 +84,5 @@ class Ended:
 
     @property
     def status(self) -> str:
-        """The status in `files.csv`: "ok", "partial" (a part could be read) or "failed"."""
+        """The status in `files.csv`: "ok", "partial" (only a part could be read) or "failed"."""
         return "ok" if self.error is None else "partial" if self.frames_decoded else "failed"
