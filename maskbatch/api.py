@@ -98,7 +98,7 @@ def merge(
         media: how annotated copies, evidence and crops get to `out`: copy; link (hard links, or copies if the file
             system has no links); or move, which leaves no media in `folders`.
         if_exists: when `out` holds an earlier merge: resume (update or continue the merge), overwrite or error.
-        incomplete: shards may be missing or unfinished; the logger `maskbatch` gets a warning for each.
+        incomplete: shards may be missing or unfinished; the logger `maskbatch` gets a warning for each reason.
         any_versions: the scans may use different versions of libraries.
 
     Returns:

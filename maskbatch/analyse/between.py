@@ -1,7 +1,7 @@
-"""Boxes between the analysed frames of a video, for its annotated copy. Arrays only.
+"""Boxes for the frames between the analysed frames of a video, for the annotated copy. Arrays only.
 
-Frames are held back until the next analysed frame has come. A box moves evenly from one analysed frame to the next, and is
-never drawn past the end of its track.
+Frames are held until the next analysed frame arrives. A box moves evenly from one analysed frame to the next, and is
+never drawn after the end of its track.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,34 +11,34 @@ import numpy as np
 
 from maskbatch.types import Batch, Faces, Frames
 
-# pixels of the frames between two analysed ones; more would fill the memory, and none of them has boxes. 1080p at 30 frames
-# a second stays below it for two seconds
+# maximum number of pixels in the frames between two analysed frames: more would fill the memory. Beyond this limit, the
+# frames get no boxes; two seconds of 1080p at 30 frames per second stay below it
 _MOST_HELD_PIXELS = 128_000_000
-# of two analysed frames at the same distance, the earlier one tells what a face shows
+# between two equally distant analysed frames, the earlier frame gives the state of a face
 _MIDDLE = 0.5 + 1e-6
 
 
 class _Held:
-    """Frames of one video behind its last analysed one, and the faces of that one at `time_s`."""
+    """Frames of one video after its last analysed frame. `faces` and `time_s` are those of the analysed frame."""
 
     def __init__(self, faces: Faces, time_s: float, frames: Frames) -> None:
         self.faces, self.time_s, self.frames = faces, time_s, frames
 
 
 def between(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield the same frames in the same order, with the faces to draw on those that were not analysed.
+    """Yield the same frames in the same order, with the faces to draw on all frames.
 
     Args:
         batches: batches with the faces of analysed frames. The first frame of a source is analysed.
 
     Yields:
-        Batches with `drawn`. A batch that begins a segment still does, and one that ends a source too. How the frames of a
-        source are grouped changes nothing in their boxes.
+        Batches with `drawn`. Segments still begin with a batch, and sources end with a batch. The boxes do not depend on
+        the grouping of frames into batches.
     """
     held: _Held | None = None
     for batch in batches:
         if held is not None and batch.frames.cut is not None and len(held.frames):
-            # the segment before is complete with the first frame of this one, which is analysed
+            # the first frame of this segment, which is analysed, completes the previous segment
             yield _drawn(Batch(held.frames, Faces.empty()), held, _first(batch))
             held = None
         if held is not None and len(held.frames):
@@ -57,7 +57,7 @@ def between(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _last(batch: Batch, looked: np.ndarray, held: _Held | None) -> _Held | None:
-    """Return the last analysed frame with the frames behind it, None when nobody is seen there or all is analysed."""
+    """Return the faces of the last analysed frame, and all later frames; None without faces or analysed frames."""
     if len(looked):
         faces = batch.faces.take(batch.faces.row == looked[-1])
         time_s, begin = float(batch.frames.timestamp_s[looked[-1]]), int(looked[-1]) + 1
@@ -83,9 +83,9 @@ def _first(batch: Batch) -> tuple[Faces, float]:
 
 
 def _drawn(batch: Batch, held: _Held | None, following: tuple[Faces, float] | None) -> Batch:
-    """Return the batch with the faces to draw: its own, and those between two analysed frames.
+    """Return the batch with the faces to draw, including faces between two analysed frames.
 
-    `held` has the analysed frame before the batch, `following` faces and time of the one behind it.
+    `held` has the analysed frame before the batch; `following` has the faces and time of the analysed frame after it.
     """
     frames, parts = batch.frames, [batch.faces]
     before = None if held is None else (held.faces, held.time_s)
@@ -93,7 +93,7 @@ def _drawn(batch: Batch, held: _Held | None, following: tuple[Faces, float] | No
     for row, is_looked_at in enumerate([*frames.is_looked_at.tolist(), True]):
         is_own = row < len(frames)
         if is_own and row and frames.source_id[row] != frames.source_id[row - 1]:
-            before, waiting = None, []  # track numbers begin anew in each source
+            before, waiting = None, []  # track numbers start again in each source
         if not is_looked_at:
             waiting.append(row)
             continue
@@ -106,7 +106,7 @@ def _drawn(batch: Batch, held: _Held | None, following: tuple[Faces, float] | No
 
 
 def _at(time_s: float, row: int, before: tuple[Faces, float], after: tuple[Faces, float]) -> Faces:
-    """Return the faces that are in both analysed frames, where they are at `time_s`; the nearer frame tells the rest."""
+    """Return the faces of tracks in both analysed frames, moved to `time_s`, with other values of the nearer frame."""
     (first, first_s), (second, second_s) = before, after
     _, one, other = np.intersect1d(first.track_id, second.track_id, return_indices=True)
     share = (time_s - first_s) / max(second_s - first_s, 1e-9)
@@ -135,7 +135,7 @@ def _part(frames: Frames, end: int) -> Frames:
 
 
 def _rest(frames: Frames, begin: int) -> Frames:
-    """Return the frames from `begin` on, which begin no segment and end no source."""
+    """Return the frames from `begin`, without the cut and the ended sources."""
     return Frames(
         frames.images[begin:], frames.source_id[begin:], frames.index[begin:], frames.timestamp_s[begin:],
         is_looked_at=frames.is_looked_at[begin:], planes=frames.planes[begin:],

@@ -1,4 +1,4 @@
-"""The mask classifier: crops of faces from full-resolution frames -> p_mask. Training uses `cut_crop` too."""
+"""The mask classifier: crops of faces from full-resolution frames -> p_mask. Training also uses `cut_crop`."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from maskbatch.geometry.resize import resize
 from maskbatch.networks.device import Infer
 from maskbatch.types import Faces
 
-# the default; a model may take smaller crops
+# default size of crops; a model may take smaller crops
 CROP_PX = 224
-# margin on each side, as a share of the face's longer side: hair, chin and straps tell a mask from a scarf
+# margin on each side, as a share of the face's longer side: hair, chin and straps distinguish a mask from a scarf
 MARGIN = 0.25
 
 
 class Classifier:
-    """The classifier. `run` maps crops (N, size_px, size_px, 3) uint8 RGB to one array: see `states`."""
+    """The classifier. `run` maps crops (N, size_px, size_px, 3) uint8 RGB to one array (see `states`)."""
 
     def __init__(self, run: Infer, size_px: int = CROP_PX, max_batch: int = 64) -> None:
         self._run, self._size_px, self._max_batch = run, size_px, max_batch

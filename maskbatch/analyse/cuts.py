@@ -1,7 +1,7 @@
-"""Cuts: the moments at which a video shows another scene. Arrays only.
+"""Find cuts: the moments at which a video changes to another scene. Arrays only.
 
-Two frames are compared as small pictures, cell by cell: brightness after a change of light and contrast is taken out, and
-colour. Measured on rendered cuts and on a clip of a camera that swings (benchmarks/people.py).
+Two frames are compared as small pictures, cell by cell, by colour and by brightness without changes of light and
+contrast. The constants were measured on rendered cuts and on a clip of a swinging camera (benchmarks/people.py).
 """
 
 import cv2
@@ -10,33 +10,34 @@ import numpy as np
 SIZE = (32, 18)  # width, height
 # samples across one cell of the small picture
 _SAMPLES = 6
-# a cell has changed when its brightness differs by this share of the picture's contrast, or its colour by so many values
+# a cell has changed when its brightness differs by this share of the contrast, or its colour by this many values
 _MOST_BRIGHTNESS, _MOST_COLOUR = 0.5, 8.0
-# share of changed cells at a cut; with a change of colour over half the picture, a smaller one is enough
+# minimum share of changed cells at a cut, and at a cut where the colour of half the picture changes
 _CUT, _CUT_IN_COLOUR = 0.75, 0.5
-# two scenes hardly correlate; the frames of a swinging camera still do
+# minimum correlation within a scene: different scenes hardly correlate, but frames of a swinging camera do
 _LEAST_CORRELATION = 0.25
-# one scene in other light: lamps that go off or on leave 0.98 on rendered clips, cuts at most 0.76
+# minimum correlation of the same scene in other light: on rendered clips, lamps that go off or on leave 0.98, and cuts
+# at most 0.76
 _SAME_SCENE = 0.9
-# a picture with less contrast than this shows nothing to compare: black, fog, a hand before the camera
+# minimum contrast of a picture for a comparison: a black picture, fog, or a hand before the camera has less
 _LEAST_CONTRAST = 4.0
-# with fewer changed cells than this, the camera has not moved
+# maximum share of changed cells while the camera stands still
 _STEADY = 0.4
 
 
 def small_picture(image: np.ndarray) -> np.ndarray:
-    """Return `image` (H, W, 3) uint8 RGB as a small picture (18, 32, 3) uint8 YCrCb."""
+    """Return a small picture (18, 32, 3) uint8 YCrCb of `image` (H, W, 3) uint8 RGB."""
     steps = [max(1, have // (want * _SAMPLES)) for have, want in zip(image.shape[:2], SIZE[::-1], strict=True)]
     thin = np.ascontiguousarray(image[:: steps[0], :: steps[1]])
     return cv2.cvtColor(cv2.resize(thin, SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
 
 
 def compare(before: np.ndarray | None, now: np.ndarray) -> tuple[bool, bool]:
-    """Compare the small pictures of two frames in a row.
+    """Compare the small pictures of two consecutive frames.
 
     Returns:
-        True when they show two scenes, and True when the camera stood still between them. With None, or a picture without
-        contrast, nothing can be said: (False, False).
+        (is_cut, is_steady): the frames show different scenes; the camera stood still between them. Both are False when
+        `before` is None or a picture has too little contrast.
     """
     if before is None:
         return False, False

@@ -1,4 +1,4 @@
-"""The face detector: images -> `Faces`, in batches. Views, YuNet's decoding, and non-maximum suppression."""
+"""The face detector: images -> `Faces`, in batches, by views, YuNet, decoding and non-maximum suppression."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,18 +14,19 @@ from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
 from maskbatch.settings import DetectorSettings
 from maskbatch.types import Faces
 
-# pixels of the canvases in one call of the network: 64 of 640 x 640, or one of 4096 x 4096
+# maximum number of canvas pixels in one call of the network: 64 canvases of 640 x 640, or one of 4096 x 4096
 _MOST_CANVAS_PIXELS = 27_000_000
-# candidates of a view that suppression gets; crowds have a thousand faces, and a threshold of 0 keeps every cell
+# maximum number of candidates per view before suppression: crowds have a thousand faces, and a threshold of 0 keeps
+# every cell
 MOST_PEAKS = 5000
-# the log of a face's size in cells, beyond which an untrained network's numbers would overflow
+# maximum log of a face's size in cells, because outputs of an untrained network would overflow
 _MOST_LOG_SIZE = 10.0
 
 _Plan = Callable[[int, int, DetectorSettings], list[View]]
 
 
 class Detector:
-    """The detector of faces. `run` maps canvases (B, H, W, 3) uint8 RGB to YuNet's three maps."""
+    """The face detector. `run` maps canvases (B, H, W, 3) uint8 RGB to YuNet's three maps."""
 
     def __init__(self, run: Infer, settings: DetectorSettings) -> None:
         self._run = run
@@ -46,17 +47,17 @@ class Detector:
         return found.faces()
 
     def _plan(self, images: Sequence[np.ndarray], rows: Iterable[int], plan: _Plan) -> list[tuple[int, View]]:
-        """Return the views of some images, each with the image's row."""
+        """Return (row, view) for all views of the images in `rows`."""
         return [
             (row, view) for row in rows for view in plan(images[row].shape[1], images[row].shape[0], self._settings)
         ]
 
     def _look(self, images: Sequence[np.ndarray], looks: Sequence[tuple[int, View]], threshold: float) -> "_Candidates":
-        """Return what is found in views, without what overlaps something better in the same image."""
+        """Return the candidates in views, without boxes that overlap a better box in the same image."""
         groups = defaultdict(list)
         for row, view in looks:
             groups[view.canvas].append((row, view))
-        # in the order of the shapes, so that among equal scores the same one wins whatever else is in the batch
+        # sorted by shape, so that the winner among equal scores does not depend on other images of the batch
         parts = [part for shape, chosen in sorted(groups.items(), reverse=True) for part in _in_parts(chosen, shape)]
         found = _Candidates.concatenate(
             [_Candidates.none(), *(self._detect(images, part, threshold) for part in parts)]
@@ -69,7 +70,7 @@ class Detector:
     def _detect(
         self, images: Sequence[np.ndarray], looks: Sequence[tuple[int, View]], threshold: float
     ) -> "_Candidates":
-        """Return what the network finds in views of one canvas shape, in pixels of the images."""
+        """Return the candidates in views of one canvas shape, in pixels of the images."""
         rows, views = zip(*looks, strict=True)
         canvases = np.zeros((len(views), *views[0].canvas, 3), np.uint8)
         for row, view, canvas in zip(rows, views, canvases, strict=True):
@@ -88,7 +89,7 @@ def _in_parts(looks: list[tuple[int, View]], shape: tuple[int, int]) -> Iterator
 
 
 def _paint(image: np.ndarray, view: View, canvas: np.ndarray) -> None:
-    """Put a view of an image into the top left corner of its canvas, in place."""
+    """Draw a view of an image into the top left corner of `canvas`, in place."""
     left, top, right, bottom = view.region
     region = image[top:bottom, left:right]
     if view.turns == 0:
@@ -99,7 +100,7 @@ def _paint(image: np.ndarray, view: View, canvas: np.ndarray) -> None:
 
 
 class _Candidates:
-    """Boxes with score and landmarks, flat over a batch; `row` (N,) says which image each is in."""
+    """Boxes with scores and landmarks, flat over a batch. `row` (N,) is the position of each box's image."""
 
     def __init__(self, row: np.ndarray, xyxy: np.ndarray, score: np.ndarray, landmarks: np.ndarray) -> None:
         self.row, self.xyxy, self.score, self.landmarks = row, xyxy, score, landmarks
@@ -108,7 +109,7 @@ class _Candidates:
         return _Candidates(self.row[keep], self.xyxy[keep], self.score[keep], self.landmarks[keep])
 
     def in_rows(self, rows: Sequence[int]) -> "_Candidates":
-        """Return the same candidates with image numbers of the whole batch: `rows[number]` for each number."""
+        """Return the same candidates with `row` replaced by `rows[row]`, the position in the whole batch."""
         return _Candidates(np.array(rows, np.int64)[self.row], self.xyxy, self.score, self.landmarks)
 
     def faces(self) -> Faces:
@@ -129,9 +130,9 @@ class _Candidates:
 def decode(maps: list[np.ndarray], threshold: float) -> _Candidates:
     """Return candidates in canvas pixels, before suppression, from YuNet's three maps (B, h, w, 16).
 
-    Follows `FaceDetectorYN` of OpenCV. A cell's score is the root of its two probabilities' product. Its face is centred at
-    (cell + offset) * stride and has the size exp(scale) * stride; landmarks are (cell + offset) * stride, too. The 5,000
-    best cells of an image count.
+    The decoding follows `FaceDetectorYN` of OpenCV. A cell's score is the square root of the product of its two
+    probabilities. The face has its centre at (cell + offset) * stride, and the size exp(scale) * stride. Landmarks are
+    at (cell + offset) * stride. Only the 5,000 best cells of a canvas are kept.
     """
     return _best(
         _Candidates.concatenate([_decode_level(*level, threshold) for level in zip(maps, STRIDES, strict=True)])
@@ -150,7 +151,7 @@ def _decode_level(cells: np.ndarray, stride: int, threshold: float) -> _Candidat
 
 
 def _best(found: _Candidates) -> _Candidates:
-    """Return the best candidates of each image; among equal ones, those of the finer map and the upper ones."""
+    """Return the best candidates of each canvas. Among equal scores, finer maps and upper cells come first."""
     counts = np.bincount(found.row)
     if counts.max(initial=0) <= MOST_PEAKS:
         return found

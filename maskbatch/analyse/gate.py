@@ -1,34 +1,34 @@
-"""The gate: the frames of a video that are worth a look. Arrays only.
+"""The gate: choose the frames of a video to analyse, by motion. Arrays only.
 
-A small grey picture of each candidate is compared with that of the last frame that was looked at, so that slow changes add
-up. What counts as a change follows from the camera's own noise, learned cell by cell: a flickering lamp and a clock in the
-picture are noise after some seconds. So is rain, which changes some cells in every part of the picture. The picture alone
-decides, so that the same frames are looked at on every machine. Somebody who stands still is
-looked at now and then; any movement, as of a mask taken off, wakes the gate.
+The gate compares a small grey picture of each candidate with that of the last chosen frame, so that slow changes add
+up. The threshold of a change follows from the camera's noise, which the gate learns for each cell. A flickering lamp and
+a clock in the picture become noise after some seconds, and so does rain, which changes cells in every part. The choice
+depends on the pictures only, so that every machine analyses the same frames. Without movement, the gate chooses a frame
+now and then. Any movement, such as a mask being taken off, wakes the gate.
 """
 
 import numpy as np
 
 from maskbatch.settings import CANDIDATES_PER_S
 
-# seconds without movement after which the gate falls asleep, and between two looks of a sleeping gate
+# seconds without movement until the gate sleeps, and seconds between chosen frames while the gate sleeps
 _AWAKE_S, _QUIET_S = 1.5, 2.0
 # a cell has changed when it differs by _FACTOR times its mean noise and _LEAST grey values more
 _FACTOR, _LEAST = 5.0, 5.0
-# noise of a camera that is not known yet; weight of a new difference; a difference counts up to this multiple of the noise
+# initial noise; weight of a new difference; maximum of a difference, as a multiple of the noise
 _FIRST_NOISE, _WEIGHT, _MOST = 1.5, 0.1, 4.0
-# a cell that has changed in more than _OFTEN of the candidates of about 20 s (each weighs _SLOW) holds a clock or a lamp:
-# only a change that is _LARGER than its largest one, which fades by _FADES a candidate, is worth a look
+# a cell that changed in a share of more than _OFTEN of the candidates of about 20 s (each weighs _SLOW) shows a clock or a
+# lamp. A change of this cell counts only if it is _LARGER times the largest, which fades by this factor per candidate
 _OFTEN, _SLOW, _LARGER, _FADES = 0.05, 1 / 120, 1.2, 0.995
-# rain: the largest change in each of _PARTS x _PARTS parts of the picture, its median over the parts. A change must be
-# _ABOVE times as large as this median's mean over some seconds, which is at most _MOST_RAIN: a swinging camera is no rain
+# rain is the median, over _PARTS x _PARTS parts of the picture, of the largest change in each part. A change must be
+# _ABOVE times the mean rain over some seconds. Rain is at most _MOST_RAIN, because a swinging camera is not rain
 _PARTS, _ABOVE, _MOST_RAIN, _RAIN_WEIGHT = 6, 2.5, 12.0, 1 / 30
-# grey values by which the light must change at once to be worth a look
+# minimum change of light, in grey values, for a candidate to be chosen
 _LIGHT = 12.0
 
 
 class Gate:
-    """The choice of candidates to look at. Frames of one video come in order; `restart` forgets all but the settings.
+    """The choice of candidates. The frames of one video must come in order.
 
     Example:
         >>> gate, still = Gate(), np.full((54, 96), 90, np.uint8)
@@ -40,7 +40,7 @@ class Gate:
         self.restart()
 
     def restart(self) -> None:
-        """Start afresh, as at the first frame. A segment of a video does, so that it can be continued without any state."""
+        """Reset the state. Every segment of a video begins like this, so that a checkpoint needs no state of the gate."""
         self._looked: np.ndarray | None = None
         self._before: np.ndarray | None = None
         self._noise: np.ndarray | None = None
@@ -50,10 +50,10 @@ class Gate:
         self._awake_until_s = self._last_look_s = -np.inf
 
     def __call__(self, luma: np.ndarray, time_s: float) -> bool:
-        """Return True when the candidate at `time_s` is looked at.
+        """Return True when the candidate at `time_s` is chosen.
 
         Args:
-            luma: the small grey picture (H, W) uint8: a cell for each half of the smallest face.
+            luma: (H, W) uint8, the small grey picture; a cell is half as wide as the smallest face.
             time_s: seconds from the start of the video.
         """
         now = luma.astype(np.float32)
@@ -67,7 +67,7 @@ class Gate:
         self._before = now
         if is_moving:
             self._awake_until_s = time_s + _AWAKE_S
-        # half a candidate's time of slack: time stamps are rounded
+        # allow half a candidate's time of slack, because time stamps are rounded
         is_look = time_s < self._awake_until_s or time_s - self._last_look_s >= _QUIET_S - 0.5 / CANDIDATES_PER_S
         if is_look:
             self._looked, self._last_look_s = now, time_s
@@ -81,15 +81,18 @@ class Gate:
         change = np.abs(difference - light)
         has_moved = change > np.maximum(self._threshold(), _ABOVE * self._rain)
         has_moved &= (self._rate < _OFTEN) | (change > _LARGER * self._largest)
-        # one cell alone is noise; a face has at least two beside each other
+        # a single cell is noise; a face covers at least two adjacent cells
         return bool((has_moved[1:] & has_moved[:-1]).any() or (has_moved[:, 1:] & has_moved[:, :-1]).any())
 
     def _threshold(self) -> np.ndarray:
         return _FACTOR * self._noise + _LEAST
 
     def _learn(self, now: np.ndarray) -> None:
-        """Learn from the difference between two candidates. A large one counts in part for the noise: movement that passes
-        by teaches little, and movement that never ends becomes noise."""
+        """Learn noise and rain from the difference between two candidates.
+
+        A large difference counts only in part. Brief movement therefore adds little noise, and endless movement becomes
+        noise.
+        """
         difference = now - self._before
         difference = np.abs(difference - np.median(difference))
         self._rain += _RAIN_WEIGHT * (min(_of_all_parts(difference), _MOST_RAIN) - self._rain)
@@ -99,6 +102,6 @@ class Gate:
 
 
 def _of_all_parts(difference: np.ndarray) -> float:
-    """Return the median, over the parts of a picture, of the largest value (H, W) in each part."""
+    """Return the median, over the parts of a picture, of the largest value of `difference` (H, W) in each part."""
     rows, columns = (np.unique(np.arange(_PARTS) * length // _PARTS) for length in difference.shape)
     return float(np.median(np.maximum.reduceat(np.maximum.reduceat(difference, rows, axis=0), columns, axis=1)))

@@ -1,7 +1,7 @@
-"""The parts of each frame that are to be hidden. Arrays only.
+"""Choose the boxes to hide in each frame. Arrays only.
 
-A face that is found once is hidden for a while before and after, so that a frame in which the detector misses it shows
-nothing. Where a video cannot be followed, the whole frame is hidden.
+A found face is hidden for a while before and after, in case the detector misses the face in some frames. Unless
+the gate chose the analysed frames, a frame that is far from all of them is hidden completely.
 """
 
 from collections import deque
@@ -15,9 +15,9 @@ from maskbatch.settings import Thresholds
 from maskbatch.states import WITHOUT_MASK, labels_of
 from maskbatch.types import Batch, Faces, Frames
 
-# a face is hidden for so long before and after each look at it
+# seconds for which a face is hidden before and after each look
 _HOLD_S = 0.5
-# faces this uncertain are hidden, though nobody counts them
+# minimum score of faces that are hidden, below the score of faces that count
 HIDE_SCORE = 0.2
 
 # (source id, boxes (N, 4), size of the picture) -> (N,) bool: faces that may be shown
@@ -25,11 +25,15 @@ MayShow = Callable[[int, np.ndarray, tuple[int, int]], np.ndarray]
 
 
 class HideRules(NamedTuple):
-    """Who is hidden.
+    """The rules that choose the people to hide.
 
-    `whom`: everyone; masked: all but those surely without a mask; without: all but those with a mask; except-zones: all but
-    those for whom `may_show` says so. `threshold` is the detector's: faces below it are always hidden, counted or not. With
-    `is_gated`, the frames of a video were chosen by motion, so that those between them show the same.
+    Attributes:
+        whom: everyone; masked (faces not labelled `without_mask`); without (faces labelled `without_mask`); or
+            except-zones (faces for which `may_show` returns False).
+        threshold: the detector's threshold; faces with lower scores are always hidden.
+        thresholds: the classifier's thresholds of labels.
+        is_gated: motion chose the analysed frames, so the frames between them show no change.
+        may_show: used with except-zones only.
     """
 
     whom: str
@@ -40,10 +44,10 @@ class HideRules(NamedTuple):
 
 
 class Hider:
-    """A stage that tells for each frame which boxes to hide.
+    """A stage that adds to each frame the boxes to hide.
 
-    `note` gets the faces of analysed frames in order; `over` takes the batches behind that, and yields them with `hidden`
-    once half a second more of their source is noted. How frames are grouped changes nothing.
+    `note` receives the faces of analysed frames in order. `over` yields each batch with `hidden`, once `note` has
+    received another half second of the source. The boxes do not depend on the grouping of frames into batches.
     """
 
     def __init__(self, rules: HideRules) -> None:
@@ -51,7 +55,7 @@ class Hider:
         self._noted: dict[int, deque[tuple[float, np.ndarray]]] = {}
 
     def note(self, frames: Frames, faces: Faces, uncertain: Faces) -> None:
-        """Note the faces of the analysed frames of a batch: those that count, and those too uncertain to count."""
+        """Note the faces of a batch's analysed frames: `faces` that count, and `uncertain` faces that do not."""
         hidden = faces.take(self._is_hidden(frames, faces))
         for row in np.flatnonzero(frames.is_looked_at).tolist():
             boxes = np.concatenate([hidden.xyxy[hidden.row == row], uncertain.xyxy[uncertain.row == row]])
@@ -59,7 +63,7 @@ class Hider:
             noted.append((float(frames.timestamp_s[row]), boxes))
 
     def state(self, source_id: int) -> list:
-        """Return what was noted last of a source as plain values, for `restore`."""
+        """Return the last notes of a source as plain values, for `restore`."""
         noted = self._noted.get(source_id, ())
         last_s = noted[-1][0] if noted else 0.0
         return [[time_s, boxes.tolist()] for time_s, boxes in noted if time_s >= last_s - _HOLD_S]
@@ -86,7 +90,7 @@ class Hider:
             yield self._with_hidden(waiting.popleft())
 
     def _is_known(self, frames: Frames, seen_s: dict[int, float], over: set[int]) -> bool:
-        """Tell if all is noted that a batch needs. Only its last source can go on."""
+        """Return whether all notes for a batch are there. Only the last source of a batch can have later frames."""
         if not len(frames):
             return True
         source_id = int(frames.source_id[-1])
@@ -110,7 +114,7 @@ class Hider:
         return replace(batch, hidden=tuple(hidden))
 
     def _around(self, source_id: int, time_s: float) -> np.ndarray | None:
-        """Return the boxes (N, 4) noted around a time; None where nobody knows what a frame of that time shows."""
+        """Return the boxes (N, 4) noted around a time; None when the whole frame must be hidden."""
         noted = self._noted.get(source_id, ())
         near = [boxes for at_s, boxes in noted if abs(at_s - time_s) <= _HOLD_S]
         before = [boxes for at_s, boxes in noted if at_s <= time_s]
@@ -119,13 +123,13 @@ class Hider:
         return np.concatenate([np.empty((0, 4), np.float32), *near, *before[-1:]])
 
     def _forget(self, source_id: int, until_s: float) -> None:
-        """Drop what no later frame needs; the last look stays."""
+        """Drop the notes that no later frame needs, except the last note."""
         noted = self._noted.get(source_id, deque())
         while len(noted) > 1 and noted[1][0] <= until_s and noted[0][0] < until_s - _HOLD_S:
             noted.popleft()
 
     def _is_hidden(self, frames: Frames, faces: Faces) -> np.ndarray:
-        """Return (N,) bool: the faces that are hidden. Nobody relies on what the classifier says about an uncertain one."""
+        """Return (N,) bool, the faces to hide. Uncertain faces are hidden, because their labels are not reliable."""
         return (faces.score < self._rules.threshold) | self._is_chosen(frames, faces)
 
     def _is_chosen(self, frames: Frames, faces: Faces) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The picture of the product: frames -> faces -> appearance -> p_mask -> track_id -> batches, boxes drawn between.
+"""The analysis: frames -> faces -> appearance -> p_mask -> track_id -> batches, with boxes for all frames.
 
-With a `sparing` stage, p_mask follows track_id: the tracks tell which faces are classified.
+With a `sparing` stage, p_mask comes after track_id, because the tracks decide which faces are classified.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +24,18 @@ Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 class Stages:
     """The stages of the analysis, in order.
 
-    The networks are opened once in a process; the tracker is new for each shard. `tracks_of` returns the tracker's state
-    for a source id, `persons_of` the (track, person) pairs of a source that has ended. The detector may also give faces
-    below `sure_score`: they count where `track` finds a track for them, and only the `hider` hears of the others. `sparing`
-    classifies in place of `classify`, once the faces have tracks, those that may tell something new.
+    The networks are opened once in a process; the tracker is new for each shard. Faces below `sure_score` count only
+    when they continue a track; the `hider` alone gets all other faces.
+
+    Attributes:
+        detect: finds faces in images.
+        classify: sets the probabilities of faces.
+        track: sets the track ids of faces.
+        tracks_of: returns the tracker's state for a source id.
+        persons_of: returns the (track, person) pairs of a source that has ended.
+        hider: chooses the boxes to hide, None when nobody is hidden.
+        sure_score: minimum score for a face to count without an earlier track.
+        sparing: replaces `classify`, and classifies only tracked faces that may show something new.
     """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
@@ -41,10 +49,10 @@ class Stages:
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
-    """Yield batches in the order of `loaded`. Photos, videos and a mix of both take this same path.
+    """Yield batches in the order of `loaded`: photos, videos, or both.
 
-    The networks get `num_at_once` batches at the same time. No core is then idle during one batch's letterboxing, boxes
-    and crops, or at the end of a batch.
+    The networks get `num_at_once` batches at the same time, so that no core is idle while one batch is prepared or
+    ends.
     """
     drawn = between(_tracked(loaded, stages, num_at_once))
     return drawn if stages.hider is None else stages.hider.over(drawn)
@@ -64,7 +72,7 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
             tracks = None if frames.cut is None else _state(stages, int(frames.source_id[0]))
             tracked = stages.track(frames, faces)
             counts = tracked.track_id >= 0
-            # the few others that count: most of those below `sure_score` are no faces, and are never classified
+            # only counted faces below `sure_score` are classified: most other boxes with such scores are not faces
             counted = tracked.take(counts)
             if stages.sparing is None:
                 counted = _classified(frames.images, counted, counted.score < stages.sure_score, stages.classify)
@@ -77,7 +85,7 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
 
 
 def _classified(images: Sequence[np.ndarray], faces: Faces, chosen: np.ndarray, classify: Classify) -> Faces:
-    """Return the same faces with the probabilities of those of the mask `chosen` (N,)."""
+    """Return the same faces, with probabilities for the faces that `chosen` (N,) bool marks."""
     if chosen.all():
         return classify(images, faces)
     p = np.stack([faces.p_mask, faces.p_incorrect])
@@ -88,7 +96,7 @@ def _classified(images: Sequence[np.ndarray], faces: Faces, chosen: np.ndarray, 
 
 
 def _state(stages: Stages, source_id: int) -> dict[str, object]:
-    """Return how tracker and hider stand before the next frame of a source, as plain values."""
+    """Return the states of tracker, hider and sparing classifier before the next frame of a source, as plain values."""
     others = {"hidden": stages.hider, "looks": stages.sparing}
     kept = {name: stage.state(source_id) for name, stage in others.items() if stage is not None}
     return {**stages.tracks_of(source_id), **kept}

@@ -1,8 +1,8 @@
-"""The classifier of tracked faces, which classifies only those that may tell something new. Arrays only.
+"""The classifier of tracked faces that may show something new. Arrays only.
 
-A track that is sure is classified again after a while, and at once when its face is larger or sharper than before, or when
-the lower half of the face has changed, as it does when a mask is taken off. The faces between two looks at a track keep the
-probabilities of the first.
+A sure track is classified again after a while. A larger or sharper face is classified at once, and so is a face whose
+lower half has changed, for example because a mask was taken off. Faces between two looks at a track keep the
+probabilities of the first look.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,23 +14,24 @@ import numpy as np
 from maskbatch.geometry import boxes
 from maskbatch.types import Faces, Frames
 
-# looks in a row that are sure of the same state make a track sure
+# number of consecutive looks, sure of the same state, that make a track sure
 _ENOUGH = 2
-# a look is sure when its probabilities are no further than this from 0 or 1
+# maximum distance of the probabilities of a sure look from 0 or 1
 _SURE = 0.1
-# a face may tell more when it is larger by this factor, or sharper by this much
+# a face is classified again when it is larger by this factor, or sharper by this difference
 _LARGER, _SHARPER = 1.3, 0.15
-# columns and rows of cells in the lower half of a face, and the mean distance in CIE Lab from which on it has changed. Of
-# 27,000 pairs of a bare and a masked face with like foreheads, in annotated photos, none differs by less; 1.4 % do in grey
+# columns and rows of cells in the lower half of a face, and the mean distance in CIE Lab that counts as a change. Among
+# 27,000 pairs of a bare and a masked face with similar foreheads, in annotated photos, no pair differs by less; in grey,
+# 1.4 % do
 _GRID, _CHANGED = (4, 3), 8.0
-# a look is due from this share of the time on, because time stamps are rounded; from _FORGOTTEN times on it is forgotten
+# shares of `again_s`: a look is due after _ABOUT, because time stamps are rounded, and forgotten after _FORGOTTEN
 _ABOUT, _FORGOTTEN = 0.95, 2.0
 
 _Key = tuple[int, int]  # source and track
 
 
 class _Look(NamedTuple):
-    """A look at a track, the last of `num_sure` in a row that were sure of one state. `lower` is its `_lower_half`."""
+    """A look at a track. The last `num_sure` looks were sure of the same state. `lower` is the result of `_lower_half`."""
 
     time_s: float
     size_px: float
@@ -41,10 +42,10 @@ class _Look(NamedTuple):
 
 
 class SparingClassifier:
-    """The classifier for tracked faces, which sets `p_mask` and `p_incorrect`.
+    """The classifier of tracked faces, which sets `p_mask` and `p_incorrect`.
 
-    The faces of a track are classified until it is sure, and from then on one at least every `again_s` seconds. Frames of
-    a source must come in order; their grouping into batches changes nothing.
+    All faces of a track are classified until the track is sure. Afterwards, at least one face is classified in every
+    `again_s` seconds. Frames of a source must come in order; the results do not depend on the batches.
     """
 
     def __init__(self, classify: Callable[[Sequence[np.ndarray], Faces], Faces], again_s: float) -> None:
@@ -56,7 +57,7 @@ class SparingClassifier:
         p = np.full((len(faces), 2), np.nan, np.float32)
         seen, waiting = _seen(frames, faces), _by_track(frames, faces)
         while waiting:
-            # the next face to classify of each track, all of them together: single ones take longer
+            # classify the next due face of every track in one call, which is faster than one call per face
             due: dict[_Key, int] = {}
             for key, positions in waiting.items():
                 while positions and key not in due:
@@ -92,7 +93,7 @@ class SparingClassifier:
             or now.time_s - last.time_s >= _ABOUT * self._again_s
             or now.size_px > _LARGER * last.size_px
             or now.sharpness > last.sharpness + _SHARPER
-            # NaN, outside the picture, is a change
+            # NaN, from outside the picture, counts as a change
             or not np.linalg.norm(np.subtract(now.lower, last.lower), axis=1).mean() < _CHANGED
         )
 
@@ -125,7 +126,7 @@ def _seen(frames: Frames, faces: Faces) -> list[_Look]:
 
 
 def _num_sure(last: _Look | None, p: Sequence[float]) -> int:
-    """Return how many looks in a row, up to that of the probabilities `p`, are sure of one state."""
+    """Return the number of consecutive looks that are sure of the same state, up to the look with probabilities `p`."""
     known = np.array(p)[~np.isnan(p)]
     if (np.abs(known - 0.5) < 0.5 - _SURE).any():
         return 0
@@ -134,7 +135,7 @@ def _num_sure(last: _Look | None, p: Sequence[float]) -> int:
 
 
 def _lower_half(image: np.ndarray, xyxy: np.ndarray) -> list[list[float]]:
-    """Return the colours of the lower half of one face (4,): L, a, b of each cell; NaN when none of it is in `image`."""
+    """Return the colours of the lower half of one face (4,): L, a, b of each cell; NaN outside `image`."""
     left, top, right, bottom = np.round(xyxy).astype(int)
     height, width = image.shape[:2]
     seen = image[max((top + bottom) // 2, 0) : min(bottom, height), max(left, 0) : min(right, width)]

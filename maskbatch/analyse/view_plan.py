@@ -1,9 +1,9 @@
-"""The plan of views: the parts, scales and turns at which the detector looks at a picture.
+"""Plan the views of a picture: the parts, scales and turns in which the detector searches for faces.
 
-The scale follows from the smallest wanted face, not from the picture. A picture in which the network would miss large faces
-at this scale is looked at in overlapping tiles, often a single one, then in ever coarser views up to one of all of it. The
-overlap holds every face that a tile has to find; larger faces are left to the coarser views. A finding that a tile's inner
-border may have cut is therefore never needed, and is dropped.
+The scale follows from the smallest wanted face, not from the picture. At this scale, the network would miss large faces
+in a large picture. Such a picture is searched in overlapping tiles, often a single tile, and then in coarser views up to
+a view of the whole picture. The overlap is wide enough for every face that a tile must find; coarser views find larger
+faces. A box that the inner border of a tile may have cut is therefore never needed, and is dropped.
 """
 
 import math
@@ -13,43 +13,43 @@ from itertools import product
 from maskbatch.analyse.views import Claim, View
 from maskbatch.settings import DetectorSettings
 
-# longer side in pixels of the smallest face that the network finds well: the smallest wanted face arrives at this size
+# longer side in pixels of the smallest face that the network finds well: the smallest wanted face is scaled to this size
 NETWORK_FACE_PX = 11
-# no picture is shrunk below this longest side in pixels: small pictures cost little, and have small faces
+# minimum longest side in pixels of a shrunk picture: small pictures cost little, and have small faces
 LEAST_PX = 640
-# longest side in pixels of a canvas in which the network looks for faces of every size: a larger picture is cut into tiles
+# maximum side in pixels of a canvas in which the network finds faces of every size: a larger picture is cut into tiles
 MOST_CANVAS_PX = 1280
-# longest side of a tile's canvas. Fewer, larger tiles have less overlap, which is looked at twice, and emptier canvases are
-# rarer: 4000 x 3000 pixels take 11 % less than in tiles of 1280
+# maximum side in pixels of a tile's canvas. Large tiles have less overlap, which is searched twice, and leave less of the
+# canvases empty: 4000 x 3000 pixels take 11 % less time than in tiles of 1280
 MOST_TILE_PX = 1920
-# each view after the tiles is coarser than the one before by this factor
+# factor between the scales of the tiles and the next view, and of any two successive views
 COARSER = 4
-# longer side of the largest face that a tile has to find: twice as large as the smallest one of the next coarser view
+# longer side in pixels of the largest face that a tile must find: twice the smallest face of the next coarser view
 TILE_FACE_PX = 2 * COARSER * NETWORK_FACE_PX
-# a network may let a cut face end this far before the border, or misplace the centre of a whole face by this much
+# maximum error in pixels of the network: distance of a cut face's box from the border, or of a whole face's centre
 MARGIN_PX = 8
 OVERLAP_PX = TILE_FACE_PX + 4 * MARGIN_PX
-# long sides of canvases are multiples of this many pixels: the networks are compiled for each shape, so shapes must be few
+# step in pixels of the canvases' long sides: networks are compiled for each shape, so there must be few shapes
 CANVAS_STEP_PX = 128
-# findings of a second look need at least this score: most pictures in which nothing is found hold no face
+# minimum score of faces in a second look, because most pictures without a found face have no face
 SECOND_LOOK_SCORE = 0.7
-# longest sides of the second look's views in pixels: at half size, at double size (or there is no such view), and turned
+# maximum sides in pixels of the second look's views: at half size, at double size (omitted if larger), and turned
 HALF_MOST_PX, DOUBLE_MOST_PX, TURNED_MOST_PX = 640, 896, 384
 
-# short side over long side of the canvases of one size: 16:9, 3:2, 4:3 and square fit cameras' pictures
+# aspect ratios of canvases, short side over long side: pictures of cameras are 16:9, 3:2, 4:3 or square
 _ASPECTS = (Fraction(9, 16), Fraction(2, 3), Fraction(3, 4), Fraction(1))
 _EVERY_FACE = Claim()
 
 
 def scale_of(width: int, height: int, settings: DetectorSettings) -> float:
-    """Return the scale at which a picture is looked at first.
+    """Return the scale of the first look at a picture.
 
     Args:
         width, height: size of the picture in pixels.
         settings: the smallest wanted face, or the size that replaces it.
 
     Returns:
-        Pixels of the network's input per pixel of the picture; more than 1 only where `size_px` asks for it.
+        Pixels of the network's input per pixel of the picture; more than 1 only if `size_px` is larger than the picture.
 
     Example:
         >>> scale_of(3840, 2160, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))
@@ -61,14 +61,14 @@ def scale_of(width: int, height: int, settings: DetectorSettings) -> float:
 
 
 def first_look(width: int, height: int, settings: DetectorSettings) -> list[View]:
-    """Plan the views of a picture: one where a canvas holds it, else tiles and coarser views.
+    """Plan the views of a picture: a single view if it fits into a canvas, else tiles and coarser views.
 
     Args:
         width, height: size of the picture in pixels.
         settings: the smallest wanted face, or the size that replaces it.
 
     Returns:
-        The views, from fine to coarse. The last one is of the whole picture.
+        The views, from fine to coarse. The last view is of the whole picture.
 
     Example:
         >>> [view.size for view in first_look(1920, 1080, DetectorSettings(min_face_px=2 * NETWORK_FACE_PX))]
@@ -95,8 +95,8 @@ def second_look(width: int, height: int, settings: DetectorSettings) -> list[Vie
         settings: the settings of the first look.
 
     Returns:
-        Views of the whole picture: at half size, for faces that fill it; at double size where the picture is small; and
-        turned by 90, 180 and 270 degrees on a small canvas.
+        Views of the whole picture: at half size, for faces that fill the picture; at double size if the picture is
+        small; and turned by 90, 180 and 270 degrees on a small canvas.
 
     Example:
         >>> [view.turns for view in second_look(400, 300, DetectorSettings())]
@@ -137,7 +137,7 @@ def _whole(
 
 
 def _tiles(width: int, height: int, scale: float, least_px: float) -> list[View]:
-    """Return equal tiles that cover the picture, by rows."""
+    """Return tiles of equal size that cover the picture, row by row."""
     overlap, most = math.ceil(OVERLAP_PX / scale), math.floor(MOST_TILE_PX / scale)
     views = []
     for (top, bottom), (left, right) in product(_spans(height, most, overlap), _spans(width, most, overlap)):
@@ -164,7 +164,7 @@ def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 def _canvas(size: tuple[int, int], longest: int | None = None) -> tuple[int, int]:
-    """Return (height, width) of the smallest canvas for a scaled (width, height): a few lengths, four aspect ratios."""
+    """Return (height, width) of the smallest canvas for a scaled (width, height): few lengths, four aspect ratios."""
     width, height = size
     longest = longest or -(-max(size) // CANVAS_STEP_PX) * CANVAS_STEP_PX
     sides = (-(-int(longest * aspect) // 32) * 32 for aspect in _ASPECTS)

@@ -1,4 +1,4 @@
-"""A view of a picture: a part of it, scaled and turned, and the faces that it answers for. Numbers only, no pixels.
+"""Views of a picture: parts, scaled and turned, each with the faces that it must find. Numbers only, no pixels.
 
 `view_plan.py` chooses the views of a picture.
 """
@@ -12,10 +12,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The faces that a view answers for. All lengths are in pixels of the picture.
+    """The faces that a view claims. All lengths are in pixels of the picture.
 
-    The longer side of a face's box is `least_px` to `most_px`. The centre is more than `room_px` away from each of the
-    `borders`: left, top, right, bottom; infinite where the picture itself ends.
+    The longer side of a claimed face's box is `least_px` to `most_px`. The centre is more than `room_px` away from each
+    of the `borders` (left, top, right, bottom). A border is infinite where the picture ends.
     """
 
     least_px: float = 0.0
@@ -28,8 +28,12 @@ class Claim:
 class View:
     """A part of a picture, scaled, turned, and put into the top left corner of a canvas.
 
-    `region` is left, top, right, bottom in whole pixels of the picture. `size` is the region's (width, height) when
-    scaled. `canvas` is (height, width). Then `turns` quarter turns are made counter-clockwise, as by `np.rot90`.
+    Attributes:
+        region: left, top, right, bottom in whole pixels of the picture.
+        size: (width, height) of the scaled region in pixels, before the turns.
+        canvas: (height, width) in pixels.
+        turns: number of quarter turns counter-clockwise, as by `np.rot90`.
+        claim: the faces that the view claims.
     """
 
     region: tuple[int, int, int, int]
@@ -74,18 +78,18 @@ def to_picture(views: Sequence[View], number: np.ndarray, points: np.ndarray) ->
 
 
 def is_claimed(views: Sequence[View], number: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
-    """Tell which findings count: those that their view answers for.
+    """Return which found boxes their views claim.
 
     Args:
         views: the views, as in `to_picture`.
-        number: (N,) the view of each finding.
+        number: (N,) the view of each box.
         xyxy: (N, 4) boxes in pixels of the picture.
 
     Returns:
         (N,) bool.
 
     Example:
-        >>> claim = Claim(borders=(-math.inf, -math.inf, 800, math.inf), room_px=50)  # 800 may cut the second of these faces
+        >>> claim = Claim(borders=(-math.inf, -math.inf, 800, math.inf), room_px=50)  # the second face may be cut at 800
         >>> view = View((0, 0, 800, 600), size=(800, 600), canvas=(608, 896), claim=claim)
         >>> is_claimed([view], np.array([0, 0]), np.array([[0, 0, 40, 50], [780, 0, 800, 50]])).tolist()
         [True, False]

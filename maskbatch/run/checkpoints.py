@@ -50,5 +50,5 @@ def whole(ended: Ended, at: Checkpoint) -> Ended:
 
 
 def is_away(ended: Ended, at: Checkpoint) -> bool:
-    """Return whether a partly scanned video cannot be opened now. Its results are kept, and a later scan continues it."""
+    """Return whether a partly scanned video cannot be opened now. A later scan continues it."""
     return at.num_segments > 0 and ended.is_transient and ended.frames_analysed == 0

@@ -136,7 +136,7 @@ class Driver:
         return plan
 
     def _break_off(self, session: Session, error: BaseException, seconds: float) -> None:
-        """Write the reports of finished sources, if the folder can be written and the user made only one stop request."""
+        """Write the reports of finished sources, unless the folder cannot be written or the user stopped twice."""
         how = "interrupted" if isinstance(error, (Interrupted, KeyboardInterrupt)) else str(error) or repr(error)
         _log.info("stopped before the end: %s", how)
         if session.lock.is_there() and not session.stop.now:
@@ -208,7 +208,7 @@ class Driver:
                 self._scan_shard(rest, session, losses)
 
     def _scan_once(self, shard: Shard, session: Session, frames: Counter) -> None:
-        """Scan a shard from its checkpoint. `frames` counts analysed frames: those `before` the checkpoint, and those `now`."""
+        """Scan a shard from its checkpoint. `frames` counts analysed frames, `before` the checkpoint and `now`."""
         store = session.store
         checkpoint = usable_checkpoint(store, shard.sources[0])  # before the store lists its file as open
         open_sources(store, session.id, shard.sources)

@@ -115,11 +115,11 @@ def _check_folders(job: MergeJob) -> None:
     """Raise UsageError for a folder that is given twice or is the output, and for `move` with `incomplete`."""
     real = [os.path.realpath(folder) for folder in (*job.folders, job.out)]
     if real[-1] in real[:-1]:
-        raise UsageError(f"{job.out} is both a folder to merge and the output folder: choose another output folder with --out")
+        raise UsageError(f"{job.out} is a folder to merge and the output folder: choose another one with --out")
     if len(set(real)) < len(real):
         raise UsageError("a folder is given twice: give each folder once")
     if job.media == "move" and job.incomplete:
-        raise UsageError("--media move takes the media out of the folders, so it needs a complete scan: drop --incomplete")
+        raise UsageError("--media move takes media out of the folders, and needs a complete scan: drop --incomplete")
 
 
 def _read(folder: Path, media: str, stack: ExitStack) -> Piece:
@@ -173,7 +173,9 @@ def _moved_before(job: MergeJob) -> set[tuple[str, str]]:
     if not last or last[0].facts.get("merged", {}).get("media") != "move":
         return set()
     if job.if_exists == "overwrite":
-        raise UsageError(f"an earlier merge moved the only copies of media to {job.out}: choose another folder with --out")
+        raise UsageError(
+            f"an earlier merge moved the only copies of media to {job.out}: choose another folder with --out"
+        )
     return {_key(file) for file in media_files(job.out)}
 
 
@@ -195,7 +197,7 @@ def _check_media(found: Sequence[_Found], moved: set[tuple[str, str]]) -> None:
 
 
 def _check_earlier(store: Store, job: MergeJob, pieces: Sequence[Piece]) -> None:
-    """Raise UsageError when the output folder holds anything but an earlier merge of these folders, or purged people."""
+    """Raise UsageError when the output folder holds other than a merge of these folders, or a purge that they lack."""
     with store.transaction() as connection:
         last = sessions(connection)[-1:]
         purged = purges(connection) - {one for piece in pieces for one in piece.purges}
@@ -221,10 +223,7 @@ def _names(found: Sequence[_Found]) -> set[tuple[str, str]]:
 
 
 def _bring_all(store: Store, found: Sequence[_Found], job: MergeJob, listener: Listener) -> set[str]:
-    """Bring all media to the output folder, and return their names. Raises OSError.
-
-    Media of sources that are no longer merged are removed.
-    """
+    """Bring all media to the output folder, remove media of sources that left, and return the names. Raises OSError."""
     pieces, kept = [one.piece for one in found], _names(found)
     with store.transaction() as connection:
         stale = [(kind, name) for kind, name, _ in all_media(connection) if (kind, name) not in kept]

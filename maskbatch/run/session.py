@@ -44,7 +44,7 @@ class Session:
     lost: threading.Event = field(default_factory=threading.Event)
 
     def is_over(self) -> bool:
-        """Return whether running shards end after their batch, because the user stops the scan or another shard failed."""
+        """Return whether running shards end after their batch, on a request to stop or after a failed shard."""
         return self.stop.is_asked or self.failed.is_set()
 
     def tell(self, shard: Shard, result: SegmentResult) -> None:

@@ -123,7 +123,7 @@ def _analysed(
 
 
 def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
-    """Return the result of a batch. A source that `ended` with it is done, or has a checkpoint if its copy must be joined."""
+    """Return the result of a batch. A source in `ended` is done, or has a checkpoint until its copy is joined."""
     rows, copies, checkpoint = tuple(face_rows(batch)), [], None
     for source, one in ended:
         if sinks.is_to_join(source):

@@ -1,4 +1,4 @@
-"""Evidence: pictures that show faces best: one of each face in a photo, and of each track and minute of a video."""
+"""Write evidence: a picture of each face in a photo, and the best pictures of each track in a segment of a video."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from maskbatch.types import Batch, Source
 
 # head and shoulders: margin around the box, as a share of its sides
 _MARGIN = 0.6
-# looks on the two sides of this probability are evidence of two things
+# probability that separates evidence with a mask from evidence without
 _EDGE = 0.5
-# longest side of a picture: a report of ten thousand people stays a report
+# maximum side of a picture in pixels: reports of ten thousand people must stay usable
 _MOST_PX = 480
 
 
@@ -30,10 +30,10 @@ class _Look(NamedTuple):
 
 
 class EvidenceSink:
-    """Write JPEGs `evidence/<source>_f<frame>_<face>.jpg`: of a photo every face, of each segment of a video a few.
+    """Write the evidence of photos, and of each segment of a video, as JPEGs `evidence/<source>_f<frame>_<face>.jpg`.
 
-    Of each track, the look that shows the face best is kept among those with a mask, and among those without. A picture
-    shows head and shoulders, and its longest side has at most 480 pixels.
+    The sink keeps the best visible look of each track with a mask, and the best without a mask. A picture shows head and
+    shoulders, and its longest side has at most 480 pixels.
     """
 
     def __init__(self, sources: Sequence[Source], settings: ScanSettings) -> None:
@@ -54,7 +54,7 @@ class EvidenceSink:
                     self._best[key] = _Look(float(own[face]), int(frames.index[row]), face, crop)
 
     def take(self, source: Source) -> tuple[tuple[int, int, int], ...]:
-        """Write the pictures of a segment that ends; return (source id, frame, face) of each. Raises OSError."""
+        """Write the pictures of a finished segment; return (source id, frame, face) of each picture. Raises OSError."""
         chosen = [self._best.pop(key) for key in sorted(self._best) if key[0] == source.id]
         crops = {(look.frame, look.face): look.crop for look in chosen if look.crop.size}
         try:

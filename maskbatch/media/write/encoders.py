@@ -9,9 +9,9 @@ import numpy as np
 
 from maskbatch.errors import UsageError
 
-# the fastest first; the first three need their hardware and driver
+# fastest first; the first three need their own hardware and drivers
 ENCODERS = ("h264_nvenc", "h264_qsv", "h264_videotoolbox", "libx264")
-# large enough for every hardware encoder
+# side of the trial frame in pixels, large enough for every hardware encoder
 _TRIAL_PX = 256
 
 
@@ -49,10 +49,10 @@ def why_not(codec: str) -> str | None:
 
 
 def encoder_options(codec: str, crf: int) -> dict[str, str]:
-    """Return an encoder's options for a quality like libx264's `crf` (0 to 51, lower is better)."""
+    """Return an encoder's options for a quality that corresponds to libx264's `crf` (0 to 51, lower is better)."""
     if codec == "libx264":
-        # cpu-independent: otherwise x264 gives other bytes on another CPU, and with AVX-512 even from run to run.
-        # superfast with macroblock trees takes half the time of veryfast, for files of 0.98 to 1.1 of its size
+        # without cpu-independent, the output of x264 depends on the CPU, and with AVX-512 it even differs between runs.
+        # superfast with macroblock trees takes half the time of veryfast, and its files are 0.98 to 1.1 times as large
         # (benchmarks/x264.py)
         return {
             "preset": "superfast",

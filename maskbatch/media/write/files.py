@@ -13,8 +13,8 @@ from maskbatch.media.names import fitted_path
 from maskbatch.media.photo.embed import with_exif
 
 _JPEG_QUALITY = 95
-# in pictures of at least this many pixels, lines and text are so large that half the colour resolution shows no difference;
-# these are encoded in two thirds of the time
+# minimum number of pixels for half the colour resolution: lines and text are then so large that nobody sees a
+# difference, and encoding takes two thirds of the time
 _HALF_COLOUR_PIXELS = 4_000_000
 _WEBP_QUALITY = 90
 
@@ -57,16 +57,16 @@ def write_image(path: Path, rgb: np.ndarray, exif: bytes = b"") -> None:
 
     Raises OSError with the reason.
     """
-    # full colour resolution in JPEG: otherwise thin coloured lines and text would blur
+    # small JPEGs need the full colour resolution, because thin coloured lines and text would blur
     encoded = _encoded(path, rgb, half_colour=rgb.shape[0] * rgb.shape[1] >= _HALF_COLOUR_PIXELS)
     with partial_file(path) as partial:
         partial.write_bytes(with_exif(encoded.tobytes(), exif) if exif else encoded)
 
 
 def write_images(pictures: Mapping[Path, np.ndarray]) -> None:
-    """Write all or none of the pictures (H, W, 3) uint8 RGB, which have nothing drawn into them.
+    """Write all or none of the pictures (H, W, 3) uint8 RGB, which have no drawings.
 
-    Files that are synced together share most of the disk's time. Raises OSError with the reason.
+    Syncing the files together is faster, because they share most of the disk's time. Raises OSError with the reason.
     """
     encoded = [_encoded(path, rgb, half_colour=True) for path, rgb in pictures.items()]
     with partial_files(*pictures) as partials:

@@ -1,4 +1,4 @@
-"""Write annotated video: H.264 in MP4 with the source's own times, in parts that `join` joins to one file."""
+"""Write annotated video as H.264 in MP4 with the times of the source, in parts that `join` joins into one file."""
 
 import json
 from contextlib import ExitStack
@@ -18,17 +18,17 @@ from maskbatch.media.write.files import partial_file
 from maskbatch.settings import OutputSettings
 from maskbatch.types import Source, WriterState
 
-# ticks that most frame rates divide, for a source without a time base
+# time base for a source without one: most frame rates have a whole number of these ticks per frame
 _DEFAULT_TIME_BASE = Fraction(1, 90000)
 _AVCOL_BT709 = 1
 
 
 class VideoWriter:
-    """A writer of a video, or of a part, as an MP4 without sound. The file exists after a `with` block without error.
+    """A writer of a video, or of a part, as an MP4 without sound. The file appears when a `with` block ends without error.
 
     A frame lasts until the next frame, and the last frame until the end of the source. The file's times start at its
-    first frame, which is at `first_pts` ticks of `time_base(source)`. All frames have one size (odd sides get one more
-    pixel). Without frames, there is no file. Raises OSError when writing fails.
+    first frame, at `first_pts` ticks of `time_base(source)`. All frames must have the same size; odd sides get one more
+    pixel. Without frames, no file is written. Raises OSError when writing fails.
     """
 
     def __init__(self, path: Path, source: Source, settings: OutputSettings, before: WriterState | None = None) -> None:
@@ -59,13 +59,13 @@ class VideoWriter:
             self._finish()
 
     def written(self) -> WriterState:
-        """The state for the writer of the next part."""
+        """Return the state for the writer of the next part."""
         return self._before if self._container is None else WriterState(self._last_pts, self._most_gap)
 
     def write(self, picture: np.ndarray, timestamp_s: float) -> None:
         """Append a picture, shown from `timestamp_s` (seconds, rising) until the next frame.
 
-        It is (H, W, 3) uint8 RGB, or planes (H + H / 2, W) uint8 as in `types.Frames`, which are written unchanged.
+        `picture` is (H, W, 3) uint8 RGB, or planes (H + H / 2, W) uint8 as in `types.Frames`, which are not converted.
         """
         try:
             pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
@@ -78,7 +78,7 @@ class VideoWriter:
             self._last_pts = pts
             self._mux(self._stream.encode(self._frame(picture, pts)))
         except av.codec.codec.UnknownCodecError as error:
-            raise OSError(f"cannot write {self.path}: there is no encoder {error}") from error
+            raise OSError(f"cannot write {self.path}: FFmpeg has no encoder {error}") from error
         except av.error.FFmpegError as error:
             raise OSError(f"cannot write {self.path}: {error.strerror or error}") from error
 
@@ -94,7 +94,7 @@ class VideoWriter:
         codec.width, codec.height = (side + side % 2 for side in size)
         codec.pix_fmt = "yuv420p"
         self._stream.time_base = codec.time_base = self._time_base
-        # without B-frames, packets are in the order of their times, which need no edit list and start at 0
+        # without B-frames, packets are in order of time, start at 0, and need no edit list
         codec.max_b_frames = 0
         codec.colorspace = codec.color_primaries = codec.color_trc = _AVCOL_BT709
         codec.color_range = ColorRange.MPEG
@@ -123,7 +123,7 @@ class VideoWriter:
             self._container.mux_one(packet)
 
     def _last_duration(self) -> int:
-        """Return the ticks until the end of the source, or one frame when the end is unknown or far away."""
+        """Return the ticks until the end of the source, or those of one frame when the end is unknown or far away."""
         left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._last_pts
         return left if 0 < left <= 2 * self._most_gap else round(1 / self._fps / self._time_base) or 1
 
@@ -136,11 +136,11 @@ class VideoWriter:
 
 
 def made_with() -> str:
-    """Return the versions of libraries and the options of encoders, which must be the same for all parts of a video."""
+    """Return versions of libraries and options of encoders as JSON. They must be the same for all parts of a video."""
     options = {codec: encoder_options(codec, OutputSettings().crf) for codec in ENCODERS}
     return json.dumps([av.__version__, av.library_versions, options], sort_keys=True)
 
 
 def time_base(source: Source) -> Fraction:
-    """Return the seconds of one tick of an annotated video's times."""
+    """Return the time base of an annotated video, in seconds per tick."""
     return source.time_base or _DEFAULT_TIME_BASE
