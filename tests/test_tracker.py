@@ -277,6 +277,14 @@ def test_who_comes_back_and_looks_the_same_is_the_same_person(second, expected):
     assert follow_looks(per_frame, 1)[1] == expected
 
 
+def test_who_comes_back_is_known_by_all_looks_and_not_by_the_last_ones():
+    """Somebody whose last looks are spoilt, because another person covers the clothes, is linked on return."""
+    spoilt = (looks(RED) + looks(BLUE)) / 2
+    per_frame = [([box(100, 100)], looks(RED))] * 50 + [([box(100, 100)], spoilt)] * 3
+    per_frame += [([], looks())] * 200 + [([box(400, 100)], looks(RED))]
+    assert follow_looks(per_frame, 25)[1] == {1: 0}
+
+
 def test_two_tracks_that_are_seen_at_the_same_time_are_two_people():
     """People in the same uniform, side by side, are never one person."""
     per_frame = [([box(100, 100), box(300, 100)], looks(RED, RED))] * 3
