@@ -285,6 +285,15 @@ def test_who_comes_back_is_known_by_all_looks_and_not_by_the_last_ones():
     assert follow_looks(per_frame, 25)[1] == {1: 0}
 
 
+def test_a_fifth_of_a_second_of_other_colours_does_not_change_what_a_track_looks_like():
+    """At 25 frames a second, five looks that show somebody else's clothes count less than the second before them."""
+    mixed = (8 * looks(RED) + looks(BLUE)) / 9
+    per_frame = [([box(100, 100)], looks(RED))] * 25 + [([box(100, 100)], mixed)] * 5
+    away = [([], looks())] * 35  # so long that the place alone does not tell who it is
+    ids, _ = follow_looks([*per_frame, *away, ([box(100, 100)], looks(RED))], 25)
+    assert ids[-1] == [0]
+
+
 def test_two_tracks_that_are_seen_at_the_same_time_are_two_people():
     """People in the same uniform, side by side, are never one person."""
     per_frame = [([box(100, 100), box(300, 100)], looks(RED, RED))] * 3

@@ -116,10 +116,11 @@ class Tracker:
         is_sure = faces.score >= self._sure_score
         track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        tracks.move(track_of_face[matched], faces.take(matched), time_s)
         # what a track looks like is learned from sure faces alone, so that no other one leads it astray
         told = matched & is_sure
-        tracks.remember(track_of_face[told], faces.appearance[told])
+        step_s = time_s - tracks.last_s[track_of_face[told]]
+        tracks.move(track_of_face[matched], faces.take(matched), time_s)
+        tracks.remember(track_of_face[told], faces.appearance[told], step_s)
         new = np.flatnonzero(~matched & is_sure)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
         tracks.add(faces.take(new), time_s)

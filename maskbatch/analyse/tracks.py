@@ -11,8 +11,9 @@ from maskbatch.types import APPEARANCE_SIZE, Faces
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
-# share of a new look in the mean appearance of a track that was seen often
-_LEAST_SHARE = 0.25
+# share of a new look in the mean of the last appearances of a track that was seen often; at many frames a second it is
+# smaller, so that the mean covers this many seconds at any rate
+_LEAST_SHARE, _REMEMBERED_S = 0.25, 0.5
 # decimals of appearances: enough for any comparison, and short in a checkpoint. A mean of thousands of looks needs one more
 _DECIMALS, _OVERALL_DECIMALS = 2, 3
 # one row for each track
@@ -81,10 +82,14 @@ class Tracks:
         self.num_seen[seen] += 1
         self.score[seen] += (faces.score - self.score[seen]) / self.num_seen[seen]
 
-    def remember(self, seen: np.ndarray, appearance: np.ndarray) -> None:
-        """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,)."""
+    def remember(self, seen: np.ndarray, appearance: np.ndarray, step_s: np.ndarray) -> None:
+        """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,).
+
+        `step_s` (k,) are the seconds since the looks before.
+        """
         before = self.appearance[seen]
-        share = np.maximum(1 / self.num_seen[seen], _LEAST_SHARE)[:, None]
+        least = np.minimum(step_s / (step_s + _REMEMBERED_S), _LEAST_SHARE)
+        share = np.maximum(1 / self.num_seen[seen], least)[:, None]
         mean = np.where(np.isnan(before), appearance, before + share * (appearance - before))
         self.appearance[seen] = np.round(np.where(np.isnan(appearance), before, mean), _DECIMALS)
         is_known = ~np.isnan(appearance)
