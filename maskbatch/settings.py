@@ -124,8 +124,8 @@ class TrackerSettings:
     A face joins the track that it overlaps by `iou` or more. A track that is not seen for `max_gap_s` seconds ends. Up to
     `short_gap_s` place alone may continue it; after that, the appearance must agree. Appearances differ by `unlike` at most
     where a face has moved, by `unlike_later` after that time, and by `other` where it has not moved (see
-    `appearance.unlikeness`). Within `instant_s` nobody else can
-    come to the same place, unless the camera moves. Two tracks whose appearances
+    `appearance.unlikeness`), or by `other_view` while the camera moves, which may show somebody else at the same place.
+    Within `instant_s` nobody else can come to the same place, unless the camera moves. Two tracks whose appearances
     differ by less than `same` are one person when the second begins within `link_s` seconds, and the next best person is
     `alone` times as unlike.
     """
@@ -138,6 +138,7 @@ class TrackerSettings:
     unlike: float = 0.36
     unlike_later: float = 0.3
     other: float = 0.8
+    other_view: float = 0.46
     same: float = 0.19
     alone: float = 1.5
     link_s: float = 120.0

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
 
+from maskbatch.analyse.appearance import unlikeness
+from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.settings import TrackerSettings
 from maskbatch.types import APPEARANCE_SIZE, Ended, Faces
@@ -245,6 +247,20 @@ def follow_looks(per_frame, fps, scenes=None):
         frames = replace(fake_frames([0], [i], [i / fps]), images=(pictures[scenes[i] if scenes else 0],))
         ids.append(tracker(frames, faces).track_id.tolist())
     return ids, dict(tracker.persons(0))
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, [0]), (0.4, [1])])
+def test_somebody_else_in_the_same_place_is_another_person_once_the_view_changes(share, expected):
+    """A moment later the place tells who it is, unless a part of the picture changes: it may be a cut to a similar room."""
+    picture, other = (np.random.default_rng(seed).integers(0, 256, (18, 32, 3), np.uint8) for seed in (0, 1))
+    other[:, round(32 * share) :] = picture[:, round(32 * share) :]
+    assert compare(small_picture(picture), small_picture(other)) == (False, share == 0)
+    tracker, similar = Tracker(TrackerSettings()), (8 * looks(RED) + looks(BLUE)) / 9
+    for i, (image, appearance) in enumerate([(picture, looks(RED)), (picture, looks(RED)), (other, similar)]):
+        faces = replace(fake_faces([0], [box(100, 100)]), appearance=appearance)
+        tracked = tracker(replace(fake_frames([0], [i], [i / 6]), images=(image,)), faces)
+    assert 0.46 < unlikeness(looks(RED), similar)[0, 0] < 0.8
+    assert tracked.track_id.tolist() == expected
 
 
 def test_two_people_who_cross_between_two_looks_are_told_apart_by_their_clothes():

@@ -34,10 +34,10 @@ _MAX_SIZE_RATIO = 2.0
 
 
 class _Step(NamedTuple):
-    """A frame: its time, and the gap up to which place alone tells who it is."""
+    """A frame: its time, and whether the camera stood still since the frame before."""
 
     time_s: float
-    instant_s: float
+    is_steady: bool
 
 
 class Tracker:
@@ -65,8 +65,7 @@ class Tracker:
             tracks, linker = self._of(int(source_id))
             seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
             is_steady = self._look(tracks, linker, frames.images[row])
-            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
-            step = _Step(float(time_s), self._settings.instant_s if is_steady else 0.0)
+            step = _Step(float(time_s), is_steady)
             track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, step)
         return faces.with_track_id(track_id)
 
@@ -145,10 +144,12 @@ class Tracker:
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
             reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
             is_close = distance < np.minimum(reach, _NEAR)
-            is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike))
+            is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike, step.is_steady))
             cost = distance / reach + unlike / self._settings.unlike
             _take_best(track_of_face, np.where(is_near, cost, np.inf))
-            is_there = is_sure & (overlap >= _SAME_PLACE) & (step_s <= step.instant_s)[:, None]
+            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
+            is_instant = step.is_steady & (step_s <= self._settings.instant_s)
+            is_there = is_sure & (overlap >= _SAME_PLACE) & is_instant[:, None]
             _take_best(track_of_face, np.where(is_there, -overlap, np.inf))
             goes_on = ~is_sure & is_close & alike & self._stays_sure(tracks, faces.score)
             _take_best(track_of_face, np.where(goes_on, cost, np.inf))
@@ -163,9 +164,10 @@ class Tracker:
         total = tracks.score[:, None] * num_seen + score
         return (num_seen >= _CONFIRMED) & (total >= self._sure_score * (num_seen + 1))
 
-    def _may_be(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
+    def _may_be(self, step_s: np.ndarray, unlike: np.ndarray, is_steady: bool) -> np.ndarray:
         """Return (T, n) bool: the appearance does not speak against the same person, who was seen a moment ago."""
-        return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < self._settings.other)
+        most = self._settings.other if is_steady else self._settings.other_view
+        return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < most)
 
 
 def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
