@@ -133,8 +133,8 @@ class TrackerSettings:
     low_score: float = 0.2
     iou: float = 0.3
     max_gap_s: float = 3.0
-    short_gap_s: float = 1.0
-    instant_s: float = 0.25
+    short_gap_s: float = 1.2
+    instant_s: float = 0.4
     unlike: float = 0.36
     unlike_later: float = 0.3
     other: float = 0.8
