@@ -69,6 +69,14 @@ def test_a_small_fast_face_is_followed_without_overlap():
     assert follow([[box(100 + 14 * i, 100, 12)] for i in range(10)], fps=8) == [[0]] * 10
 
 
+def test_a_face_that_comes_a_step_away_from_where_somebody_should_be_is_another_person():
+    """After a few looks at six frames a second, a face that misses the prediction by more than its size is somebody else."""
+    walk = [[box(100 + 20 * i, 100)] for i in range(8)]
+    assert follow([*walk, [box(260, 145)]], fps=6)[-1] == [1]
+    assert follow([*walk, [box(250, 110)]], fps=6)[-1] == [0]
+    assert follow([*walk[:2], [box(140, 145)]], fps=6)[-1] == [0]  # whose velocity is not known yet
+
+
 def test_a_far_face_is_another_person():
     """A face that appears several face sizes away begins a track of its own."""
     assert follow([[box(100, 100)], [box(400, 100)]]) == [[0], [1]]
@@ -261,6 +269,12 @@ def test_somebody_else_in_the_same_place_is_another_person_once_the_view_changes
         tracked = tracker(replace(fake_frames([0], [i], [i / 6]), images=(image,)), faces)
     assert 0.46 < unlikeness(looks(RED), similar)[0, 0] < 0.8
     assert tracked.track_id.tolist() == expected
+
+
+def test_at_three_frames_a_second_a_look_of_other_colours_in_the_same_place_continues_the_track():
+    """For as long as 0.4 s nobody else comes to the same place, while the picture stays: something covers the clothes."""
+    per_frame = [([box(100, 100)], looks(colour)) for colour in (RED, RED, BLUE, RED)]
+    assert follow_looks(per_frame, 3)[0] == [[0]] * 4
 
 
 def test_two_people_who_cross_between_two_looks_are_told_apart_by_their_clothes():

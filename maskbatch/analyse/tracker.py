@@ -24,6 +24,9 @@ from maskbatch.types import Faces, Frames
 # round grows at that speed, within these limits, in face sizes.
 _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
+# Somebody whose velocity is known is near where the prediction says, so soon after the last look; another face that comes
+# into the picture a step away does not continue the track.
+_KNOWN_LOOKS, _KNOWN_S, _KNOWN_SPEED_PER_S = 5, 0.25, 6.0
 # a face that looks unlike its track is not matched at a distance of more than this, in face sizes
 _NEAR = 1.0
 # sure faces before those of a low score may continue a track: one alone may be a mistake of the detector
@@ -142,7 +145,9 @@ class Tracker:
         if (track_of_face < 0).any():
             # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
-            reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
+            is_known = (tracks.num_seen >= _KNOWN_LOOKS) & (step_s <= _KNOWN_S)
+            speed = np.where(is_known, _KNOWN_SPEED_PER_S, _SPEED_PER_S)
+            reach = np.clip(speed * step_s, _MIN_REACH, _MAX_REACH)[:, None]
             is_close = distance < np.minimum(reach, _NEAR)
             is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike, step.is_steady))
             cost = distance / reach + unlike / self._settings.unlike
