@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
 
-from maskbatch.analyse.appearance import unlikeness
+from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.settings import TrackerSettings
@@ -321,6 +321,26 @@ def test_a_fifth_of_a_second_of_other_colours_does_not_change_what_a_track_looks
     per_frame = [([box(100, 100)], looks(RED))] * 25 + [([box(100, 100)], mixed)] * 5
     away = [([], looks())] * 35  # so long that the place alone does not tell who it is
     ids, _ = follow_looks([*per_frame, *away, ([box(100, 100)], looks(RED))], 25)
+    assert ids[-1] == [0]
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_who_stands_in_front_covers_the_clothes_of_who_is_behind(is_sure):
+    """Parts of the smaller face's person lie where the body of the larger one is; a doubtful face covers nothing."""
+    faces = replace(
+        fake_faces([0] * 3, [box(100, 100, 60), box(150, 100), box(600, 100)]), appearance=looks(RED, RED, RED)
+    )
+    is_known = ~np.isnan(uncovered(faces, np.array([is_sure, True, True]))[:, ::3])
+    assert is_known[0].all() and is_known[2].all()
+    # hair, forehead, neck, chest, below it, both shoulders
+    assert is_known[1].tolist() == [True, not is_sure, not is_sure, not is_sure, not is_sure, not is_sure, not is_sure]
+
+
+def test_clothes_of_somebody_in_front_are_not_learned():
+    """Somebody who was behind another person for half a second is known again two seconds later."""
+    alone, mixed = [([box(150, 100)], looks(RED))] * 4, (5 * looks(RED) + looks(BLUE)) / 6
+    behind = [([box(150, 100), box(100, 100, 60)], np.concatenate([mixed, looks(BLUE)]))] * 3
+    ids, _ = follow_looks([*alone, *behind, *[([], looks())] * 12, ([box(150, 100)], looks(RED))], 6)
     assert ids[-1] == [0]
 
 

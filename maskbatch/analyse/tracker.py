@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from maskbatch.analyse.appearance import unlikeness
+from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
 from maskbatch.analyse.tracks import Tracks, centre
@@ -118,11 +118,11 @@ class Tracker:
         is_sure = faces.score >= self._sure_score
         track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        # what a track looks like is learned from sure faces alone, so that no other one leads it astray
+        # what a track looks like is learned from sure faces, and from what nobody else covers
         told = matched & is_sure
         step_s = time_s - tracks.last_s[track_of_face[told]]
         tracks.move(track_of_face[matched], faces.take(matched), time_s)
-        tracks.remember(track_of_face[told], faces.appearance[told], step_s)
+        tracks.remember(track_of_face[told], uncovered(faces, is_sure)[told], step_s)
         new = np.flatnonzero(~matched & is_sure)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
         tracks.add(faces.take(new), time_s)
