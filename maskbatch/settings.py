@@ -175,8 +175,8 @@ class ReportSettings:
 
     A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s` seconds is
     in no state meanwhile. No state lasts less than `min_state_s`. A look is unsure when no state is more probable than
-    `sure`. A person in a video counts when seen for `min_seen_s`. A face that does not move for `static_s` is a picture, and
-    counts only with `count_static`.
+    `sure`. A person in a video counts when seen for `min_seen_s`, and twice where looks are frequent. A face that does not
+    move for `static_s` is a picture, and counts only with `count_static`.
 
     `clock` says where the start of a recording comes from: auto, name, metadata or none. `start` (ISO 8601) replaces it.
     `timezone` is the IANA name of the cameras' time zone, None for that of this machine. `path_template` tells site, camera

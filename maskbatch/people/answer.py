@@ -33,6 +33,8 @@ _FACES = """
     WHERE source.position IS NOT NULL AND source.state != 'pending' AND p_mask_e4 IS NOT NULL ORDER BY source.position
 """
 _NUM_COLUMNS, _BLOCK = 14, 50_000
+# from so many analysed frames a second on, anybody is seen twice; one look may be a mistake of the detector
+_OFTEN_PER_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +153,15 @@ def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
 def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_gated: bool) -> np.ndarray:
     """Return the number of looks (P,) at a person that make him count: those in `min_seen_s` seconds, rounded up.
 
-    A flicker of one frame at 30 fps is nobody, while in sparsely sampled video, and in photos, one look is enough. A shorter
-    video asks for all its frames.
+    A flicker of one frame is nobody, while in sparsely sampled video, and in photos, one look is enough. A shorter video
+    asks for all its frames.
     """
     needed = {source.id: _needed_looks(source, min_seen_s, is_gated) for source in sources}
     return np.array([needed[source_id] for source_id in persons.source_id.tolist()], np.int64)
 
 
 def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
-    """Return the looks that are analysed in `min_seen_s` of a source in which somebody moves.
+    """Return the looks that are analysed in `min_seen_s` of a source in which somebody moves, at least two of many.
 
     Analysed frames per second are the frame rate times the share analysed, which is right also for a video that broke.
     Without a frame rate, they are the frames analysed divided by the duration. With a gate, they are fewer where nothing
@@ -171,4 +173,5 @@ def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
         per_second = 0.0 if source.duration_s is None else source.analysed / max(source.duration_s, 1e-9)
     if is_gated and source.kind == "video":
         per_second = max(per_second, min(CANDIDATES_PER_S, source.fps or CANDIDATES_PER_S))
-    return max(1, min(int(np.ceil(round(min_seen_s * per_second, 6))), source.analysed))
+    least = 2 if per_second >= _OFTEN_PER_S and min_seen_s > 0 else 1
+    return max(1, min(max(least, int(np.ceil(round(min_seen_s * per_second, 6)))), source.analysed))
