@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
@@ -180,6 +179,9 @@ def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
 
     Pairs of cost inf never match.
     """
+    # takes a third of a second, and no photo needs it
+    from scipy.optimize import linear_sum_assignment
+
     cost[:, track_of_face >= 0] = np.inf
     cost[track_of_face[track_of_face >= 0]] = np.inf
     tracks, faces = linear_sum_assignment(np.where(np.isinf(cost), 1e6, cost))
