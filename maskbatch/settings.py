@@ -130,7 +130,8 @@ class TrackerSettings:
     must agree.
 
     Appearances (see `appearance.unlikeness`) may differ by `unlike` where a face has moved, by `unlike_later` after
-    `short_gap_s`, and by `other` where a face has not moved. Within `instant_s`, nobody else can come to the same
+    `short_gap_s`, by `other` where a face has not moved, and by `other_view` where it has not moved but the camera
+    has, which may show somebody else at the same place. Within `instant_s`, nobody else can come to the same
     place, unless the camera moves. Two tracks are one person when the second begins within `link_s` seconds and
     their appearances differ by less than `same`. The next best person must differ more than `alone` times as much.
     """
@@ -138,11 +139,12 @@ class TrackerSettings:
     low_score: float = 0.2
     iou: float = 0.3
     max_gap_s: float = 3.0
-    short_gap_s: float = 1.0
-    instant_s: float = 0.25
+    short_gap_s: float = 1.2
+    instant_s: float = 0.4
     unlike: float = 0.36
     unlike_later: float = 0.3
     other: float = 0.8
+    other_view: float = 0.46
     same: float = 0.19
     alone: float = 1.5
     link_s: float = 120.0
@@ -179,7 +181,8 @@ class ReportSettings:
 
     A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s`
     seconds is in no state during the gap. No state lasts less than `min_state_s`. A look is unsure when no state is
-    more probable than `sure`. A person in a video counts when seen for `min_seen_s`. A face that does not move for
+    more probable than `sure`. A person in a video counts when seen for `min_seen_s`, and twice where looks are
+    frequent. A face that does not move for
     `static_s` is a picture, and counts only with `count_static`.
 
     `clock` is the origin of a recording's start: auto, name, metadata or none. `start` (ISO 8601) replaces it.

@@ -3,12 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from look_makers import joined, looks, stream
+from stores import Face, fill, video
 
+from maskbatch.people.answer import find_answer
 from maskbatch.people.episodes import find_episodes
 from maskbatch.people.evidence import STATES
 from maskbatch.people.persons import find_persons
 from maskbatch.people.static import is_static
 from maskbatch.settings import ReportSettings
+from maskbatch.store.database import open_store
 
 
 def judged(*people, settings=None):
@@ -145,3 +148,13 @@ def test_nobody_is_static():
     """No looks are no static faces, and one look alone is none."""
     assert is_static(looks([], []), 60.0).tolist() == []
     assert is_static(looks([0.0], [0.9]), 60.0).tolist() == [False]
+
+
+@pytest.mark.parametrize(("analysed", "counted"), [(30, [False, True]), (20, [True, True])])
+def test_one_look_is_nobody_where_three_frames_a_second_are_analysed(tmp_path, analysed, counted):
+    """A person who is there for a moment is seen twice at three frames a second; at two frames a second, one look counts."""
+    source = video("v", analysed=analysed)
+    with open_store(tmp_path) as store:
+        fill(store, [source], [Face("v", 0, 0), Face("v", 30, 1), Face("v", 40, 1)])
+        with store.transaction() as connection:
+            assert find_answer(connection, ReportSettings()).counts.tolist() == counted

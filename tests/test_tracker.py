@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
 
+from maskbatch.analyse.appearance import uncovered, unlikeness
+from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.settings import TrackerSettings
 from maskbatch.types import APPEARANCE_SIZE, Ended, Faces
@@ -65,6 +67,14 @@ def test_a_row_of_faces_that_moves_by_its_own_spacing_is_not_shifted():
 def test_a_small_fast_face_is_followed_without_overlap():
     """At 8 analysed frames a second a walking face no longer overlaps itself, and is still one track."""
     assert follow([[box(100 + 14 * i, 100, 12)] for i in range(10)], fps=8) == [[0]] * 10
+
+
+def test_a_face_that_comes_a_step_away_from_where_somebody_should_be_is_another_person():
+    """After a few looks at six frames a second, a face that misses the prediction by more than its size is somebody else."""
+    walk = [[box(100 + 20 * i, 100)] for i in range(8)]
+    assert follow([*walk, [box(260, 145)]], fps=6)[-1] == [1]
+    assert follow([*walk, [box(250, 110)]], fps=6)[-1] == [0]
+    assert follow([*walk[:2], [box(140, 145)]], fps=6)[-1] == [0]  # whose velocity is not known yet
 
 
 def test_a_far_face_is_another_person():
@@ -247,6 +257,26 @@ def follow_looks(per_frame, fps, scenes=None):
     return ids, dict(tracker.persons(0))
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.0, [0]), (0.4, [1])])
+def test_somebody_else_in_the_same_place_is_another_person_once_the_view_changes(share, expected):
+    """A moment later the place tells who it is, unless a part of the picture changes: it may be a cut to a similar room."""
+    picture, other = (np.random.default_rng(seed).integers(0, 256, (18, 32, 3), np.uint8) for seed in (0, 1))
+    other[:, round(32 * share) :] = picture[:, round(32 * share) :]
+    assert compare(small_picture(picture), small_picture(other)) == (False, share == 0)
+    tracker, similar = Tracker(TrackerSettings()), (8 * looks(RED) + looks(BLUE)) / 9
+    for i, (image, appearance) in enumerate([(picture, looks(RED)), (picture, looks(RED)), (other, similar)]):
+        faces = replace(fake_faces([0], [box(100, 100)]), appearance=appearance)
+        tracked = tracker(replace(fake_frames([0], [i], [i / 6]), images=(image,)), faces)
+    assert 0.46 < unlikeness(looks(RED), similar)[0, 0] < 0.8
+    assert tracked.track_id.tolist() == expected
+
+
+def test_at_three_frames_a_second_a_look_of_other_colours_in_the_same_place_continues_the_track():
+    """For as long as 0.4 s nobody else comes to the same place, while the picture stays: something covers the clothes."""
+    per_frame = [([box(100, 100)], looks(colour)) for colour in (RED, RED, BLUE, RED)]
+    assert follow_looks(per_frame, 3)[0] == [[0]] * 4
+
+
 def test_two_people_who_cross_between_two_looks_are_told_apart_by_their_clothes():
     """At 2 frames a second each face is nearer to where the other one was: the appearance decides."""
     per_frame = [
@@ -275,6 +305,43 @@ def test_who_comes_back_and_looks_the_same_is_the_same_person(second, expected):
     away = [([], looks())] * 60
     per_frame = [([box(100, 100)], looks(RED)), *away, ([box(400, 100)], looks(second))]
     assert follow_looks(per_frame, 1)[1] == expected
+
+
+def test_who_comes_back_is_known_by_all_looks_and_not_by_the_last_ones():
+    """Somebody whose last looks are spoilt, because another person covers the clothes, is linked on return."""
+    spoilt = (looks(RED) + looks(BLUE)) / 2
+    per_frame = [([box(100, 100)], looks(RED))] * 50 + [([box(100, 100)], spoilt)] * 3
+    per_frame += [([], looks())] * 200 + [([box(400, 100)], looks(RED))]
+    assert follow_looks(per_frame, 25)[1] == {1: 0}
+
+
+def test_a_fifth_of_a_second_of_other_colours_does_not_change_what_a_track_looks_like():
+    """At 25 frames a second, five looks that show somebody else's clothes count less than the second before them."""
+    mixed = (8 * looks(RED) + looks(BLUE)) / 9
+    per_frame = [([box(100, 100)], looks(RED))] * 25 + [([box(100, 100)], mixed)] * 5
+    away = [([], looks())] * 35  # so long that the place alone does not tell who it is
+    ids, _ = follow_looks([*per_frame, *away, ([box(100, 100)], looks(RED))], 25)
+    assert ids[-1] == [0]
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_who_stands_in_front_covers_the_clothes_of_who_is_behind(is_sure):
+    """Parts of the smaller face's person lie where the body of the larger one is; a doubtful face covers nothing."""
+    faces = replace(
+        fake_faces([0] * 3, [box(100, 100, 60), box(150, 100), box(600, 100)]), appearance=looks(RED, RED, RED)
+    )
+    is_known = ~np.isnan(uncovered(faces, np.array([is_sure, True, True]))[:, ::3])
+    assert is_known[0].all() and is_known[2].all()
+    # hair, forehead, neck, chest, below it, both shoulders
+    assert is_known[1].tolist() == [True, not is_sure, not is_sure, not is_sure, not is_sure, not is_sure, not is_sure]
+
+
+def test_clothes_of_somebody_in_front_are_not_learned():
+    """Somebody who was behind another person for half a second is known again two seconds later."""
+    alone, mixed = [([box(150, 100)], looks(RED))] * 4, (5 * looks(RED) + looks(BLUE)) / 6
+    behind = [([box(150, 100), box(100, 100, 60)], np.concatenate([mixed, looks(BLUE)]))] * 3
+    ids, _ = follow_looks([*alone, *behind, *[([], looks())] * 12, ([box(150, 100)], looks(RED))], 6)
+    assert ids[-1] == [0]
 
 
 def test_two_tracks_that_are_seen_at_the_same_time_are_two_people():

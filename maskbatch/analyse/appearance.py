@@ -38,6 +38,10 @@ _LEAST_SHARE = 0.6
 _SCALES = np.tile(np.array([30.0, 9.0, 9.0], np.float32), len(_PARTS))
 # a part counts for no more than this; unlikeness where fewer parts are seen in both
 _MOST, _LEAST_PARTS, _UNKNOWN = 3.0, 2, 0.15
+# heads and bodies as left, top, right, bottom in face sides, from the middle of the face's upper edge on
+_FIGURE = ((-0.7, -0.4, 0.7, 1.0), (-1.25, 1.0, 1.25, 4.0))
+# who is in front has a face of this size, as a share of the other one's; a part is covered from this share on
+_IN_FRONT, _COVERED = 0.9, 0.25
 # side in pixels to which a face is scaled before its sharpness is measured
 _FACE_PX = 32
 # ratio of fine detail to contrast in a sharp face of that size
@@ -77,6 +81,32 @@ def unlikeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     num_known = (~np.isnan(best)).sum(-1)
     mean = np.nan_to_num(best).sum(-1) / np.maximum(num_known, 1)
     return np.where(num_known >= _LEAST_PARTS, mean, _UNKNOWN).astype(np.float32)
+
+
+def uncovered(faces: Faces, is_sure: np.ndarray) -> np.ndarray:
+    """Return the appearances (N, D) of the faces of one frame, NaN where somebody else may stand before a part.
+
+    The larger face is in front; of two that are equally large, either may be. Only faces of the mask `is_sure` (N,) cover.
+    """
+    if len(faces) < 2:
+        return faces.appearance
+    xyxy = faces.xyxy.astype(np.float64)
+    side = np.maximum((xyxy[:, 2:] - xyxy[:, :2]).max(axis=1), 1e-3)
+    top = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, xyxy[:, 1]], axis=1)
+    apart = np.abs(top[:, None] - top).max(axis=-1) / (side[:, None] + side)
+    is_pair = is_sure[:, None] & (side[:, None] >= _IN_FRONT * side) & (apart < _ROWS * _CELL)
+    np.fill_diagonal(is_pair, False)
+    front, behind = np.nonzero(is_pair)
+    rows, columns = np.array(_PARTS)[:, :2] * _CELL - _ABOVE, (np.array(_PARTS)[:, 2:] - _COLUMNS / 2) * _CELL
+    parts = np.stack([columns[:, 0], rows[:, 0], columns[:, 1], rows[:, 1]], axis=1)
+    parts = parts * side[behind, None, None] + np.tile(top[behind], 2)[:, None]
+    is_covered = np.zeros((len(faces), len(_PARTS)), bool)
+    for figure in _FIGURE:
+        other = (np.array(figure) * side[front, None] + np.tile(top[front], 2))[:, None]
+        shared = np.minimum(parts[..., 2:], other[..., 2:]) - np.maximum(parts[..., :2], other[..., :2])
+        share = np.clip(shared, 0, None).prod(-1) / (parts[..., 2:] - parts[..., :2]).prod(-1)
+        np.logical_or.at(is_covered, behind, share > _COVERED)
+    return np.where(np.repeat(is_covered, 3, axis=1), np.float32(np.nan), faces.appearance)
 
 
 def turn_of(xyxy: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from maskbatch.analyse.appearance import unlikeness
+from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
 from maskbatch.analyse.tracks import Tracks, centre
@@ -24,6 +23,9 @@ from maskbatch.types import Faces, Frames
 # round grows at that speed, within these limits, in face sizes.
 _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
+# Somebody whose velocity is known is near where the prediction says, so soon after the last look; another face that comes
+# into the picture a step away does not continue the track.
+_KNOWN_LOOKS, _KNOWN_S, _KNOWN_SPEED_PER_S = 5, 0.25, 6.0
 # a face that looks unlike its track is not matched at a distance of more than this, in face sizes
 _NEAR = 1.0
 # sure faces before those of a low score may continue a track: one alone may be a mistake of the detector
@@ -34,10 +36,10 @@ _MAX_SIZE_RATIO = 2.0
 
 
 class _Step(NamedTuple):
-    """A frame: its time, and the gap up to which place alone tells who it is."""
+    """A frame: its time, and whether the camera stood still since the frame before."""
 
     time_s: float
-    instant_s: float
+    is_steady: bool
 
 
 class Tracker:
@@ -65,8 +67,7 @@ class Tracker:
             tracks, linker = self._of(int(source_id))
             seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
             is_steady = self._look(tracks, linker, frames.images[row])
-            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
-            step = _Step(float(time_s), self._settings.instant_s if is_steady else 0.0)
+            step = _Step(float(time_s), is_steady)
             track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, step)
         return faces.with_track_id(track_id)
 
@@ -116,10 +117,11 @@ class Tracker:
         is_sure = faces.score >= self._sure_score
         track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        tracks.move(track_of_face[matched], faces.take(matched), time_s)
-        # what a track looks like is learned from sure faces alone, so that no other one leads it astray
+        # what a track looks like is learned from sure faces, and from what nobody else covers
         told = matched & is_sure
-        tracks.remember(track_of_face[told], faces.appearance[told])
+        step_s = time_s - tracks.last_s[track_of_face[told]]
+        tracks.move(track_of_face[matched], faces.take(matched), time_s)
+        tracks.remember(track_of_face[told], uncovered(faces, is_sure)[told], step_s)
         new = np.flatnonzero(~matched & is_sure)
         track_of_face[new] = len(tracks.track_id) + np.arange(len(new))
         tracks.add(faces.take(new), time_s)
@@ -142,12 +144,16 @@ class Tracker:
         if (track_of_face < 0).any():
             # a person may have stopped: the last seen box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
-            reach = np.clip(_SPEED_PER_S * step_s, _MIN_REACH, _MAX_REACH)[:, None]
+            is_known = (tracks.num_seen >= _KNOWN_LOOKS) & (step_s <= _KNOWN_S)
+            speed = np.where(is_known, _KNOWN_SPEED_PER_S, _SPEED_PER_S)
+            reach = np.clip(speed * step_s, _MIN_REACH, _MAX_REACH)[:, None]
             is_close = distance < np.minimum(reach, _NEAR)
-            is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike))
+            is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike, step.is_steady))
             cost = distance / reach + unlike / self._settings.unlike
             _take_best(track_of_face, np.where(is_near, cost, np.inf))
-            is_there = is_sure & (overlap >= _SAME_PLACE) & (step_s <= step.instant_s)[:, None]
+            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
+            is_instant = step.is_steady & (step_s <= self._settings.instant_s)
+            is_there = is_sure & (overlap >= _SAME_PLACE) & is_instant[:, None]
             _take_best(track_of_face, np.where(is_there, -overlap, np.inf))
             goes_on = ~is_sure & is_close & alike & self._stays_sure(tracks, faces.score)
             _take_best(track_of_face, np.where(goes_on, cost, np.inf))
@@ -162,9 +168,10 @@ class Tracker:
         total = tracks.score[:, None] * num_seen + score
         return (num_seen >= _CONFIRMED) & (total >= self._sure_score * (num_seen + 1))
 
-    def _may_be(self, step_s: np.ndarray, unlike: np.ndarray) -> np.ndarray:
+    def _may_be(self, step_s: np.ndarray, unlike: np.ndarray, is_steady: bool) -> np.ndarray:
         """Return (T, n) bool: the appearance does not speak against the same person, who was seen a moment ago."""
-        return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < self._settings.other)
+        most = self._settings.other if is_steady else self._settings.other_view
+        return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < most)
 
 
 def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
@@ -172,6 +179,9 @@ def _take_best(track_of_face: np.ndarray, cost: np.ndarray) -> None:
 
     Pairs of cost inf never match.
     """
+    # takes a third of a second, and no photo needs it
+    from scipy.optimize import linear_sum_assignment
+
     cost[:, track_of_face >= 0] = np.inf
     cost[track_of_face[track_of_face >= 0]] = np.inf
     tracks, faces = linear_sum_assignment(np.where(np.isinf(cost), 1e6, cost))

@@ -11,12 +11,15 @@ from maskbatch.types import APPEARANCE_SIZE, Faces
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
-# share of a new look in the mean appearance of a track that was seen often
-_LEAST_SHARE = 0.25
-# decimals of appearances: enough for any comparison, and short in a checkpoint
-_DECIMALS = 2
+# share of a new look in the mean of the last appearances of a track that was seen often; at many frames a second it is
+# smaller, so that the mean covers this many seconds at any rate
+_LEAST_SHARE, _REMEMBERED_S = 0.25, 0.5
+# decimals of appearances: enough for any comparison, and short in a checkpoint. A mean of thousands of looks needs one more
+_DECIMALS, _OVERALL_DECIMALS = 2, 3
 # one row for each track
-_PER_TRACK = ("track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "score", "appearance")
+_PER_TRACK = (
+    "track_id", "xyxy", "velocity", "first_s", "last_s", "num_seen", "score", "appearance", "overall", "num_known",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -25,8 +28,8 @@ class Tracks:
 
     `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time, `first_s` (T,) the time of the first. `velocity` (T, 2) is
     that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `score` (T,) the mean of their scores,
-    `appearance` (T, D) the mean of their appearances. All are float64 except ids and counts. `picture` is the last small
-    picture, for cuts.
+    `appearance` (T, D) the mean of their last appearances, and `overall` (T, D) of all of them: `num_known` (T, D) looks
+    show that part of the person. All are float64 except ids and counts. `picture` is the last small picture, for cuts.
     """
 
     track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -37,6 +40,8 @@ class Tracks:
     num_seen: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     score: np.ndarray = field(default_factory=lambda: np.empty(0))
     appearance: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE)))
+    overall: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE)))
+    num_known: np.ndarray = field(default_factory=lambda: np.empty((0, APPEARANCE_SIZE), np.int64))
     picture: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint8))
     next_id: int = 0
     previous_s: float = -np.inf
@@ -54,9 +59,12 @@ class Tracks:
             setattr(self, item.name, new)
 
     def end(self, linker: Linker, is_over: np.ndarray) -> None:
-        """End the tracks of the mask `is_over` (T,)."""
+        """End the tracks of the mask `is_over` (T,).
+
+        The linker compares all looks: the last ones often show somebody else who passes, or the edge of the picture.
+        """
         for at in np.flatnonzero(is_over).tolist():
-            linker.add(int(self.track_id[at]), self.first_s[at], self.last_s[at], self.appearance[at])
+            linker.add(int(self.track_id[at]), self.first_s[at], self.last_s[at], self.overall[at])
         if is_over.any():
             for name in _PER_TRACK:
                 setattr(self, name, getattr(self, name)[~is_over])
@@ -74,12 +82,21 @@ class Tracks:
         self.num_seen[seen] += 1
         self.score[seen] += (faces.score - self.score[seen]) / self.num_seen[seen]
 
-    def remember(self, seen: np.ndarray, appearance: np.ndarray) -> None:
-        """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,)."""
+    def remember(self, seen: np.ndarray, appearance: np.ndarray, step_s: np.ndarray) -> None:
+        """Let the appearances (k, D) of the next looks into the means of the tracks at positions `seen` (k,).
+
+        `step_s` (k,) are the seconds since the looks before.
+        """
         before = self.appearance[seen]
-        share = np.maximum(1 / self.num_seen[seen], _LEAST_SHARE)[:, None]
+        least = np.minimum(step_s / (step_s + _REMEMBERED_S), _LEAST_SHARE)
+        share = np.maximum(1 / self.num_seen[seen], least)[:, None]
         mean = np.where(np.isnan(before), appearance, before + share * (appearance - before))
         self.appearance[seen] = np.round(np.where(np.isnan(appearance), before, mean), _DECIMALS)
+        is_known = ~np.isnan(appearance)
+        self.num_known[seen] += is_known
+        overall = np.nan_to_num(self.overall[seen])
+        overall += (appearance - overall) / np.maximum(self.num_known[seen], 1)
+        self.overall[seen] = np.round(np.where(is_known, overall, self.overall[seen]), _OVERALL_DECIMALS)
 
     def add(self, faces: Faces, time_s: float) -> None:
         """Begin a track for each of the faces."""
@@ -94,6 +111,8 @@ class Tracks:
         self.num_seen = np.append(self.num_seen, np.ones(num_new, np.int64))
         self.score = np.append(self.score, faces.score.astype(np.float64))
         self.appearance = np.concatenate([self.appearance, np.round(faces.appearance, _DECIMALS)])
+        self.overall = np.concatenate([self.overall, np.round(faces.appearance, _OVERALL_DECIMALS)])
+        self.num_known = np.concatenate([self.num_known, (~np.isnan(faces.appearance)).astype(np.int64)])
         self.next_id += num_new
 
 

@@ -33,6 +33,8 @@ _FACES = """
     WHERE source.position IS NOT NULL AND source.state != 'pending' AND p_mask_e4 IS NOT NULL ORDER BY source.position
 """
 _NUM_COLUMNS, _BLOCK = 14, 50_000
+# from so many analysed frames a second on, anybody is seen twice; one look may be a mistake of the detector
+_OFTEN_PER_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_ga
 
 
 def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
-    """Return the number of frames that are analysed in `min_seen_s` of a source in which somebody moves.
+    """Return the frames that are analysed in `min_seen_s` of a source with somebody in motion: at least two of many.
 
     The number of analysed frames per second is the frame rate times the analysed share, which also holds for a broken
     video. Without a frame rate, it is the number of analysed frames divided by the duration. A gate analyses fewer
@@ -179,4 +181,5 @@ def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
         per_second = 0.0 if source.duration_s is None else source.analysed / max(source.duration_s, 1e-9)
     if is_gated and source.kind == "video":
         per_second = max(per_second, min(CANDIDATES_PER_S, source.fps or CANDIDATES_PER_S))
-    return max(1, min(int(np.ceil(round(min_seen_s * per_second, 6))), source.analysed))
+    least = 2 if per_second >= _OFTEN_PER_S and min_seen_s > 0 else 1
+    return max(1, min(max(least, int(np.ceil(round(min_seen_s * per_second, 6)))), source.analysed))
