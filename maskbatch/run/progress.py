@@ -60,7 +60,7 @@ class Listener:
         """Receive the sources to scan, once, before the first result."""
 
     def add(self, shard: Shard, result: SegmentResult) -> None:
-        """Receive a result, which is already stored."""
+        """Receive a result. One that ends a segment or a source is stored by then."""
 
 
 class Tally:
