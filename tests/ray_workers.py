@@ -27,6 +27,7 @@ class FakeWorker(Worker):
 
     def __init__(self) -> None:
         super().__init__()
+        os.fsync = os.fstat  # no disk is waited for, as in the tests' own process
         worker_module.open_networks = shard.open_networks = self.networks
 
     @staticmethod
