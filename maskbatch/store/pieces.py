@@ -129,7 +129,8 @@ def missing_from(pieces: Sequence[Piece]) -> list[str]:
     count, there = dealt[0].count, {one.number for one in dealt}
     if absent := [f"{number}/{count}" for number in range(1, count + 1) if number not in there]:
         reasons.append(f"no folder has shard {named(absent)}")
-    latest = max(pieces, key=lambda piece: (piece.last.started, piece.last.id)).dealt
+    # of shards that began in the same second, the one that saw more files counts as later
+    latest = max(pieces, key=lambda piece: (piece.last.started, piece.dealt.files)).dealt
     others = [piece for piece in pieces if piece.dealt.listing != latest.listing]
     later = f"shard {_share_of(latest)} later others ({latest.files})"
     reasons += [f"{piece.folder} knew {piece.dealt.files} files, and {later}: scan shard {_share(piece)} again, which "
