@@ -52,8 +52,8 @@ def encoder_options(codec: str, crf: int) -> dict[str, str]:
     """Return an encoder's options for a quality that corresponds to libx264's `crf` (0 to 51, lower is better)."""
     if codec == "libx264":
         # without cpu-independent, the output of x264 depends on the CPU, and with AVX-512 it even differs between runs.
-        # superfast with macroblock trees takes half the time of veryfast, and its files are 0.98 to 1.1 times as large
-        # (benchmarks/x264.py)
+        # superfast with macroblock trees takes 0.55 to 0.77 of the time of veryfast, and its files are 0.98 to 1.12
+        # times as large (benchmarks/x264.py)
         return {
             "preset": "superfast",
             "crf": str(crf),
