@@ -1,9 +1,9 @@
-"""The appearance of the person around a face, and how well the face can be seen. Arrays only.
+"""Describe the appearance of the person around a face, and the visibility of the face. Arrays only.
 
-Hair, forehead, shoulders and chest are described by their mean colours in CIE Lab, as in re-identification by parts
-(Farenzena et al. 2010, "Person re-identification by symmetry-driven accumulation of local features"). The lower half of the
-face is left out, so that a mask taken off changes nothing. Unlike the classifier's features, the colours do not depend on
-the model in use. They tell people apart within one recording only, and are never stored with results.
+Mean colours in CIE Lab describe hair, forehead, shoulders and chest, as in re-identification by parts (Farenzena et al.
+2010, "Person re-identification by symmetry-driven accumulation of local features"). The lower half of the face is left
+out, so that a mask taken off changes nothing. Unlike the classifier's features, the colours do not depend on the model
+in use. They distinguish people within one recording only, and are never stored with results.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from maskbatch.geometry import boxes
 from maskbatch.geometry.resize import resize
 from maskbatch.types import APPEARANCE_SIZE, Faces
 
-# the region is 3 face sides wide and 4 high, from 3/4 of a side above the face on, as a grid of cells of 1/4 side
+# the region is 3 face sides wide and 4 high, begins 3/4 of a side above the face, and is a grid of cells of 1/4 side
 _COLUMNS, _ROWS, _CELL = 12, 16, 0.25
 _ABOVE = 0.75
-# parts as (first row, last row, first column, last column), the last ones excluded; what lies behind a person shows at the
-# edges of a part now and then
+# parts as (first row, last row, first column, last column), without the last row and column; the background may show at
+# the edges of a part
 _PARTS = (
     (2, 3, 5, 7),  # hair, hat
     (3, 5, 4, 8),  # forehead, eyes
@@ -30,17 +30,17 @@ _PARTS = (
     (9, 13, 3, 4),  # the shoulder on the left
     (9, 13, 8, 9),  # the shoulder on the right
 )
-# parts that are compared: the most alike, because others may be covered, or show what is behind
+# number of parts that are compared: the most similar ones, because others may be covered, or show the background
 _BEST_PARTS = 5
-# a part counts when this share of it lies in the picture
+# minimum share of a part that must lie in the picture
 _LEAST_SHARE = 0.6
 # typical difference of one person's lightness and colours between two looks; light changes more than colour
 _SCALES = np.tile(np.array([30.0, 9.0, 9.0], np.float32), len(_PARTS))
-# a part counts for no more than this; unlikeness where fewer parts are seen in both
+# maximum difference of a part, minimum number of parts that both show, and the unlikeness where they show fewer
 _MOST, _LEAST_PARTS, _UNKNOWN = 3.0, 2, 0.15
-# heads and bodies as left, top, right, bottom in face sides, from the middle of the face's upper edge on
+# head and body as left, top, right, bottom in face sides, relative to the middle of the face's upper edge
 _FIGURE = ((-0.7, -0.4, 0.7, 1.0), (-1.25, 1.0, 1.25, 4.0))
-# who is in front has a face of this size, as a share of the other one's; a part is covered from this share on
+# minimum size of the face in front, as a share of the other face; minimum share of a part that makes it covered
 _IN_FRONT, _COVERED = 0.9, 0.25
 # side in pixels to which a face is scaled before its sharpness is measured
 _FACE_PX = 32
@@ -69,11 +69,11 @@ def describe(images: Sequence[np.ndarray], faces: Faces) -> Faces:
 
 
 def unlikeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return how unlike the appearances (T, D) and (N, D) are, as (T, N) float32.
+    """Return the difference (T, N) float32 between the appearances (T, D) and (N, D).
 
-    On rendered clips (benchmarks/rendered.py) below 0.34 in 99 % of pairs of looks at one person within half a second, below
-    0.36 in 95 % of later ones, and above 0.46 in 95 % of looks at two people. 0.15 where hardly a part is seen in both, so
-    that place and time decide.
+    On rendered clips (benchmarks/rendered.py), the difference is below 0.34 in 99 % of the pairs of looks at one person
+    within half a second, and below 0.36 in 95 % of the later pairs. For two people, it is above 0.46 in 95 % of the
+    pairs. Where both show fewer than two parts, it is 0.15, so that place and time decide.
     """
     gap = np.minimum(np.abs(first[:, None] - second[None]) / _SCALES, _MOST)
     by_part = np.sort(gap.reshape(*gap.shape[:2], len(_PARTS), -1).mean(-1), axis=-1)  # NaN last
@@ -84,9 +84,10 @@ def unlikeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def uncovered(faces: Faces, is_sure: np.ndarray) -> np.ndarray:
-    """Return the appearances (N, D) of the faces of one frame, NaN where somebody else may stand before a part.
+    """Return the appearances (N, D) of the faces of one frame, with NaN for parts that somebody else may cover.
 
-    The larger face is in front; of two that are equally large, either may be. Only faces of the mask `is_sure` (N,) cover.
+    The person with the larger face is in front; of two faces of about the same size, either may be. Only people with a
+    face in the mask `is_sure` (N,) cover others.
     """
     if len(faces) < 2:
         return faces.appearance
@@ -110,7 +111,7 @@ def uncovered(faces: Faces, is_sure: np.ndarray) -> np.ndarray:
 
 
 def turn_of(xyxy: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return how far faces (N, 4) with landmarks (N, 5, 2) are turned: 0 from the front to 1 in profile, (N,) float32.
+    """Return the turn (N,) float32 of faces (N, 4) with landmarks (N, 5, 2): 0 from the front to 1 in profile.
 
     The nose tip of a turned face lies to the side of the middle between the eyes, and the eyes come closer together.
     """
@@ -134,7 +135,7 @@ def _look(image: np.ndarray, xyxy: np.ndarray) -> tuple[np.ndarray, float, float
 
 
 def _sharpness(luma: np.ndarray) -> float:
-    """Return the sharpness of a face (S, S) uint8: 0 without any detail to 1. It compares fine detail with contrast."""
+    """Return the sharpness of a face (S, S) uint8, from 0 to 1, by the ratio of fine detail to contrast."""
     detail = cv2.Laplacian(luma, cv2.CV_32F, ksize=1).std()
     return float(np.clip(detail / max(luma.std(), 4.0) / _SHARP, 0, 1))
 
@@ -160,13 +161,13 @@ def _appearance(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
 
 
 def _thinned(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Leave out rows and columns of a large image: eight samples across a cell are enough for its mean."""
+    """Return every n-th row and column of a large image: eight samples across a cell are enough for its mean."""
     steps = [max(1, have // (8 * want)) for have, want in zip(image.shape[:2], size[::-1], strict=True)]
     return np.ascontiguousarray(image[:: steps[0], :: steps[1]])
 
 
 def _cells(begin: float, end: float, length: int, num_cells: int) -> tuple[int, int]:
-    """Return the range of those of `num_cells` cells between two coordinates that lie within 0 to `length`."""
+    """Divide `begin` to `end` into `num_cells` cells, and return the range of the cells within 0 to `length`."""
     cell = (end - begin) / num_cells
     first = int(np.clip(round((0 - begin) / cell), 0, num_cells))
     return first, int(np.clip(round((length - begin) / cell), first, num_cells))

@@ -1,6 +1,6 @@
-"""Link the tracks of one person within a source: by time and appearance, never two that were seen at the same time.
+"""Link the tracks of one person within a source, by time and appearance. Never link two tracks seen at the same time.
 
-Appearances are needed for this only, and are forgotten as soon as no track can be linked to them any more.
+The linker forgets an appearance as soon as no later track can be linked to it.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ class _Past:
 
 
 class Linker:
-    """The ended tracks of one source, and the person that each of them belongs to.
+    """The ended tracks of one source, and the person of each.
 
-    A person who comes back within `link_s` seconds, and looks the same, is the same one. Of several who look so, the one
-    who is most alike is taken, and nobody when two are equally alike.
+    A track is linked to an earlier person when it begins within `link_s` seconds and the appearance is the same. Of
+    several such persons, the linker takes the most similar one, and nobody when two are about equally similar.
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
@@ -35,7 +35,7 @@ class Linker:
         self._person_of: dict[int, int] = {}
 
     def add(self, track: int, first_s: float, last_s: float, appearance: np.ndarray) -> None:
-        """Add a track (its mean appearance is (D,)) that has just ended, and link it."""
+        """Add and link a track that has just ended; its mean `appearance` is (D,)."""
         person = self._match(first_s, last_s, appearance)
         if person is None:
             person = track
@@ -44,13 +44,13 @@ class Linker:
         self._past.append(_Past(int(person), float(first_s), float(last_s), appearance))
 
     def forget(self, time_s: float, open_since_s: np.ndarray) -> None:
-        """Forget tracks that no other can follow any more at `time_s`, when tracks are open since `open_since_s` (T,)."""
+        """Forget tracks that no track can follow any more at `time_s`; active tracks began at `open_since_s` (T,)."""
         oldest_s = min(open_since_s.min(initial=time_s), time_s) - self._settings.link_s
         if self._past and self._past[0].last_s < oldest_s:
             self._past = [one for one in self._past if one.last_s >= oldest_s]
 
     def persons(self) -> tuple[tuple[int, int], ...]:
-        """Return (track, person) of all tracks that were linked to an earlier one, which names the person."""
+        """Return (track, person) for all linked tracks. The number of a person is that of the first track."""
         return tuple(sorted(self._person_of.items()))
 
     def state(self) -> dict[str, object]:
@@ -67,10 +67,10 @@ class Linker:
         self._person_of = {track: person for track, person in state["persons"]}
 
     def _match(self, first_s: float, last_s: float, appearance: np.ndarray) -> int | None:
-        """Return the person that a track from `first_s` to `last_s` belongs to, None for a new one."""
+        """Return the person of a track from `first_s` to `last_s`, None for a new person."""
         busy = {one.person for one in self._past if one.first_s <= last_s and one.last_s >= first_s}
         free = [one for one in self._past if one.person not in busy and first_s - self._settings.link_s <= one.last_s]
-        # a face alone, without clothes, is no ground for linking
+        # a face without visible clothes is never linked
         if not free or np.isnan(appearance).sum() > len(appearance) // 2:
             return None
         unlike = unlikeness(appearance[None], np.stack([one.appearance for one in free]))[0]

@@ -1,9 +1,10 @@
-"""The tracker of faces from frame to frame. Arrays only; a photo is a source of one frame.
+"""Track faces from frame to frame. Arrays only; a photo is a source of one frame.
 
 The scheme is SORT's (Bewley et al. 2016, arXiv:1602.00763): predict each track's box at constant velocity, then match boxes
-by overlap. Unmatched boxes get a second, laxer round. As in DeepSORT (Wojke et al. 2017, arXiv:1703.07402), that round
-weighs place and appearance: a small face in sampled video may not overlap itself. As in ByteTrack (Zhang et al. 2022,
-arXiv:2110.06864), faces of a low score come last: they continue tracks and begin none. A cut ends all tracks.
+by overlap. Unmatched boxes get a second round with wider limits. As in DeepSORT (Wojke et al. 2017, arXiv:1703.07402),
+that round weighs place and appearance, because a small face in sampled video may not overlap its last box. As in
+ByteTrack (Zhang et al. 2022, arXiv:2110.06864), faces of a low score come last: they continue tracks and begin none. A
+cut ends all tracks.
 """
 
 from collections.abc import Mapping
@@ -19,18 +20,18 @@ from maskbatch.geometry import boxes
 from maskbatch.settings import DetectorSettings, TrackerSettings
 from maskbatch.types import Faces, Frames
 
-# A walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
-# round grows at that speed, within these limits, in face sizes.
+# a walking person's face moves about ten times its own size in a second (1.6 m/s, 0.16 m wide). The reach of the second
+# round grows at this speed, within these limits, in face sizes
 _SPEED_PER_S = 10.0
 _MIN_REACH, _MAX_REACH = 0.7, 5.0
-# Somebody whose velocity is known is near where the prediction says, so soon after the last look; another face that comes
-# into the picture a step away does not continue the track.
+# a track of this many looks has a reliable velocity: within _KNOWN_S after the last look, its reach grows at this lower
+# speed, so that a face that enters the picture a step away does not continue the track
 _KNOWN_LOOKS, _KNOWN_S, _KNOWN_SPEED_PER_S = 5, 0.25, 6.0
-# a face that looks unlike its track is not matched at a distance of more than this, in face sizes
+# maximum distance, in face sizes, between a track and a face of another appearance
 _NEAR = 1.0
-# sure faces before those of a low score may continue a track: one alone may be a mistake of the detector
+# number of sure faces before faces of a low score may continue a track: a single one may be a false detection
 _CONFIRMED = 2
-# overlap of boxes that are in the same place
+# minimum overlap of boxes in the same place
 _SAME_PLACE = 0.5
 _MAX_SIZE_RATIO = 2.0
 
@@ -43,14 +44,14 @@ class _Step(NamedTuple):
 
 
 class Tracker:
-    """The tracker, which sets `track_id`: unique within a source, from 0 in order of appearance.
+    """Set `track_id`, which is unique within a source, from 0 in order of appearance.
 
-    A face that scores below `sure_score` only continues a track; where it continues none, its `track_id` stays -1, and
-    nobody counts it.
+    A face that scores below `sure_score` only continues a track. A face that continues no track keeps the `track_id`
+    -1, and does not count.
 
-    Frames of a source must come in order; their grouping into batches changes nothing. A track ends when a frame lacks it
-    and it was not seen for more than `max_gap_s`, or at a cut. The next analysed frame may therefore always continue a
-    track, even in a sparsely sampled video. `persons` tells which tracks are of one person.
+    Frames of a source must come in order; their grouping into batches changes nothing. A track ends at a cut, or when a
+    frame does not show it and it was not seen for more than `max_gap_s`. The next analysed frame may therefore always
+    continue a track, even in a sparsely sampled video. `persons` returns the tracks of each person.
     """
 
     def __init__(self, settings: TrackerSettings, sure_score: float = DetectorSettings().threshold) -> None:
@@ -72,9 +73,9 @@ class Tracker:
         return faces.with_track_id(track_id)
 
     def persons(self, source_id: int) -> tuple[tuple[int, int], ...]:
-        """End a source, drop its state, and return (track, person) for all tracks of persons that have several.
+        """End a source, drop its state, and return (track, person) for the tracks of persons with several tracks.
 
-        A person has the number of the first of the tracks. No frame of this source may follow.
+        The number of a person is that of the first track. No frame of this source may follow.
         """
         tracks, linker = self._of(source_id)
         tracks.end(linker, np.ones(len(tracks.track_id), bool))
@@ -117,7 +118,7 @@ class Tracker:
         is_sure = faces.score >= self._sure_score
         track_of_face = self._associate(tracks, faces, step)
         matched = track_of_face >= 0
-        # what a track looks like is learned from sure faces, and from what nobody else covers
+        # tracks learn their appearance from sure faces only, and from parts that nobody else covers
         told = matched & is_sure
         step_s = time_s - tracks.last_s[track_of_face[told]]
         tracks.move(track_of_face[matched], faces.take(matched), time_s)
@@ -142,7 +143,7 @@ class Tracker:
         alike = unlike < np.where(is_soon, self._settings.unlike, self._settings.unlike_later)[:, None]
         _take_best(track_of_face, np.where(alike & is_sure & (overlap >= self._settings.iou), unlike - overlap, np.inf))
         if (track_of_face < 0).any():
-            # a person may have stopped: the last seen box counts as well as the predicted one
+            # a person may have stopped: the last box counts as well as the predicted one
             distance = np.minimum(_distance(predicted, xyxy), _distance(tracks.xyxy, xyxy))
             is_known = (tracks.num_seen >= _KNOWN_LOOKS) & (step_s <= _KNOWN_S)
             speed = np.where(is_known, _KNOWN_SPEED_PER_S, _SPEED_PER_S)
@@ -151,7 +152,7 @@ class Tracker:
             is_near = is_sure & ((distance < reach) & alike | is_close & self._may_be(step_s, unlike, step.is_steady))
             cost = distance / reach + unlike / self._settings.unlike
             _take_best(track_of_face, np.where(is_near, cost, np.inf))
-            # in no time, nobody else can come to the same place; a camera that moves may show somebody else there
+            # within `instant_s` nobody else can reach the same place, but a moving camera may show somebody else there
             is_instant = step.is_steady & (step_s <= self._settings.instant_s)
             is_there = is_sure & (overlap >= _SAME_PLACE) & is_instant[:, None]
             _take_best(track_of_face, np.where(is_there, -overlap, np.inf))
@@ -160,16 +161,16 @@ class Tracker:
         return track_of_face
 
     def _stays_sure(self, tracks: Tracks, score: np.ndarray) -> np.ndarray:
-        """Return (T, n) bool: with a face of `score` (n,), the mean score of the track is still that of a sure face.
+        """Return (T, n) bool: whether the mean score of a track stays sure with a face of `score` (n,).
 
-        A lamp that looks like a face now and then does not become one for longer by that.
+        A lamp that occasionally looks like a face thus gets no further rows.
         """
         num_seen = tracks.num_seen[:, None]
         total = tracks.score[:, None] * num_seen + score
         return (num_seen >= _CONFIRMED) & (total >= self._sure_score * (num_seen + 1))
 
     def _may_be(self, step_s: np.ndarray, unlike: np.ndarray, is_steady: bool) -> np.ndarray:
-        """Return (T, n) bool: the appearance does not speak against the same person, who was seen a moment ago."""
+        """Return (T, n) bool: whether the track was seen recently, and its appearance allows the same person."""
         most = self._settings.other if is_steady else self._settings.other_view
         return (step_s <= self._settings.short_gap_s)[:, None] & (unlike < most)
 

@@ -1,4 +1,4 @@
-"""The active tracks of one source: where they are, where they go, what they look like."""
+"""The active tracks of one source: their places, velocities and appearances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,8 +11,8 @@ from maskbatch.types import APPEARANCE_SIZE, Faces
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
 _VELOCITY_S = 0.2
 _MIN_STEP_S = 1e-3
-# share of a new look in the mean of the last appearances of a track that was seen often; at many frames a second it is
-# smaller, so that the mean covers this many seconds at any rate
+# maximum weight of a new look in the mean of a track's last appearances. At high frame rates the weight is smaller, so
+# that the mean covers _REMEMBERED_S seconds at any rate
 _LEAST_SHARE, _REMEMBERED_S = 0.25, 0.5
 # decimals of appearances: enough for any comparison, and short in a checkpoint. A mean of thousands of looks needs one more
 _DECIMALS, _OVERALL_DECIMALS = 2, 3
@@ -26,10 +26,15 @@ _PER_TRACK = (
 class Tracks:
     """The T active tracks of one source.
 
-    `xyxy` (T, 4) is the last seen box and `last_s` (T,) its time, `first_s` (T,) the time of the first. `velocity` (T, 2) is
-    that of its centre in pixels per second. `num_seen` (T,) is the number of boxes, `score` (T,) the mean of their scores,
-    `appearance` (T, D) the mean of their last appearances, and `overall` (T, D) of all of them: `num_known` (T, D) looks
-    show that part of the person. All are float64 except ids and counts. `picture` is the last small picture, for cuts.
+    All arrays are float64, except ids and counts:
+
+    - `xyxy` (T, 4): the last box; `last_s` (T,): its time; `first_s` (T,): the time of the first box;
+    - `velocity` (T, 2): velocity of the centre in pixels per second;
+    - `num_seen` (T,): number of boxes; `score` (T,): mean of their scores;
+    - `appearance` (T, D): mean of the last appearances; `overall` (T, D): mean of all appearances;
+    - `num_known` (T, D): number of looks that show each part of the person.
+
+    `picture` is the last small picture, from which cuts are found.
     """
 
     track_id: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))

@@ -5,21 +5,21 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-# a face is `turned` from here on; a profile still shows a mask, but less surely
+# minimum `turn` of a turned face, and the weight of a profile, which shows a mask less clearly
 _TURNED, _PROFILE_WEIGHT = 0.8, 0.5
-# below these values a face counts less and less, down to _LEAST
+# below these values, the weight of a face falls, down to _LEAST
 _SIZE_PX, _FULL_SIZE_PX = 6.0, 18.0
 _DARK, _BLURRED, _LEAST = 40.0, 0.2, 0.3
-# in order: reasons why a look tells little
+# reasons for a low weight, in the order of the columns of `qualities`
 REASONS = ("small", "blurred", "dark", "turned")
 
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """N looks at faces, those of a person together and in order of time.
+    """N looks at faces, grouped by person and ordered by time.
 
     `source_id`, `person`, `frame`, `face` (N,) int64: the row in the store and its person; `time_s` (N,) float64; `xyxy`
-    (N, 4) float64 in pixels; `p_mask` and `p_incorrect` (N,) float64, the second NaN where the model does not know it;
+    (N, 4) float64 in pixels; `p_mask` and `p_incorrect` (N,) float64, the second NaN where the model does not support it;
     `sharpness`, `brightness`, `turn` (N,) float64 as in `Faces`, NaN where unknown.
     """
 
@@ -60,14 +60,14 @@ class Looks:
 
 
 def in_order(looks: Looks, order_of: Sequence[int]) -> Looks:
-    """Return looks as `Looks` needs them: sources in the order of the ids `order_of`, then by person, then by time."""
+    """Return the looks ordered by source (in the order of the ids `order_of`), then by person, then by time."""
     rank = np.full(max([*order_of, -1]) + 1, len(order_of), np.int64)
     rank[np.asarray(order_of, np.int64)] = np.arange(len(order_of))
     return looks.take(np.lexsort((looks.face, looks.frame, looks.time_s, looks.person, rank[looks.source_id])))
 
 
 def qualities(looks: Looks) -> np.ndarray:
-    """Return how far each look can be trusted, (N, 4) from 0 to 1: for its size, sharpness, brightness and pose."""
+    """Return the weight of each look, (N, 4) from 0 to 1, by size, sharpness, brightness and pose."""
     size = np.sqrt(np.prod(np.clip(looks.xyxy[:, 2:] - looks.xyxy[:, :2], 0, None), axis=1))
     by_size = (size - _SIZE_PX) / (_FULL_SIZE_PX - _SIZE_PX)
     by_turn = 1 - (1 - _PROFILE_WEIGHT) * (looks.turn - _TURNED) / (1 - _TURNED)
@@ -76,6 +76,6 @@ def qualities(looks: Looks) -> np.ndarray:
 
 
 def visibility(looks: Looks) -> np.ndarray:
-    """Return how well each face can be seen, (N,): larger is better. The best look of a person is shown as evidence."""
+    """Return the visibility of each face (N,); larger is better. The best look at a person becomes the evidence."""
     area = np.prod(np.clip(looks.xyxy[:, 2:] - looks.xyxy[:, :2], 1, None), axis=1)
     return np.sqrt(area) * qualities(looks).prod(axis=1) * (1 - 0.5 * np.nan_to_num(looks.turn))

@@ -1,23 +1,23 @@
-"""Static faces: posters, screens, portraits, dolls. They never move, never change, and are no people."""
+"""Find static faces: posters, screens, portraits, dolls. They never move or change, and are not people."""
 
 import numpy as np
 
 from maskbatch.geometry import boxes
 from maskbatch.people.looks import Looks
 
-# standard deviations, as shares of the face's size: detections of a still face vary by 1-3 %, heads move more
+# maximum standard deviations, as shares of the face's size: detections of a still face vary by 1-3 %, heads move more
 _MOST_MOVED, _MOST_GROWN = 0.05, 0.06
-# standard deviation of p_mask
+# maximum standard deviation of p_mask
 _MOST_CHANGED = 0.15
-# tracks of one still face differ by this in place and size, as shares of its size: a mean varies less than its looks
+# maximum difference between the mean boxes of two tracks of one still face, as a share of its size
 _SAME_PLACE = 0.05
 
 
 def is_static(looks: Looks, min_s: float) -> np.ndarray:
-    """Return (P,) bool: the persons that are none.
+    """Return (P,) bool: whether a person is a static face, whose box stays in place for `min_s` seconds or more.
 
-    Their box stays where it is for `min_s` seconds or more. Several tracks at the same place of one source count together,
-    as for a poster that people walk past. People who stop at the same counter differ in place, size or mask.
+    Several tracks at the same place of one source count together, because people walk past a poster. People who stop
+    at the same counter differ in place, size or mask.
     """
     if not len(looks):
         return np.zeros(0, bool)
@@ -39,12 +39,12 @@ def is_static(looks: Looks, min_s: float) -> np.ndarray:
 
 
 def _alike(xyxy: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """Return (N,) bool: each corner of the boxes (N, 4) is where that of the box `one` (4,) is."""
+    """Return (N,) bool: whether the boxes (N, 4) have the corners of the box `one` (4,)."""
     return np.abs(xyxy - one).max(axis=1) < _SAME_PLACE * max(float(boxes.size_px(one[None])[0]), 1e-6)
 
 
 def _is_steady(looks: Looks, starts: np.ndarray) -> np.ndarray:
-    """Return (P,) bool: the box and p_mask of a person hardly vary. One look alone is not steady."""
+    """Return (P,) bool: whether the box and p_mask of a person hardly vary. A single look is not steady."""
     counts = np.diff(np.append(starts, len(looks)))
     centre = (looks.xyxy[:, :2] + looks.xyxy[:, 2:]) / 2
     size = boxes.size_px(looks.xyxy)
