@@ -1,3 +1,4 @@
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from look_makers import joined, looks, stream
 from stores import Face, fill, video
 
+from maskbatch.people import answer
 from maskbatch.people.answer import find_answer
 from maskbatch.people.episodes import find_episodes
 from maskbatch.people.evidence import STATES
@@ -158,3 +160,17 @@ def test_one_look_is_nobody_where_three_frames_a_second_are_analysed(tmp_path, a
         fill(store, [source], [Face("v", 0, 0), Face("v", 30, 1), Face("v", 40, 1)])
         with store.transaction() as connection:
             assert find_answer(connection, ReportSettings()).counts.tolist() == counted
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 100])
+def test_rows_are_read_by_whole_sources(block, monkeypatch):
+    """However many rows are read at once, an array holds all rows of its sources, in their order."""
+    connection, rows = sqlite3.connect(":memory:"), [(source, number) for source in (5, 3, 9) for number in range(3)]
+    connection.execute("CREATE TABLE row (source_id, number)")
+    connection.executemany("INSERT INTO row VALUES (?, ?)", rows)
+    monkeypatch.setattr(answer, "_FACES", "SELECT source_id, number FROM row ORDER BY rowid")
+    monkeypatch.setattr(answer, "_BLOCK", block)
+    arrays = list(answer._whole_sources(connection))
+    assert np.concatenate(arrays).tolist() == [list(row) for row in rows]
+    sources = [source for array in arrays for source in dict.fromkeys(array[:, 0].tolist())]
+    assert sources == [5, 3, 9]

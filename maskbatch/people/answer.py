@@ -147,15 +147,18 @@ def _as_looks(rows: np.ndarray) -> Looks:
 
 def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
     """Yield the rows of classified faces as arrays (n, 14) int64; an array holds complete sources."""
-    cursor, kept = connection.execute(_FACES), np.empty((0, _NUM_COLUMNS), np.int64)
+    cursor = connection.execute(_FACES)
+    kept: list[np.ndarray] = []  # joined only once: a video may have millions of rows
     while rows := cursor.fetchmany(_BLOCK):
-        kept = np.concatenate([kept, np.array(rows, np.int64)])
-        is_last = kept[:, 0] == kept[-1, 0]
+        block = np.array(rows, np.int64)
+        is_last = block[:, 0] == block[-1, 0]  # more rows of this source may follow
         if not is_last.all():
-            yield kept[~is_last]
-            kept = kept[is_last]
-    if len(kept):
-        yield kept
+            complete, kept = np.concatenate([*kept, block[~is_last]]), []
+            yield complete
+        kept.append(block[is_last])
+    if kept:
+        complete, kept = np.concatenate(kept), []
+        yield complete
 
 
 def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_gated: bool) -> np.ndarray:
