@@ -1,13 +1,20 @@
 """The least time that a network's layers need for a batch, from their arithmetic and their memory traffic.
 
+    python benchmarks/roofline.py works.json           # the work of both networks, for gpu.py on a machine without Keras
+
 A layer reads its input and its weights once and writes its output once. Batch norms, activations and rescaling are free, as
 if fused with the layer before them.
 """
 
-from dataclasses import dataclass
+import json
+import sys
+from dataclasses import astuple, dataclass
+from pathlib import Path
 
-import keras
 import numpy as np
+
+# networks and their input
+IMAGES = {"detector": (384, 640, 3), "classifier 128": (128, 128, 3), "classifier 224": (224, 224, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,20 @@ def roofline_s(works: list[Work], batch: int, rates: tuple[float, float], item_b
     )
 
 
+def network(name: str):
+    """Return a network of `IMAGES` in Keras, with random weights."""
+    from maskbatch.networks.yunet import build_network
+    from maskbatch.trainer.model import build_model
+
+    if name == "detector":
+        return build_network()
+    return build_model(base_weights=None, size_px=IMAGES[name][0], third_state=True)
+
+
 def _trace(model, shape: tuple, shapes: dict, works: list[Work]) -> None:
     """Add the work of a functional model's layers for an input of `shape`, nested models included."""
+    import keras
+
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             _trace(layer, shape, shapes, works)
@@ -51,6 +70,8 @@ def _trace(model, shape: tuple, shapes: dict, works: list[Work]) -> None:
 
 
 def _layer_work(layer, inputs: list[tuple], out: tuple) -> list[Work]:
+    import keras
+
     read, written = sum(float(np.prod(shape)) for shape in inputs), float(np.prod(out))
     held = sum(float(np.prod(w.shape)) for w in layer.weights)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -61,3 +82,8 @@ def _layer_work(layer, inputs: list[tuple], out: tuple) -> list[Work]:
         # the other operand of a sum, or the input of a pooling, comes from memory
         return [Work(written, read, held)]
     return []
+
+
+if __name__ == "__main__":
+    found = {name: [astuple(work) for work in layer_work(network(name), image)] for name, image in IMAGES.items()}
+    Path(sys.argv[1]).write_text(json.dumps(found))

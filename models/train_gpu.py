@@ -9,9 +9,9 @@ are a moving average. Several variants can learn from the same batches, so that 
 """
 
 import argparse
-import mmap
 import multiprocessing
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,22 +23,26 @@ from maskbatch.analyse.classifier import cut_crop
 from maskbatch.trainer.classifier.augment import recorded_webp
 from maskbatch.trainer.data.jpeg import decode_jpeg
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY
+from models.feed import Feed, Part
 
-_SLOTS = 3
-_WAIT_S = 60
+# size of the shipped classifier's crops
+SHIPPED_PX = 128
 _UNKNOWN = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to train: the peak of the learning rate, `live` batch norms, and the strength of mixup (0: none). It learns
-    nothing from the faces of the source `without`."""
+    """A way to train: the peak of the learning rate, `live` batch norms, and the strength of mixup (0: none).
+
+    It learns from crops of `size_px`, and nothing from the faces of the source `without`.
+    """
 
     name: str
     peak: float
     live: bool = False
     mixup: float = 0.0
     without: str = ""
+    size_px: int = SHIPPED_PX
 
 
 VARIANTS = {
@@ -61,11 +65,11 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`steps` batches of `batch_size` crops of `size_px`, everything random by `seed`."""
+    """`steps` batches of `batch_size` faces, each cut in all `sizes` (px); everything random by `seed`."""
 
     steps: int
     batch_size: int
-    size_px: int
+    sizes: tuple[int, ...]
     seed: int
 
 
@@ -87,45 +91,10 @@ def read_packs(paths: list[Path], split: str) -> Faces:
     return Faces(images, **whole)
 
 
-class Feed:
-    """Batches of changed crops, made by worker processes, in order.
-
-    The workers are forked, so that they share the decoded faces: make the feed before the GPU is used.
-    """
-
-    def __init__(self, faces: Faces, plan: Plan, num_workers: int) -> None:
-        self._faces, self._plan, self._num_workers = faces, plan, num_workers
-        context, shape = multiprocessing.get_context("fork"), (plan.batch_size, plan.size_px, plan.size_px, 3)
-        bytes_each = int(np.prod(shape))
-        memory = mmap.mmap(-1, num_workers * _SLOTS * bytes_each)
-        self._crops = np.frombuffer(memory, np.uint8).reshape(num_workers, _SLOTS, *shape)
-        self._free = [context.Semaphore(_SLOTS) for _ in range(num_workers)]
-        self._ready = [context.Semaphore(0) for _ in range(num_workers)]
-        self._workers = [context.Process(target=self._work, args=(w,), daemon=True) for w in range(num_workers)]
-        for worker in self._workers:
-            worker.start()
-
-    def __iter__(self):
-        """Yield (crops (B, S, S, 3) uint8, targets (B, 2) float32, sources (B,)) of each step. See `targets`."""
-        for number in range(self._plan.steps):
-            worker, slot = number % self._num_workers, number // self._num_workers % _SLOTS
-            if not self._ready[worker].acquire(timeout=_WAIT_S):
-                raise RuntimeError("a process that makes crops has stopped")
-            crops = self._crops[worker, slot].copy()
-            self._free[worker].release()
-            chosen = drawn(self._faces, self._plan, number)
-            yield crops, targets(self._faces.label[chosen]), self._faces.source[chosen]
-
-    def close(self) -> None:
-        """End the workers."""
-        for worker in self._workers:
-            worker.terminate()
-
-    def _work(self, worker: int) -> None:
-        for number in range(worker, self._plan.steps, self._num_workers):
-            self._free[worker].acquire()
-            fill_batch(self._faces, self._plan, number, self._crops[worker, number // self._num_workers % _SLOTS])
-            self._ready[worker].release()
+def feed_of(faces: Faces, plan: Plan, num_workers: int) -> Feed:
+    """Return the feed of crops (B, S, S, 3) uint8 of each size S."""
+    parts = [Part("uint8", (plan.batch_size, size_px, size_px, 3)) for size_px in plan.sizes]
+    return Feed(parts, plan.steps, num_workers, lambda number, out: fill_batch(faces, plan, number, out))
 
 
 def drawn(faces: Faces, plan: Plan, number: int) -> np.ndarray:
@@ -134,13 +103,14 @@ def drawn(faces: Faces, plan: Plan, number: int) -> np.ndarray:
     return rng.choice(len(faces.share), plan.batch_size, p=faces.share / faces.share.sum())
 
 
-def fill_batch(faces: Faces, plan: Plan, number: int, out: np.ndarray) -> None:
-    """Write the changed crops of batch `number` into `out` (B, S, S, 3) uint8; they depend on (seed, number) only."""
+def fill_batch(faces: Faces, plan: Plan, number: int, out: Sequence[np.ndarray]) -> None:
+    """Write the changed crops of batch `number`, (B, S, S, 3) uint8 of each size; they depend on (seed, number) only."""
     for place, item in enumerate(drawn(faces, plan, number)):
         rng = np.random.default_rng((plan.seed, number, place))
         xyxy = faces.xyxy[item, rng.integers(2)]
         image, xyxy = recorded_webp(faces.image[item], xyxy, int(faces.label[item]), rng)
-        out[place] = cut_crop(image, xyxy, plan.size_px)
+        for crops, size_px in zip(out, plan.sizes, strict=True):
+            crops[place] = cut_crop(image, xyxy, size_px)
 
 
 def targets(label: np.ndarray) -> np.ndarray:
@@ -172,20 +142,25 @@ def describe(p: np.ndarray, faces: Faces) -> str:
     return f"{' '.join(words)} incorrect AP {precision[hit].mean():.3f}"
 
 
-def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> None:
+def train(learners: list, feed: Feed, known: tuple[Faces, Faces], plan: Plan, given: argparse.Namespace) -> None:
     """Let the learners see all batches, or as many as `--seconds` allow; report and write their weights a dozen times.
 
     The learning rate follows the steps or the time, whichever is further, so that it ends at zero in any case.
     """
-    crops = evaluation_crops(val, given.size)
+    faces, val = known
+    crops = {size_px: evaluation_crops(val, size_px) for size_px in plan.sizes}
     begun = last = time.monotonic()
     waited, reported = 0.0, 0
-    for number, (images, wanted, source) in enumerate(feed):
+    for number, batch in enumerate(feed):
         waited += time.monotonic() - last
         share = max(number / given.steps, (time.monotonic() - begun) / given.seconds)
         if share >= 1:
             break
-        losses = [learner.step(images, known_to(learner.variant, wanted, source), share) for learner in learners]
+        chosen, by_size = drawn(faces, plan, number), dict(zip(plan.sizes, batch, strict=True))
+        losses = []
+        for learner in learners:
+            wanted = known_to(learner.variant, targets(faces.label[chosen]), faces.source[chosen])
+            losses.append(learner.step(by_size[learner.variant.size_px], wanted, share))
         if number % 8 == 7:  # wait, so that the time is that of work done, and little is in flight
             losses = [float(loss) for loss in losses]
         if 12 * share >= reported + 1:
@@ -199,22 +174,24 @@ def train(learners: list, feed: Feed, val: Faces, given: argparse.Namespace) -> 
     report(learners, crops, val, given.out)
 
 
-def report(learners: list, crops: np.ndarray, val: Faces, out: Path) -> None:
+def report(learners: list, crops: dict[int, np.ndarray], val: Faces, out: Path) -> None:
     """Print the figures of each learner, and write its weights."""
     for learner in learners:
-        print(f"  {learner.variant.name:6s} {describe(learner.answers(crops), val)}", flush=True)
+        print(
+            f"  {learner.variant.name:6s} {describe(learner.answers(crops[learner.variant.size_px]), val)}", flush=True
+        )
         learner.write(out / f"{learner.variant.name}.npz")
 
 
 def main() -> None:
-    """Train the variants, and write the weights of each as `NAME.npz`."""
+    """Train the variants, and write the weights of each as `NAME_SIZE.npz`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("packs", type=Path, nargs="+")
     parser.add_argument("--base-weights", type=Path, required=True, help="an .npz of `pack_faces.py --base-out`")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end the training after this time at most")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, nargs="+", default=[SHIPPED_PX], help="each variant learns at each size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=["still"])
@@ -225,16 +202,17 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)  # before the fork, which the library's own threads do not survive
-    plan = Plan(given.steps, given.batch_size, given.size, given.seed)
+    plan = Plan(given.steps, given.batch_size, tuple(given.size), given.seed)
     faces, val = read_packs(given.packs, "train"), read_packs(given.packs, "val")
     print(f"{len(faces.image)} training faces, {len(val.image)} validation faces", flush=True)
-    feed = Feed(faces, plan, given.workers)
+    feed = feed_of(faces, plan, given.workers)
     from learners import Learner  # after the fork, which a GPU in use does not survive
 
     mixup, start = VARIANTS["mixup"], (given.base_weights, given.seed, given.device)
     variants = [replace(mixup, name=f"without_{source}", without=source) for source in given.without]
-    learners = [Learner(variant, *start) for variant in variants or [VARIANTS[name] for name in given.variants]]
-    train(learners, feed, val, given)
+    variants = variants or [VARIANTS[name] for name in given.variants]
+    sized = [replace(v, name=f"{v.name}_{px}", size_px=px) for v in variants for px in plan.sizes]
+    train([Learner(variant, *start) for variant in sized], feed, (faces, val), plan, given)
     feed.close()
 
 

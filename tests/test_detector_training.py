@@ -25,7 +25,8 @@ from maskbatch.trainer.detector.fit import (
 )
 from maskbatch.trainer.detector.loss import detection_loss, predicted_boxes, raw_maps
 from maskbatch.trainer.detector.measure import choose_alpha
-from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces, load_scenes
+from maskbatch.trainer.detector.samples import load_scenes
+from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 from maskbatch.trainer.detector.targets import face_table
 from maskbatch.trainer.epochs import check_finite
 from maskbatch.types import Faces

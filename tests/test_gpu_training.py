@@ -1,13 +1,18 @@
-"""Packs of faces for training on a GPU, batches made of them, and the roofline of a network. No test needs JAX."""
+"""Packs for training on a GPU, batches made of them, and the roofline of a network. No test needs PyTorch."""
 
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from maskbatch.networks.yunet import build_network
 from maskbatch.trainer.classifier.recompress import webp
 from maskbatch.trainer.data.batches import sample_weights
+from maskbatch.trainer.data.jpeg import encode_jpeg
+from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
+from models.feed import Feed, Part
 from tests.trainer_makers import detect_middle, grey_samples, textured
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +29,9 @@ def program(path):
 pack_faces, train_gpu, roofline = map(
     program, ("models/pack_faces.py", "models/train_gpu.py", "benchmarks/roofline.py")
 )
+pack_scenes, train_detector_gpu, finish_detector_gpu = map(
+    program, (f"models/{name}.py" for name in ("pack_scenes", "train_detector_gpu", "finish_detector_gpu"))
+)
 
 
 def packed(samples, path):
@@ -31,6 +39,18 @@ def packed(samples, path):
     arrays = pack_faces.pack(samples, face_px=20, quality=95)
     np.savez(path, **{f"train_{name}": array for name, array in arrays.items()}, train_share=sample_weights(samples))
     return path
+
+
+def detector_scene(seed, num_faces):
+    """A textured picture of 200 x 200 with faces at random places, the first without landmarks."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(10, 120, (num_faces, 2))
+    xyxy = np.concatenate([corner, corner + rng.uniform(20, 60, (num_faces, 2))], axis=1).astype(np.float32)
+    landmarks = np.repeat((xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2, 5, axis=1)
+    landmarks[:1] = np.nan
+    score = rng.uniform(0.5, 1, num_faces).astype(np.float32)
+    image = cv2.resize(textured(seed), (200, 200))
+    return DetectorScene(encode_jpeg(image, 95), SceneFaces(xyxy, landmarks, score, np.ones(num_faces, bool)))
 
 
 def test_a_pack_keeps_faces_in_their_boxes(tmp_path):
@@ -65,14 +85,74 @@ def test_a_batch_depends_on_seed_and_number_only(tmp_path):
 
     def crops(seed, number):
         out = np.empty((6, 32, 32, 3), np.uint8)
-        train_gpu.fill_batch(faces, train_gpu.Plan(9, 6, 32, seed), number, out)
+        train_gpu.fill_batch(faces, train_gpu.Plan(9, 6, (32,), seed), number, [out])
         return out
 
     np.testing.assert_array_equal(crops(0, 4), crops(0, 4))
     assert (crops(0, 4) != crops(0, 5)).any() and (crops(0, 4) != crops(1, 4)).any()
     bright = crops(0, 4).mean((1, 2, 3)) > 128
-    label = faces.label[train_gpu.drawn(faces, train_gpu.Plan(9, 6, 32, 0), 4)]
+    label = faces.label[train_gpu.drawn(faces, train_gpu.Plan(9, 6, (32,), 0), 4)]
     assert (bright == label).mean() > 0.8  # light is changed now and then
+
+
+def test_a_face_is_cut_in_all_sizes(tmp_path):
+    """A batch has the same faces, changed in the same way, in each size."""
+    samples = grey_samples(tmp_path, detect=detect_middle)
+    faces = train_gpu.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
+    small, large = np.empty((6, 32, 32, 3), np.uint8), np.empty((6, 64, 64, 3), np.uint8)
+    train_gpu.fill_batch(faces, train_gpu.Plan(9, 6, (32, 64), 0), 4, [small, large])
+    half = large.reshape(6, 32, 2, 32, 2, 3).mean((2, 4))
+    assert np.abs(half - small).mean() < 4
+
+
+def test_a_feed_gives_batches_in_order():
+    """Batches of two workers come in the order of their numbers, more of them than the workers make ahead."""
+
+    def fill(number, arrays):
+        arrays[0][:], arrays[1][:] = number, number / 2
+
+    feed = Feed([Part("uint8", (2, 3)), Part("float32", (4,))], 11, 2, fill)
+    seen = [(first.copy(), second.copy()) for first, second in feed]
+    feed.close()
+    assert [(first.shape, second.shape) for first, second in seen] == [((2, 3), (4,))] * 11
+    assert [int(first[0, 0]) for first, _ in seen] == list(range(11))
+    assert [float(second[0]) for _, second in seen] == [number / 2 for number in range(11)]
+
+
+def test_a_pack_of_scenes_keeps_pictures_and_faces(tmp_path):
+    """What is read from a pack has each scene's own faces, nearly its picture, and the network's weights by name."""
+    scenes = [detector_scene(seed, num_faces) for seed, num_faces in ((0, 2), (1, 0), (2, 3))]
+    weights = pack_scenes.weights_by_name(build_network())
+    np.savez(tmp_path / "scenes.npz", **pack_scenes.pack(scenes, quality=90), **weights)
+    read, held = train_detector_gpu.read_packs([tmp_path / "scenes.npz"], [2])
+    assert held.keys() == weights.keys() and len(read) == 6
+    for scene, again in zip(scenes * 2, read, strict=True):
+        np.testing.assert_array_equal(again.faces.xyxy, scene.faces.xyxy)
+        np.testing.assert_array_equal(again.faces.score, scene.faces.score)
+        assert np.abs(again.image().astype(int) - scene.image()).mean() < 4
+
+
+def test_a_batch_of_views_depends_on_seed_and_number_only():
+    """The same number gives the same views and tables again; another number gives others."""
+    scenes = [detector_scene(seed, 2) for seed in range(3)]
+
+    def batch(number):
+        out = [np.empty((3, 128, 128, 3), np.uint8), np.empty((3, 80, 17), np.float32)]
+        train_detector_gpu.fill_batch(scenes, 0, number, out)
+        return out
+
+    for first, again, other in zip(batch(1), batch(1), batch(2), strict=True):
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+
+
+def test_weights_by_name_come_back_into_the_network(tmp_path):
+    """A network of weights written by layer names has every weight in its place."""
+    network = build_network()
+    np.savez(tmp_path / "norms.npz", **pack_scenes.weights_by_name(network))
+    again = finish_detector_gpu.network_of(tmp_path / "norms.npz")
+    for first, second in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_targets_of_a_mask_worn_incorrectly_leave_p_mask_open():

@@ -11,7 +11,7 @@ import numpy as np
 
 from maskbatch.geometry import boxes
 from maskbatch.trainer.classifier import augment
-from maskbatch.trainer.detector.samples import DetectorScene, SceneFaces
+from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
 

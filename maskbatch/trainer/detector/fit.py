@@ -10,7 +10,7 @@ from maskbatch.networks.yunet import build_network, load_network
 from maskbatch.trainer.data.batches import TensorSpec, in_turn, tensor_batches
 from maskbatch.trainer.detector.augment import training_view
 from maskbatch.trainer.detector.loss import detection_loss, raw_maps
-from maskbatch.trainer.detector.samples import DetectorScene
+from maskbatch.trainer.detector.scene import DetectorScene
 from maskbatch.trainer.detector.targets import COLUMNS, MOST_FACES, face_table
 from maskbatch.trainer.epochs import MODEL, Course, Progress, no_progress, run_epochs, warm_cosine
 

@@ -1,7 +1,6 @@
 """Annotated scenes as training targets of the detector: faces with box, landmarks and score."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,8 +8,9 @@ import numpy as np
 from maskbatch.errors import DatasetError
 from maskbatch.geometry import boxes
 from maskbatch.trainer.data.dataset import Picture
-from maskbatch.trainer.data.jpeg import decode_jpeg, encode_jpeg
+from maskbatch.trainer.data.jpeg import encode_jpeg
 from maskbatch.trainer.data.reading import read_batches
+from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 from maskbatch.types import Faces
 
 # minimum IoU of an annotated and a detected box of the same face; annotators draw larger boxes than detectors
@@ -23,52 +23,6 @@ _SAME_PLACE_IOU = 0.3
 _FACE_OF_HEAD = 0.75
 # larger pictures are shrunk to this size, which is more than a scan uses
 _KEPT_PX = 960
-
-
-@dataclass(frozen=True, slots=True)
-class SceneFaces:
-    """K faces of one picture, in its pixels.
-
-    `xyxy` (K, 4) is float32; `landmarks` (K, 5, 2) float32 x, y, NaN if unknown. `score` (K,) float32 is 1 for an
-    annotated face, and the original network's score (below 1) for a face that only the network found. A score of 0
-    marks a place that is left out of the loss. `sized` (K,) bool is False if the box gives the place of a face, but not
-    its size.
-    """
-
-    xyxy: np.ndarray
-    landmarks: np.ndarray
-    score: np.ndarray
-    sized: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.xyxy)
-
-    def take(self, keep: np.ndarray) -> "SceneFaces":
-        """Return the faces at `keep`: a boolean mask (K,) or an index array."""
-        return SceneFaces(self.xyxy[keep], self.landmarks[keep], self.score[keep], self.sized[keep])
-
-    def moved(self, scale: float, shift: Sequence[float]) -> "SceneFaces":
-        """Return the faces scaled, then shifted by (x, y) pixels."""
-        shift = np.asarray(shift, np.float32)
-        xyxy, landmarks = self.xyxy * scale + np.tile(shift, 2), self.landmarks * scale + shift
-        return SceneFaces(xyxy, landmarks, self.score, self.sized)
-
-    @staticmethod
-    def concatenate(parts: "Sequence[SceneFaces]") -> "SceneFaces":
-        """Return the faces of all parts, in order."""
-        return SceneFaces(*(np.concatenate([getattr(p, name) for p in parts]) for name in SceneFaces.__slots__))
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorScene:
-    """A picture, kept as the bytes of a JPEG file, and its faces."""
-
-    jpeg: bytes
-    faces: SceneFaces
-
-    def image(self) -> np.ndarray:
-        """Return the picture, (H, W, 3) uint8 RGB."""
-        return decode_jpeg(self.jpeg)
 
 
 def load_scenes(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.trainer.detector.samples import SceneFaces
+from maskbatch.trainer.detector.scene import SceneFaces
 
 # columns of the table, (MOST_FACES, COLUMNS) float32
 BOX, SCORE, SIZED, LANDMARKS, HAS_LANDMARKS = slice(0, 4), 4, 5, slice(6, 16), 16

@@ -15,7 +15,7 @@ from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.reading import fingerprint
 from maskbatch.trainer.detector.fit import DetectorFitSettings, fit_detector
 from maskbatch.trainer.detector.measure import ALPHAS, choose_alpha, figures_by_alpha, interpolated_file, open_detector
-from maskbatch.trainer.detector.samples import DetectorScene, load_scenes
+from maskbatch.trainer.detector.samples import load_scenes
 from maskbatch.trainer.epochs import Progress, check_plan, no_progress, state_folder
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.json_files import versions, write_json
@@ -66,7 +66,8 @@ def train_detector(
     plan["dataset"] = {"fingerprint": fingerprint(pictures), "groups": groups, "labels": settings.dataset.labels}
     check_plan(plan, out, fitting.resume)
     tuned = state_folder(out) / "tuned.weights.h5"
-    fit_detector(original, _load(parts["train"], run, settings), fitting, progress).save_weights(tuned)
+    scenes = load_scenes(parts["train"], first_looks(run), settings.loose_boxes_of)
+    fit_detector(original, scenes, fitting, progress).save_weights(tuned)
     figures = figures_by_alpha(original, tuned, parts["val"], _alphas(settings))
     alpha = _alpha(settings, figures)
     chosen = interpolated_file(tuned, alpha)
@@ -110,7 +111,6 @@ def _scenes(pictures: list[Picture], split: str) -> list[Picture]:
     return found
 
 
-def _load(pictures: list[Picture], run: Infer, settings: DetectorTrainSettings) -> list[DetectorScene]:
-    """Return the training scenes with the findings of the original network."""
-    looks = [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
-    return load_scenes(pictures, looks, settings.loose_boxes_of)
+def first_looks(run: Infer) -> list[Detector]:
+    """Return the detectors that look for faces without a box: the original network, at two sizes."""
+    return [Detector(run, DetectorSettings(size_px=size_px, threshold=_UNSURE)) for size_px in _LOOKS_PX]
