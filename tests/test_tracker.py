@@ -7,6 +7,7 @@ from fakes import fake_faces, fake_frames
 
 from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
+from maskbatch.analyse.linking import Linker
 from maskbatch.analyse.tracker import Tracker
 from maskbatch.settings import TrackerSettings
 from maskbatch.types import APPEARANCE_SIZE, Ended, Faces
@@ -367,3 +368,15 @@ def test_appearances_are_forgotten_in_time():
     for time_s in (4, 60, 300):
         tracker(fake_frames([0], [time_s], [time_s]), Faces.empty())
     assert "60.0" not in json.dumps(tracker.state(0)["linker"])
+
+
+def test_nobody_is_linked_to_a_track_without_visible_clothes():
+    """A face at the lower edge, whose clothes were never seen, resembles everybody: later people stay themselves."""
+    linker = Linker(TrackerSettings())
+    hidden = np.full(APPEARANCE_SIZE, np.nan)
+    hidden[:3] = 50.0
+    linker.add(0, 0.0, 1.0, hidden)
+    linker.add(1, 2.0, 5.0, np.full(APPEARANCE_SIZE, 20.0))
+    linker.add(2, 6.0, 9.0, np.full(APPEARANCE_SIZE, 90.0))
+    linker.add(3, 10.0, 12.0, np.full(APPEARANCE_SIZE, 20.5))
+    assert linker.persons() == ((3, 1),)

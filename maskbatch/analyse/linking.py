@@ -70,8 +70,9 @@ class Linker:
         """Return the person of a track from `first_s` to `last_s`, None for a new person."""
         busy = {one.person for one in self._past if one.first_s <= last_s and one.last_s >= first_s}
         free = [one for one in self._past if one.person not in busy and first_s - self._settings.link_s <= one.last_s]
-        # a face without visible clothes is never linked
-        if not free or np.isnan(appearance).sum() > len(appearance) // 2:
+        # a face without visible clothes resembles everybody, and is never linked
+        free = [one for one in free if _shows_clothes(one.appearance)]
+        if not free or not _shows_clothes(appearance):
             return None
         unlike = unlikeness(appearance[None], np.stack([one.appearance for one in free]))[0]
         best: dict[int, float] = {}
@@ -80,3 +81,8 @@ class Linker:
         (person, least), *others = sorted(best.items(), key=lambda item: (item[1], item[0]))
         is_alone = not others or others[0][1] > self._settings.alone * least
         return person if least < self._settings.same and is_alone else None
+
+
+def _shows_clothes(appearance: np.ndarray) -> bool:
+    """Return True when at least half of an appearance (D,) is known."""
+    return int(np.isnan(appearance).sum()) <= len(appearance) // 2
