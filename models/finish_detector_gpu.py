@@ -7,6 +7,7 @@ The folder gets `yunet.weights.h5`, and `report.json` with the figures of all sh
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,12 @@ from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
 from maskbatch.trainer.json_files import write_json
 
 
-def network_of(file: Path):
-    """Return YuNet with the weights of a file, which are named by layer."""
-    network = build_network()
-    with np.load(file) as kept:
-        for layer in network.layers:
-            if layer.weights:
-                layer.set_weights([kept[f"{layer.name}/{weight.name}"] for weight in layer.weights])
+def network_of(files: Sequence[Path]):
+    """Return YuNet with the mean of the weights in the files, which are named by layer."""
+    network, kept = build_network(), [np.load(file) for file in files]
+    for layer in network.layers:
+        names = [f"{layer.name}/{weight.name}" for weight in layer.weights]
+        layer.set_weights([np.mean([one[name] for one in kept], axis=0) for name in names])
     return network
 
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("tuned", type=Path, help="a file of train_detector_gpu.py")
     parser.add_argument("original", type=Path, help="the weights that the training began with")
     parser.add_argument("datasets", type=Path, nargs="+")
+    parser.add_argument("--mean-with", type=Path, action="append", default=[], help="a further file; averaged")
     parser.add_argument("--splits", type=Path, required=True)
     parser.add_argument("--ignore", type=Path)
     parser.add_argument("--loose-boxes-of", action="append", default=[], metavar="SOURCE")
@@ -42,7 +43,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     tuned = given.out / "tuned.weights.h5"
-    network_of(given.tuned).save_weights(tuned)
+    network_of([given.tuned, *given.mean_with]).save_weights(tuned)
     settings = DatasetSettings(tuple(given.datasets), given.splits, ignore=given.ignore)
     val = [picture for picture in load_pictures(settings)[0] if picture.split == "val"]
     figures = figures_by_alpha(given.original, tuned, val, sorted({0.0, *given.alpha}))

@@ -2,9 +2,11 @@
 
     python models/convert_yunet.py original.weights.h5
     python models/pack_scenes.py SCENES --splits FILE --base-weights original.weights.h5 --out scenes.npz
+    python models/pack_scenes.py FACES --splits FILE --base-weights original.weights.h5 --tuned FILE --out portraits.npz
 
 The pack holds the training scenes of `maskbatch train-detector` as WebP files, with the original network's findings in them,
-and that network's weights. The dataset's terms hold for the pack, too.
+and that network's weights. With `--tuned`, it holds pictures of one person each (see `load_portraits`). The dataset's terms
+hold for the pack, too.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import numpy as np
 
 from maskbatch.networks.yunet import load_network
 from maskbatch.trainer.detector.measure import open_detector
-from maskbatch.trainer.detector.samples import load_scenes
+from maskbatch.trainer.detector.samples import load_portraits, load_scenes
 from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 from maskbatch.trainer.detector.train import first_looks
 from maskbatch.trainer.evaluate.measure import DatasetSettings, load_pictures
@@ -57,13 +59,20 @@ def main() -> None:
     parser.add_argument(
         "--base-weights", type=Path, required=True, help="YuNet's weights to begin with, as a Keras file"
     )
+    parser.add_argument(
+        "--tuned", type=Path, help="fine-tuned weights, which also look for the face of a class picture"
+    )
     parser.add_argument("--loose-boxes-of", action="append", default=[], metavar="SOURCE")
     parser.add_argument("--quality", type=int, default=70)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     pictures, _ = load_pictures(DatasetSettings(tuple(given.datasets), given.splits))
     train = [picture for picture in pictures if picture.split == "train"]
-    scenes = load_scenes(train, first_looks(open_detector(given.base_weights)), given.loose_boxes_of)
+    looks = first_looks(open_detector(given.base_weights))
+    if given.tuned:
+        scenes = load_portraits(train, looks, first_looks(open_detector(given.tuned)))
+    else:
+        scenes = load_scenes(train, looks, given.loose_boxes_of)
     np.savez(given.out, **pack(scenes, given.quality), **weights_by_name(load_network(given.base_weights)))
     print(f"{given.out}: {len(scenes)} scenes, {given.out.stat().st_size / 2**20:.1f} MiB")
 

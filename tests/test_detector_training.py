@@ -25,7 +25,7 @@ from maskbatch.trainer.detector.fit import (
 )
 from maskbatch.trainer.detector.loss import detection_loss, predicted_boxes, raw_maps
 from maskbatch.trainer.detector.measure import choose_alpha
-from maskbatch.trainer.detector.samples import load_scenes
+from maskbatch.trainer.detector.samples import load_portraits, load_scenes
 from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 from maskbatch.trainer.detector.targets import face_table
 from maskbatch.trainer.epochs import check_finite
@@ -184,6 +184,48 @@ def test_a_loose_box_takes_the_size_of_what_is_found_in_it(tmp_path):
         load_scenes(pictures, detect, ["heds"])
     with pytest.raises(DatasetError, match="no picture has boxes"):
         load_scenes([], detect)
+
+
+def portrait(path):
+    """Return a picture of a class folder."""
+    return Picture(path, None, np.array([1]), "people", path.name)
+
+
+def found_by(*finds):
+    """Return a detector that finds the same in every picture."""
+    return [lambda images, found=found: found for found in finds]
+
+
+@pytest.mark.parametrize(
+    ("original", "tuned", "main"),
+    [
+        (([40, 40, 80, 90], 0.9), ([38, 38, 84, 94], 0.9), [40, 40, 80, 90]),  # both: the original's box
+        (([40, 40, 80, 90], 0.3), ([38, 38, 84, 94], 0.9), [38, 38, 84, 94]),  # only the tuned network is sure
+        (([10, 10, 20, 20], 0.9), ([38, 38, 84, 94], 0.9), [38, 38, 84, 94]),  # two faces: the larger
+        (([40, 40, 80, 90], 0.3), ([38, 38, 84, 94], 0.4), None),
+    ],
+)
+def test_a_portrait_has_the_largest_sure_face(tmp_path, original, tuned, main):
+    """It counts as annotated; a picture in which no network is sure of a face is left out."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((180, 180, 3), 128, np.uint8))
+    looks = [found_by(found_at(box, score=score)) for box, score in (original, tuned)]
+    scenes = load_portraits([portrait(tmp_path / "a.jpg")], *looks)
+    assert len(scenes) == (main is not None)
+    if scenes:
+        np.testing.assert_allclose(scenes[0].faces.xyxy[0], main)
+        assert scenes[0].faces.score[0] == 1
+
+
+def test_small_portraits_are_left_out_and_large_ones_shrunk(tmp_path):
+    """A picture of 100 px has no face of use; one of 1,024 px is kept with 512, and its box with it."""
+    pictures = []
+    for side in (100, 1024):
+        cv2.imwrite(str(tmp_path / f"{side}.png"), np.full((side, side // 2, 3), 128, np.uint8))
+        pictures.append(portrait(tmp_path / f"{side}.png"))
+    looks = found_by(found_at([40, 40, 80, 90]))
+    (scene,) = load_portraits(pictures, looks, looks)
+    assert scene.image().shape == (512, 256, 3)
+    np.testing.assert_allclose(scene.faces.xyxy, [[20, 20, 40, 45]])
 
 
 def bright_scene(width=200, height=160, box=(60, 40, 100, 90)):

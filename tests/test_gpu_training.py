@@ -147,12 +147,14 @@ def test_a_batch_of_views_depends_on_seed_and_number_only():
 
 
 def test_weights_by_name_come_back_into_the_network(tmp_path):
-    """A network of weights written by layer names has every weight in its place."""
+    """A network of weights written by layer names has every weight in its place; those of two files are averaged."""
     network = build_network()
-    np.savez(tmp_path / "norms.npz", **pack_scenes.weights_by_name(network))
-    again = finish_detector_gpu.network_of(tmp_path / "norms.npz")
+    arrays = pack_scenes.weights_by_name(network)
+    np.savez(tmp_path / "a.npz", **arrays)
+    np.savez(tmp_path / "b.npz", **{name: array + 1 for name, array in arrays.items()})
+    again = finish_detector_gpu.network_of([tmp_path / "a.npz", tmp_path / "b.npz"])
     for first, second in zip(network.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(first, second)
+        np.testing.assert_allclose(second, first + 0.5, rtol=1e-6)
 
 
 def test_targets_of_a_mask_worn_incorrectly_leave_p_mask_open():

@@ -23,6 +23,8 @@ _SAME_PLACE_IOU = 0.3
 _FACE_OF_HEAD = 0.75
 # larger pictures are shrunk to this size, which is more than a scan uses
 _KEPT_PX = 960
+# of a picture of one person, smaller ones are left out, and larger ones shrunk
+_PORTRAIT_PX = (160, 512)
 
 
 def load_scenes(
@@ -55,6 +57,41 @@ def load_scenes(
             own = found.take(found.row == row)
             result.append(_kept(image, known_faces(picture.xyxy, own, picture.source in loose)))
     return result
+
+
+def load_portraits(
+    pictures: Sequence[Picture],
+    original: Sequence[Callable[[list[np.ndarray]], Faces]],
+    tuned: Sequence[Callable[[list[np.ndarray]], Faces]],
+) -> list[DetectorScene]:
+    """Return pictures of one person each, without boxes, as scenes.
+
+    The largest face that either network finds for sure is taken as annotated: it is known that somebody is there. All
+    else comes from the original network, as in annotated scenes. Pictures without a sure face are left out.
+
+    Args:
+        pictures: Pictures of class folders.
+        original: The original network at different sizes.
+        tuned: A fine-tuned network at different sizes, which finds faces that the original misses.
+    """
+    result = []
+    for batch in read_batches(pictures):
+        images = [image for _, image in batch if max(image.shape[:2]) >= _PORTRAIT_PX[0]]
+        found, better = (_found(detectors, images) if images else Faces.empty() for detectors in (original, tuned))
+        for row, image in enumerate(images):
+            own, theirs = found.take(found.row == row), better.take(better.row == row)
+            main = _main_face(own, theirs)
+            if len(main):
+                result.append(_kept(image, known_faces(main, own), _PORTRAIT_PX[1]))
+    return result
+
+
+def _main_face(own: Faces, theirs: Faces) -> np.ndarray:
+    """Return the box (0 or 1, 4) of the largest sure face, as the original network (`own`) has it where it is sure."""
+    own, theirs = (found.xyxy[found.score >= _SURE] for found in (own, theirs))
+    theirs = theirs[boxes.iou(theirs, own).max(axis=1, initial=0) < _MATCH_IOU]
+    both = np.concatenate([own, theirs])
+    return both[np.argsort(-boxes.area(both), kind="stable")[:1]]
 
 
 def known_faces(annotated: np.ndarray, found: Faces, loose: bool = False) -> SceneFaces:
@@ -113,8 +150,8 @@ def _found(detectors: Sequence[Callable[[list[np.ndarray]], Faces]], images: lis
     return Faces(row[keep], xyxy[keep], score[keep], landmarks[keep])
 
 
-def _kept(image: np.ndarray, faces: SceneFaces) -> DetectorScene:
-    scale = min(1.0, _KEPT_PX / max(image.shape[:2]))
+def _kept(image: np.ndarray, faces: SceneFaces, size_px: int = _KEPT_PX) -> DetectorScene:
+    scale = min(1.0, size_px / max(image.shape[:2]))
     if scale < 1:
         size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
         image, faces = cv2.resize(image, size, interpolation=cv2.INTER_AREA), faces.moved(scale, (0, 0))
