@@ -99,7 +99,7 @@ class DetectorSettings:
     """
 
     size_px: int | None = None
-    threshold: float = 0.65
+    threshold: float = 0.7
     nms_iou: float = 0.3
     min_face_px: int = 24
     second_look: bool = True

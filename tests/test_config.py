@@ -80,7 +80,7 @@ def test_the_command_line_comes_first_and_the_defaults_last():
     assert result.exit_code == 0, result.output
     used = settings()
     assert (used["classifier"]["threshold"], used["inputs"]["limit"], used["report"]["min_bare_s"]) == (0.4, 1, 2.5)
-    assert (used["detector"]["threshold"], used["sampling"]["stall_s"]) == (0.65, 60)
+    assert (used["detector"]["threshold"], used["sampling"]["stall_s"]) == (0.7, 60)
     assert Path("etc/audit/files.csv").read_text().splitlines()[1].startswith("b.png,")
 
 

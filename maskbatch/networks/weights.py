@@ -61,10 +61,10 @@ SHIPPED = {
         Weights(
             name="yunet",
             file="yunet.weights.h5",
-            sha256="4623f4ff80dd77d19a170e206345040659607e2e8b4a7e816ae3cccd28b4125c",
+            sha256="b817d7de5e69b7e06d6f660b20be0191d09635f1dd6dc89aa920a586ae3f3baf",
             labels=("face",),
             licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
-            openvino_sha256="6e313f9eec1ff64923d571f319a57d0ac418d5f9c7bac21c18f0de1c442ef425",
+            openvino_sha256="abfca586fcba7ede6661dd1809a8131378de8ef47b1b99a25b2bcfb6b14955a9",
         ),
         Weights(
             name="mask",
