@@ -3,8 +3,8 @@
     python benchmarks/roofline.py works.json                  # where Keras is
     PYTHONPATH=. python benchmarks/gpu.py works.json          # where the GPU is
 
-It needs PyTorch, NumPy, OpenCV and platformdirs. The networks are those of `models/learners.py` and
-`models/yunet_learner.py` with random weights, batch norms folded into the convolutions, channels last; images are random
+It needs PyTorch, NumPy, OpenCV and platformdirs. The networks are those of `models/classifier_learner.py` and
+`models/detector_learner.py` with random weights, batch norms folded into the convolutions, channels last; images are random
 bytes, already in the GPU's memory; a batch is one CUDA graph, so that starting kernels costs little. The bound of a batch
 is the sum over the layers of the longer of two times: arithmetic at the measured rate of a large matrix product in this
 precision, and memory traffic at the measured rate of a large copy. fp32 is computed in fp32. `tf32`, which people use in its
@@ -28,8 +28,8 @@ from roofline import IMAGES, Work, roofline_s
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.learners import Classifier
-from models.yunet_learner import YuNet
+from models.classifier_learner import Classifier
+from models.detector_learner import YuNet
 
 BATCHES = (256, 1, 32, 8, 128, 64)
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}

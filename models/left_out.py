@@ -1,4 +1,4 @@
-"""Measure how p_incorrect finds masks worn incorrectly in sources that a training did without (`train_gpu.py --without`).
+"""Measure how p_incorrect does on sources that a training did without (`train_classifier_gpu.py --without`).
 
     python models/left_out.py runs/gpu SCENES --splits FILE --cache runs/cache
 
@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from finish_gpu import model_of
+from finish_classifier_gpu import model_of
 
 from maskbatch.trainer.classifier.calibrate import predict_logits
 from maskbatch.trainer.classifier.calibrate_incorrect import fit_incorrect
@@ -24,7 +24,7 @@ from maskbatch.trainer.model import P_INCORRECT, P_MASK
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", type=Path, help="the folder of train_gpu.py")
+    parser.add_argument("weights", type=Path, help="the folder of train_classifier_gpu.py")
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--splits", type=Path, required=True)
     parser.add_argument("--cache", type=Path)

@@ -1,4 +1,4 @@
-"""Pack the cut faces of a dataset into one small file, for `train_gpu.py` on another machine.
+"""Pack the cut faces of a dataset into one small file, for `train_classifier_gpu.py` on another machine.
 
     python models/pack_faces.py SCENES FACES --splits FILE --cache runs/cache --out faces.npz
 

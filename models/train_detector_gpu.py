@@ -130,7 +130,7 @@ def main() -> None:
     feed = Feed(parts, given.steps, given.workers, lambda number, out: fill_batch(scenes, given.seed, number, out))
     # after the fork, which a GPU in use does not survive
     import torch
-    from yunet_learner import Learner, Variant
+    from detector_learner import Learner, Variant
 
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     held = tuple(torch.zeros(part.shape, dtype=getattr(torch, part.dtype), device=given.device) for part in parts)

@@ -26,8 +26,8 @@ def program(path):
     return module
 
 
-pack_faces, train_gpu, roofline = map(
-    program, ("models/pack_faces.py", "models/train_gpu.py", "benchmarks/roofline.py")
+pack_faces, train_classifier_gpu, roofline = map(
+    program, ("models/pack_faces.py", "models/train_classifier_gpu.py", "benchmarks/roofline.py")
 )
 pack_scenes, train_detector_gpu, finish_detector_gpu = map(
     program, (f"models/{name}.py" for name in ("pack_scenes", "train_detector_gpu", "finish_detector_gpu"))
@@ -71,36 +71,36 @@ def test_packs_are_read_as_one(tmp_path):
     samples = grey_samples(tmp_path, detect=detect_middle)
     parts = [samples.take(np.arange(5)), samples.take(np.arange(5, len(samples)))]
     paths = [packed(part, tmp_path / f"{i}.npz") for i, part in enumerate(parts)]
-    faces = train_gpu.read_packs(paths, "train")
+    faces = train_classifier_gpu.read_packs(paths, "train")
     np.testing.assert_array_equal(faces.label, samples.label)
     assert len(faces.image) == len(faces.xyxy) == len(faces.share) == len(samples)
     assert all((image.mean() > 128) == label for image, label in zip(faces.image, faces.label, strict=True))
-    assert train_gpu.read_packs(paths, "val").image == []
+    assert train_classifier_gpu.read_packs(paths, "val").image == []
 
 
 def test_a_batch_depends_on_seed_and_number_only(tmp_path):
     """The same number gives the same crops and faces again, whoever makes it; another number or seed gives others."""
     samples = grey_samples(tmp_path, detect=detect_middle)
-    faces = train_gpu.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
+    faces = train_classifier_gpu.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
 
     def crops(seed, number):
         out = np.empty((6, 32, 32, 3), np.uint8)
-        train_gpu.fill_batch(faces, train_gpu.Plan(9, 6, (32,), seed), number, [out])
+        train_classifier_gpu.fill_batch(faces, train_classifier_gpu.Plan(9, 6, (32,), seed), number, [out])
         return out
 
     np.testing.assert_array_equal(crops(0, 4), crops(0, 4))
     assert (crops(0, 4) != crops(0, 5)).any() and (crops(0, 4) != crops(1, 4)).any()
     bright = crops(0, 4).mean((1, 2, 3)) > 128
-    label = faces.label[train_gpu.drawn(faces, train_gpu.Plan(9, 6, (32,), 0), 4)]
+    label = faces.label[train_classifier_gpu.drawn(faces, train_classifier_gpu.Plan(9, 6, (32,), 0), 4)]
     assert (bright == label).mean() > 0.8  # light is changed now and then
 
 
 def test_a_face_is_cut_in_all_sizes(tmp_path):
     """A batch has the same faces, changed in the same way, in each size."""
     samples = grey_samples(tmp_path, detect=detect_middle)
-    faces = train_gpu.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
+    faces = train_classifier_gpu.read_packs([packed(samples, tmp_path / "pack.npz")], "train")
     small, large = np.empty((6, 32, 32, 3), np.uint8), np.empty((6, 64, 64, 3), np.uint8)
-    train_gpu.fill_batch(faces, train_gpu.Plan(9, 6, (32, 64), 0), 4, [small, large])
+    train_classifier_gpu.fill_batch(faces, train_classifier_gpu.Plan(9, 6, (32, 64), 0), 4, [small, large])
     half = large.reshape(6, 32, 2, 32, 2, 3).mean((2, 4))
     assert np.abs(half - small).mean() < 4
 
@@ -159,15 +159,17 @@ def test_weights_by_name_come_back_into_the_network(tmp_path):
 
 def test_targets_of_a_mask_worn_incorrectly_leave_p_mask_open():
     """p_mask has no target for the third state; p_incorrect has one for all."""
-    np.testing.assert_array_equal(train_gpu.targets(np.array([0, 1, 2])), [[0, 0], [1, 0], [-1, 1]])
+    np.testing.assert_array_equal(train_classifier_gpu.targets(np.array([0, 1, 2])), [[0, 0], [1, 0], [-1, 1]])
 
 
 def test_a_variant_learns_nothing_from_the_source_it_does_without():
     """Faces of that source have no target, those of others keep theirs; a variant with all sources keeps all."""
-    wanted, source = train_gpu.targets(np.array([0, 1, 2])), np.array(["a", "b", "a"])
-    without = train_gpu.Variant("x", 1e-3, without="a")
-    np.testing.assert_array_equal(train_gpu.known_to(without, wanted, source), [[-1, -1], [1, 0], [-1, -1]])
-    np.testing.assert_array_equal(train_gpu.known_to(train_gpu.VARIANTS["still"], wanted, source), wanted)
+    wanted, source = train_classifier_gpu.targets(np.array([0, 1, 2])), np.array(["a", "b", "a"])
+    without = train_classifier_gpu.Variant("x", 1e-3, without="a")
+    np.testing.assert_array_equal(train_classifier_gpu.known_to(without, wanted, source), [[-1, -1], [1, 0], [-1, -1]])
+    np.testing.assert_array_equal(
+        train_classifier_gpu.known_to(train_classifier_gpu.VARIANTS["still"], wanted, source), wanted
+    )
 
 
 def test_figures_leave_out_small_faces_and_the_third_state():
@@ -175,8 +177,8 @@ def test_figures_leave_out_small_faces_and_the_third_state():
     label, size_px = np.array([0, 1] * 4 + [2]), np.repeat([90, 40, 20, 9, 90.0], 2)[:9]
     answers = np.stack([np.where(label == 0, 0.1, 0.9), label == 2], axis=1)
     answers[6, 0] = 0.9
-    faces = train_gpu.Faces([], np.empty((9, 2, 4)), label, np.full(9, "a"), size_px, None)
-    words = train_gpu.describe(answers, faces).split()
+    faces = train_classifier_gpu.Faces([], np.empty((9, 2, 4)), label, np.full(9, "a"), size_px, None)
+    words = train_classifier_gpu.describe(answers, faces).split()
     assert words[:4] == ["0.875", "1.000", "1.000", "0.500"] and words[-1] == "1.000"
 
 

@@ -1,11 +1,11 @@
 """Train the mask classifier on a GPU with PyTorch, from the packs of `pack_faces.py`.
 
-    PYTHONPATH=. python models/train_gpu.py faces.npz --base-weights base.npz --steps 10000 --out runs/gpu
+    PYTHONPATH=. python models/train_classifier_gpu.py faces.npz --base-weights base.npz --steps 10000 --out runs/gpu
 
 The network, the augmentation and the draws are those of `maskbatch train`; batches are larger, and the weights that are kept
 are a moving average. Several variants can learn from the same batches, so that processors change each face only once.
 `still` keeps ImageNet's statistics in the batch norms, `live` trains them, and `mixup` also mixes pairs of crops.
-`finish_gpu.py` makes a calibrated model of the weights. The program needs PyTorch, NumPy, OpenCV and platformdirs.
+`finish_classifier_gpu.py` makes a calibrated model of the weights. Needed are PyTorch, NumPy, OpenCV and platformdirs.
 """
 
 import argparse
@@ -206,7 +206,7 @@ def main() -> None:
     faces, val = read_packs(given.packs, "train"), read_packs(given.packs, "val")
     print(f"{len(faces.image)} training faces, {len(val.image)} validation faces", flush=True)
     feed = feed_of(faces, plan, given.workers)
-    from learners import Learner  # after the fork, which a GPU in use does not survive
+    from classifier_learner import Learner  # after the fork, which a GPU in use does not survive
 
     mixup, start = VARIANTS["mixup"], (given.base_weights, given.seed, given.device)
     variants = [replace(mixup, name=f"without_{source}", without=source) for source in given.without]

@@ -1,6 +1,6 @@
-"""Make a calibrated `model.keras` of weights from `train_gpu.py`, and measure it as `maskbatch train` does.
+"""Make a calibrated `model.keras` of weights from `train_classifier_gpu.py`, and measure it as `maskbatch train` does.
 
-    python models/finish_gpu.py still.npz SCENES --splits FILE --cache runs/cache --out runs/gpu
+    python models/finish_classifier_gpu.py still.npz SCENES --splits FILE --cache runs/cache --out runs/gpu
 
 Several weight files of one variant are averaged. `report.json` gets the calibration and the figures on the validation faces.
 """
@@ -44,7 +44,7 @@ def model_of(files: list[Path], size_px: int):
 def main() -> None:
     """Calibrate, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", type=Path, help="a file of train_gpu.py")
+    parser.add_argument("weights", type=Path, help="a file of train_classifier_gpu.py")
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--mean-with", type=Path, action="append", default=[], help="a further file; averaged")
     parser.add_argument("--splits", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""A classifier that learns in steps, in PyTorch: see `train_gpu.py`.
+"""A classifier that learns in steps, in PyTorch: see `train_classifier_gpu.py`.
 
 The network is `maskbatch.trainer.model.build_model` with the third state, layer by layer (Sandler et al. 2018, MobileNetV2,
 as in keras.applications), and takes and gives its weights in Keras's order, as arrays. PyTorch compiles nothing before the
