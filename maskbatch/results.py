@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from maskbatch.exports import Exported, write_export
 from maskbatch.media.names import from_name_text
 from maskbatch.people.answer import find_answer
 from maskbatch.reports.diff import Difference, Scanned, diff_table, rate_difference
@@ -126,6 +125,9 @@ class Results(Tables):
             paths = {name: Path(from_name_text(path)) for name, path in rows}
             tables = (files_table(connection, answer), read_faces(connection, self._thresholds), people_table(answer),
                       episodes_table(answer))  # fmt: skip
+        # XML takes a while to import, and scans need none
+        from maskbatch.exports import Exported, write_export
+
         exported = Exported(self.folder, *tables, paths, facts)
         return write_export(exported, format, None if out is None else Path(out))
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 from maskbatch.geometry.boxes import iou
 from maskbatch.people.answer import Answer
@@ -138,6 +137,9 @@ def _pairs(first: Mapping[int, list], second: Mapping[int, list]) -> dict[int, i
             together[key] = together.get(key, 0) + 1
     if not together:
         return {}
+    # takes a sixth of a second, and every scan imports this module
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = sorted({a for a, _ in together}), sorted({b for _, b in together})
     counts = np.array([[together.get((a, b), 0) for b in columns] for a in rows])
     chosen = zip(*linear_sum_assignment(-counts), strict=True)

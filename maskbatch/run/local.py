@@ -230,9 +230,12 @@ class Driver:
 
 
 def _import_tables() -> None:
-    """Import the tables and pandas while the networks work, so that nobody waits for this half second."""
-    with suppress(Exception):  # the import at the end raises it again
+    """Import the tables and pandas, and compile the page, while the networks work: nobody waits for this half second."""
+    with suppress(Exception):  # the end of the scan raises it again
         import maskbatch.reports.tables  # noqa: F401
+        from maskbatch.reports.page.render import page_template
+
+        page_template()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from maskbatch.reports.page import words
 from maskbatch.reports.page.view import MOST_IN_LIST, PAGE_SIZE, View
@@ -33,7 +33,7 @@ def render_page(view: View, folder: Path, is_inline: bool = False) -> str:
         True
     """
     style, script = _text("style.css"), _text("page.js")
-    return _environment().get_template("report.html").render(
+    return page_template().render(
         view=view, words=words, style=style, script=script, page_size=PAGE_SIZE, most_in_list=MOST_IN_LIST,
         picture=_inlined(folder) if is_inline else _same,
         policy="; ".join((
@@ -44,9 +44,11 @@ def render_page(view: View, folder: Path, is_inline: bool = False) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                       lstrip_blocks=True)  # fmt: skip
+def page_template() -> Template:
+    """Return the page's template, compiled when it is first asked for."""
+    environment = Environment(loader=PackageLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    return environment.get_template("report.html")
 
 
 @cache
