@@ -94,6 +94,35 @@ class Ahead:
                 continue
 
 
+class Behind:
+    """A thread that works through calls in order, while the caller goes on. Up to `depth` calls wait or run.
+
+    Use `finish` to wait for all calls, or `drop` to forget those that wait; both end the thread.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth, self._calls = depth, deque()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="maskbatch-behind")
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Let the thread call `function`. Raises the exception of an earlier call in place of the call."""
+        while len(self._calls) >= self._depth:
+            self._calls.popleft().result()
+        self._calls.append(self._pool.submit(in_own_context(function), *arguments))
+
+    def finish(self) -> None:
+        """Wait for all calls. Raises the exception of the first call that failed."""
+        try:
+            while self._calls:
+                self._calls.popleft().result()
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget the calls that wait, and wait for the one that runs."""
+        self._pool.shutdown(cancel_futures=True)
+
+
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_once: int) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, computing up to `num_at_once` results at the same time.
 

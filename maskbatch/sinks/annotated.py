@@ -19,7 +19,7 @@ from maskbatch.media.names import annotated_name, inside
 from maskbatch.media.photo.exif import recording_exif
 from maskbatch.media.photo.reader import read_bytes
 from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
-from maskbatch.overlap import IsOver, never
+from maskbatch.overlap import Behind, IsOver, never
 from maskbatch.people.clock import later, start_of
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.store.folder import segments_of
@@ -32,6 +32,10 @@ _OF_ONE_SOURCE = frozenset(
     {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
     | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a file or folder of the user is in the way
 )
+
+
+# pictures of a video that are drawn and wait to be encoded: 50 MB of 4K
+_ENCODED_BEHIND = 4
 
 
 class Copy(NamedTuple):
@@ -135,25 +139,32 @@ class _PhotoCopy:
 
 
 class _VideoCopy:
-    """The copy of a video: one part per segment, joined at the end. `state` is that after the last segment."""
+    """The copy of a video: one part per segment, joined at the end. `state` is that after the last segment.
+
+    A thread encodes each picture while the caller draws the next ones. An error of the encoder is therefore raised with
+    a later picture, or at the end of the segment.
+    """
 
     def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
         self.source, self.state, self.broken, self.is_there = source, state, state.broken, False
         self._path, self._settings = path, settings
         self._folder = segments_of(settings.folder, source.id)
         self._part: VideoWriter | None = None
+        self._encoding: Behind | None = None
 
     def write(self, picture: np.ndarray, timestamp_s: float) -> None:
         """Append a picture in a form that `VideoWriter` takes, shown from `timestamp_s`. Raises OSError."""
         if self._part is None:
             path = self._folder / f"{len(self.state.parts):06d}.mp4"
             self._part = VideoWriter(path, self.source, self._settings, self.state.writer).__enter__()
-        self._part.write(picture, timestamp_s)
+            self._encoding = Behind(_ENCODED_BEHIND)
+        self._encoding.call(self._part.write, picture, timestamp_s)
 
     def cut(self) -> None:
         """Finish the open part and sync it to the disk. Raises OSError."""
         if self._part is None or self.broken:
             return
+        self._encoding.finish()
         part, self._part = self._part, None
         part.__exit__(None, None, None)
         parts = (*self.state.parts, (part.path.name, part.first_pts))
@@ -175,6 +186,7 @@ class _VideoCopy:
         """Drop the open part."""
         part, self._part = self._part, None
         if part is not None:
+            self._encoding.drop()
             error = OSError("dropped")
             part.__exit__(type(error), error, None)
 
