@@ -7,7 +7,7 @@ import time
 import pytest
 
 from maskbatch.errors import Interrupted
-from maskbatch.overlap import Ahead, for_each, in_order
+from maskbatch.overlap import Ahead, Behind, for_each, in_order
 
 
 def test_items_come_through_in_order():
@@ -186,3 +186,36 @@ def test_no_error_beside_another_is_silent(caplog):
     assert {f"disk {item}" for item in range(2)} - {str(raised.value)} <= set(
         caplog.text.replace("\n", ": ").split(": ")
     )
+
+
+def test_a_thread_works_through_calls_in_order():
+    """All calls are done when it is finished, in the order in which they were made."""
+    done, behind = [], Behind(2)
+    for number in range(9):
+        behind.call(done.append, number)
+    behind.finish()
+    assert done == list(range(9))
+
+
+def test_an_error_behind_is_raised_with_a_later_call_or_at_the_end():
+    """Nothing that failed goes unnoticed, and the thread has ended afterwards."""
+    for num_later in (0, 3):
+        behind = Behind(2)
+        behind.call(int, "x")
+        with pytest.raises(ValueError, match="invalid literal"):
+            for _ in range(num_later):
+                behind.call(int, "1")
+            behind.finish()
+        behind.drop()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("maskbatch-behind")]
+
+
+def test_dropped_calls_are_not_made():
+    """The call that runs is waited for; those that wait are forgotten."""
+    done, gate, behind = [], threading.Event(), Behind(4)
+    behind.call(gate.wait)
+    for number in range(3):
+        behind.call(done.append, number)
+    threading.Timer(0.05, gate.set).start()
+    behind.drop()
+    assert done == []

@@ -195,6 +195,7 @@ def test_a_size_that_the_encoder_refuses_is_only_logged(tmp_path, caplog):
     """A video wider than H.264 goes leaves a warning and no file, for real."""
     with annotated(tmp_path, video(0, "wide.mp4")) as sink:
         sink.write(batch_of([0], [0], size=(17000, 2)))
+        assert sink.cut(video(0, "wide.mp4")).broken
         assert not sink.end(video(0, "wide.mp4"))
     assert tree(tmp_path) == [] and "wide.mp4: no annotated copy" in caplog.text
 
