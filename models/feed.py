@@ -2,6 +2,7 @@
 
 import mmap
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,16 @@ class Part(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """A step of a training: its number, the share of the training that is over before it, seconds, and its batch."""
+
+    number: int
+    share: float
+    spent_s: float
+    waited_s: float
+    batch: list[np.ndarray]
 
 
 class Feed:
@@ -50,6 +61,22 @@ class Feed:
                 raise RuntimeError("a process that makes batches has stopped")
             yield self._slots[worker][slot]
             self._free[worker].release()
+
+    def within(self, seconds: float) -> Iterator[Step]:
+        """Yield steps until all batches are used or the time is over, whichever comes first.
+
+        The share follows the one that is further, so that a learning rate that depends on it ends at zero in any case.
+        """
+        begun = last = time.monotonic()
+        waited_s = 0.0
+        for number, batch in enumerate(self):
+            now = time.monotonic()
+            waited_s += now - last
+            share = max(number / self._steps, (now - begun) / seconds)
+            if share >= 1:
+                return
+            yield Step(number, share, now - begun, waited_s, batch)
+            last = time.monotonic()
 
     def close(self) -> None:
         """End the workers."""

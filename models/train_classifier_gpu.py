@@ -10,7 +10,6 @@ are a moving average. Several variants can learn from the same batches, so that 
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -143,19 +142,11 @@ def describe(p: np.ndarray, faces: Faces) -> str:
 
 
 def train(learners: list, feed: Feed, known: tuple[Faces, Faces], plan: Plan, given: argparse.Namespace) -> None:
-    """Let the learners see all batches, or as many as `--seconds` allow; report and write their weights a dozen times.
-
-    The learning rate follows the steps or the time, whichever is further, so that it ends at zero in any case.
-    """
+    """Let the learners see all batches, or as many as `--seconds` allow; report and write their weights a dozen times."""
     faces, val = known
     crops = {size_px: evaluation_crops(val, size_px) for size_px in plan.sizes}
-    begun = last = time.monotonic()
-    waited, reported = 0.0, 0
-    for number, batch in enumerate(feed):
-        waited += time.monotonic() - last
-        share = max(number / given.steps, (time.monotonic() - begun) / given.seconds)
-        if share >= 1:
-            break
+    reported = 0
+    for number, share, spent_s, waited_s, batch in feed.within(given.seconds):
         chosen, by_size = drawn(faces, plan, number), dict(zip(plan.sizes, batch, strict=True))
         losses = []
         for learner in learners:
@@ -165,11 +156,9 @@ def train(learners: list, feed: Feed, known: tuple[Faces, Faces], plan: Plan, gi
             losses = [float(loss) for loss in losses]
         if 12 * share >= reported + 1:
             reported += 1
-            spent = time.monotonic() - begun
             words = " ".join(f"{float(loss):.3f}" for loss in losses)
-            print(f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for crops; loss {words}", flush=True)
+            print(f"step {number + 1}, {spent_s:.0f} s, {waited_s:.0f} waiting for crops; loss {words}", flush=True)
             report(learners, crops, val, given.out)
-        last = time.monotonic()
     print("end", flush=True)
     report(learners, crops, val, given.out)
 

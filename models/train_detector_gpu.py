@@ -9,7 +9,6 @@ them, and the weights that are kept are a moving average. Several variants learn
 
 import argparse
 import multiprocessing
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,13 +77,8 @@ def train(learners: list, feed: Feed, held: tuple, given: argparse.Namespace) ->
     """Let the learners see all batches, or as many as `--seconds` allow; report and write their weights a dozen times."""
     import torch
 
-    begun = last = time.monotonic()
-    waited, reported = 0.0, 0
-    for number, batch in enumerate(feed):
-        waited += time.monotonic() - last
-        share = max(number / given.steps, (time.monotonic() - begun) / given.seconds)
-        if share >= 1:
-            break
+    reported = 0
+    for number, share, spent_s, waited_s, batch in feed.within(given.seconds):
         for tensor, array in zip(held, batch, strict=True):
             tensor.copy_(torch.from_numpy(array))
         losses = [learner.step(share) for learner in learners]
@@ -92,10 +86,9 @@ def train(learners: list, feed: Feed, held: tuple, given: argparse.Namespace) ->
             losses = [float(loss) for loss in losses]
         if _REPORTS * share >= reported + 1 or number == 0:
             reported += number > 0
-            spent, words = time.monotonic() - begun, " ".join(f"{float(loss):.3f}" for loss in losses)
-            print(f"step {number + 1}, {spent:.0f} s, {waited:.0f} of them waiting for views; loss {words}", flush=True)
+            words = " ".join(f"{float(loss):.3f}" for loss in losses)
+            print(f"step {number + 1}, {spent_s:.0f} s, {waited_s:.0f} waiting for views; loss {words}", flush=True)
             write(learners, given.out)
-        last = time.monotonic()
     write(learners, given.out)
     print("end", flush=True)
 

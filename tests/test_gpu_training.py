@@ -119,6 +119,19 @@ def test_a_feed_gives_batches_in_order():
     assert [float(second[0]) for _, second in seen] == [number / 2 for number in range(11)]
 
 
+def test_a_training_ends_with_its_steps_or_its_time():
+    """The share of the training rises from 0 and stays below 1; without time there is no step."""
+
+    def steps(seconds):
+        feed = Feed([Part("uint8", (1,))], 5, 1, lambda number, arrays: arrays[0].fill(number))
+        found = [(step.number, step.share, int(step.batch[0][0])) for step in feed.within(seconds)]
+        feed.close()
+        return found
+
+    assert steps(60.0) == [(number, pytest.approx(number / 5, abs=0.01), number) for number in range(5)]
+    assert steps(1e-9) == []
+
+
 def test_a_pack_of_scenes_keeps_pictures_and_faces(tmp_path):
     """What is read from a pack has each scene's own faces, nearly its picture, and the network's weights by name."""
     scenes = [detector_scene(seed, num_faces) for seed, num_faces in ((0, 2), (1, 0), (2, 3))]
