@@ -173,7 +173,7 @@ def report(learners: list, crops: dict[int, np.ndarray], val: Faces, out: Path) 
 
 
 def main() -> None:
-    """Train the variants, and write the weights of each as `NAME_SIZE.npz`."""
+    """Train the variants, and write the weights of each as `NAME.npz`, or of several sizes as `NAME_SIZE.npz`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("packs", type=Path, nargs="+")
     parser.add_argument("--base-weights", type=Path, required=True, help="an .npz of `pack_faces.py --base-out`")
@@ -200,7 +200,9 @@ def main() -> None:
     mixup, start = VARIANTS["mixup"], (given.base_weights, given.seed, given.device)
     variants = [replace(mixup, name=f"without_{source}", without=source) for source in given.without]
     variants = variants or [VARIANTS[name] for name in given.variants]
-    sized = [replace(v, name=f"{v.name}_{px}", size_px=px) for v in variants for px in plan.sizes]
+    sized = [replace(variant, size_px=px) for variant in variants for px in plan.sizes]
+    if len(plan.sizes) > 1:
+        sized = [replace(variant, name=f"{variant.name}_{variant.size_px}") for variant in sized]
     train([Learner(variant, *start) for variant in sized], feed, (faces, val), plan, given)
     feed.close()
 
