@@ -11,6 +11,7 @@ from maskbatch.people.clock import clock_text, later
 from maskbatch.people.episodes import Episodes
 from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
 from maskbatch.people.places import Places
+from maskbatch.reports.minutes import split_at_minutes
 from maskbatch.store.review import NOT_A_FACE
 
 PEOPLE_COLUMNS = (
@@ -90,8 +91,8 @@ def episodes_table(answer: Answer) -> pd.DataFrame:
 def places_table(answer: Answer, places: Places) -> pd.DataFrame:
     """Return a row for each site, camera, zone, shift and hour of the day, with PLACES_COLUMNS.
 
-    A person counts in the place and hour of the first look. An episode and its seconds count in the hour in which the
-    episode begins.
+    A person counts in the place and hour of the first look, and an episode in the hour in which it begins. The seconds
+    of an episode count in the hours and shifts in which they pass.
     """
     persons, found = answer.persons, counted_episodes(answer)
     keys = ["site", "camera", "zone", "shift", "hour"]
@@ -102,9 +103,10 @@ def places_table(answer: Answer, places: Places) -> pd.DataFrame:
     ]
     bare = found.take(found.state == BARE)
     episodes = _keyed(answer, places, bare.group, bare.from_s).groupby(keys).size().rename("bare_episodes")
-    at_s = np.minimum(found.from_s, found.to_s)
-    seconds = _keyed(answer, places, found.group, at_s).assign(
-        **{name: np.where(found.state == state, found.duration_s, 0.0) for name, state in STATE_SECONDS.items()}
+    starts = [answer.where[one].start.at for one in persons.source_id[found.group].tolist()]
+    part, _, at_s, passed_s = split_at_minutes(found, starts)
+    seconds = _keyed(answer, places, found.group[part], at_s).assign(
+        **{name: np.where(found.state[part] == state, passed_s, 0.0) for name, state in STATE_SECONDS.items()}
     )
     sums = seconds.groupby(keys)[list(STATE_SECONDS)].sum()
     rows = (

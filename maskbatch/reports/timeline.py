@@ -5,13 +5,13 @@ import pandas as pd
 
 from maskbatch.people.answer import Answer
 from maskbatch.people.clock import later
+from maskbatch.reports.minutes import MINUTE_S, split_at_minutes
 from maskbatch.reports.people import STATE_SECONDS, counted_episodes, places_of
 
 TIMELINE_COLUMNS = (
     "site", "camera", "source", "minute", "people", "masked", "bare", "incorrect", "unsure", "seen_s", "masked_s", "bare_s",
     "incorrect_s", "unsure_s",
 )  # fmt: skip
-_MINUTE_S = 60.0
 
 
 def timeline_table(answer: Answer) -> pd.DataFrame:
@@ -41,18 +41,7 @@ def _minutes(answer: Answer) -> pd.DataFrame:
     is_video = np.array([names[one].kind == "video" for one in source_id.tolist()], bool)
     found, source_id = found.take(is_video), source_id[is_video]
     starts = {one: answer.where[one].start.at for one in set(source_id.tolist())}
-    # seconds from the full minute before the source's start
-    shift = np.array([0.0 if starts[one] is None else starts[one].second + starts[one].microsecond / 1e6
-                      for one in source_id.tolist()])  # fmt: skip
-    begin, end = found.from_s + shift, found.to_s + shift
-    first, last = (
-        np.floor(begin / _MINUTE_S).astype(int),
-        np.floor(np.maximum(end - 1e-9, begin) / _MINUTE_S).astype(int),
-    )
-    repeats = last - first + 1
-    row = np.repeat(np.arange(len(found)), repeats)
-    minute = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    seconds = np.minimum(end[row], (minute + 1) * _MINUTE_S) - np.maximum(begin[row], minute * _MINUTE_S)
+    row, minute, _, seconds = split_at_minutes(found, [starts[one] for one in source_id.tolist()])
     named = places_of(answer, source_id[row])
     texts = [_minute_text(starts[one], at) for one, at in zip(source_id[row].tolist(), minute.tolist(), strict=True)]
     has_clock = [starts[one] is not None for one in source_id[row].tolist()]
@@ -64,7 +53,7 @@ def _minutes(answer: Answer) -> pd.DataFrame:
                 for name, camera, known in zip(named["source"], named["camera"], has_clock, strict=True)
             ],
             "person": answer.persons.person[found.group[row]], "state": found.state[row], "minute": texts,
-            "seconds": np.maximum(seconds, 0.0),
+            "seconds": seconds,
         }
     )  # fmt: skip
 
@@ -73,4 +62,4 @@ def _minute_text(start, minute: int) -> str:
     """Return a minute as clock time in ISO 8601, or as h:mm within the source."""
     if start is None:
         return f"{minute // 60}:{minute % 60:02d}"
-    return later(start.replace(second=0, microsecond=0), minute * _MINUTE_S).isoformat(timespec="minutes")
+    return later(start.replace(second=0, microsecond=0), minute * MINUTE_S).isoformat(timespec="minutes")
