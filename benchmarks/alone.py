@@ -50,7 +50,6 @@ TARGETS = (
     ("track", "maskbatch.analyse.tracker", "Tracker.__call__"),
     ("boxes between frames", "maskbatch.analyse.pipeline", "between"),
     ("write: other", "maskbatch.sinks.shard", "Sinks.write"),
-    ("write: drawing", "maskbatch.sinks.annotated", "annotate"),
     ("write: drawing", "maskbatch.sinks.annotated", "draw_faces"),
     ("write: drawing", "maskbatch.sinks.annotated", "draw_clock"),
     ("write: colours", "maskbatch.media.write.video", "VideoWriter._frame"),
@@ -155,12 +154,30 @@ class _InTurn:
         yield from self._items
 
 
+class _AtOnce:
+    """Stands for `overlap.Behind`: calls are made at once, by the caller."""
+
+    def __init__(self, depth: int) -> None:
+        pass
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call the function."""
+        function(*arguments)
+
+    def finish(self) -> None:
+        """Do nothing: no call waits."""
+
+    drop = finish
+
+
 def _one_after_the_other() -> None:
     """Take the overlap of stages out of the product, for the rest of this process."""
     from maskbatch.analyse import pipeline
     from maskbatch.media import read_ahead
     from maskbatch.run import shard
+    from maskbatch.sinks import annotated
 
+    annotated.Behind = _AtOnce
     read_ahead.Ahead = shard.Ahead = _InTurn
     pipeline.in_order = lambda function, items, num_at_once: (function(item) for item in items)
 
