@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fakes import fake_faces, fake_frames
 
-from maskbatch.analyse.appearance import uncovered, unlikeness
+from maskbatch.analyse.appearance import describe, uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
 from maskbatch.analyse.tracker import Tracker
@@ -380,3 +380,15 @@ def test_nobody_is_linked_to_a_track_without_visible_clothes():
     linker.add(2, 6.0, 9.0, np.full(APPEARANCE_SIZE, 90.0))
     linker.add(3, 10.0, 12.0, np.full(APPEARANCE_SIZE, 20.5))
     assert linker.persons() == ((3, 1),)
+
+
+def test_colours_are_described_only_where_people_are_followed():
+    """Sharpness, brightness and turn are the same without them; a face outside the picture has neither."""
+    image = np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8)
+    faces = fake_faces([0, 0], [[60, 40, 90, 80], [900, 40, 930, 80]])
+    whole, plain = describe([image], faces), describe([image], faces, with_appearance=False)
+    assert np.isfinite(whole.appearance[0]).all() and np.isnan(whole.appearance[1]).all()
+    assert np.isnan(plain.appearance).all()
+    for name in ("sharpness", "brightness", "turn"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(whole, name))
+    assert np.isfinite(plain.sharpness[0]) and np.isnan(plain.sharpness[1])

@@ -48,22 +48,24 @@ _FACE_PX = 32
 _SHARP = 0.6
 
 
-def describe(images: Sequence[np.ndarray], faces: Faces) -> Faces:
+def describe(images: Sequence[np.ndarray], faces: Faces, with_appearance: bool = True) -> Faces:
     """Return the faces with `appearance`, `sharpness`, `brightness` and `turn`.
 
     Args:
         images: arrays (H, W, 3) uint8 RGB that `faces.row` indexes.
         faces: faces with boxes and landmarks.
+        with_appearance: False leaves `appearance` as it is; people in photos are not followed.
 
     Returns:
         The same faces. Parts of a person that lie outside the picture are NaN in `appearance`.
     """
     if not len(faces):
         return faces
-    looks = [_look(images[row], xyxy) for row, xyxy in zip(faces.row.tolist(), faces.xyxy, strict=True)]
-    appearance, sharpness, brightness = zip(*looks, strict=True)
+    where = [(images[row], xyxy) for row, xyxy in zip(faces.row.tolist(), faces.xyxy, strict=True)]
+    sharpness, brightness = zip(*(_look(*one) for one in where), strict=True)
+    appearance = np.stack([_appearance(*one) for one in where]) if with_appearance else faces.appearance
     return replace(
-        faces, appearance=np.stack(appearance), sharpness=np.array(sharpness, np.float32),
+        faces, appearance=appearance, sharpness=np.array(sharpness, np.float32),
         brightness=np.array(brightness, np.float32), turn=turn_of(faces.xyxy, faces.landmarks),
     )  # fmt: skip
 
@@ -125,13 +127,13 @@ def turn_of(xyxy: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.clip(np.maximum(by_nose, by_eyes), 0, 1).astype(np.float32)
 
 
-def _look(image: np.ndarray, xyxy: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Return appearance (D,), sharpness and brightness of one face (4,) in `image` (H, W, 3)."""
+def _look(image: np.ndarray, xyxy: np.ndarray) -> tuple[float, float]:
+    """Return sharpness and brightness of one face (4,) in `image` (H, W, 3); NaN outside the image."""
     face = _cut(image, *np.round(xyxy).astype(int))
     if not face.size:
-        return np.full(APPEARANCE_SIZE, np.nan, np.float32), np.nan, np.nan
+        return np.nan, np.nan
     luma = cv2.cvtColor(resize(face, (_FACE_PX, _FACE_PX)), cv2.COLOR_RGB2GRAY)
-    return _appearance(image, xyxy), _sharpness(luma), float(luma.mean())
+    return _sharpness(luma), float(luma.mean())
 
 
 def _sharpness(luma: np.ndarray) -> float:
@@ -141,6 +143,9 @@ def _sharpness(luma: np.ndarray) -> float:
 
 
 def _appearance(image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+    """Return the colours (D,) of the person around a face (4,); NaN for a face outside the image."""
+    if not _cut(image, *np.round(xyxy).astype(int)).size:
+        return np.full(APPEARANCE_SIZE, np.nan, np.float32)
     side = float(np.max(xyxy[2:] - xyxy[:2]))
     left = (xyxy[0] + xyxy[2]) / 2 - side * _COLUMNS * _CELL / 2
     top = xyxy[1] - _ABOVE * side

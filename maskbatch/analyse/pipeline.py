@@ -36,6 +36,7 @@ class Stages:
         hider: chooses the boxes to hide, None when nobody is hidden.
         sure_score: minimum score for a face to count without an earlier track.
         sparing: replaces `classify`, and classifies only tracked faces that may show something new.
+        with_appearance: describe the colours of people, so that videos can follow them; photos need none.
     """
 
     detect: Callable[[Sequence[np.ndarray]], Faces]
@@ -46,6 +47,7 @@ class Stages:
     hider: Hider | None = None
     sure_score: float = DetectorSettings().threshold
     sparing: SparingClassifier | None = None
+    with_appearance: bool = True
 
 
 def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> Iterator[Batch]:
@@ -62,7 +64,7 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
     def find(frames: Frames) -> tuple[Frames, Faces]:
         looked_at = np.flatnonzero(frames.is_looked_at)
         images = [frames.images[row] for row in looked_at.tolist()]
-        faces = describe(images, stages.detect(images))
+        faces = describe(images, stages.detect(images), stages.with_appearance)
         if stages.sparing is None:
             faces = _classified(images, faces, faces.score >= stages.sure_score, stages.classify)
         return frames, replace(faces, row=looked_at[faces.row])

@@ -50,7 +50,7 @@ def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | 
     classify = networks.classifier(never)
     stages = Stages(
         networks.detector(never), classify, tracker, tracker.state, tracker.persons, sure_score=sure_score,
-        sparing=sparing_for(sources[0].kind, classify, settings),
+        sparing=sparing_for(sources[0].kind, classify, settings), with_appearance=sources[0].kind == "video",
     )  # fmt: skip
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:

@@ -100,7 +100,7 @@ def _analysed(
         sparing.restore(at.source.id, at.tracks.get("looks", ()))
     stages = Stages(
         timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold, sparing,
+        _hider(sources, at, settings), settings.detector.threshold, sparing, sources[0].kind == "video",
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)
