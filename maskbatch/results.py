@@ -154,7 +154,7 @@ class Results(Tables):
             incorrect_threshold = self.incorrect_threshold
         own = {option: getattr(self.settings, name) for option, name in RULES.items()}
         asked = Asked(self.threshold if threshold is None else threshold, is_on, incorrect_threshold, **own)
-        _, used, _ = report_again(self.folder, asked)
+        used = report_again(self.folder, asked).settings
         return Results(
             self.folder, used.threshold, used.incorrect_threshold is not None, used.incorrect_threshold, **own
         )

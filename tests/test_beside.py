@@ -127,7 +127,7 @@ def test_reports_beside_a_scan_say_that_it_is_at_work(tmp_path, fakes):
         if not found and len(ended) > 40:
             found.append((run("report", tmp_path / "out"), len(sources_of(tmp_path / "out")), len(ended)))
 
-    assert scan(tmp_path / "in", tmp_path / "out", on_result=look).files == 100
+    assert scan(tmp_path / "in", tmp_path / "out", on_result=look).summary.files == 100
     [(result, num_files, num_ended)] = found
     assert result.exit_code == 3 and num_files == num_ended < 100
     assert f"still at work (process {os.getpid()} on" in result.output and "interrupted" not in result.output

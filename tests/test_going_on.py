@@ -187,7 +187,7 @@ def test_a_stop_after_the_last_file_is_no_interruption(tmp_path, fakes):
     """All is done: the run says so."""
     makers.write_photo(tmp_path / "in/a.png")
     stop, on_result = stopping_after(1)
-    assert scan(tmp_path / "in", tmp_path / "out", stop, on_result).files == 1
+    assert scan(tmp_path / "in", tmp_path / "out", stop, on_result).summary.files == 1
     assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
 
 

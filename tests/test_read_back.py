@@ -101,6 +101,15 @@ def test_the_api_gives_what_the_tables_say(tmp_path):
         pd.testing.assert_frame_equal(read_faces(connection, Thresholds()), read(found["faces.csv"]))
 
 
+def test_the_terminal_shows_what_the_tables_say(tmp_path):
+    """The rows that a report hands on are those of files.csv, so that nobody derives them again."""
+    with open_store(tmp_path) as store:
+        fill(store, EVERYTHING, [Face("a/1.jpg"), Face("2.mp4"), Face("2.mp4", 1)])
+        written = write_reports(store, ReportSettings())
+    assert written.files["people"].sum() == written.summary.people == 1
+    pd.testing.assert_frame_equal(written.files, recipe()(tmp_path / "files.csv"))
+
+
 def test_the_page_of_the_tables_names_each_column():
     """In the order of the table, with nothing missing and nothing made up."""
     text = TABLES_PAGE.read_text(encoding="utf-8")

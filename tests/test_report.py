@@ -63,7 +63,7 @@ def test_faces_are_the_rows_and_their_label(store, tmp_path):
 def test_a_new_threshold_needs_no_new_scan(store, tmp_path):
     """Reports can be written again from the same rows; a probability close to the threshold is sure of nothing."""
     fill(store, [File("a.jpg")], [Face("a.jpg", p_mask=0.6)])
-    found = [write_reports(store, ReportSettings(threshold=threshold)) for threshold in (0.3, 0.5, 0.85)]
+    found = [write_reports(store, ReportSettings(threshold=threshold)).summary for threshold in (0.3, 0.5, 0.85)]
     assert [(one.with_mask, one.unsure, one.without_mask) for one in found] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 
 
@@ -72,7 +72,7 @@ def test_people_are_counted_not_frames(store, tmp_path):
     faces = [Face("v.mp4", i, 0, 0.95 if i % 12 else 0.1) for i in range(100)]
     faces += [Face("v.mp4", i, 1, 0.1, face=1) for i in range(50)]
     fill(store, [video("v.mp4")], faces)
-    found = write_reports(store, ReportSettings(threshold=0.6))
+    found = write_reports(store, ReportSettings(threshold=0.6)).summary
     assert found == Summary(
         files=1, faces=150, people=2, with_mask=1, without_mask=1, compliance_rate=0.5, threshold=0.6
     )
@@ -105,21 +105,21 @@ def test_people_are_counted_not_frames(store, tmp_path):
 def test_flickers_do_not_count_but_sparse_sampling_does(store, tmp_path, file, seen, counts):
     """A person must be seen for 0.2 s, measured in analysed frames, at least one and at most all of them."""
     fill(store, [file], [Face("v", i) for i in range(seen)])
-    summary = write_reports(store, ReportSettings())
+    summary = write_reports(store, ReportSettings()).summary
     assert (summary.people, summary.faces) == (counts, seen)
 
 
 def test_tracks_of_different_sources_are_different_people(store, tmp_path):
     """Track 0 of one photo is not track 0 of another."""
     fill(store, [File("a"), File("b")], [Face("a"), Face("b", p_mask=0.1)])
-    assert write_reports(store, ReportSettings()).people == 2
+    assert write_reports(store, ReportSettings()).summary.people == 2
 
 
 def test_status_tells_failed_from_partial(store, tmp_path):
     """failed: no frame was read; partial: some were; both keep their reason."""
     files = [File("a"), File("b", error="file is empty", decoded=0, analysed=0), video("c", 9, 9, "ends early")]
     fill(store, files)
-    summary = write_reports(store, ReportSettings())
+    summary = write_reports(store, ReportSettings()).summary
     rows = dicts_of(tmp_path / "files.csv")
     assert [(row["status"], row["error"]) for row in rows] == [
         ("ok", ""), ("failed", "file is empty"), ("partial", "ends early"),
@@ -164,7 +164,7 @@ def test_sources_come_in_the_order_of_the_run_and_only_when_done(store, tmp_path
     end(store, sources, [File("d"), File("b")], [Face("d"), Face("b"), Face("b", p_mask=0.1, face=1)])
     forget(store, [sources["c"].id])
     end(store, sources, [File("c", error="changed")], [Face("c", p_mask=0.2)])
-    assert write_reports(store, ReportSettings()).files == 5
+    assert write_reports(store, ReportSettings()).summary.files == 5
     files, faces = dicts_of(tmp_path / "files.csv"), dicts_of(tmp_path / "faces.csv")
     assert [(row["source"], row["error"]) for row in files] == [
         ("a", ""), ("b", ""), ("c", "changed"), ("d", ""), ("e", ""),
@@ -177,7 +177,7 @@ def test_a_video_in_work_is_reported_as_far_as_it_goes(store, tmp_path):
     at = checkpoint(begun(store, [video("v")])["v"], index=35)
     rows = [Face("v", frame).row(at.source.id) for frame in range(35)]
     add_results(store, [SegmentResult(tuple(rows[:20])), SegmentResult(tuple(rows[20:])), SegmentResult(checkpoint=at)])
-    found = write_reports(store, ReportSettings())
+    found = write_reports(store, ReportSettings()).summary
     assert found == Summary(files=1, faces=35, people=1, with_mask=1, compliance_rate=1.0, partial=1, threshold=0.5)
     [row] = dicts_of(tmp_path / "files.csv")
     assert (row["status"], row["error"]) == ("partial", "interrupted: only the first 35 frames so far")
@@ -187,7 +187,7 @@ def test_a_video_in_work_is_reported_as_far_as_it_goes(store, tmp_path):
 
 def test_a_run_without_files_has_empty_reports(store, tmp_path):
     """No source at all gives headers, and one row of zeros for the whole scan."""
-    assert write_reports(store, ReportSettings()) == Summary(threshold=0.5)
+    assert write_reports(store, ReportSettings()).summary == Summary(threshold=0.5)
     assert rows_of(tmp_path / "summary.csv")[1:] == [["0", ".", *["0"] * 9, ""]]
     assert rows_of(tmp_path / "files.csv") == [list(FILES_COLUMNS)]
 
@@ -282,7 +282,7 @@ def test_a_report_takes_the_same_memory_for_any_number_of_files(store):
 def test_an_unclassified_face_is_nobody(store, tmp_path):
     """An empty p_mask has no label, and is a face but no person."""
     fill(store, [File("a")], [Face("a", p_mask=None)])
-    summary = write_reports(store, ReportSettings())
+    summary = write_reports(store, ReportSettings()).summary
     assert (summary.faces, summary.people) == (1, 0)
     assert dicts_of(tmp_path / "faces.csv")[0]["label"] == ""
 
@@ -328,7 +328,7 @@ def test_a_gate_leaves_out_still_frames_and_not_people(store):
     begin_session(store, {}, {"settings": {"sampling": {"is_gated": True}}})
     faces = [Face("v", 0, 0), Face("v", 5, 1), Face("v", 10, 1)]
     fill(store, [video("v", analysed=12, decoded=300)], faces)
-    assert write_reports(store, ReportSettings()).people == 1
+    assert write_reports(store, ReportSettings()).summary.people == 1
 
 
 def test_coverage_counts_seconds_with_anybody_once(store, tmp_path):

@@ -471,7 +471,7 @@ def test_a_file_that_kills_its_decoder_costs_one_run(tmp_path, fakes, monkeypatc
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[1])]))
     dying_session(tmp_path / "out", tmp_path / "in", ["a.png", "b.png"])
     assert open_in(tmp_path / "out") == ["a.png", "b.png"]
-    summary = scan(tmp_path / "in", tmp_path / "out")
+    summary = scan(tmp_path / "in", tmp_path / "out").summary
     assert sources_of(tmp_path / "out") == [("a.png", "ok"), ("b.png", "failed"), ("c.png", "ok")]
     assert "crashed the decoder (signal 11)" in (tmp_path / "out/files.csv").read_text()
     assert (summary.files, summary.failed) == (3, 1) and open_in(tmp_path / "out") == []

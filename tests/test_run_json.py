@@ -38,7 +38,7 @@ def facts(**others):
 def report(store, threshold):
     """Write the tables and run.json at a threshold."""
     settings = ReportSettings(threshold=threshold)
-    write_run_json(store, store.folder, settings, asdict(write_reports(store, settings)))
+    write_run_json(store, store.folder, settings, asdict(write_reports(store, settings).summary))
 
 
 def written(store):

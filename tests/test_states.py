@@ -137,7 +137,7 @@ def test_tables_tell_three_states(store, tmp_path):
     states = [(0.9, 0.1), (0.9, 0.9), (0.1, 0.9), (0.1, 0.2), (0.98, 0.2)]
     faces = [Face("d/a", 0, face, p, face, p_incorrect=q) for face, (p, q) in enumerate(states)]
     fill(store, [File("d/a")], faces)
-    found = write_reports(store, BOTH)
+    found = write_reports(store, BOTH).summary
     assert (found.with_mask, found.incorrect_mask, found.without_mask, found.people) == (2, 2, 1, 5)
     assert (found.compliance_rate, found.threshold, found.incorrect_threshold) == (0.4, 0.5, 0.5)
     cells = [(row["p_mask"], row["p_incorrect"], row["label"]) for row in rows_of(tmp_path / "faces.csv")]
@@ -148,7 +148,7 @@ def test_tables_tell_three_states(store, tmp_path):
     for row in (*rows_of(tmp_path / "files.csv"), *rows_of(tmp_path / "summary.csv")):
         counts = [row[name] for name in ("people", *LABELS, "compliance_rate")]
         assert counts == ["5", "2", "2", "1", "0.4000"]
-    same = write_reports(store, ReportSettings())
+    same = write_reports(store, ReportSettings()).summary
     assert (same.with_mask, same.incorrect_mask, same.without_mask, same.incorrect_threshold) == (3, 0, 2, None)
     assert [row["p_incorrect"] for row in rows_of(tmp_path / "faces.csv")][:2] == ["0.1000", "0.9000"]
     assert {row["incorrect_mask"] for row in rows_of(tmp_path / "files.csv")} == {"0"}
@@ -162,9 +162,9 @@ def test_a_person_has_the_state_that_most_looks_speak_for(store, tmp_path):
     for start in range(0, len(faces), 7):
         end(store, sources, [], faces[start : start + 7])
     end(store, sources, [video("v")])
-    found = write_reports(store, BOTH)
+    found = write_reports(store, BOTH).summary
     assert (found.people, found.with_mask, found.incorrect_mask) == (2, 1, 1)
-    assert write_reports(store, ReportSettings(0.5, 0.99)).incorrect_mask == 0
+    assert write_reports(store, ReportSettings(0.5, 0.99)).summary.incorrect_mask == 0
     with store.transaction() as connection:
         sums = connection.execute("SELECT track_id, p_incorrect_sum_e4 FROM track ORDER BY track_id").fetchall()
         assert sums == [(0, 510_000), (1, 110_000)]

@@ -78,11 +78,11 @@ def test_a_file_is_scanned_once_it_has_stopped_growing(folder):
     grown = (folder / "a.png").read_bytes()
     (folder / "b.png").write_bytes(grown[:40])
     clock.meanwhile = lambda: (folder / "b.png").write_bytes(grown[:80])
-    assert watched.round(Listener(), clock.pause).summary.files == 1
+    assert watched.round(Listener(), clock.pause).written.summary.files == 1
     assert sources(folder) == [("a.png", "ok")] and clock.waits == [10]
     (folder / "b.png").write_bytes(grown)
     clock.now += 300
-    assert watched.round(Listener(), clock.pause).summary.files == 2
+    assert watched.round(Listener(), clock.pause).written.summary.files == 2
     assert sources(folder) == [("a.png", "ok"), ("b.png", "ok")]
     clock.now += 300
     assert watched.round(Listener(), clock.pause) is None and clock.waits == [10, 10]
@@ -95,7 +95,7 @@ def test_a_file_of_the_same_size_with_another_time_still_grows(folder):
     assert watched.round(Listener(), clock.pause) is None
     assert not (folder.parent / "out").exists()
     clock.now += 300
-    assert watched.round(Listener(), clock.pause).summary.files == 1
+    assert watched.round(Listener(), clock.pause).written.summary.files == 1
 
 
 def test_a_file_that_changes_later_is_scanned_again(folder):
@@ -121,7 +121,7 @@ def test_results_of_files_that_are_deleted_stay(folder):
     for path in folder.iterdir():
         path.unlink()
     makers.write_photo(folder / "c.png")
-    assert watched.round(Listener(), clock.pause).summary.files == 3
+    assert watched.round(Listener(), clock.pause).written.summary.files == 3
     assert sources(folder) == [*before, ("c.png", "ok")]
     (folder / "c.png").unlink()
     makers.write_photo(folder / "d.png")

@@ -34,16 +34,14 @@ def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float |
     The merged tables and media are byte for byte those of one scan over all inputs.
     """
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
-        from maskbatch import api
         from maskbatch.run.job import Outcome
         from maskbatch.run.merge import MergeJob, run_merge
 
         merged = run_merge(MergeJob(folders, out, **asked), terminal)
-        outcome = Outcome(merged.out, merged.summary, merged.remarks, merged.unreadable)
-        terminal.results(outcome, api.open(out).files())
+        terminal.results(Outcome(merged.out, merged.written, merged.remarks, merged.unreadable))
         for reason in merged.missing:
             terminal.warn(f"not all files are in these tables: {reason}")
-        check_rate(merged.summary, fail_under, terminal)
-    summary = merged.summary
+        check_rate(merged.written.summary, fail_under, terminal)
+    summary = merged.written.summary
     if merged.missing or merged.unreadable or summary.failed or summary.partial:
         click.get_current_context().exit(EXIT_SOME_FAILED)

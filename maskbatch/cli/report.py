@@ -36,20 +36,14 @@ def report(
     DIR is the output folder of the scan, which may be finished, interrupted or still running.
     """
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
-        from maskbatch import api
         from maskbatch.run.job import Outcome
         from maskbatch.run.report import report_again
         from maskbatch.run.threshold import Asked
         from maskbatch.store.lock import at_work
 
-        summary, _, is_finished = report_again(folder, Asked(**asked))
-        outcome = Outcome(folder, summary, (), ())
-        terminal.results(
-            outcome,
-            api.open(
-                folder, **{name: value for name, value in asked.items() if name not in ("csv_bom", "inline")}
-            ).files(),
-        )
+        reported = report_again(folder, Asked(**asked))
+        summary, is_finished = reported.written.summary, reported.is_finished
+        terminal.results(Outcome(folder, reported.written))
         if not is_finished:
             session = at_work(folder)
             why = f"the scan is still at work ({session})" if session else "the scan was interrupted"

@@ -79,14 +79,12 @@ def watch(paths: tuple[Path, ...], out: Path | None, interval: float, settle: fl
     """
     check_address_space()  # before libraries are loaded, which crash where memory ends
     with quiet_libraries(), open_terminal(options["quiet"], options["log_file"], options["progress"]) as terminal:
-        from maskbatch import api
         from maskbatch.run.job import Job
         from maskbatch.run.watch import Rhythm
         from maskbatch.run.watch import watch as run_watch
 
         job = Job(paths, out, ScanOptions(**_own(options)))
-        run_watch(job, Rhythm(interval, settle), terminal,
-                  lambda outcome: terminal.results(outcome, api.open(outcome.out).files()))  # fmt: skip
+        run_watch(job, Rhythm(interval, settle), terminal, terminal.results)
 
 
 def _own(options: dict) -> dict[str, object]:
@@ -124,9 +122,8 @@ def _scan(paths: tuple[Path, ...], out: Path | None, options: dict) -> None:
             terminal.dry_run(*dry_run(job, terminal))
             return
         outcome = run_job(job, terminal)
-        from maskbatch import api
-
-        terminal.results(outcome, api.open(outcome.out).files())
-        check_rate(outcome.summary, options["fail_under"], terminal)
-    if outcome.summary.failed or outcome.summary.partial or outcome.unreadable:
+        terminal.results(outcome)
+        summary = outcome.written.summary
+        check_rate(summary, options["fail_under"], terminal)
+    if summary.failed or summary.partial or outcome.unreadable:
         click.get_current_context().exit(EXIT_SOME_FAILED)

@@ -95,12 +95,13 @@ class Terminal(Listener):
 
             yield progress
 
-    def results(self, outcome: Outcome, files: pd.DataFrame) -> None:
+    def results(self, outcome: Outcome) -> None:
         """Print the results of a scan: a table by folder, the failed files, the output folder, and next steps.
 
-        `files` has a row for each file. In quiet mode, print one line if files failed.
+        In quiet mode, print one line if files failed.
         """
-        summary, broken = outcome.summary, files[files["status"] != "ok"]
+        summary, files = outcome.written
+        broken = files[files["status"] != "ok"]
         if self._mode == "json":
             self._print(json_line("result", out=str(outcome.out), **asdict(summary)))
         if self._quiet:
@@ -220,7 +221,7 @@ def _next_steps(outcome: Outcome) -> list[str]:
     """Return lines about the next steps with the results."""
     from maskbatch.reports.manifest import MANIFEST, sha256_of
 
-    out, other = outcome.out, 0.7 if outcome.summary.threshold < 0.6 else 0.5
+    out, other = outcome.out, 0.7 if outcome.written.summary.threshold < 0.6 else 0.5
     checksum = sha256_of(out / MANIFEST)
     return [
         f"open {out / 'report.html'} in a browser; correct it with maskbatch review {shlex.quote(str(out))}",

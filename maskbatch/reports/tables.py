@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,14 @@ _FACES = f"""
 _FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
-def write_reports(store: Store, settings: ReportSettings) -> Summary:
+class Written(NamedTuple):
+    """What reports say: the summary, and the rows of files.csv (see `frames.files_table`)."""
+
+    summary: Summary
+    files: pd.DataFrame
+
+
+def write_reports(store: Store, settings: ReportSettings) -> Written:
     """Write all tables and `report.html` beside the store.
 
     The tables cover all finished sources, and the complete segments of unfinished videos. Raises OSError, and
@@ -82,7 +89,7 @@ def write_reports(store: Store, settings: ReportSettings) -> Summary:
                 _append(rows, table)
         page = render_page(view_of(connection, answer, tables, settings), out, settings.is_inline)
         paths[-1].write_text(page, encoding="utf-8", errors="backslashreplace")
-        return summary_of(tables.files, settings.thresholds, tables.rates.people)
+        return Written(summary_of(tables.files, settings.thresholds, tables.rates.people), tables.files)
 
 
 def _tables(answer: Answer, tables: Tables, settings: ReportSettings) -> Iterator[pd.DataFrame]:

@@ -27,7 +27,7 @@ from maskbatch.settings import ScanSettings
 from maskbatch.store.folder import check_inputs, check_out, prepared
 
 if TYPE_CHECKING:
-    from maskbatch.reports.summary import Summary
+    from maskbatch.reports.tables import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Outcome:
     """A scan that ended. `remarks` are lines about skipped entries; `unreadable` are paths that could not be read."""
 
     out: Path
-    summary: "Summary"
-    remarks: tuple[str, ...]
-    unreadable: tuple[str, ...]
+    written: "Written"
+    remarks: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 class _Prepared(NamedTuple):
@@ -87,8 +87,8 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
             ) is not None:
                 listener.say(line)
             with listener.at_work(settings.sampling) as stop:
-                summary = driver.scan(plan, store, lock, stop, listener)
-    return Outcome(out, summary, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
+                written = driver.scan(plan, store, lock, stop, listener)
+    return Outcome(out, written, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)
 
 
 def _engine(settings: ScanSettings) -> Engine | None:

@@ -42,7 +42,7 @@ from maskbatch.store.write import add_results, begin_session, close_sources, end
 from maskbatch.types import Shard, Source
 
 if TYPE_CHECKING:
-    from maskbatch.reports.summary import Summary
+    from maskbatch.reports.tables import Written
 
 _log = logging.getLogger(__name__)
 _NO_LOSS = Losses()
@@ -91,7 +91,7 @@ class Driver:
         plan = make_plan(store, sources, inputs, self.settings.output.save)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
-    def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Summary":
+    def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Written":
         """Scan the pending sources, and write the reports of all finished sources.
 
         `listener` receives the pending sources once, and then each result. After an interruption or an error, the
@@ -118,9 +118,9 @@ class Driver:
                 raise _cannot_write(plan.out, error) from error
             raise
         with _writing(plan.out):
-            summary = self._end(session, "finished", time.monotonic() - start)
-        _log.info("finished: %s", summary)
-        return summary
+            written = self._end(session, "finished", time.monotonic() - start)
+        _log.info("finished: %s", written.summary)
+        return written
 
     def close(self) -> None:
         """End the engine's workers, if it has any."""
@@ -143,7 +143,7 @@ class Driver:
             with suppress(OSError, MaskbatchError):
                 self._end(session, how, seconds)
 
-    def _end(self, session: Session, how: str, seconds: float) -> "Summary":
+    def _end(self, session: Session, how: str, seconds: float) -> "Written":
         """Store the end of the session, and then write the reports.
 
         A `report` that runs at the same time checks for this end after it has renamed its tables. If the session has
@@ -159,12 +159,12 @@ class Driver:
             "stages": json.dumps({name: round(value, 2) for name, value in sorted(session.seconds.items())}),
         }  # fmt: skip
         end_session(session.store, session.id, how, figures)
-        summary = tables.write_reports(session.store, report)
-        write_run_json(session.store, session.store.folder, report, asdict(summary))
+        written = tables.write_reports(session.store, report)
+        write_run_json(session.store, session.store.folder, report, asdict(written.summary))
         if how == "finished":
             checksum = write_manifest(session.store, tables.WRITTEN, session.is_over)
             _log.info("manifest.json has the SHA-256 %s", checksum)
-        return summary
+        return written
 
     def _scan_pending(self, plan: Plan, session: Session) -> None:
         pending = set_aside(plan, session.store, self.settings, session.stop)

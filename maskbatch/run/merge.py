@@ -13,7 +13,7 @@ from maskbatch.media.names import named
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import WRITTEN, Summary, write_reports
+from maskbatch.reports.tables import WRITTEN, Written, write_reports
 from maskbatch.run.bring import bring
 from maskbatch.run.progress import Listener, counted
 from maskbatch.run.threshold import Asked, report_settings
@@ -47,7 +47,7 @@ class Merged:
     """A merge that ended. `missing` are the reasons why the merged scan is not complete."""
 
     out: Path
-    summary: Summary
+    written: Written
     missing: tuple[str, ...]
     remarks: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -104,11 +104,11 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
             add_piece(store, piece, own)
         how = f"merged in part: {'; '.join(missing)}" if missing else "finished"
         end_session(store, session, how, {"seconds": round(time.monotonic() - start, 2)})
-        summary = _write_reports(store, facts)
+        written = _write_reports(store, facts)
         if not missing:
             write_manifest(store, WRITTEN, others=job.folders)
     passed_by = NotLookedAt(**facts["not_looked_at"])
-    return Merged(job.out, summary, tuple(missing), tuple(passed_by.remarks()), tuple(passed_by.unreadable))
+    return Merged(job.out, written, tuple(missing), tuple(passed_by.remarks()), tuple(passed_by.unreadable))
 
 
 def _check_folders(job: MergeJob) -> None:
@@ -249,11 +249,11 @@ def _remove_old(store: Store, found: Sequence[_Found], brought: set[str]) -> Non
             (store.folder / file.name).unlink(missing_ok=True)
 
 
-def _write_reports(store: Store, facts: dict) -> Summary:
+def _write_reports(store: Store, facts: dict) -> Written:
     """Write all tables with the settings of the scans, and run.json."""
     with store.transaction() as connection:
         settings = report_settings(connection, Asked())
     settings = replace(settings, bom=facts["settings"]["report"]["bom"])
-    summary = write_reports(store, settings)
-    write_run_json(store, store.folder, settings, asdict(summary))
-    return summary
+    written = write_reports(store, settings)
+    write_run_json(store, store.folder, settings, asdict(written.summary))
+    return written

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
-from maskbatch.reports.tables import WRITTEN, Summary, write_reports
+from maskbatch.reports.tables import WRITTEN, Written, write_reports
 from maskbatch.run.threshold import Asked, report_settings
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
@@ -14,14 +15,21 @@ from maskbatch.store.read import last_session
 _OWN = Asked()
 
 
-def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> tuple[Summary, ReportSettings, bool]:
+class Reported(NamedTuple):
+    """Reports that were written again, by which settings, and whether the scan had finished."""
+
+    written: Written
+    settings: ReportSettings
+    is_finished: bool
+
+
+def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> Reported:
     """Write the reports of the scan in `out` again, by the scan's own rules or those in `asked`.
 
     `run.json` records the rules. While a scan is running, the reports show its stored results so far. If the scan ends
     meanwhile, they are written once more, so that the last reports are complete. The manifest keeps its entries for
-    media, unless `renew_media` is true, for callers who removed media. Returns the summary, the settings, and whether
-    the scan had finished. Raises UsageError when `out` holds no scan, or the scan does not support a requested third
-    state; OSError when `out` cannot be written.
+    media, unless `renew_media` is true, for callers who removed media. Raises UsageError when `out` holds no scan, or
+    the scan does not support a requested third state; OSError when `out` cannot be written.
     """
     with open_store(out, reader=True) as store:
         num_tries = 0
@@ -29,8 +37,8 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> t
             with store.transaction() as connection:
                 last, settings = last_session(connection), report_settings(connection, asked)
             try:
-                summary = write_reports(store, settings)
-                write_run_json(store, out, settings, asdict(summary))
+                written = write_reports(store, settings)
+                write_run_json(store, out, settings, asdict(written.summary))
                 if last.how == "finished":
                     write_manifest(store, WRITTEN, keep_media=not renew_media)
             except FileNotFoundError:  # a scan that continues a dead scan has removed all temporary files
@@ -41,4 +49,4 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> t
             with store.transaction() as connection:
                 now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
-                return summary, settings, last.how == "finished"
+                return Reported(written, settings, last.how == "finished")
