@@ -1,4 +1,3 @@
-import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from maskbatch.people.evidence import STATES
 from maskbatch.people.persons import find_persons
 from maskbatch.people.static import is_static
 from maskbatch.settings import ReportSettings
+from maskbatch.store import faces
 from maskbatch.store.database import open_store
 
 
@@ -163,14 +163,17 @@ def test_one_look_is_nobody_where_three_frames_a_second_are_analysed(tmp_path, a
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 100])
-def test_rows_are_read_by_whole_sources(block, monkeypatch):
-    """However many rows are read at once, an array holds all rows of its sources, in their order."""
-    connection, rows = sqlite3.connect(":memory:"), [(source, number) for source in (5, 3, 9) for number in range(3)]
-    connection.execute("CREATE TABLE row (source_id, number)")
-    connection.executemany("INSERT INTO row VALUES (?, ?)", rows)
-    monkeypatch.setattr(answer, "_FACES", "SELECT source_id, number FROM row ORDER BY rowid")
-    monkeypatch.setattr(answer, "_BLOCK", block)
-    arrays = list(answer._whole_sources(connection))
-    assert np.concatenate(arrays).tolist() == [list(row) for row in rows]
+def test_rows_are_read_by_whole_sources(tmp_path, block, monkeypatch):
+    """However many rows are read at once, an array holds all classified faces of its sources, in their order."""
+    monkeypatch.setattr(faces, "_BLOCK", block)
+    files = [video(name) for name in ("b", "a", "c", "nobody", "d")]
+    seen = [Face(name, frame, p_mask=None if frame == 1 else 0.9) for name in ("b", "a", "c") for frame in range(4)]
+    with open_store(tmp_path) as store:
+        fill(store, files, [*seen, Face("d", p_mask=None)])
+        with store.transaction() as connection:
+            arrays = list(answer._whole_sources(faces.face_blocks(connection)))
+            ids = [connection.execute("SELECT id FROM source WHERE name = ?", name).fetchone()[0] for name in "bac"]
+    columns = faces.FaceColumns(*np.concatenate(arrays).T)
+    assert columns.frame.tolist() == [0, 2, 3] * 3 and columns.source_id.tolist() == np.repeat(ids, 3).tolist()
     sources = [source for array in arrays for source in dict.fromkeys(array[:, 0].tolist())]
-    assert sources == [5, 3, 9]
+    assert sources == ids

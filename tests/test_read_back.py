@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from stores import Face, File, fill, video
 
+from maskbatch.reports.faces import FACES_COLUMNS
 from maskbatch.reports.frames import FILES_COLUMNS, read_faces, read_files
 from maskbatch.reports.people import (
     COVERAGE_COLUMNS,
@@ -18,7 +19,7 @@ from maskbatch.reports.people import (
     PLACES_COLUMNS,
 )
 from maskbatch.reports.summary import SUMMARY_COLUMNS
-from maskbatch.reports.tables import FACES_COLUMNS, write_reports
+from maskbatch.reports.tables import write_reports
 from maskbatch.reports.timeline import TIMELINE_COLUMNS
 from maskbatch.settings import ReportSettings, Thresholds
 from maskbatch.store.database import open_store

@@ -7,10 +7,13 @@ import pytest
 from stores import Face, File, begun, checkpoint, end, fill, video
 
 from maskbatch.reports import tables
+from maskbatch.reports.cells import escape
+from maskbatch.reports.faces import FACES_COLUMNS
 from maskbatch.reports.frames import FILES_COLUMNS, read_files
 from maskbatch.reports.summary import SUMMARY_COLUMNS, Summary, by_top_folder
-from maskbatch.reports.tables import FACES_COLUMNS, escape, write_reports
+from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
+from maskbatch.store import faces as reading
 from maskbatch.store.database import open_store
 from maskbatch.store.write import add_results, begin_session, forget
 from maskbatch.types import SegmentResult
@@ -57,6 +60,27 @@ def test_faces_are_the_rows_and_their_label(store, tmp_path):
         b"a.jpg,0,0.0000,0,0,0,1.0,2.0,31.0,42.0,0.9000,0.5000,,with_mask",
         b"a.jpg,0,0.0000,1,0,0,1.0,2.0,31.0,42.0,0.9000,0.4999,,without_mask",
         b"",
+    ]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 100])
+def test_faces_of_several_files_are_those_of_the_view(store, tmp_path, block, monkeypatch):
+    """However many rows are formatted at once: the rows of files in their order, with unknown and negative values."""
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    seen = [
+        Face("v.mp4", 7, 12, 0.25, x_min=-3.5, p_incorrect=0.9),
+        Face("v.mp4", 1000, 3, None),
+        Face("=a", p_mask=0.0),
+    ]
+    fill(store, [video("v.mp4"), File("none.jpg"), File("=a")], seen)
+    with store.transaction() as connection:
+        connection.execute("UPDATE track SET person_id = 5 WHERE track_id = 12")
+    write_reports(store, ReportSettings(incorrect_threshold=0.8))
+    assert (tmp_path / "faces.csv").read_text().split("\n")[1:] == [
+        "v.mp4,7,0.2333,0,12,5,-3.5,2.0,31.0,42.0,0.9000,0.2500,0.9000,incorrect_mask",
+        "v.mp4,1000,33.3333,0,3,3,1.0,2.0,31.0,42.0,0.9000,,,",
+        "'=a,0,0.0000,0,0,0,1.0,2.0,31.0,42.0,0.9000,0.0000,,without_mask",
+        "",
     ]
 
 

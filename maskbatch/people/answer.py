@@ -1,7 +1,7 @@
 """The answer of a scan: sources, people and their episodes, derived from the looks at faces."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from maskbatch.people.reviewed import corrected
 from maskbatch.people.static import is_static
 from maskbatch.people.where import Known, Where, crossings_of, is_looked_at, where_of, zones_of
 from maskbatch.settings import CANDIDATES_PER_S, ReportSettings
+from maskbatch.store.faces import NUM_COLUMNS, FaceColumns, face_blocks
 from maskbatch.store.read import sessions
 from maskbatch.store.review import verdicts
 
@@ -23,16 +24,6 @@ _SOURCES = """
     SELECT id, name, kind, fps, duration_s, width, height, decoded, analysed, recorded FROM source
     WHERE position IS NOT NULL AND state != 'pending' ORDER BY position
 """
-# columns in the order that _as_looks expects; rows source by source
-_FACES = """
-    SELECT face.source_id, coalesce(person_id, face.track_id), frame, face, time_e4, x_min_e1, y_min_e1, x_max_e1, y_max_e1,
-           p_mask_e4, coalesce(p_incorrect_e4, -1), coalesce(sharpness_e2, -1), coalesce(brightness, -1),
-           coalesce(turn_e2, -1)
-    FROM source CROSS JOIN face ON face.source_id = source.id
-         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
-    WHERE source.position IS NOT NULL AND source.state != 'pending' AND p_mask_e4 IS NOT NULL ORDER BY source.position
-"""
-_NUM_COLUMNS, _BLOCK = 14, 50_000
 # from so many analysed frames a second on, anybody is seen twice; one look may be a mistake of the detector
 _OFTEN_PER_S = 2.5
 
@@ -79,7 +70,9 @@ class _Part(NamedTuple):
     is_static: np.ndarray
 
 
-def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
+def find_answer(
+    connection: Connection, settings: ReportSettings, faces: Iterable[np.ndarray] | None = None
+) -> Answer:  # fmt: skip
     """Derive the answer from the rows of a store, without any picture.
 
     Only the looks of a few sources are in memory at a time.
@@ -87,6 +80,7 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
     Args:
         connection: the connection of a transaction.
         settings: thresholds and rules.
+        faces: the blocks of `face_blocks` if the caller also needs them; they are read by default.
 
     Returns:
         The answer for all sources of the last session that are done or partly done.
@@ -99,8 +93,9 @@ def find_answer(connection: Connection, settings: ReportSettings) -> Answer:
         for row in connection.execute(_SOURCES)
     )
     where = {source.id: where_of(source, settings) for source in sources}
-    parts = [_part(rows, where, settings) for rows in _whole_sources(connection)]
-    persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, _NUM_COLUMNS), np.int64), where, settings)])
+    blocks = face_blocks(connection) if faces is None else faces
+    parts = [_part(rows, where, settings) for rows in _whole_sources(blocks)]
+    persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, NUM_COLUMNS), np.int64), where, settings)])
     fixed = corrected(persons, episodes, verdicts(connection))
     static = arrays[-1]
     counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s, _is_gated(connection))
@@ -138,19 +133,22 @@ def _concatenated(tables: Sequence[Persons] | Sequence[Episodes]) -> Persons | E
 
 
 def _as_looks(rows: np.ndarray) -> Looks:
-    """Return the rows (N, 14) int64 of _FACES as looks."""
-    source_id, person, frame, face, time_e4 = rows[:, :5].T
-    scales = ((10, 1e4), (11, 1e2), (12, 1), (13, 1e2))
-    plain = [np.where(rows[:, at] < 0, np.nan, rows[:, at] / scale) for at, scale in scales]
-    return Looks(source_id, person, frame, face, time_e4 / 1e4, rows[:, 5:9] / 10, rows[:, 9] / 1e4, *plain)
+    """Return rows of classified faces (N, NUM_COLUMNS) int64 as looks."""
+    faces = FaceColumns(*rows.T)
+    corners = np.stack([faces.x_min_e1, faces.y_min_e1, faces.x_max_e1, faces.y_max_e1], 1)
+    scales = ((faces.p_incorrect_e4, 1e4), (faces.sharpness_e2, 1e2), (faces.brightness, 1), (faces.turn_e2, 1e2))
+    plain = [np.where(values < 0, np.nan, values / scale) for values, scale in scales]
+    return Looks(faces.source_id, faces.person, faces.frame, faces.face, faces.time_e4 / 1e4, corners / 10,
+                 faces.p_mask_e4 / 1e4, *plain)  # fmt: skip
 
 
-def _whole_sources(connection: Connection) -> Iterator[np.ndarray]:
-    """Yield the rows of classified faces as arrays (n, 14) int64; an array holds complete sources."""
-    cursor = connection.execute(_FACES)
+def _whole_sources(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the classified faces of blocks (n, NUM_COLUMNS) as such arrays that each hold complete sources."""
     kept: list[np.ndarray] = []  # joined only once: a video may have millions of rows
-    while rows := cursor.fetchmany(_BLOCK):
-        block = np.array(rows, np.int64)
+    for block in blocks:
+        block = block[FaceColumns(*block.T).p_mask_e4 >= 0]
+        if not len(block):
+            continue
         is_last = block[:, 0] == block[-1, 0]  # more rows of this source may follow
         if not is_last.all():
             complete, kept = np.concatenate([*kept, block[~is_last]]), []

@@ -1,16 +1,12 @@
 """Write all tables and the page from the store.
 
 All of them show one state of the store, even while a scan is running. Text cells that a spreadsheet would take for a
-formula get an apostrophe in front (see `escape`). docs/tables.md explains each column.
+formula get an apostrophe in front (see `cells.escape`). docs/tables.md explains each column.
 """
 
-import csv
-import functools
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from sqlite3 import Connection
 from typing import NamedTuple, TextIO
 
 import numpy as np
@@ -20,14 +16,15 @@ from maskbatch.errors import UsageError
 from maskbatch.media.write import partial_files
 from maskbatch.people.answer import Answer, find_answer
 from maskbatch.people.places import read_places
+from maskbatch.reports.cells import escape
+from maskbatch.reports.faces import FACES_COLUMNS, written_faces
 from maskbatch.reports.frames import files_table
 from maskbatch.reports.page import PAGE, Tables, render_page, view_of
 from maskbatch.reports.people import coverage_table, episodes_table, people_table, places_table
 from maskbatch.reports.rates import rates_of
 from maskbatch.reports.summary import Summary, by_folder, summary_of
 from maskbatch.reports.timeline import timeline_table
-from maskbatch.settings import ReportSettings, Thresholds
-from maskbatch.states import label_sql, sql_parameters
+from maskbatch.settings import ReportSettings
 from maskbatch.store.database import Store
 
 TABLES = (
@@ -35,31 +32,11 @@ TABLES = (
 )  # fmt: skip
 # files that a report writes beside the store, including the record of the runs
 WRITTEN = (*TABLES, PAGE, "run.json")
-FACES_COLUMNS = (
-    "source", "frame", "time_s", "face", "track_id", "person", "x_min", "y_min", "x_max", "y_max", "score",
-    "p_mask", "p_incorrect", "label",
-)  # fmt: skip
 _DECIMALS = {
     "fps": 3, "duration_s": 3, "compliance_rate": 4, "p_mask": 4, "recorded_h": 4, "read_h": 4, "with_people_h": 4,
     **dict.fromkeys(("first_s", "last_s", "from_s", "to_s", "seen_s", "masked_s", "bare_s", "incorrect_s", "unsure_s",
                      "best_time_s", "time_s"), 3),
 }  # fmt: skip
-
-# SQLite formats the whole row, in half the time that Python takes; with the id in the order, it need not sort
-_FACES = f"""
-    SELECT source.name,
-           printf(',%d,%.4f,%d,%d,%d,%.1f,%.1f,%.1f,%.1f,%.4f,', frame, time_e4 / 10000.0, face, face.track_id,
-                  coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0,
-                  y_max_e1 / 10.0, score_e4 / 10000.0)
-           || CASE WHEN p_mask_e4 IS NULL THEN ',,' WHEN p_incorrect_e4 IS NULL THEN printf('%.4f,,', p_mask_e4 / 10000.0)
-                ELSE printf('%.4f,%.4f,', p_mask_e4 / 10000.0, p_incorrect_e4 / 10000.0) END
-           || {label_sql("p_mask_e4 / 10000.0", "p_incorrect_e4 / 10000.0")}
-    FROM source CROSS JOIN face ON face.source_id = source.id
-         LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
-    WHERE source.position IS NOT NULL ORDER BY source.position, source.id, frame, face
-"""
-# spreadsheets in East Asia treat the wide forms like the plain ones
-_FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 class Written(NamedTuple):
@@ -81,8 +58,8 @@ def write_reports(store: Store, settings: ReportSettings) -> Written:
         _open_report(paths[0], FACES_COLUMNS, settings.bom) as faces_csv,
         store.transaction() as connection,
     ):
-        _write_faces(connection, settings.thresholds, faces_csv)
-        answer = find_answer(connection, settings)
+        faces = written_faces(connection, settings.thresholds, faces_csv)
+        answer = find_answer(connection, settings, faces)
         tables = Tables(files_table(connection, answer), people_table(answer), rates_of(answer))
         for path, rows in zip(paths[1:-1], _tables(answer, tables, settings), strict=True):
             with _open_report(path, list(rows.columns), settings.bom) as table:
@@ -110,27 +87,6 @@ def write_table(rows: pd.DataFrame, path: Path) -> None:
         raise UsageError(f"{path} exists: give another name")
     with partial_files(path) as (partial,), _open_report(partial, list(rows.columns), False) as table:
         _append(rows, table)
-
-
-def escape(text: str) -> str:
-    """Return `text` as a cell that no spreadsheet takes for a formula.
-
-    A leading = + - @ (also in wide form), tab, line break or apostrophe gets an apostrophe in front. To restore the
-    text, remove one leading apostrophe.
-    """
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
-
-
-def _write_faces(connection: Connection, thresholds: Thresholds, out: TextIO) -> None:
-    cell = functools.lru_cache(maxsize=16)(_as_cell)  # the rows of one source are consecutive
-    out.writelines(f"{cell(name)}{cells}\n" for name, cells in connection.execute(_FACES, sql_parameters(thresholds)))
-
-
-def _as_cell(text: str) -> str:
-    """Escape a text, and quote it if CSV requires that."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([escape(text)])
-    return line.getvalue()
 
 
 @contextmanager
