@@ -1,9 +1,11 @@
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from look_makers import joined, looks, stream
 
+from maskbatch.people import episodes
 from maskbatch.people.episodes import find_episodes
 from maskbatch.people.evidence import STATES
 from maskbatch.settings import ReportSettings
@@ -213,6 +215,27 @@ def test_a_higher_threshold_hardly_ever_makes_bare_time_shorter():
         people = [stream(*((2.0, float(p)) for p in rng.random(4)), person=i, noise=0.03, seed=i) for i in range(12)]
         shorter.append(np.diff([bare_s(people, threshold) for threshold in (0.1, 0.3, 0.5, 0.7, 0.9)], axis=0) < -1e-9)
     assert np.mean(shorter) < 0.01
+
+
+def most_probable(told):
+    """The most probable states of one stretch, by trying all sequences; the first of equals, from the last look on."""
+    sequences = np.array(list(product(range(len(STATES)), repeat=len(told))))
+    gain = told[np.arange(len(told)), sequences].sum(axis=1) - episodes._COSTS[sequences[:, :-1], sequences[:, 1:]].sum(
+        axis=1
+    )
+    return min(sequences[gain == gain.max()].tolist(), key=lambda sequence: sequence[::-1])
+
+
+@pytest.mark.parametrize("lengths", [[1], [6], [1, 1, 1], [2, 5, 1, 4], [3, 3, 6, 3]])
+@pytest.mark.parametrize("seed", range(20))
+def test_states_are_the_most_probable_of_all_sequences(lengths, seed, monkeypatch):
+    """Stretches of equal and different lengths, with many ties, and with a state that does not exist."""
+    monkeypatch.setattr(episodes, "_COSTS", np.round(2 * episodes._COSTS))  # whole numbers have exact sums
+    told = np.random.default_rng(seed).integers(-4, 1, (sum(lengths), len(STATES))).astype(float)
+    told[:, 2] = -np.inf if seed % 2 else told[:, 2]
+    starts = np.cumsum([0, *lengths[:-1]])
+    expected = [state for part in np.split(told, starts[1:]) for state in most_probable(part)]
+    assert episodes._most_probable(told, starts).tolist() == expected
 
 
 def test_shapes_are_checked():

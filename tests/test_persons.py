@@ -173,7 +173,7 @@ def test_rows_are_read_by_whole_sources(tmp_path, block, monkeypatch):
         with store.transaction() as connection:
             arrays = list(answer._whole_sources(faces.face_blocks(connection)))
             ids = [connection.execute("SELECT id FROM source WHERE name = ?", name).fetchone()[0] for name in "bac"]
-    columns = faces.FaceColumns(*np.concatenate(arrays).T)
+    columns = faces.FaceColumns(*np.concatenate(arrays, axis=1))
     assert columns.frame.tolist() == [0, 2, 3] * 3 and columns.source_id.tolist() == np.repeat(ids, 3).tolist()
-    sources = [source for array in arrays for source in dict.fromkeys(array[:, 0].tolist())]
+    sources = [source for array in arrays for source in dict.fromkeys(array[0].tolist())]
     assert sources == ids

@@ -94,8 +94,8 @@ def find_answer(
     )
     where = {source.id: where_of(source, settings) for source in sources}
     blocks = face_blocks(connection) if faces is None else faces
-    parts = [_part(rows, where, settings) for rows in _whole_sources(blocks)]
-    persons, episodes, *arrays = _joined(parts or [_part(np.empty((0, NUM_COLUMNS), np.int64), where, settings)])
+    parts = [_part(faces, where, settings) for faces in _whole_sources(blocks)]
+    persons, episodes, *arrays = _joined(parts or [_part(np.empty((NUM_COLUMNS, 0), np.int64), where, settings)])
     fixed = corrected(persons, episodes, verdicts(connection))
     static = arrays[-1]
     counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s, _is_gated(connection))
@@ -109,9 +109,10 @@ def _is_gated(connection: Connection) -> bool:
     return any(one.facts.get("settings", {}).get("sampling", {}).get("is_gated") for one in sessions(connection)[-1:])
 
 
-def _part(rows: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:
-    looks = in_order(_as_looks(rows), list(where))
-    looks = looks.take(is_looked_at(looks, where))
+def _part(faces: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:
+    looks = in_order(_as_looks(FaceColumns(*faces)), list(where))
+    if not (counts := is_looked_at(looks, where)).all():
+        looks = looks.take(counts)
     episodes = find_episodes(looks, settings)
     places = zones_of(looks, where), crossings_of(looks, where)
     return _Part(find_persons(looks, episodes, settings), episodes, *places, is_static(looks, settings.static_s))
@@ -132,9 +133,8 @@ def _concatenated(tables: Sequence[Persons] | Sequence[Episodes]) -> Persons | E
     return type(first)(*(np.concatenate([getattr(one, item.name) for one in tables]) for item in fields(first)))
 
 
-def _as_looks(rows: np.ndarray) -> Looks:
-    """Return rows of classified faces (N, NUM_COLUMNS) int64 as looks."""
-    faces = FaceColumns(*rows.T)
+def _as_looks(faces: FaceColumns) -> Looks:
+    """Return classified faces as looks."""
     corners = np.stack([faces.x_min_e1, faces.y_min_e1, faces.x_max_e1, faces.y_max_e1], 1)
     scales = ((faces.p_incorrect_e4, 1e4), (faces.sharpness_e2, 1e2), (faces.brightness, 1), (faces.turn_e2, 1e2))
     plain = [np.where(values < 0, np.nan, values / scale) for values, scale in scales]
@@ -143,19 +143,20 @@ def _as_looks(rows: np.ndarray) -> Looks:
 
 
 def _whole_sources(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the classified faces of blocks (n, NUM_COLUMNS) as such arrays that each hold complete sources."""
-    kept: list[np.ndarray] = []  # joined only once: a video may have millions of rows
+    """Yield the classified faces of blocks (NUM_COLUMNS, n) as such arrays that each hold complete sources."""
+    kept: list[np.ndarray] = []  # joined only once: a video may have millions of faces
     for block in blocks:
-        block = block[FaceColumns(*block.T).p_mask_e4 >= 0]
-        if not len(block):
+        block = block[:, FaceColumns(*block).p_mask_e4 >= 0]
+        if not block.size:
             continue
-        is_last = block[:, 0] == block[-1, 0]  # more rows of this source may follow
+        source_id = FaceColumns(*block).source_id
+        is_last = source_id == source_id[-1]  # more faces of this source may follow
         if not is_last.all():
-            complete, kept = np.concatenate([*kept, block[~is_last]]), []
+            complete, kept = np.concatenate([*kept, block[:, ~is_last]], axis=1), []
             yield complete
-        kept.append(block[is_last])
+        kept.append(block[:, is_last])
     if kept:
-        complete, kept = np.concatenate(kept), []
+        complete, kept = np.concatenate(kept, axis=1), []
         yield complete
 
 

@@ -95,24 +95,25 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
 def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the most probable states (N,) int8 of stretches that begin at `starts`, from log-likelihoods (N, 4).
 
-    Step k handles all stretches with a look k at once, so that the loop is only as long as the longest stretch.
+    Step k handles all stretches with a look k at once, so that the loop is only as long as the longest stretch. The looks
+    of a step follow one another, those of the longest stretch first.
     """
     lengths = np.diff(np.append(starts, len(told)))
     order = np.argsort(-lengths, kind="stable")
-    starts, lengths = starts[order], lengths[order]
-    came_from = np.zeros(told.shape, np.int8)
-    score = told[starts].copy()
-    num_longer = np.searchsorted(-lengths, -np.arange(1, lengths[0] + 1), side="right")
-    for step in range(1, lengths[0]):
-        now = num_longer[step]
-        through = score[:now, :, None] - _COSTS
-        came_from[starts[:now] + step] = through.argmax(axis=1)
-        score[:now] = through.max(axis=1) + told[starts[:now] + step]
-    state = np.zeros(len(told), np.int8)
-    state[starts + lengths - 1] = score.argmax(axis=1)
-    for step in range(lengths[0] - 1, 0, -1):
-        at = starts[: num_longer[step]] + step
-        state[at - 1] = came_from[at, state[at]]
+    counts = np.searchsorted(-lengths[order], -np.arange(1, lengths.max() + 1), side="right")
+    firsts = np.cumsum(counts) - counts
+    step = np.repeat(np.arange(len(counts)), counts)
+    at = starts[order][np.arange(len(told)) - firsts[step]] + step
+    score = told[at]
+    steps = list(zip(firsts.tolist(), firsts[1:].tolist(), counts[1:].tolist(), strict=False))
+    for before, now, count in steps:
+        score[now : now + count] += (score[before : before + count, :, None] - _COSTS).max(axis=1)
+    found = score.argmax(axis=1)
+    for before, now, count in reversed(steps):
+        through = score[before : before + count] - _COSTS[found[now : now + count]]
+        found[before : before + count] = through.argmax(axis=1)
+    state = np.empty(len(told), np.int8)
+    state[at] = found
     return state
 
 
@@ -168,7 +169,8 @@ def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np
     ends = np.append(starts[1:], len(looks))
     run_of = np.repeat(np.arange(len(starts)), ends - starts)
     trust = qualities(looks)
-    weight = trust.prod(axis=1) * novelty(looks.time_s, begins)
+    quality = trust.prod(axis=1)
+    weight = quality * novelty(looks.time_s, begins)
     known = ~np.isnan(looks.p_mask)
     weight = np.where(known, np.maximum(weight, 1e-6), 0.0)
     total = np.add.reduceat(weight, starts)
@@ -178,7 +180,7 @@ def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np
     own = state[starts]
     reason = np.where(own == NOT_SURE, _reasons(trust, starts), "")
     from_s, to_s = _edges(starts, ends, looks, begins)
-    seen = visibility(looks)
+    seen = visibility(looks, quality)
     best = np.lexsort((np.arange(len(looks)), -seen, run_of))[starts]  # the first of equals
     return Episodes(
         group, own, from_s, to_s, ends - starts, looks.frame[best], looks.face[best], looks.time_s[best], seen[best], p_mask,

@@ -75,7 +75,10 @@ def qualities(looks: Looks) -> np.ndarray:
     return np.clip(np.nan_to_num(columns, nan=1.0), _LEAST, 1.0)
 
 
-def visibility(looks: Looks) -> np.ndarray:
-    """Return the visibility of each face (N,); larger is better. The best look at a person becomes the evidence."""
+def visibility(looks: Looks, weight: np.ndarray) -> np.ndarray:
+    """Return the visibility of each face (N,); larger is better. The best look at a person becomes the evidence.
+
+    `weight` (N,) is the product of the `qualities` of each look.
+    """
     area = np.prod(np.clip(looks.xyxy[:, 2:] - looks.xyxy[:, :2], 1, None), axis=1)
-    return np.sqrt(area) * qualities(looks).prod(axis=1) * (1 - 0.5 * np.nan_to_num(looks.turn))
+    return np.sqrt(area) * weight * (1 - 0.5 * np.nan_to_num(looks.turn))

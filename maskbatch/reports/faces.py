@@ -21,7 +21,7 @@ def written_faces(connection: Connection, thresholds: Thresholds, out: TextIO) -
     """Yield the blocks of `face_blocks`, each after its lines are written to `out`, so that rows are read only once."""
     names = dict(connection.execute("SELECT id, name FROM source WHERE position IS NOT NULL"))
     for block in face_blocks(connection):
-        out.write(_lines(FaceColumns(*block.T), names, thresholds).decode())
+        out.write(_lines(FaceColumns(*block), names, thresholds).decode())
         yield block
 
 

@@ -4,6 +4,7 @@ All of them show one state of the store, even while a scan is running. Text cell
 formula get an apostrophe in front (see `cells.escape`). docs/tables.md explains each column.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,9 +104,9 @@ def _append(rows: pd.DataFrame, out: TextIO) -> None:
     shown = {}
     for name in rows.columns:
         if name in _DECIMALS:
-            shown[name] = ["" if np.isnan(value) else f"{value:.{_DECIMALS[name]}f}" for value in rows[name].tolist()]
+            shown[name] = ["" if math.isnan(value) else f"{value:.{_DECIMALS[name]}f}" for value in rows[name].tolist()]
         elif not pd.api.types.is_numeric_dtype(rows[name]):
             # few texts, many rows
-            safe = {text: escape(text) for text in rows[name].unique()}
-            shown[name] = rows[name].map(safe)
+            codes, texts = pd.factorize(rows[name])
+            shown[name] = np.array([*map(escape, texts)], object)[codes]
     rows.assign(**shown).to_csv(out, header=False, index=False, lineterminator="\n")

@@ -8,7 +8,7 @@ import numpy as np
 from maskbatch.geometry.resize import resize
 from maskbatch.media.names import crop_name, inside
 from maskbatch.media.write import write_images
-from maskbatch.people.looks import visibility
+from maskbatch.people.looks import qualities, visibility
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import by_frame, warn_or_raise
 from maskbatch.sinks.crops import cut
@@ -43,7 +43,7 @@ class EvidenceSink:
 
     def write(self, batch: Batch) -> None:
         """Keep the best looks of a batch."""
-        frames, seen = batch.frames, visibility(batch.faces)
+        frames, seen = batch.frames, visibility(batch.faces, qualities(batch.faces).prod(axis=1))
         for row, faces in by_frame(frames, batch.faces):
             source_id = int(frames.source_id[row])
             own = seen[batch.faces.row == row]

@@ -47,8 +47,8 @@ def face_blocks(connection: Connection) -> Iterator[np.ndarray]:
     """Yield the faces in files of the last session, file by file, in order of frames and faces.
 
     Yields:
-        Arrays (n, NUM_COLUMNS) int64 with a row for each face; `FaceColumns(*block.T)` are the columns.
+        Arrays (NUM_COLUMNS, n) int64; `FaceColumns(*block)` are the columns.
     """
     numbers = chain.from_iterable(connection.execute(_FACES))
     while len(block := np.fromiter(islice(numbers, _BLOCK * NUM_COLUMNS), np.int64)):
-        yield block.reshape(-1, NUM_COLUMNS)
+        yield np.ascontiguousarray(block.reshape(-1, NUM_COLUMNS).T)

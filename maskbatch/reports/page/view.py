@@ -133,7 +133,7 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
         NOT_A_FACE not in flags and (settings.count_static or "static" not in flags) for flags in table["flags"]
     ]
     people = table[np.array(is_listed, bool)]
-    place = [place_name(row.site, row.camera, row.source) for row in people.itertuples()]
+    place = [place_name(*row) for row in zip(people["site"], people["camera"], people["source"], strict=True)]
     people = people.assign(place=place)
     facts = facts_of(connection)
     corrections = corrections_of(connection, answer, rates.people, facts.values)
