@@ -1,15 +1,18 @@
+import hashlib
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from stores import Face, fill, video
 
 import maskbatch as mb
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
-from maskbatch.reports.manifest import MANIFEST
+from maskbatch.reports.manifest import MANIFEST, rows_digests
 from maskbatch.run.pack import pack
 from maskbatch.run.purge import purge
 from maskbatch.run.verify import verify
@@ -88,6 +91,35 @@ def test_a_changed_row_is_found_whatever_the_file_of_the_store(out):
     with open_store(out) as store, store.transaction() as connection:
         connection.execute("UPDATE face SET p_mask_e4 = 10000 - p_mask_e4 WHERE frame = 0")
     assert verify(out).changed == ("scan.db: rows of face",)
+
+
+def test_rows_have_the_checksum_of_their_texts(tmp_path):
+    """Faces with and without unknown values are told like all other rows; no faces have a checksum as well."""
+    seen = [
+        Face("v", frame, 0, p, p_incorrect=more)
+        for frame, (p, more) in enumerate([(0.5, 0.1), (0.5, None), (None, None)])
+    ]
+    for faces in ([], seen[:1], seen):
+        (folder := tmp_path / str(len(faces))).mkdir()
+        with open_store(folder) as store:
+            fill(store, [video("v")], [*faces, *(replace(face, x_min=-7.5, face=1) for face in faces)])
+            with store.transaction() as connection:
+                rows = connection.execute("SELECT * FROM face ORDER BY source_id, frame, face").fetchall()
+                found = rows_digests(connection)["face"]
+        assert found == hashlib.sha256("".join(f"{row!r}\n" for row in rows).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("value", ["NULL", "'None'", "X'35303030'", "'5000 '", "5000.5", "'x'", "5001"])
+def test_nothing_passes_for_another_number(tmp_path, value):
+    """Whatever replaces a number, or an unknown one, has another checksum unless it is stored as the same number."""
+    with open_store(tmp_path) as store:
+        fill(store, [video("v")], [Face("v", p_incorrect=0.5), Face("v", 1)])
+        for frame, number in enumerate((5000, None)):
+            with store.transaction() as connection:
+                before = rows_digests(connection)["face"]
+                connection.execute(f"UPDATE face SET p_incorrect_e4 = {value} WHERE frame = ?", [frame])
+                [now] = connection.execute("SELECT p_incorrect_e4 FROM face WHERE frame = ?", [frame]).fetchone()
+                assert (rows_digests(connection)["face"] == before) is (now == number)
 
 
 def test_missing_and_extra_files_are_named(out):
