@@ -19,7 +19,7 @@ from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageE
 from maskbatch.reports import tables
 from maskbatch.run import shard
 from maskbatch.run.timings import TimedReader
-from maskbatch.sinks import annotated
+from maskbatch.sinks import copies
 from maskbatch.store import folder
 
 assert fakes and made  # the fixtures
@@ -56,7 +56,7 @@ def test_a_disk_that_fills_while_a_video_is_joined(made, tmp_path, fakes, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(annotated, "join", full)
+        patched.setattr(copies, "join", full)
         with pytest.raises(MaskbatchError, match="No space left"):
             scan(inputs, out)
     assert ("m.mp4", "partial") in sources_of(out)

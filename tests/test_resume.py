@@ -40,7 +40,7 @@ from maskbatch.run import space as estimate
 from maskbatch.run.identity import deciding_settings
 from maskbatch.run.stop import Stop, stop_on_signals
 from maskbatch.settings import DetectorSettings, OutputSettings, ReportSettings, SamplingSettings, ScanSettings
-from maskbatch.sinks import annotated
+from maskbatch.sinks import copies
 from maskbatch.store import resume
 from maskbatch.store.database import open_store
 from maskbatch.store.folder import prepared
@@ -870,12 +870,12 @@ def test_a_full_disk_stops_and_goes_on(made, tmp_path, fakes, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         whole(path, *rest)
 
-    whole = annotated.write_image
-    monkeypatch.setattr(annotated, "write_image", full)
+    whole = copies.write_image
+    monkeypatch.setattr(copies, "write_image", full)
     with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command continues"):
         scan(made / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
-    monkeypatch.setattr(annotated, "write_image", whole)
+    monkeypatch.setattr(copies, "write_image", whole)
     scan(made / "in", tmp_path / "out")
     assert contents(tmp_path / "out") == contents(made / "whole")
 

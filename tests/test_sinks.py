@@ -15,7 +15,7 @@ from maskbatch.media.names import written_names
 from maskbatch.media.write import made_with
 from maskbatch.media.write.sound import unguarded
 from maskbatch.settings import OutputSettings, ScanSettings
-from maskbatch.sinks import annotated as module
+from maskbatch.sinks import copies as module
 from maskbatch.sinks import open_sinks
 from maskbatch.sinks.annotated import AnnotatedSink
 from maskbatch.sinks.crops import CropSink

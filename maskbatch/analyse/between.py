@@ -123,7 +123,8 @@ def _moved(faces: Faces, by: int) -> Faces:
 def _joined(first: Frames, second: Frames) -> Frames:
     arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)])
               for name in ("source_id", "index", "timestamp_s", "is_looked_at")}  # fmt: skip
-    return replace(second, images=(*first.images, *second.images), planes=(*first.planes, *second.planes), **arrays)
+    joined = {name: (*getattr(first, name), *getattr(second, name)) for name in ("images", "planes", "stored")}
+    return replace(second, **joined, **arrays)
 
 
 def _part(frames: Frames, end: int) -> Frames:
@@ -131,6 +132,7 @@ def _part(frames: Frames, end: int) -> Frames:
     return replace(
         frames, images=frames.images[:end], source_id=frames.source_id[:end], index=frames.index[:end],
         timestamp_s=frames.timestamp_s[:end], is_looked_at=frames.is_looked_at[:end], planes=frames.planes[:end],
+        stored=frames.stored[:end],
     )  # fmt: skip
 
 
@@ -138,5 +140,5 @@ def _rest(frames: Frames, begin: int) -> Frames:
     """Return the frames from `begin`, without the cut and the ended sources."""
     return Frames(
         frames.images[begin:], frames.source_id[begin:], frames.index[begin:], frames.timestamp_s[begin:],
-        is_looked_at=frames.is_looked_at[begin:], planes=frames.planes[begin:],
+        is_looked_at=frames.is_looked_at[begin:], planes=frames.planes[begin:], stored=frames.stored[begin:],
     )  # fmt: skip

@@ -189,10 +189,11 @@ class _Batch:
     def take(self) -> Frames:
         """Return the collected batch and begin a new one."""
         source_id, decoded = zip(*self._frames, strict=True) if self._frames else ((), ())
-        index, timestamp_s, images, cuts, looked_at, planes = zip(*decoded, strict=True) if decoded else ((),) * 6
+        columns = zip(*decoded, strict=True) if decoded else ((),) * len(Decoded._fields)
+        index, timestamp_s, images, cuts, looked_at, planes, stored = columns
         frames = Frames(
             images, np.array(source_id, np.int64), np.array(index, np.int64), np.array(timestamp_s, np.float64),
-            tuple(self._ended), next(iter(cuts), None), np.array(looked_at, bool), planes,
+            tuple(self._ended), next(iter(cuts), None), np.array(looked_at, bool), planes, stored,
         )  # fmt: skip
         self._frames, self._ended, self._num_pixels = [], [], 0
         return frames

@@ -20,9 +20,9 @@ def with_claims(checkpoint: Checkpoint, source: Source) -> Checkpoint:
 
 def cut(at: Checkpoint, batch: Batch, sinks: Sinks) -> Checkpoint:
     """End the segment before `batch`, and return the checkpoint after that segment."""
-    return replace(
-        at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=sinks.cut(at.source)
-    )
+    first = batch.frames.stored[0]
+    copy = sinks.cut(at.source, is_clean=first is not None and first.is_exit)
+    return replace(at, num_segments=at.num_segments + 1, reader=batch.frames.cut, tracks=batch.tracks, copy=copy)
 
 
 def counted(at: Checkpoint, batch: Batch) -> Checkpoint:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
@@ -14,15 +14,13 @@ import numpy as np
 
 from maskbatch.drawing.annotate import draw_clock, draw_faces
 from maskbatch.drawing.canvas import Canvas, PlanesCanvas, RgbCanvas
-from maskbatch.errors import DecodeError
 from maskbatch.media.names import annotated_name, inside
-from maskbatch.media.photo.exif import recording_exif
-from maskbatch.media.photo.reader import read_bytes
-from maskbatch.media.write import Guard, Pieces, VideoWriter, join, write_image
-from maskbatch.overlap import Behind, IsOver, never
+from maskbatch.media.write import Guard, Pieces
+from maskbatch.overlap import IsOver, never
 from maskbatch.people.clock import later, start_of
 from maskbatch.settings import OutputSettings, ScanSettings
-from maskbatch.store.folder import segments_of
+from maskbatch.sinks.copies import PhotoCopy, VideoCopy
+from maskbatch.sinks.stretch import Shown
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
 
 _log = logging.getLogger(__name__)
@@ -32,10 +30,6 @@ _OF_ONE_SOURCE = frozenset(
     {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
     | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a file or folder of the user is in the way
 )
-
-
-# pictures of a video that are drawn and wait to be encoded: 50 MB of 4K
-_ENCODED_BEHIND = 4
 
 
 class Copy(NamedTuple):
@@ -52,9 +46,10 @@ class Copy(NamedTuple):
 class AnnotatedSink:
     """Write the frames of a shard to `annotated/`, a folder tree like that of the input.
 
-    A photo is written at once. A video is written in one part per segment; the parts are joined when the video has
-    ended. The copy of a broken source has the frames that could be read. A copy that cannot be written, for example
-    because a format does not allow its size, is logged and left out; the scan continues.
+    A photo is written at once. A video is written in parts, which are joined when it has ended. Stretches without faces
+    are taken from the recording as they are, if it allows that (see `media/video/stored.py`). The copy of a broken source
+    has the frames that could be read. A copy that cannot be written, for example because a format does not allow its
+    size, is logged and left out; the scan continues.
     """
 
     def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
@@ -78,13 +73,19 @@ class AnnotatedSink:
         for row, faces in by_frame(batch.frames, batch.drawn):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
-                time_s, is_video = float(batch.frames.timestamp_s[row]), copy.source.kind == "video"
-                picture, canvas = _canvas(batch.frames, row)
-                draw_faces(canvas, faces, self._thresholds, with_numbers=is_video)
-                if is_video and (start := self._start(copy.source)) is not None:
-                    draw_clock(canvas, later(start, time_s).isoformat(" ", "seconds"))
+                draw = partial(self._drawn, batch.frames, row, faces, copy.source)
+                time_s, stored = float(batch.frames.timestamp_s[row]), batch.frames.stored[row]
                 with _of_one(copy):
-                    copy.write(picture, time_s)
+                    copy.write(Shown(time_s, stored, len(faces) > 0, draw))
+
+    def _drawn(self, frames: Frames, row: int, faces: Faces, source: Source) -> np.ndarray:
+        """Return the picture of a frame with faces and clock, in a form that `VideoWriter` takes."""
+        picture, canvas = _canvas(frames, row)
+        is_video = source.kind == "video"
+        draw_faces(canvas, faces, self._thresholds, with_numbers=is_video)
+        if is_video and (start := self._start(source)) is not None:
+            draw_clock(canvas, later(start, float(frames.timestamp_s[row])).isoformat(" ", "seconds"))
+        return picture
 
     def _start(self, source: Source) -> datetime | None:
         """Return the start time of a source, None if unknown."""
@@ -93,11 +94,14 @@ class AnnotatedSink:
             self._starts[source.id] = start.at
         return self._starts[source.id]
 
-    def cut(self, source: Source) -> CopyState:
-        """End the segment of a video, and return the state of its copy. Raises OSError when the disk fails."""
+    def cut(self, source: Source, is_clean: bool = True) -> CopyState:
+        """End the segment of a video, and return the state of its copy. Raises OSError when the disk fails.
+
+        With `is_clean`, no frame so far needs a later packet of the recording.
+        """
         copy = self._copies[source.id]
         with _of_one(copy):
-            copy.cut()
+            copy.cut(is_clean)
         return replace(copy.state, broken=copy.broken)
 
     def end(self, source: Source) -> Copy:
@@ -120,77 +124,6 @@ class AnnotatedSink:
         return self.end(source)
 
 
-class _PhotoCopy:
-    """The copy of a photo: one file, synced to the disk before it gets its name."""
-
-    is_to_join = False
-
-    def __init__(self, source: Source, path: Path, settings: OutputSettings) -> None:
-        self.source, self.broken, self.is_there = source, "", False
-        self._path, self._settings = path, settings
-
-    def write(self, rgb: np.ndarray, timestamp_s: float) -> None:
-        """Write `rgb` (H, W, 3) uint8. Raises OSError."""
-        write_image(self._path, rgb, _recording(self.source) if self._settings.keep_metadata else b"")
-        self.is_there = True
-
-    def drop(self) -> None:
-        """Do nothing: no file is open."""
-
-
-class _VideoCopy:
-    """The copy of a video: one part per segment, joined at the end. `state` is that after the last segment.
-
-    A thread encodes each picture while the caller draws the next ones. An error of the encoder is therefore raised with
-    a later picture, or at the end of the segment.
-    """
-
-    def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
-        self.source, self.state, self.broken, self.is_there = source, state, state.broken, False
-        self._path, self._settings = path, settings
-        self._folder = segments_of(settings.folder, source.id)
-        self._part: VideoWriter | None = None
-        self._encoding: Behind | None = None
-
-    def write(self, picture: np.ndarray, timestamp_s: float) -> None:
-        """Append a picture in a form that `VideoWriter` takes, shown from `timestamp_s`. Raises OSError."""
-        if self._part is None:
-            path = self._folder / f"{len(self.state.parts):06d}.mp4"
-            self._part = VideoWriter(path, self.source, self._settings, self.state.writer).__enter__()
-            self._encoding = Behind(_ENCODED_BEHIND)
-        self._encoding.call(self._part.write, picture, timestamp_s)
-
-    def cut(self) -> None:
-        """Finish the open part and sync it to the disk. Raises OSError."""
-        if self._part is None or self.broken:
-            return
-        self._encoding.finish()
-        part, self._part = self._part, None
-        part.__exit__(None, None, None)
-        parts = (*self.state.parts, (part.path.name, part.first_pts))
-        self.state = CopyState(part.written(), parts)
-
-    @property
-    def is_to_join(self) -> bool:
-        """Return whether there are parts to join, and the copy is not broken."""
-        return not self.broken and (self._part is not None or bool(self.state.parts))
-
-    def join(self, pieces: Pieces, guard: Guard, is_over: IsOver) -> None:
-        """Join all parts with the sound of the source, unless a part could not be written. Raises OSError."""
-        if self.is_to_join:
-            parts = [(self._folder / name, first) for name, first in self.state.parts]
-            join(self._path, self.source, parts, pieces, guard, is_over)
-            self.is_there = True
-
-    def drop(self) -> None:
-        """Drop the open part."""
-        part, self._part = self._part, None
-        if part is not None:
-            self._encoding.drop()
-            error = OSError("dropped")
-            part.__exit__(type(error), error, None)
-
-
 def _canvas(frames: Frames, row: int) -> tuple[np.ndarray, Canvas]:
     """Return the picture for the copy of a frame, and a canvas over it. Planes need no copy: nothing else uses them."""
     planes = frames.planes[row]
@@ -200,23 +133,15 @@ def _canvas(frames: Frames, row: int) -> tuple[np.ndarray, Canvas]:
     return picture, RgbCanvas(picture)
 
 
-def _copy(source: Source, state: CopyState, settings: OutputSettings) -> _PhotoCopy | _VideoCopy:
+def _copy(source: Source, state: CopyState, settings: OutputSettings) -> PhotoCopy | VideoCopy:
     path = inside(settings.folder / "annotated", annotated_name(source))
     if not settings.keep_metadata:
         source = replace(source, recorded=())
-    return _VideoCopy(source, path, state, settings) if source.kind == "video" else _PhotoCopy(source, path, settings)
-
-
-def _recording(source: Source) -> bytes:
-    """Return the time and camera of a photo as EXIF data; b"" if unknown, or if the file is gone."""
-    try:
-        return recording_exif(read_bytes(source.path))
-    except DecodeError:
-        return b""
+    return VideoCopy(source, path, state, settings) if source.kind == "video" else PhotoCopy(source, path, settings)
 
 
 @contextmanager
-def _of_one(copy: _PhotoCopy | _VideoCopy) -> Iterator[None]:
+def _of_one(copy: PhotoCopy | VideoCopy) -> Iterator[None]:
     """Log an error that concerns one source, and mark its copy as broken; raise errors that concern all sources."""
     try:
         yield

@@ -54,9 +54,12 @@ class Sinks:
         )
         return replace(batch, frames=replace(batch.frames, images=images))
 
-    def cut(self, source: Source) -> CopyState:
-        """End the segment of a video, and return the state of its annotated copy. Raises OSError."""
-        return CopyState() if self._annotated is None else self._annotated.cut(source)
+    def cut(self, source: Source, is_clean: bool = True) -> CopyState:
+        """End the segment of a video, and return the state of its annotated copy. Raises OSError.
+
+        With `is_clean`, no frame so far needs a later packet of the recording.
+        """
+        return CopyState() if self._annotated is None else self._annotated.cut(source, is_clean)
 
     def evidence(self, source: Source) -> tuple[tuple[int, int, int], ...]:
         """Write the evidence of a finished segment; return (source id, frame, face) of each picture. Raises OSError."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 from fractions import Fraction
 
-from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Source, WriterState
+from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Recorded, Source, WriterState
 
 
 def encoded(checkpoint: Checkpoint) -> str:
@@ -29,7 +29,7 @@ def decoded(text: str, source: Source) -> Checkpoint:
     values["reader"] = None if values["reader"] is None else _reader(values["reader"])
     values["ended"] = None if values["ended"] is None else _ended(values["ended"])
     copy = values["copy"]
-    parts = tuple((name, first) for name, first in copy["parts"])
+    parts = tuple(tuple(part) if len(part) == 2 else Recorded(*part) for part in copy["parts"])
     values["copy"] = CopyState(WriterState(**copy["writer"]), parts, copy["broken"])
     return Checkpoint(source=source, **values | {"names": tuple(values["names"])})
 

@@ -25,7 +25,7 @@ from maskbatch.store.read import (
 )
 from maskbatch.store.settings import refusal
 from maskbatch.store.write import forget
-from maskbatch.types import Checkpoint, Source
+from maskbatch.types import Checkpoint, Recorded, Source
 
 # rows that are up to date are not written again
 _SOURCE = """
@@ -80,7 +80,8 @@ def usable_checkpoint(store: Store, source: Source) -> Checkpoint | None:
 def _fits(at: Checkpoint, out: Path) -> bool:
     """Return whether the parts of a video's copy exist, and the copy would be written as before."""
     is_same = (at.made_with, at.names) == (made_with(), written_names(at.source))
-    return is_same and all((segments_of(out, at.source.id) / name).is_file() for name, _ in at.copy.parts)
+    names = [part[0] for part in at.copy.parts if not isinstance(part, Recorded)]
+    return is_same and all((segments_of(out, at.source.id) / name).is_file() for name in names)
 
 
 def _start_over(store: Store, source: Source) -> None:

@@ -1,9 +1,9 @@
 """Data types of a scan. They depend on numpy only, check their fields when an object is made, and can be pickled."""
 
 from maskbatch.types.batch import Batch
-from maskbatch.types.checkpoint import Checkpoint, CopyState, ReaderState, WriterState
+from maskbatch.types.checkpoint import Checkpoint, CopyState, ReaderState, Recorded, WriterState
 from maskbatch.types.faces import APPEARANCE_SIZE, Faces
-from maskbatch.types.frames import Decoded, Frames, size_of
+from maskbatch.types.frames import Decoded, Frames, Stored, size_of
 from maskbatch.types.results import FaceRow, SegmentResult
 from maskbatch.types.source import Ended, Shard, Source
 
@@ -18,9 +18,11 @@ __all__ = [
     "Faces",
     "Frames",
     "ReaderState",
+    "Recorded",
     "SegmentResult",
     "Shard",
     "Source",
+    "Stored",
     "WriterState",
     "size_of",
 ]

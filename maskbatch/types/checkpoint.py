@@ -1,6 +1,7 @@
 """States from which the scan of a video continues: of its reader, its writer, its annotated copy, and of all three."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from maskbatch.types.source import Ended, Source
 
@@ -48,15 +49,33 @@ class WriterState:
     most_gap: int = 0
 
 
+class Recorded(NamedTuple):
+    """Frames that an annotated copy takes from its source as they are stored there.
+
+    Attributes:
+        first_pts, last_pts: time stamps of the first and the last frame, in ticks of the source's `time_base`.
+        first_tick: time of the first frame in the copy, in the same ticks.
+        num_frames: number of frames, one to a packet.
+        delay: most ticks from one frame to a later one that is stored before it.
+    """
+
+    first_pts: int
+    last_pts: int
+    first_tick: int
+    num_frames: int
+    delay: int
+
+
 @dataclass(frozen=True, slots=True)
 class CopyState:
     """The state of a video's annotated copy after a segment.
 
-    `parts` are (file name, first tick). `broken` is the reason why the video has no copy, or "".
+    `parts` follow one another: (file name, first tick) of encoded pictures, or `Recorded`. `broken` is the reason why
+    the video has no copy, or "".
     """
 
     writer: WriterState = WriterState()
-    parts: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, int] | Recorded, ...] = ()
     broken: str = ""
 
 

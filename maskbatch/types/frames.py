@@ -16,6 +16,20 @@ def size_of(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[int, i
     return width, height
 
 
+class Stored(NamedTuple):
+    """The packet of a frame in its file, which the annotated copy may take as it is (see `media/video/stored.py`).
+
+    Attributes:
+        pts: its time stamp, in ticks of the source's `time_base`.
+        is_entry: the frame needs no earlier packet, so that copying may begin with it.
+        is_exit: no frame before this one needs a packet from here on, so that copying may end before this frame.
+    """
+
+    pts: int
+    is_entry: bool
+    is_exit: bool
+
+
 class Decoded(NamedTuple):
     """A frame from a reader.
 
@@ -26,6 +40,8 @@ class Decoded(NamedTuple):
         cut: state of the reader before the frame when a segment begins with the frame, else None.
         is_looked_at: the frame is analysed; all other frames are for the annotated copy only.
         planes: the picture for the annotated copy (see `Frames`), or None.
+        stored: the packet of the frame if the annotated copy may take it as it is, or None; a person then sees `planes`
+            as they are stored.
     """
 
     index: int
@@ -34,6 +50,7 @@ class Decoded(NamedTuple):
     cut: ReaderState | None = None
     is_looked_at: bool = True
     planes: np.ndarray | None = None
+    stored: Stored | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,6 +74,7 @@ class Frames:
         is_looked_at: (B,) bool, the frames that are analysed; default: all.
         planes: for each frame None, or (H + H / 2, W) uint8: the picture for the annotated copy, which may change it.
             The format is I420: luma, then two planes of chroma; BT.709, limited range. H and W are even.
+        stored: for each frame None, or its packet (see `Decoded`).
     """
 
     images: tuple[np.ndarray | None, ...]
@@ -67,12 +85,15 @@ class Frames:
     cut: ReaderState | None = None
     is_looked_at: np.ndarray | None = None
     planes: tuple[np.ndarray | None, ...] | None = None
+    stored: tuple[Stored | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.is_looked_at is None:
             object.__setattr__(self, "is_looked_at", np.ones(len(self.images), bool))
         if self.planes is None:
             object.__setattr__(self, "planes", (None,) * len(self.images))
+        if self.stored is None:
+            object.__setattr__(self, "stored", (None,) * len(self.images))
         for image, planes, is_looked_at in zip(self.images, self.planes, self.is_looked_at.tolist(), strict=True):
             if image is None and (planes is None or is_looked_at):
                 raise ValueError("a frame that is analysed, or has no planes, needs an image")

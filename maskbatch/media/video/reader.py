@@ -20,11 +20,12 @@ from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.media.video.hwaccel import note_software, open_hwaccel
 from maskbatch.media.video.segments import Segments, crc_of
 from maskbatch.media.video.skipping import Misjudged, Skipped, Skipping
+from maskbatch.media.video.stored import StoredFrames
 from maskbatch.media.video.streams import frame_rate, further_streams, start_s, video_stream
 from maskbatch.media.video.viewer import Viewer
 from maskbatch.media.video.whole import Read, check_whole
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Decoded, ReaderState
+from maskbatch.types import Decoded, ReaderState, Stored
 
 # time to decode before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
@@ -90,6 +91,7 @@ class VideoReader:
             # 1080p, one core decodes ten times as fast as two analyse, in less CPU time
             self._stream.thread_type = "NONE"
             self._viewer = Viewer(self._container, self._stream, self._size)
+            self._stored = StoredFrames(self._stream.codec_context) if self._sampling.with_planes else None
         except BaseException:
             self._container.close()
             raise
@@ -126,28 +128,39 @@ class VideoReader:
             self.pieces, self.end_s = clock.pieces, clock.end_s
             # a gated frame of a still group may be sampled, and yet have been skipped
             is_candidate = sampler.wants(index, time_s) and not isinstance(frame, Skipped)
+            stored = self._stored_as(frame)
             if index < self._first:
                 continue
             self._first = index + 1
-            is_looked_at = is_candidate and self._is_looked_at(frame, time_s)
+            may_begin = stored is None or stored.is_exit
+            is_looked_at = is_candidate and self._is_looked_at(frame, time_s, may_begin)
             # only frames that are yielded are converted
             if not (is_looked_at or self._sampling.all_frames):
                 continue
+            image = self._image(frame, index) if is_looked_at else None
             planes = self._viewer.planes(frame) if self._sampling.with_planes else None
-            image = self._image(frame, index) if is_looked_at or planes is None else None
+            if image is None and planes is None:
+                image = self._image(frame, index)
             cut = None
-            if self._segments.is_cut(time_s, is_looked_at):
+            if self._segments.is_cut(time_s, is_looked_at, may_begin):
                 is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
                 cut = ReaderState(
                     index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable,
                     *self._size, self._fitted_from,
                 )  # fmt: skip
-            yield Decoded(index, float(time_s), image, cut, is_looked_at, planes)
+            yield Decoded(index, float(time_s), image, cut, is_looked_at, planes, None if planes is None else stored)
         if clock.num_jumps:
             _log.warning("%s: the time stamps jump ahead by more than a day, %d times; later times are estimates",
                          self._path, clock.num_jumps)  # fmt: skip
 
-    def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction) -> bool:
+    def _stored_as(self, frame: av.VideoFrame | Skipped) -> Stored | None:
+        """Return the packet of a frame, if it gives the picture that a person sees and nothing is damaged before it."""
+        if self._stored is None or isinstance(frame, Skipped):
+            return None
+        stored = self._stored.of(frame)
+        return stored if self._viewer.is_plain(frame) and not self._damage else None
+
+    def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction, may_begin: bool) -> bool:
         """Return whether a sampled frame is analysed.
 
         The gate restarts at a frame that may begin a segment, and chooses it. A reader that continues there therefore
@@ -155,7 +168,7 @@ class VideoReader:
         """
         if self._gate is None:
             return True
-        if self._segments.is_due(time_s):
+        if self._segments.is_due(time_s, may_begin):
             self._gate.restart()
         return self._gate(self._viewer.luma(frame), float(time_s))
 
@@ -225,6 +238,8 @@ class VideoReader:
                 self._damage.append(reason_of(error))
             for frame in frames:
                 self._viewer.notice(frame)
+                if self._stored is not None:
+                    self._stored.notice(frame)
             # the decoder fills in missing parts
             self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
             yield from skipping.in_place(frames)
@@ -250,6 +265,8 @@ class VideoReader:
             if packet is not None:
                 self._note_end(packet)
             if packet is None or packet.stream.index == self._stream.index:
+                if packet is not None and self._stored is not None:
+                    self._stored.note(packet)
                 yield packet
             if packet is None:
                 return

@@ -17,6 +17,7 @@ import av
 
 from maskbatch.media.photo.headers import jpeg_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
+from maskbatch.media.video.parameter_sets import nal_units
 from maskbatch.types import ReaderState
 
 # limits on packets that wait in memory until their group is complete; a larger group ends skipping
@@ -230,8 +231,5 @@ def _hevc_frame(packet: av.Packet, heads: list[int]) -> _Frame | None:
 
 def _nal_heads(content: memoryview, length_size: int) -> Iterator[int]:
     """Yield the first two bytes of each NAL unit as a number, or 0xFFFF, which is no header, when lengths are damaged."""
-    at = 0
-    while at < len(content):
-        begin = at + length_size
-        at = begin + int.from_bytes(content[at:begin], "big")
-        yield int.from_bytes(content[begin : begin + 2], "big") if begin + 2 <= at <= len(content) else 0xFFFF
+    for unit in nal_units(content, length_size):
+        yield int.from_bytes(unit[:2], "big") if len(unit) >= 2 else 0xFFFF

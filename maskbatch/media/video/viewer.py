@@ -85,6 +85,10 @@ class Viewer:
             planes[frame.height :] = cv2.LUT(planes[frame.height :], _LIMITED_CHROMA)
         return planes
 
+    def is_plain(self, frame: av.VideoFrame) -> bool:
+        """Return whether `planes` are the data of the frame as they are stored."""
+        return frame.format.name == "yuv420p" and not _is_full(frame)
+
     def luma(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a small grey picture (H, W) uint8 of a frame as stored, with cells of about 12 pixels."""
         scale = max(min(frame.width // _CELL_PX, _MOST_CELLS), _LEAST_CELLS) / frame.width

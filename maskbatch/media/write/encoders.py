@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from maskbatch.errors import UsageError
+from maskbatch.media.video.parameter_sets import OWN_ID
 
 # fastest first; the first three need their own hardware and drivers
 ENCODERS = ("h264_nvenc", "h264_qsv", "h264_videotoolbox", "libx264")
@@ -52,12 +53,12 @@ def encoder_options(codec: str, crf: int) -> dict[str, str]:
     """Return an encoder's options for a quality that corresponds to libx264's `crf` (0 to 51, lower is better)."""
     if codec == "libx264":
         # without cpu-independent, the output of x264 depends on the CPU, and with AVX-512 it even differs between runs.
-        # superfast with macroblock trees takes 0.55 to 0.77 of the time of veryfast, and its files are 0.98 to 1.12
-        # times as large (benchmarks/x264.py)
+        # the id sets these pictures apart from those of a recording in the same file. superfast with macroblock trees takes
+        # 0.55 to 0.77 of the time of veryfast, and its files are 0.98 to 1.12 times as large (benchmarks/x264.py)
         return {
             "preset": "superfast",
             "crf": str(crf),
-            "x264-params": "cpu-independent=1:mbtree=1:rc-lookahead=10",
+            "x264-params": f"cpu-independent=1:mbtree=1:rc-lookahead=10:sps-id={OWN_ID}",
         }
     if codec == "libx265":
         return {"preset": "veryfast", "crf": str(crf)}

@@ -1,4 +1,8 @@
-"""Join the parts of an annotated video and the source's sound to one MP4, without encoding pictures again."""
+"""Join the parts of an annotated video and the source's sound to one MP4, without encoding pictures again.
+
+Parts are encoded pictures and stretches of the source. The file lists the parameter sets of both in its one avcC record;
+their ids differ.
+"""
 
 import errno
 import logging
@@ -14,14 +18,16 @@ from av.container import OutputContainer
 from maskbatch.errors import Interrupted
 from maskbatch.media.containers import for_ffmpeg
 from maskbatch.media.sound.reader import SoundReader
+from maskbatch.media.video.parameter_sets import joined_sets, read_sets
 from maskbatch.media.write.files import partial_file
+from maskbatch.media.write.recording import Recording, delay_of, with_decoding_times
 from maskbatch.media.write.sound import AudioTrack, Guard, unguarded
 from maskbatch.media.write.video import time_base
 from maskbatch.overlap import IsOver, never
-from maskbatch.types import Source
+from maskbatch.types import Recorded, Source
 
-# (file, time of its first frame in ticks of the video's time base)
-Part = tuple[Path, int]
+# (file, time of its first frame in ticks of the video's time base), or a stretch of the source
+Part = tuple[Path, int] | Recorded
 Pieces = Sequence[tuple[int, int]]
 
 # errors of the disk, after which the sound is not left out: the same command may succeed later
@@ -86,11 +92,11 @@ def _write(
         options = {"movflags": "+faststart+use_metadata_tags" if source.recorded else "+faststart"}
         output = stack.enter_context(av.open(for_ffmpeg(partial), "w", format="mp4", options=options))
         output.metadata.update(source.recorded)
-        with av.open(for_ffmpeg(parts[0][0])) as first:
-            stream = output.add_stream_from_template(first.streams.video[0])
+        recording = stack.enter_context(Recording(source))
+        stream = _add_stream(output, parts, recording)
         stream.time_base = time_base(source)
         sound = stack.enter_context(sound_for(output))
-        for packet in _packets(parts, time_base(source)):
+        for packet in with_decoding_times(_packets(parts, source, recording), delay_of(parts)):
             packet.stream = stream
             time_s = packet.pts * packet.time_base
             output.mux_one(packet)
@@ -103,23 +109,31 @@ def _write(
         output.close()  # writes the index; the second call by the stack does nothing
 
 
-def _packets(parts: Sequence[Part], tick_s: Fraction) -> Iterator[av.Packet]:
-    """Yield the packets of all parts, at their times in the whole video, in ticks of `tick_s`."""
-    waiting: av.Packet | None = None
-    for path, first_pts in parts:
-        with av.open(for_ffmpeg(path)) as container:
-            stream = container.streams.video[0]
-            for packet in container.demux(stream):
-                if not packet.size:  # the empty packet at the end
-                    continue
+def _add_stream(output: OutputContainer, parts: Sequence[Part], recording: Recording) -> av.VideoStream:
+    """Return a new stream for the pictures of all parts."""
+    file = next((part[0] for part in parts if not isinstance(part, Recorded)), None)
+    if file is None:
+        return output.add_stream_from_template(recording.stream)
+    with av.open(for_ffmpeg(file)) as encoded:
+        template = encoded.streams.video[0]
+        stream = output.add_stream_from_template(template)
+        if any(isinstance(part, Recorded) for part in parts):
+            sets = (read_sets(one.codec_context.extradata) for one in (recording.stream, template))
+            stream.codec_context.extradata = joined_sets(*sets)
+    return stream
+
+
+def _packets(parts: Sequence[Part], source: Source, recording: Recording) -> Iterator[av.Packet]:
+    """Yield the packets of all parts, at their times in the whole video, in ticks of its time base."""
+    for part in parts:
+        yield from recording.packets(part) if isinstance(part, Recorded) else _encoded(*part, time_base(source))
+
+
+def _encoded(path: Path, first_pts: int, tick_s: Fraction) -> Iterator[av.Packet]:
+    """Yield the packets of a part, which are in order of time."""
+    with av.open(for_ffmpeg(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size:  # the packet at the end is empty
                 pts, duration = (round(ticks * packet.time_base / tick_s) for ticks in (packet.pts, packet.duration))
-                packet.time_base = tick_s
-                packet.pts = packet.dts = first_pts + pts
-                packet.duration = duration
-                if waiting is not None:
-                    # the last frame of a part lasts until the first frame of the next part
-                    waiting.duration = packet.pts - waiting.pts
-                    yield waiting
-                waiting = packet
-    if waiting is not None:
-        yield waiting
+                packet.time_base, packet.pts, packet.duration = tick_s, first_pts + pts, duration
+                yield packet

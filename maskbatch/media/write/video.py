@@ -37,11 +37,9 @@ class VideoWriter:
         self._settings = settings
         self._fps = source.fps or DEFAULT_FPS
         self._time_base = time_base(source)
-        self._before = before or WriterState()
+        self._state = before or WriterState()
         self._stack = ExitStack()
         self._container: av.container.OutputContainer | None = None
-        self._last_pts = self._before.last_pts
-        self._most_gap = max(self._before.most_gap, round(1 / self._fps / self._time_base) or 1)
         self.first_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._reformatter = VideoReformatter()  # kept, because a new one is expensive
@@ -58,24 +56,19 @@ class VideoWriter:
         with self._stack:  # closes the container, then renames the file
             self._finish()
 
-    def written(self) -> WriterState:
-        """Return the state for the writer of the next part."""
-        return self._before if self._container is None else WriterState(self._last_pts, self._most_gap)
-
     def write(self, picture: np.ndarray, timestamp_s: float) -> None:
         """Append a picture, shown from `timestamp_s` (seconds, rising) until the next frame.
 
         `picture` is (H, W, 3) uint8 RGB, or planes (H + H / 2, W) uint8 as in `types.Frames`, which are not converted.
         """
         try:
-            pts = max(round(Fraction(timestamp_s) / self._time_base), self._last_pts + 1)
+            last_pts, self._state = self._state.last_pts, following(self._state, timestamp_s, self._source)
+            pts = self._state.last_pts
             if self._container is None:
                 height, width = picture.shape[:2]
                 self._open((width, height) if picture.ndim == 3 else (width, height * 2 // 3), pts)
-            if self._last_pts >= 0:
-                self._durations[self._last_pts] = pts - self._last_pts
-                self._most_gap = max(self._most_gap, pts - self._last_pts)
-            self._last_pts = pts
+            if last_pts >= 0:
+                self._durations[last_pts] = pts - last_pts
             self._mux(self._stream.encode(self._frame(picture, pts)))
         except av.codec.codec.UnknownCodecError as error:
             raise OSError(f"cannot write {self.path}: FFmpeg has no encoder {error}") from error
@@ -124,8 +117,8 @@ class VideoWriter:
 
     def _last_duration(self) -> int:
         """Return the ticks until the end of the source, or those of one frame when the end is unknown or far away."""
-        left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._last_pts
-        return left if 0 < left <= 2 * self._most_gap else round(1 / self._fps / self._time_base) or 1
+        left = round(Fraction(self._source.duration_s or 0) / self._time_base) - self._state.last_pts
+        return left if 0 < left <= 2 * self._state.most_gap else frame_ticks(self._source)
 
     def _finish(self) -> None:
         try:
@@ -139,6 +132,18 @@ def made_with() -> str:
     """Return versions of libraries and options of encoders as JSON. They must be the same for all parts of a video."""
     options = {codec: encoder_options(codec, OutputSettings().crf) for codec in ENCODERS}
     return json.dumps([av.__version__, av.library_versions, options], sort_keys=True)
+
+
+def following(before: WriterState, timestamp_s: float, source: Source) -> WriterState:
+    """Return the state after one more frame, shown from `timestamp_s` (seconds): its `last_pts` is the frame's time."""
+    pts = max(round(Fraction(timestamp_s) / time_base(source)), before.last_pts + 1)
+    gap = pts - before.last_pts if before.last_pts >= 0 else 0
+    return WriterState(pts, max(before.most_gap, gap, frame_ticks(source)))
+
+
+def frame_ticks(source: Source) -> int:
+    """Return the usual duration of a frame in ticks of `time_base(source)`."""
+    return round(1 / (source.fps or DEFAULT_FPS) / time_base(source)) or 1
 
 
 def time_base(source: Source) -> Fraction:

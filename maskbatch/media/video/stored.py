@@ -1,0 +1,91 @@
+"""Find the frames of a recording whose packets an annotated copy may take as they are, without encoding them again.
+
+Such packets are complete frames of H.264 in MP4, MOV or Matroska, in groups that begin with an IDR picture, which no
+later group refers to. "Smart rendering" of video editors does the same; the positions at which copying may end are
+those of a closed prefix: the first n packets are the first n frames.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import av
+
+from maskbatch.media.video.parameter_sets import OWN_ID, PPS, SPS, nal_units, read_sets
+from maskbatch.types import Stored
+
+# types of NAL units: slices, an IDR slice, and messages, delimiters, ends and filler, which belong to one frame
+_SLICES, _IDR, _HARMLESS = frozenset((1, 5)), 5, frozenset((6, 9, 10, 11, 12))
+
+
+@dataclass(slots=True)
+class _Group:
+    """The frames from one keyframe to the next. `highest[n]` is the highest time stamp of the first n + 1 packets."""
+
+    first_pts: int
+    is_sound: bool
+    highest: list[int] = field(default_factory=list)
+    num_shown: int = 0
+
+
+class StoredFrames:
+    """The packets of frames. Call `note` for each packet before it is decoded, and `notice` for each frame.
+
+    After a keyframe that is not an IDR picture, and after a packet of unknown form, no frame is `Stored` until the next
+    IDR picture.
+    """
+
+    def __init__(self, codec: av.VideoCodecContext) -> None:
+        # PyAV before 16 does not show where a video's parameters change
+        is_known = codec.name == "h264" and hasattr(av.Packet, "has_sidedata")
+        sets = read_sets(codec.extradata) if is_known else None
+        self._sets = None if sets is None or OWN_ID in sets.ids else frozenset(sets.sps + sets.pps)
+        self._groups: deque[_Group] = deque()
+        self._found: dict[int, Stored] = {}
+
+    def note(self, packet: av.Packet) -> None:
+        """Note a packet of the stream, in the order of the file."""
+        if self._sets is None or not packet.size:
+            return
+        is_idr = self._is_idr(packet)
+        if packet.pts is not None and (is_idr or packet.is_keyframe):
+            self._groups.append(_Group(packet.pts, bool(is_idr)))
+        if not self._groups:
+            return
+        group = self._groups[-1]
+        if packet.pts is None or is_idr is None:
+            group.is_sound = False
+            return
+        group.highest.append(max(packet.pts, group.highest[-1] if group.highest else packet.pts))
+
+    def notice(self, frame: av.VideoFrame) -> None:
+        """Notice a frame from the decoder, in the order of time."""
+        if frame.pts is None:
+            return
+        while len(self._groups) > 1 and frame.pts >= self._groups[1].first_pts:
+            self._groups.popleft()
+        if not self._groups or frame.pts < self._groups[0].first_pts:
+            return
+        group, before = self._groups[0], self._groups[0].num_shown
+        group.num_shown += 1
+        if not group.is_sound or before >= len(group.highest) or frame.interlaced_frame:
+            return
+        is_first = before == 0 and frame.pts == group.first_pts
+        is_exit = is_first or (before > 0 and group.highest[before - 1] < frame.pts)
+        self._found[frame.pts] = Stored(frame.pts, is_first, is_exit)
+
+    def of(self, frame: av.VideoFrame) -> Stored | None:
+        """Return the packet of a noticed frame, once, or None if it cannot be copied."""
+        return self._found.pop(frame.pts, None)
+
+    def _is_idr(self, packet: av.Packet) -> bool | None:
+        """Return whether the packet is an IDR picture; None for a packet that cannot be copied."""
+        if packet.is_corrupt or packet.is_discard or packet.has_sidedata("new_extradata"):
+            return None
+        slices = set()
+        for unit in nal_units(memoryview(packet)):
+            kind = unit[0] & 31 if len(unit) else -1
+            if kind in _SLICES:
+                slices.add(kind)
+            elif not (kind in _HARMLESS or (kind in (SPS, PPS) and bytes(unit) in self._sets)):
+                return None
+        return slices == {_IDR} if len(slices) == 1 else None
