@@ -13,6 +13,7 @@ import pytest
 from fakes import fake_faces
 from makers import Clip, moving, packets_of, write_cut, write_joined, write_video
 
+from maskbatch.analyse.gate import Gate
 from maskbatch.media.decode import open_source
 from maskbatch.media.loader import load
 from maskbatch.media.sources import find_sources
@@ -66,23 +67,27 @@ def source_of(path: Path) -> Source:
     return probe(find_sources([path], None)[0])
 
 
-def batches(source: Source, at: Checkpoint, segment_s: float) -> Iterator[Batch]:
+def batches(source: Source, at: Checkpoint, segment_s: float, sampling: SamplingSettings = SAMPLING) -> Iterator[Batch]:
     """What a scan would draw: a face in the frames of FACES_AT."""
-    loading = load([source], SAMPLING, LoaderSettings(batch_size=7),
-                   lambda source, sampling: open_source(source, sampling, segment_s, at.reader))  # fmt: skip
+    gate = Gate() if sampling.is_gated else None
+    loading = load([source], sampling, LoaderSettings(batch_size=7),
+                   lambda source, sampling: open_source(source, sampling, segment_s, at.reader, gate))  # fmt: skip
     for frames in loading:
         rows = [row for row, index in enumerate(frames.index.tolist()) if index in FACES_AT]
         drawn = fake_faces(rows, [[20, 10, 60, 50]] * len(rows), [0.9] * len(rows))
         yield Batch(frames, Faces.empty(), drawn=drawn)
 
 
-def annotated(source: Source, out: Path, segment_s: float = math.inf, stop_at: int | None = None, **output) -> Path:
+def annotated(
+    source: Source, out: Path, segment_s: float = math.inf, stop_at: int | None = None,
+    sampling: SamplingSettings = SAMPLING, **output,
+) -> Path:  # fmt: skip
     """Write the annotated copy. With `stop_at`, the scan dies after that segment, and another one goes on."""
     settings = ScanSettings(output=replace(OutputSettings(folder=out, save=frozenset({"annotated"})), **output))
     at = Checkpoint(source, made_with(), (source.name, source.name))
     for is_again in (False, True) if stop_at is not None else (True,):
         with AnnotatedSink([source], at, settings) as sink:
-            for batch in batches(source, at, segment_s):
+            for batch in batches(source, at, segment_s, sampling):
                 if batch.frames.cut is not None:
                     first = batch.frames.stored[0]
                     copy = sink.cut(source, first is not None and first.is_exit)
@@ -164,6 +169,24 @@ def test_an_interrupted_copy_is_the_same(tmp_path, options):
     assert num_same(path, tmp_path / "whole/annotated/x.mp4") > 30
     for number in (1, 2):
         assert annotated(source, tmp_path / f"{number}", 1.2, stop_at=number).read_bytes() == whole
+
+
+@pytest.mark.parametrize("options", [{"g": "10", "bf": "0"}, {"g": "10", "bf": "3"}])
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
+def test_pictures_of_still_groups_are_decoded_when_a_face_is_drawn(tmp_path, name, options):
+    """Where nothing moves, only keyframes are decoded at first; the copy is the same as if all frames were."""
+    frames = [*moving(20), *[moving(21)[-1]] * 60, *moving(10)]
+    path = write_video(tmp_path / name, frames, replace(HD, options=options))
+    source, gated = source_of(path), replace(SAMPLING, every=1, sample_fps=12.5, is_gated=True)
+    at = Checkpoint(source, made_with(), (source.name, source.name))
+    read = [batch.frames for batch in batches(source, at, math.inf, gated)]
+    still = [
+        image is planes is None for frames in read for image, planes in zip(frames.images, frames.planes, strict=True)
+    ]
+    assert 20 < sum(still) < 60 and any(still[number] for number in FACES_AT)
+    copies = [annotated(source, tmp_path / f"{number}", sampling=one) for number, one in enumerate((SAMPLING, gated))]
+    assert num_same(path, copies[1]) > 50
+    assert copies[0].read_bytes() == copies[1].read_bytes()
 
 
 def test_a_stretch_goes_on_in_the_next_segment(tmp_path):

@@ -73,17 +73,20 @@ class AnnotatedSink:
         for row, faces in by_frame(batch.frames, batch.drawn):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
-                draw = partial(self._drawn, batch.frames, row, faces, copy.source)
+                draw = partial(self._drawn, batch.frames, row, faces, copy)
                 time_s, stored = float(batch.frames.timestamp_s[row]), batch.frames.stored[row]
                 with _of_one(copy):
                     copy.write(Shown(time_s, stored, len(faces) > 0, draw))
 
-    def _drawn(self, frames: Frames, row: int, faces: Faces, source: Source) -> np.ndarray:
+    def _drawn(self, frames: Frames, row: int, faces: Faces, copy: PhotoCopy | VideoCopy) -> np.ndarray:
         """Return the picture of a frame with faces and clock, in a form that `VideoWriter` takes."""
-        picture, canvas = _canvas(frames, row)
-        is_video = source.kind == "video"
+        image, planes = frames.images[row], frames.planes[row]
+        if image is None and planes is None:
+            planes = copy.planes_of(frames.stored[row])
+        picture, canvas = _canvas(image, planes)
+        is_video = copy.source.kind == "video"
         draw_faces(canvas, faces, self._thresholds, with_numbers=is_video)
-        if is_video and (start := self._start(source)) is not None:
+        if is_video and (start := self._start(copy.source)) is not None:
             draw_clock(canvas, later(start, float(frames.timestamp_s[row])).isoformat(" ", "seconds"))
         return picture
 
@@ -124,12 +127,11 @@ class AnnotatedSink:
         return self.end(source)
 
 
-def _canvas(frames: Frames, row: int) -> tuple[np.ndarray, Canvas]:
+def _canvas(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[np.ndarray, Canvas]:
     """Return the picture for the copy of a frame, and a canvas over it. Planes need no copy: nothing else uses them."""
-    planes = frames.planes[row]
     if planes is not None:
         return planes, PlanesCanvas(planes)
-    picture = np.ascontiguousarray(frames.images[row]).copy()
+    picture = np.ascontiguousarray(image).copy()
     return picture, RgbCanvas(picture)
 
 

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from maskbatch.errors import DecodeError
 from maskbatch.media.photo.exif import recording_exif
 from maskbatch.media.photo.reader import read_bytes
+from maskbatch.media.video.left_out import LeftOut
 from maskbatch.media.write import Guard, Pieces, VideoWriter, following, join, write_image
 from maskbatch.overlap import Behind, IsOver
 from maskbatch.settings import OutputSettings
 from maskbatch.sinks.stretch import Shown, Stretch, may_begin
 from maskbatch.store.folder import segments_of
-from maskbatch.types import CopyState, Recorded, Source
+from maskbatch.types import CopyState, Recorded, Source, Stored
 
 # pictures of a video that are drawn and wait to be encoded: 50 MB of 4K
 _ENCODED_BEHIND = 4
@@ -52,6 +55,7 @@ class VideoCopy:
         self._parts, self._writer = list(state.parts), state.writer
         self._part: VideoWriter | None = None
         self._encoding: Behind | None = None
+        self._left_out = LeftOut(source.path)
         self._may_copy = settings.codec == _MIXED_BY
         self._stretch: Stretch | None = None
 
@@ -96,8 +100,16 @@ class VideoCopy:
             join(self._path, self.source, parts, pieces, guard, is_over)
             self.is_there = True
 
+    def planes_of(self, stored: Stored) -> np.ndarray:
+        """Return the planes of a frame that was not decoded. Raises OSError."""
+        try:
+            return self._left_out.planes(stored.pts)
+        except DecodeError as error:
+            raise OSError(f"{self.source.name}: {error}") from error
+
     def drop(self) -> None:
         """Drop the open part."""
+        self._left_out.close()
         part, self._part, self._stretch = self._part, None, None
         if part is not None:
             self._encoding.drop()

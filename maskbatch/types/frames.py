@@ -11,7 +11,9 @@ from maskbatch.types.source import Ended
 
 
 def size_of(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[int, int]:
-    """Return width and height of an image (H, W, 3), or of its planes (H + H / 2, W) when `image` is None."""
+    """Return width and height of an image (H, W, 3), or else of its planes (H + H / 2, W), or 0, 0 without both."""
+    if image is None and planes is None:
+        return 0, 0
     height, width = (planes.shape[0] * 2 // 3, planes.shape[1]) if image is None else image.shape[:2]
     return width, height
 
@@ -36,12 +38,12 @@ class Decoded(NamedTuple):
     Attributes:
         index: number of the frame in the source.
         timestamp_s: seconds from the start of the source.
-        image: (H, W, 3) uint8 RGB, upright; None for a frame that has planes and is not analysed.
+        image: (H, W, 3) uint8 RGB, upright; None for a frame that is not analysed and has planes or was not decoded.
         cut: state of the reader before the frame when a segment begins with the frame, else None.
         is_looked_at: the frame is analysed; all other frames are for the annotated copy only.
         planes: the picture for the annotated copy (see `Frames`), or None.
         stored: the packet of the frame if the annotated copy may take it as it is, or None; a person then sees `planes`
-            as they are stored.
+            as they are stored. A frame with neither image nor planes was not decoded, because nothing moves there.
     """
 
     index: int
@@ -54,7 +56,7 @@ class Decoded(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """The width and height in pixels."""
+        """The width and height in pixels, 0 for a frame that was not decoded."""
         return size_of(self.image, self.planes)
 
 
@@ -65,7 +67,8 @@ class Frames:
     B = 0 is possible, for a batch of files that all failed.
 
     Attributes:
-        images: B arrays (H, W, 3) uint8 RGB, upright, of any sizes; None for frames with planes that are not analysed.
+        images: B arrays (H, W, 3) uint8 RGB, upright, of any sizes; None for frames that are not analysed and have planes
+            or were not decoded.
         source_id: (B,) int64.
         index: (B,) int64, number of each frame in its source.
         timestamp_s: (B,) float64, seconds from the start of the source.
@@ -94,9 +97,10 @@ class Frames:
             object.__setattr__(self, "planes", (None,) * len(self.images))
         if self.stored is None:
             object.__setattr__(self, "stored", (None,) * len(self.images))
-        for image, planes, is_looked_at in zip(self.images, self.planes, self.is_looked_at.tolist(), strict=True):
-            if image is None and (planes is None or is_looked_at):
-                raise ValueError("a frame that is analysed, or has no planes, needs an image")
+        rows = zip(self.images, self.planes, self.stored, self.is_looked_at.tolist(), strict=True)
+        for image, planes, stored, is_looked_at in rows:
+            if image is None and (is_looked_at or (planes is None and stored is None)):
+                raise ValueError("a frame that is analysed, or is neither stored nor has planes, needs an image")
             if image is not None and (image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8):
                 raise ValueError(f"images must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
         for name in ("source_id", "index", "timestamp_s", "is_looked_at"):
@@ -111,5 +115,5 @@ class Frames:
         return int(self.is_looked_at.sum())
 
     def size(self, row: int) -> tuple[int, int]:
-        """Return width and height of a frame in pixels."""
+        """Return width and height of a frame in pixels, 0 for a frame that was not decoded."""
         return size_of(self.images[row], self.planes[row])

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -107,7 +107,9 @@ class VideoReader:
         # a frame that was yielded before another pass over the file is not yielded again
         self._first = 0 if self._start is None else self._start.index
         try:
-            yield from self._sampled(may_skip=not (self._sampling.decode_all or self._sampling.all_frames))
+            # an annotated copy needs all pictures, unless it may take frames from the recording
+            may_skip = not self._sampling.all_frames or (self._sampling.is_gated and self._stored is not None)
+            yield from self._sampled(may_skip and not self._sampling.decode_all)
         except Misjudged:
             self._reopen()
             yield from self._sampled(may_skip=False)
@@ -131,7 +133,14 @@ class VideoReader:
             stored = self._stored_as(frame)
             if index < self._first:
                 continue
+            if may_skip and self._sampling.all_frames and not self._may_be_left_out(frame, stored):
+                raise Misjudged
             self._first = index + 1
+            if isinstance(frame, Skipped):
+                if self._sampling.all_frames:
+                    self._segments.is_cut(time_s, False)
+                    yield Decoded(index, float(time_s), None, None, False, None, stored)
+                continue
             may_begin = stored is None or stored.is_exit
             is_looked_at = is_candidate and self._is_looked_at(frame, time_s, may_begin)
             # only frames that are yielded are converted
@@ -155,10 +164,14 @@ class VideoReader:
 
     def _stored_as(self, frame: av.VideoFrame | Skipped) -> Stored | None:
         """Return the packet of a frame, if it gives the picture that a person sees and nothing is damaged before it."""
-        if self._stored is None or isinstance(frame, Skipped):
+        if self._stored is None:
             return None
         stored = self._stored.of(frame)
-        return stored if self._viewer.is_plain(frame) and not self._damage else None
+        return stored if not self._damage and self._may_be_left_out(frame, stored) else None
+
+    def _may_be_left_out(self, frame: av.VideoFrame | Skipped, stored: Stored | None) -> bool:
+        """Return whether the annotated copy can have the picture of a frame without its decoding."""
+        return stored is not None if isinstance(frame, Skipped) else self._viewer.is_plain(frame)
 
     def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction, may_begin: bool) -> bool:
         """Return whether a sampled frame is analysed.
@@ -191,7 +204,7 @@ class VideoReader:
             clock.restore(start.last_s, start.next_s, start.pieces)
             sampler.num_due = start.num_due
             codec = self._stream.codec_context
-            skipping = Skipping(codec, clock, sampler, may_skip and start.is_skipping, start)
+            skipping = Skipping(codec, clock, sampler, may_skip and start.is_skipping, start, self._is_copied())
             frames = self._seek(start, skipping)
             if frames is not None:
                 self.frames_decoded = start.index
@@ -199,8 +212,11 @@ class VideoReader:
                 return frames, skipping
             clock.restore(None, "0")
             sampler.num_due = 0
-        skipping = Skipping(self._stream.codec_context, clock, sampler, may_skip)
+        skipping = Skipping(self._stream.codec_context, clock, sampler, may_skip, None, self._is_copied())
         return self._frames(skipping), skipping
+
+    def _is_copied(self) -> Callable[[int], bool] | None:
+        return self._stored.is_copied if self._sampling.all_frames and self._stored is not None else None
 
     def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
         """Return the frames from `start`. If its frame is not at its time stamp, reopen the file and return None."""
@@ -238,11 +254,12 @@ class VideoReader:
                 self._damage.append(reason_of(error))
             for frame in frames:
                 self._viewer.notice(frame)
-                if self._stored is not None:
-                    self._stored.notice(frame)
             # the decoder fills in missing parts
             self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
-            yield from skipping.in_place(frames)
+            for frame in skipping.in_place(frames):
+                if self._stored is not None:
+                    self._stored.notice(frame)
+                yield frame
             if frames or not is_decoded:
                 since = time.monotonic()
             elif time.monotonic() - since > self._sampling.stall_s:

@@ -7,7 +7,7 @@ next one). Each frame from the decoder is compared with the plan.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,11 +82,13 @@ class Skipping:
         sampler: Sampler,
         may_skip: bool,
         start: ReaderState | None = None,
+        is_copied: Callable[[int], bool] | None = None,
     ) -> None:
         """Take `clock` and `sampler` in their state before the frame of `start` (None: the first frame).
 
         All earlier frames are decoded. With a sampler that `is_gated`, a group in which nothing moves, by the sizes of
-        its packets, is decoded only up to its keyframe.
+        its packets, is decoded only up to its keyframe. With `is_copied`, all other frames are decoded, and so is a still
+        group unless the function is true for the time stamp of its keyframe.
         """
         self.num_skipped = 0
         self.is_planned = False  # the last frame was planned: frames around it may have been skipped
@@ -102,6 +104,7 @@ class Skipping:
         # PyAV before 16 does not show where a video's parameters change
         is_known = hasattr(av.Packet, "has_sidedata") and (is_framed or codec.name in _INTRA_ONLY)
         self._is_on = may_skip and is_known and not sampler.wants_all
+        self._is_copied = is_copied
         # a packet of at most this size only says that the picture is unchanged
         num_blocks = (codec.width // 16) * (codec.height // 16)
         self._still_bytes = max(_LEAST_STILL_BYTES, num_blocks // _BLOCKS_PER_STILL_BYTE) if sampler.is_gated else -1
@@ -165,7 +168,9 @@ class Skipping:
             yield from ((frame.packet, True) for frame in group)
             return
         wanted = {packet.pts for packet in shown if self._wants(packet)}
-        if self._is_still(group):
+        if self._is_copied is not None:
+            wanted = {packet.pts for packet in shown}
+        if self._is_still(group) and (self._is_copied is None or self._is_copied(group[0].packet.pts)):
             wanted &= {group[0].packet.pts}
         needed = [frame.is_needed or frame.packet.pts < begin or frame.packet.pts in wanted for frame in group]
         last = max((at for at, is_needed in enumerate(needed) if is_needed or not is_closed), default=-1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import av
 
 from maskbatch.media.video.parameter_sets import OWN_ID, PPS, SPS, nal_units, read_sets
+from maskbatch.media.video.skipping import Skipped
 from maskbatch.types import Stored
 
 # types of NAL units: slices, an IDR slice, and messages, delimiters, ends and filler, which belong to one frame
@@ -57,8 +58,12 @@ class StoredFrames:
             return
         group.highest.append(max(packet.pts, group.highest[-1] if group.highest else packet.pts))
 
-    def notice(self, frame: av.VideoFrame) -> None:
-        """Notice a frame from the decoder, in the order of time."""
+    def is_copied(self, pts: int) -> bool:
+        """Return whether all frames of the group from the keyframe at `pts` on can be copied; its packets are noted."""
+        return any(group.first_pts == pts and group.is_sound for group in self._groups)
+
+    def notice(self, frame: av.VideoFrame | Skipped) -> None:
+        """Notice a frame from the decoder, or in place of one that it leaves out, in the order of time."""
         if frame.pts is None:
             return
         while len(self._groups) > 1 and frame.pts >= self._groups[1].first_pts:
@@ -67,13 +72,14 @@ class StoredFrames:
             return
         group, before = self._groups[0], self._groups[0].num_shown
         group.num_shown += 1
-        if not group.is_sound or before >= len(group.highest) or frame.interlaced_frame:
+        is_interlaced = not isinstance(frame, Skipped) and frame.interlaced_frame
+        if not group.is_sound or before >= len(group.highest) or is_interlaced:
             return
         is_first = before == 0 and frame.pts == group.first_pts
         is_exit = is_first or (before > 0 and group.highest[before - 1] < frame.pts)
         self._found[frame.pts] = Stored(frame.pts, is_first, is_exit)
 
-    def of(self, frame: av.VideoFrame) -> Stored | None:
+    def of(self, frame: av.VideoFrame | Skipped) -> Stored | None:
         """Return the packet of a noticed frame, once, or None if it cannot be copied."""
         return self._found.pop(frame.pts, None)
 

@@ -71,11 +71,7 @@ class Viewer:
         Return None if a person sees another picture (turned, scaled, fitted, graded), if converting the colours would
         cost as much as RGB, and before `rgb` has set the size.
         """
-        size = frame.width, frame.height
-        is_as_seen = self._orientation == Orientation() and self.size == size == self.size_of(frame)
-        if not is_as_seen or frame.width % 2 or frame.height % 2 or frame.format.name not in _PLANAR:
-            return None
-        if matrix_of(frame, self._codec) != Colorspace.ITU709 or grading_of(frame, self._codec) is not None:
+        if self.size is None or not self._is_as_seen(frame, self.size):
             return None
         if frame.format.name == "nv12":
             frame = self._planar.reformat(frame, format="yuv420p")
@@ -86,8 +82,17 @@ class Viewer:
         return planes
 
     def is_plain(self, frame: av.VideoFrame) -> bool:
-        """Return whether `planes` are the data of the frame as they are stored."""
-        return frame.format.name == "yuv420p" and not _is_full(frame)
+        """Return whether `planes` are the data of the frame as they are stored. The first frame is so before `rgb`, too."""
+        is_as_stored = frame.format.name == "yuv420p" and not _is_full(frame)
+        return is_as_stored and self._is_as_seen(frame, self.size or self.size_of(frame))
+
+    def _is_as_seen(self, frame: av.VideoFrame, seen: Size) -> bool:
+        """Return whether a person sees the frame's own pixels and BT.709 colours, in a picture of the size `seen`."""
+        size = frame.width, frame.height
+        is_upright = self._orientation == Orientation() and seen == size == self.size_of(frame)
+        if not is_upright or frame.width % 2 or frame.height % 2 or frame.format.name not in _PLANAR:
+            return False
+        return matrix_of(frame, self._codec) == Colorspace.ITU709 and grading_of(frame, self._codec) is None
 
     def luma(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a small grey picture (H, W) uint8 of a frame as stored, with cells of about 12 pixels."""
