@@ -83,7 +83,7 @@ def test_a_lost_worker_changes_nothing(inputs, whole, tmp_path):
         return is_lost
 
     engine = scan(inputs, tmp_path / "lossy", once)
-    assert seen and len(engine.asked) == 5 + len(seen)
+    assert seen and len(engine.asked) == 6 + len(seen)
     assert contents(tmp_path / "lossy") == whole
 
 
