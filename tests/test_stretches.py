@@ -22,6 +22,7 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import made_with
 from maskbatch.media.write.sound import unguarded
 from maskbatch.settings import LoaderSettings, OutputSettings, SamplingSettings, ScanSettings
+from maskbatch.sinks import copies
 from maskbatch.sinks.annotated import AnnotatedSink
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Recorded, Source
 
@@ -61,6 +62,12 @@ OTHERS = {
     "the encoder's own ids": ("x.mp4", replace(HD, options={"g": "10", "x264-params": f"sps-id={OWN_ID}"})),
     "interlaced": ("x.mp4", replace(HD, options={"g": "10", "flags": "+ildct+ilme"})),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Let stretches begin right behind a face, so that short clips have several."""
+    monkeypatch.setattr(copies, "_CALM_S", 0)
 
 
 def source_of(path: Path) -> Source:
@@ -204,6 +211,14 @@ def test_a_stretch_goes_on_in_the_next_segment(tmp_path):
         states.append(sink.cut(source))
     assert [len(state.parts) for state in states] == [1, 1] and isinstance(states[-1].parts[0], Recorded)
     assert [state.parts[0].num_frames for state in states] == [32, 33]
+
+
+def test_a_stretch_waits_until_it_is_calm(tmp_path, monkeypatch):
+    """Half a second behind a face, a keyframe may begin one: 50 does, and 70, but neither 40 nor 60 nor 80."""
+    monkeypatch.setattr(copies, "_CALM_S", 0.5)
+    clip = replace(HD, options={"g": "10", "bf": "0", "x264-params": "scenecut=0"})
+    path = write_video(tmp_path / "x.mp4", moving(NUM_FRAMES), clip)
+    assert num_same(path, annotated(source_of(path), tmp_path / "out")) == 33 + 2 + 1
 
 
 def test_a_recording_without_faces_is_copied(tmp_path, monkeypatch):

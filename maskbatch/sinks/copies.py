@@ -1,5 +1,6 @@
 """The annotated copy of one source: a photo at once; a video in parts, which are joined when it has ended."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from maskbatch.types import CopyState, Recorded, Source, Stored
 
 # pictures of a video that are drawn and wait to be encoded: 50 MB of 4K
 _ENCODED_BEHIND = 4
+# seconds without a face before a stretch begins: every change between recording and encoder costs a new encoder
+_CALM_S = 1.0
 # the encoder whose pictures may stand beside those of a recording in one file: others cannot choose their ids
 _MIXED_BY = "libx264"
 
@@ -58,11 +61,14 @@ class VideoCopy:
         self._left_out = LeftOut(source.path)
         self._may_copy = settings.codec == _MIXED_BY
         self._stretch: Stretch | None = None
+        self._face_s = -math.inf  # the time of the last face in this segment
 
     def write(self, frame: Shown) -> None:
         """Append a frame. Raises OSError."""
+        if frame.has_faces:
+            self._face_s = frame.time_s
         if self._stretch is None and self._may_copy:
-            if may_begin(frame):
+            if may_begin(frame) and frame.time_s - self._face_s >= _CALM_S:
                 self._stretch = Stretch(self.source, self._writer)
             elif self._part is None and self._parts and isinstance(self._parts[-1], Recorded):
                 self._stretch = Stretch(self.source, self._writer, self._parts.pop())
@@ -86,6 +92,7 @@ class VideoCopy:
                 self._stretch.confirm()
             self._end_stretch()
         self._end_part()
+        self._face_s = -math.inf  # a scan that goes on from here does not know it
         self.state = CopyState(self._writer, tuple(self._parts))
 
     @property
