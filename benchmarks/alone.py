@@ -55,10 +55,11 @@ TARGETS = (
     ("write: colours", "maskbatch.media.write.video", "VideoWriter._frame"),
     ("write: encoding of video", "maskbatch.media.write.video", "VideoWriter.write"),
     ("write: encoding of video", "maskbatch.media.write.video", "VideoWriter.__exit__"),
-    ("write: encoding of photos", "maskbatch.sinks.annotated", "write_image"),
+    ("write: decoding of still frames", "maskbatch.media.video.left_out", "LeftOut.planes"),
+    ("write: encoding of photos", "maskbatch.sinks.copies", "write_image"),
     ("write: evidence", "maskbatch.sinks.evidence", "EvidenceSink.write"),
     ("write: evidence", "maskbatch.sinks.evidence", "EvidenceSink.take"),
-    ("write: joining, sound", "maskbatch.sinks.annotated", "join"),
+    ("write: joining, sound", "maskbatch.sinks.copies", "join"),
     ("store", "maskbatch.run.local", "add_results"),
     ("end: reports", "maskbatch.reports.tables", "write_reports"),
 )
@@ -175,9 +176,9 @@ def _one_after_the_other() -> None:
     from maskbatch.analyse import pipeline
     from maskbatch.media import read_ahead
     from maskbatch.run import shard
-    from maskbatch.sinks import annotated
+    from maskbatch.sinks import copies
 
-    annotated.Behind = _AtOnce
+    copies.Behind = _AtOnce
     read_ahead.Ahead = shard.Ahead = _InTurn
     pipeline.in_order = lambda function, items, num_at_once: (function(item) for item in items)
 
