@@ -19,7 +19,7 @@ from maskbatch.sinks import copies as module
 from maskbatch.sinks import open_sinks
 from maskbatch.sinks.annotated import AnnotatedSink
 from maskbatch.sinks.crops import CropSink
-from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
+from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source, YuvColours
 
 BOX = [8, 6, 20, 18]
 
@@ -87,18 +87,22 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
     assert tree(tmp_path / "annotated") == ["sub/a.mp4"] and frame_count(tmp_path / "annotated/sub/a.mp4") == 5
 
 
-def test_frames_with_planes_and_without_them_look_alike(tmp_path):
+@pytest.mark.parametrize("matrix", [1, 5])
+@pytest.mark.parametrize("is_full", [False, True])
+def test_frames_with_planes_and_without_them_look_alike(tmp_path, matrix, is_full):
     """In one copy, planes are written as they are, and RGB is converted; the box is in both. Nothing jumps."""
     image = corners()
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-    planes = frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1).to_ndarray()
+    planes = frame.reformat(
+        format="yuv420p", src_color_range=2, dst_colorspace=matrix, dst_color_range=2 if is_full else 1
+    ).to_ndarray()
     is_looked_at = np.array([True, False, False, True, False])
     frames = Frames(
         tuple(image if one else None for one in is_looked_at), np.zeros(5, np.int64), np.arange(5), np.arange(5) / 30,
         is_looked_at=is_looked_at, planes=(None, *(planes.copy() for _ in range(4))),
     )  # fmt: skip
     faces = fake_faces(range(5), [[30, 20, 60, 50]] * 5, [0.9] * 5)
-    source = video(0, "a.mp4")
+    source = replace(video(0, "a.mp4"), colours=YuvColours(matrix, is_full, (matrix, matrix, matrix)))
     with annotated(tmp_path, source) as sink:
         sink.write(Batch(frames, faces.take(is_looked_at), drawn=faces))
         sink.cut(source)

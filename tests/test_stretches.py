@@ -43,6 +43,8 @@ CLIPS = {
     "with B-frames and sound": ("x.mp4", replace(HD, options={"g": "10", "bf": "3"}, audio="aac"), 50),
     "with B-frames in Matroska": ("x.mkv", replace(HD, options={"g": "10", "bf": "3"}), 50),
     "with many B-frames": ("x.mp4", replace(HD, options={"g": "30", "bf": "8", "x264-params": "b-adapt=0:b-pyramid=2"}), 30),
+    "in colours of SD": ("x.mp4", replace(HD, is_bt709=False), 70),
+    "of the full range": ("x.mp4", replace(HD, options={"g": "10", "bf": "0", "x264-params": "fullrange=on"}), 70),
     "of uneven times": ("x.mp4", replace(HD, pts=UNEVEN, time_base=Fraction(1, 1000)), 70),
     "of uneven times, with B-frames": (
         "x.mp4", replace(HD, pts=UNEVEN, time_base=Fraction(1, 1000), options={"g": "10", "bf": "3"}), 50
@@ -57,7 +59,6 @@ OTHERS = {
     "hevc": ("x.mp4", replace(HD, codec="libx265", options={"x265-params": "log-level=none:keyint=10"})),
     "mjpeg": ("x.mkv", Clip(codec="mjpeg")),
     "a transport stream": ("x.ts", HD),
-    "colours of SD": ("x.mp4", replace(HD, is_bt709=False)),
     "turned": ("x.mp4", replace(HD, rotation=90)),
     "the encoder's own ids": ("x.mp4", replace(HD, options={"g": "10", "x264-params": f"sps-id={OWN_ID}"})),
     "interlaced": ("x.mp4", replace(HD, options={"g": "10", "flags": "+ildct+ilme"})),

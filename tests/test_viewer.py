@@ -317,7 +317,7 @@ def test_further_streams_are_noted(tmp_path):
 
 
 def _decoded(path: Path) -> list:
-    with open_source(Source(0, path, path.name, "video"), _FOR_COPY) as reader:
+    with open_source(probe(Source(0, path, path.name, "video")), _FOR_COPY) as reader:
         return list(reader)
 
 
@@ -341,27 +341,26 @@ def test_planes_are_what_the_video_stores(tmp_path):
         assert np.abs(again.to_ndarray().astype(int) - one.image).mean() < 1
 
 
-@pytest.mark.parametrize(("is_full", "expected"), [(False, (100, 90, 200)), (True, (102, 95, 191))])
-def test_planes_have_the_limited_range(tmp_path, is_full, expected):
-    """Values of a camera with the full range become those of the limited one."""
-    path = write_patch(tmp_path / "x.mkv", (100, 90, 200), "yuv420p", Colours(1, is_full_range=is_full))
-    planes = _decoded(path)[1].planes
-    assert [np.unique(part).tolist() for part in (planes[:64], planes[64:80], planes[80:])] == [
-        [value] for value in expected
-    ]
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("matrix", [1, 2, 5, 6])
+def test_planes_have_the_colours_of_the_video(tmp_path, matrix, is_full):
+    """Of HD and SD, with and without the full range: nothing is converted."""
+    path = write_patch(tmp_path / "x.mkv", (100, 90, 200), "yuv420p", Colours(matrix, is_full_range=is_full))
+    source, planes = probe(Source(0, path, path.name, "video")), _decoded(path)[1].planes
+    assert (source.colours.matrix, source.colours.is_full) == (1 if matrix == 1 else 5, is_full)
+    assert [np.unique(part).tolist() for part in (planes[:64], planes[64:80], planes[80:])] == [[100], [90], [200]]
 
 
 @pytest.mark.parametrize(
     "clip",
     [
-        Clip(),
         Clip(is_bt709=True, rotation=90),
         Clip(is_bt709=True, aspect=Fraction(2)),
         Clip(codec="ffv1", is_bt709=True),
     ],
 )
 def test_what_is_not_stored_as_it_is_seen_has_no_planes(tmp_path, clip):
-    """Other colours, a turned picture, pixels that are not square: every frame has its RGB picture."""
+    """A turned picture, pixels that are not square, other formats: every frame has its RGB picture."""
     size = (95, 63) if clip.codec == "ffv1" else (96, 64)
     decoded = _decoded(
         write_video(tmp_path / "x.mkv" if size[0] % 2 else tmp_path / "x.mp4", [corners(*size)] * 4, clip)

@@ -9,20 +9,14 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from maskbatch.types import BT709, YuvColours
+
 Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITALS_PX = 21  # height of capitals of this font at scale 1
-# RGB 0..255 to luma 16..235 and chroma 16..240 of BT.709 (ITU-R BT.709-6, section 3)
-_TO_YUV = np.array(
-    [
-        [0.2126 * 219 / 255, 0.7152 * 219 / 255, 0.0722 * 219 / 255],
-        [-0.2126 * 224 / 255 / 1.8556, -0.7152 * 224 / 255 / 1.8556, 0.9278 * 224 / 255 / 1.8556],
-        [0.7874 * 224 / 255 / 1.5748, -0.7152 * 224 / 255 / 1.5748, -0.0722 * 224 / 255 / 1.5748],
-    ],
-    np.float32,
-)
-_OFFSET = np.array([16, 128, 128], np.float32)
+# weights of red and blue in luma, by matrix: ITU-R BT.709-6 and BT.601-7
+_RED_AND_BLUE = {1: (0.2126, 0.0722), 5: (0.299, 0.114)}
 
 
 class Label(NamedTuple):
@@ -70,13 +64,14 @@ class RgbCanvas:
 
 
 class PlanesCanvas:
-    """A canvas over the planes (H + H / 2, W) uint8 of a frame: I420, BT.709, limited range; H and W are even.
+    """A canvas over the planes (H + H / 2, W) uint8 of a frame: I420, in `colours`; H and W are even.
 
     Chroma has half the resolution, so a coloured line one pixel wide also colours the neighbouring pixels. If several
     lines share a chroma cell, the cell has the colour of the last line.
     """
 
-    def __init__(self, planes: np.ndarray) -> None:
+    def __init__(self, planes: np.ndarray, colours: YuvColours = BT709) -> None:
+        self._colours = colours
         height, width = planes.shape[0] * 2 // 3, planes.shape[1]
         self.shape = height, width
         self._luma = planes[:height]
@@ -87,14 +82,14 @@ class PlanesCanvas:
         """Fill a rectangle."""
         if right <= left or bottom <= top:
             return
-        luma, *chroma = _yuv(colour)
+        luma, *chroma = _yuv(colour, self._colours)
         self._luma[top:bottom, left:right] = luma
         for plane, value in zip(self._chroma, chroma, strict=True):
             plane[top // 2 : -(-bottom // 2), left // 2 : -(-right // 2)] = value
 
     def write(self, label: Label, left: int, top: int) -> None:
         """Draw a label."""
-        luma, chroma = _rendered_planes(label, left % 2, top % 2)
+        luma, chroma = _rendered_planes(label, left % 2, top % 2, self._colours)
         target = self._luma[top:, left:]
         luma = luma[: target.shape[0], : target.shape[1]]
         target[: luma.shape[0], : luma.shape[1]] = luma
@@ -128,16 +123,32 @@ def _rendered(label: Label) -> np.ndarray:
 
 
 @lru_cache(maxsize=1024)
-def _rendered_planes(label: Label, odd_left: int, odd_top: int) -> tuple[np.ndarray, np.ndarray]:
+def _rendered_planes(
+    label: Label, odd_left: int, odd_top: int, colours: YuvColours
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return luma (h, w) and chroma (2, h', w') of a label whose box begins at an odd or even column and row."""
-    yuv = cv2.transform(_rendered(label).astype(np.float32), _TO_YUV) + _OFFSET
+    to_yuv, offset = _conversion(colours)
+    yuv = cv2.transform(_rendered(label).astype(np.float32), to_yuv) + offset
     height, width = yuv.shape[:2]
     margins = (odd_top, (height + odd_top) % 2), (odd_left, (width + odd_left) % 2), (0, 0)
     cells = np.pad(yuv[..., 1:], margins, mode="edge")
     chroma = cells.reshape(cells.shape[0] // 2, 2, cells.shape[1] // 2, 2, 2).mean((1, 3))
-    return np.rint(yuv[..., 0]).astype(np.uint8), np.rint(chroma).astype(np.uint8).transpose(2, 0, 1)
+    luma, chroma = (np.rint(values).clip(0, 255).astype(np.uint8) for values in (yuv[..., 0], chroma))
+    return luma, chroma.transpose(2, 0, 1)
 
 
 @lru_cache(maxsize=256)
-def _yuv(colour: Colour) -> tuple[int, int, int]:
-    return tuple(np.rint(_TO_YUV @ np.array(colour, np.float32) + _OFFSET).astype(int).tolist())
+def _yuv(colour: Colour, colours: YuvColours) -> tuple[int, int, int]:
+    to_yuv, offset = _conversion(colours)
+    return tuple(np.rint(to_yuv @ np.array(colour, np.float32) + offset).clip(0, 255).astype(int).tolist())
+
+
+@lru_cache(maxsize=16)
+def _conversion(colours: YuvColours) -> tuple[np.ndarray, np.ndarray]:
+    """Return a matrix (3, 3) and an offset (3,) from RGB 0..255 to luma and chroma."""
+    red, blue = _RED_AND_BLUE[colours.matrix]
+    luma = np.array([red, 1 - red - blue, blue])
+    chroma = [(np.eye(3)[2] - luma) / (2 - 2 * blue), (np.eye(3)[0] - luma) / (2 - 2 * red)]
+    luma_scale, chroma_scale, black = (1, 1, 0) if colours.is_full else (219 / 255, 224 / 255, 16)
+    matrix = np.array([luma * luma_scale, *(one * chroma_scale for one in chroma)], np.float32)
+    return matrix, np.array([black, 128, 128], np.float32)

@@ -6,9 +6,13 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange
+
+from maskbatch.types import YuvColours
 
 # FFmpeg's numbers (ITU-T H.273) of matrices, transfers and primaries; 2 is unspecified everywhere
 _BT709, _UNSPECIFIED, _BT601, _BT2020, _BT2020_CL = 1, 2, 5, 9, 10
+_SMPTE170M = 6  # the same matrix as _BT601
 _MATRICES = frozenset((1, 4, 5, 6, 7, _BT2020))
 PQ, HLG = 16, 18
 _P3 = 12
@@ -78,6 +82,21 @@ def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
     if frame.colorspace == _BT2020_CL or _transfer(frame, codec) in (PQ, HLG):
         return _BT2020
     return _BT709 if min(frame.width, frame.height) >= _HD_LINES else _BT601
+
+
+def yuv_colours_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> YuvColours | None:
+    """Return what a frame's YUV means, or None when an SDR screen needs other colours, or its matrix is rare."""
+    matrix = matrix_of(frame, codec)
+    matrix = _BT601 if matrix == _SMPTE170M else matrix
+    if matrix not in (_BT709, _BT601) or grading_of(frame, codec) is not None:
+        return None
+    primaries = getattr(frame, "color_primaries", codec.color_primaries)
+    return YuvColours(matrix, is_full(frame), (int(frame.colorspace), int(primaries), int(_transfer(frame, codec))))
+
+
+def is_full(frame: av.VideoFrame) -> bool:
+    """Return whether luma and chroma use all values from 0 to 255."""
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
 def grading_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> Grading | None:

@@ -21,7 +21,7 @@ from maskbatch.people.clock import later, start_of
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks.copies import PhotoCopy, VideoCopy
 from maskbatch.sinks.stretch import Shown
-from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source
+from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source, YuvColours
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class AnnotatedSink:
         image, planes = frames.images[row], frames.planes[row]
         if image is None and planes is None:
             planes = copy.planes_of(frames.stored[row])
-        picture, canvas = _canvas(image, planes)
+        picture, canvas = _canvas(image, planes, copy.source.colours)
         is_video = copy.source.kind == "video"
         draw_faces(canvas, faces, self._thresholds, with_numbers=is_video)
         if is_video and (start := self._start(copy.source)) is not None:
@@ -127,10 +127,12 @@ class AnnotatedSink:
         return self.end(source)
 
 
-def _canvas(image: np.ndarray | None, planes: np.ndarray | None) -> tuple[np.ndarray, Canvas]:
+def _canvas(
+    image: np.ndarray | None, planes: np.ndarray | None, colours: YuvColours
+) -> tuple[np.ndarray, Canvas]:  # fmt: skip
     """Return the picture for the copy of a frame, and a canvas over it. Planes need no copy: nothing else uses them."""
     if planes is not None:
-        return planes, PlanesCanvas(planes)
+        return planes, PlanesCanvas(planes, colours)
     picture = np.ascontiguousarray(image).copy()
     return picture, RgbCanvas(picture)
 

@@ -58,7 +58,7 @@ class VideoCopy:
         self._parts, self._writer = list(state.parts), state.writer
         self._part: VideoWriter | None = None
         self._encoding: Behind | None = None
-        self._left_out = LeftOut(source.path)
+        self._left_out = LeftOut(source.path, source.colours)
         self._may_copy = settings.codec == _MIXED_BY
         self._stretch: Stretch | None = None
         self._face_s = -math.inf  # the time of the last face in this segment

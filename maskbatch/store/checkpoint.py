@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 from fractions import Fraction
 
-from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Recorded, Source, WriterState
+from maskbatch.types import Checkpoint, CopyState, Ended, ReaderState, Recorded, Source, WriterState, YuvColours
 
 
 def encoded(checkpoint: Checkpoint) -> str:
@@ -12,7 +12,7 @@ def encoded(checkpoint: Checkpoint) -> str:
     values, source = asdict(checkpoint), checkpoint.source
     values["source"] = {
         "fps": _text(source.fps), "time_base": _text(source.time_base), "duration_s": source.duration_s,
-        "width": source.width, "height": source.height, "recorded": source.recorded,
+        "width": source.width, "height": source.height, "recorded": source.recorded, "colours": source.colours,
     }  # fmt: skip
     return json.dumps(values)
 
@@ -24,6 +24,8 @@ def decoded(text: str, source: Source) -> Checkpoint:
         raise ValueError("no checkpoint")
     claims = values.pop("source")
     claims["recorded"] = tuple((name, value) for name, value in claims["recorded"])
+    matrix, is_full, stated = claims["colours"]
+    claims["colours"] = YuvColours(matrix, is_full, tuple(stated))
     claims |= {name: None if claims[name] is None else Fraction(claims[name]) for name in ("fps", "time_base")}
     source = replace(source, **claims)
     values["reader"] = None if values["reader"] is None else _reader(values["reader"])

@@ -5,10 +5,11 @@ from maskbatch.types.checkpoint import Checkpoint, CopyState, ReaderState, Recor
 from maskbatch.types.faces import APPEARANCE_SIZE, Faces
 from maskbatch.types.frames import Decoded, Frames, Stored, size_of
 from maskbatch.types.results import FaceRow, SegmentResult
-from maskbatch.types.source import Ended, Shard, Source
+from maskbatch.types.source import BT709, Ended, Shard, Source, YuvColours
 
 __all__ = [
     "APPEARANCE_SIZE",
+    "BT709",
     "Batch",
     "Checkpoint",
     "CopyState",
@@ -24,5 +25,6 @@ __all__ = [
     "Source",
     "Stored",
     "WriterState",
+    "YuvColours",
     "size_of",
 ]

@@ -76,7 +76,7 @@ class Frames:
         cut: state of the reader before the first frame when a segment begins with that frame, else None.
         is_looked_at: (B,) bool, the frames that are analysed; default: all.
         planes: for each frame None, or (H + H / 2, W) uint8: the picture for the annotated copy, which may change it.
-            The format is I420: luma, then two planes of chroma; BT.709, limited range. H and W are even.
+            The format is I420: luma, then two planes of chroma, in the source's `colours`. H and W are even.
         stored: for each frame None, or its packet (see `Decoded`).
     """
 

@@ -3,7 +3,24 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+
+class YuvColours(NamedTuple):
+    """What the YUV pictures of an annotated copy mean, in the numbers of ITU-T H.273: as in its video, or BT.709.
+
+    Attributes:
+        matrix: 1 for BT.709, 5 for BT.601.
+        is_full: luma and chroma use all values from 0 to 255.
+        stated: matrix, primaries and transfer that the file states; 2 is unspecified.
+    """
+
+    matrix: int = 1
+    is_full: bool = False
+    stated: tuple[int, int, int] = (1, 1, 1)
+
+
+BT709 = YuvColours()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,7 @@ class Source:
         duration_s: duration in seconds.
         has_twin: the name of another source differs only in case or in the encoding of accents.
         recorded: tags of a video with time and camera of the recording, as (name, text).
+        colours: those of the annotated copy of a video: its own if a person sees its pictures as they are stored.
     """
 
     id: int
@@ -39,6 +57,7 @@ class Source:
     duration_s: float | None = None
     has_twin: bool = False
     recorded: tuple[tuple[str, str], ...] = ()
+    colours: YuvColours = BT709
 
     def __post_init__(self) -> None:
         # a file with such a name would be written outside the output folder

@@ -11,6 +11,7 @@ from maskbatch.errors import DecodeError
 from maskbatch.media.containers import open_container, reason_of
 from maskbatch.media.video.streams import video_stream
 from maskbatch.media.video.viewer import Viewer
+from maskbatch.types import BT709, YuvColours
 
 # seconds up to which decoding goes on from the last picture
 _NEAR_S = 2
@@ -25,8 +26,8 @@ class LeftOut:
         (1620, 1920)
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, colours: YuvColours = BT709) -> None:
+        self._path, self._colours = path, colours
         self._container: av.container.InputContainer | None = None
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._last_pts: int | None = None
@@ -62,7 +63,7 @@ class LeftOut:
         self._stream = video_stream(self._container)
         self._stream.thread_type = "NONE"
         codec = self._stream.codec_context
-        self._viewer = Viewer(self._container, self._stream, (codec.width, codec.height))
+        self._viewer = Viewer(self._container, self._stream, (codec.width, codec.height), self._colours)
 
     def _seek(self, pts: int) -> None:
         """Go to the keyframe before `pts`, unless it comes soon."""

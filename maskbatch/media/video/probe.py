@@ -10,7 +10,7 @@ from maskbatch.media.containers import open_container
 from maskbatch.media.video.recorded import recorded
 from maskbatch.media.video.streams import frame_rate, video_stream
 from maskbatch.media.video.viewer import Viewer
-from maskbatch.types import Source
+from maskbatch.types import BT709, Source
 
 # recordings are shorter than a year
 _MOST_DURATION_S = 366 * 24 * 3600.0
@@ -35,17 +35,19 @@ def probe(source: Source, upright: bool = True) -> Source:
             num_frames = stream.frames or (round(duration_s * fps) if duration_s else None)
             if num_frames and num_frames > source.path.stat().st_size:
                 num_frames = None  # every frame has at least one byte
+            colours = BT709
             width, height = stream.codec_context.width, stream.codec_context.height
             if upright:  # only a frame has a display matrix
                 viewer, frame = Viewer(container, stream), next(container.decode(stream))
                 viewer.notice(frame)
                 width, height = viewer.size_of(frame)
+                colours = viewer.colours_of(frame) or BT709
             return replace(
                 source, fps=fps, time_base=stream.time_base, num_frames=num_frames, width=width, height=height,
-                duration_s=duration_s, recorded=recorded(container, stream),
+                duration_s=duration_s, recorded=recorded(container, stream), colours=colours,
             )  # fmt: skip
     except Exception:  # decoding the file will report the error
-        return replace(source, **dict.fromkeys(_CLAIMS), recorded=())
+        return replace(source, **dict.fromkeys(_CLAIMS), recorded=(), colours=BT709)
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:

@@ -25,7 +25,7 @@ from maskbatch.media.video.streams import frame_rate, further_streams, start_s, 
 from maskbatch.media.video.viewer import Viewer
 from maskbatch.media.video.whole import Read, check_whole
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Decoded, ReaderState, Stored
+from maskbatch.types import BT709, Decoded, ReaderState, Stored, YuvColours
 
 # time to decode before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
@@ -55,9 +55,9 @@ class VideoReader:
 
     def __init__(
         self, path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None,
-        gate: Gate | None = None,
+        gate: Gate | None = None, colours: YuvColours = BT709,
     ) -> None:  # fmt: skip
-        self._path, self._gate = path, gate
+        self._path, self._gate, self._colours = path, gate, colours
         self._sampling = sampling
         self._segments, self._start = Segments(segment_s), start
         self._container: InputContainer | None = None
@@ -90,7 +90,7 @@ class VideoReader:
             # one thread: with several, the frames and errors of a damaged video would vary. The cores are busy anyway: at
             # 1080p, one core decodes ten times as fast as two analyse, in less CPU time
             self._stream.thread_type = "NONE"
-            self._viewer = Viewer(self._container, self._stream, self._size)
+            self._viewer = Viewer(self._container, self._stream, self._size, self._colours)
             self._stored = StoredFrames(self._stream.codec_context) if self._sampling.with_planes else None
         except BaseException:
             self._container.close()
@@ -171,7 +171,7 @@ class VideoReader:
 
     def _may_be_left_out(self, frame: av.VideoFrame | Skipped, stored: Stored | None) -> bool:
         """Return whether the annotated copy can have the picture of a frame without its decoding."""
-        return stored is not None if isinstance(frame, Skipped) else self._viewer.is_plain(frame)
+        return stored is not None if isinstance(frame, Skipped) else self._viewer.is_as_stored(frame)
 
     def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction, may_begin: bool) -> bool:
         """Return whether a sampled frame is analysed.

@@ -8,9 +8,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from maskbatch.media.colours import grading_of, matrix_of
+from maskbatch.media.colours import grading_of, is_full, matrix_of, yuv_colours_of
 from maskbatch.media.orientation import Orientation, orientation_of
 from maskbatch.media.photo.reader import MAX_PIXELS
+from maskbatch.types import BT709, YuvColours
 
 # containers without a pixel aspect ratio: a broadcast may switch from 4:3 to 16:9 at any frame
 _SHAPELESS = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
@@ -22,9 +23,6 @@ _CELL_PX, _LEAST_CELLS, _MOST_CELLS = 12, 48, 192
 
 # formats with luma, and chroma of half the resolution, 8 bits each
 _PLANAR = frozenset({"yuv420p", "yuvj420p", "nv12"})
-# from the full range to the limited one (ITU-T H.273)
-_LIMITED_LUMA = np.rint(16 + np.arange(256) * 219 / 255).astype(np.uint8)
-_LIMITED_CHROMA = np.rint(128 + (np.arange(256) - 128) * 224 / 255).astype(np.uint8)
 
 Size = tuple[int, int]
 
@@ -33,12 +31,16 @@ class Viewer:
     """A converter of a stream's frames to pictures: RGB for an SDR screen, upright, not mirrored, with square pixels.
 
     The first picture sets the `size` (width, height) of all pictures. Later pictures of another size are scaled to fit,
-    with black bars if their shape differs; `is_fitted` is true if the last picture was scaled. Call `notice` for each
-    frame, in order, even for frames that need no picture.
+    with black bars if their shape differs; `is_fitted` is true if the last picture was scaled. `colours` are those of the
+    planes. Call `notice` for each frame, in order, even for frames that need no picture.
     """
 
-    def __init__(self, container: InputContainer, stream: av.VideoStream, size: Size | None = None) -> None:
+    def __init__(
+        self, container: InputContainer, stream: av.VideoStream, size: Size | None = None,
+        colours: YuvColours = BT709,
+    ) -> None:  # fmt: skip
         self.size = size
+        self._colours = colours
         self.is_fitted = False
         self._orientation = Orientation()
         self._codec = stream.codec_context
@@ -66,33 +68,25 @@ class Viewer:
         return _on_black(image, self.size) if self.is_fitted else image
 
     def planes(self, frame: av.VideoFrame) -> np.ndarray | None:
-        """Return the planes (H + H / 2, W) uint8 of a frame, as in `types.Frames`; for most videos, the stored data.
+        """Return the planes (H + H / 2, W) uint8 of a frame as they are stored, as in `types.Frames`.
 
-        Return None if a person sees another picture (turned, scaled, fitted, graded), if converting the colours would
-        cost as much as RGB, and before `rgb` has set the size.
+        Return None if a person sees another picture (see `is_as_stored`), and before `rgb` has set the size.
         """
-        if self.size is None or not self._is_as_seen(frame, self.size):
+        if self.size is None or not self.is_as_stored(frame):
             return None
-        if frame.format.name == "nv12":
-            frame = self._planar.reformat(frame, format="yuv420p")
-        planes = frame.to_ndarray()
-        if _is_full(frame):
-            planes[: frame.height] = cv2.LUT(planes[: frame.height], _LIMITED_LUMA)
-            planes[frame.height :] = cv2.LUT(planes[frame.height :], _LIMITED_CHROMA)
-        return planes
+        return (self._planar.reformat(frame, format="yuv420p") if frame.format.name == "nv12" else frame).to_ndarray()
 
-    def is_plain(self, frame: av.VideoFrame) -> bool:
-        """Return whether `planes` are the data of the frame as they are stored. The first frame is so before `rgb`, too."""
-        is_as_stored = frame.format.name == "yuv420p" and not _is_full(frame)
-        return is_as_stored and self._is_as_seen(frame, self.size or self.size_of(frame))
+    def is_as_stored(self, frame: av.VideoFrame) -> bool:
+        """Return whether a person sees the stored picture, in the size and colours of all others."""
+        return self.size in (None, (frame.width, frame.height)) and self.colours_of(frame) == self._colours
 
-    def _is_as_seen(self, frame: av.VideoFrame, seen: Size) -> bool:
-        """Return whether a person sees the frame's own pixels and BT.709 colours, in a picture of the size `seen`."""
+    def colours_of(self, frame: av.VideoFrame) -> YuvColours | None:
+        """Return what the stored YUV means; None if a person sees another picture (turned, scaled, graded)."""
         size = frame.width, frame.height
-        is_upright = self._orientation == Orientation() and seen == size == self.size_of(frame)
-        if not is_upright or frame.width % 2 or frame.height % 2 or frame.format.name not in _PLANAR:
-            return False
-        return matrix_of(frame, self._codec) == Colorspace.ITU709 and grading_of(frame, self._codec) is None
+        is_seen = self._orientation == Orientation() and size == self.size_of(frame)
+        if not is_seen or frame.width % 2 or frame.height % 2 or frame.format.name not in _PLANAR:
+            return None
+        return yuv_colours_of(frame, self._codec)
 
     def luma(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a small grey picture (H, W) uint8 of a frame as stored, with cells of about 12 pixels."""
@@ -111,14 +105,9 @@ class Viewer:
         picture = self._reformatter.reformat(
             frame, *size, format="rgb24" if grading is None else "rgb48le",
             src_colorspace=matrix, dst_colorspace=matrix if frame.format.is_rgb else other,
-            src_color_range=ColorRange.JPEG if _is_full(frame) else ColorRange.MPEG, dst_color_range=ColorRange.JPEG,
+            src_color_range=ColorRange.JPEG if is_full(frame) else ColorRange.MPEG, dst_color_range=ColorRange.JPEG,
         ).to_ndarray()  # fmt: skip
         return picture if grading is None else grading.apply(picture)
-
-
-def _is_full(frame: av.VideoFrame) -> bool:
-    """Return whether luma and chroma use all values from 0 to 255."""
-    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
 def _square(size: Size, aspect: Fraction | None) -> Size:

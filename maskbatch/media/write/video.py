@@ -20,7 +20,6 @@ from maskbatch.types import Source, WriterState
 
 # time base for a source without one: most frame rates have a whole number of these ticks per frame
 _DEFAULT_TIME_BASE = Fraction(1, 90000)
-_AVCOL_BT709 = 1
 
 
 class VideoWriter:
@@ -89,8 +88,9 @@ class VideoWriter:
         self._stream.time_base = codec.time_base = self._time_base
         # without B-frames, packets are in order of time, start at 0, and need no edit list
         codec.max_b_frames = 0
-        codec.colorspace = codec.color_primaries = codec.color_trc = _AVCOL_BT709
-        codec.color_range = ColorRange.MPEG
+        colours = self._source.colours
+        codec.colorspace, codec.color_primaries, codec.color_trc = colours.stated
+        codec.color_range = ColorRange.JPEG if colours.is_full else ColorRange.MPEG
 
     def _frame(self, picture: np.ndarray, pts: int) -> av.VideoFrame:
         is_rgb = picture.ndim == 3
@@ -99,13 +99,16 @@ class VideoWriter:
         return frame
 
     def _converted(self, rgb: np.ndarray) -> av.VideoFrame:
+        colours = self._source.colours
         missing_y, missing_x = (side % 2 for side in rgb.shape[:2])
         if missing_x or missing_y:
             rgb = cv2.copyMakeBorder(rgb, 0, missing_y, 0, missing_x, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         return self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-        )
+            frame, format="yuv420p", src_color_range=ColorRange.JPEG,
+            dst_colorspace=Colorspace.ITU709 if colours.matrix == Colorspace.ITU709 else Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG if colours.is_full else ColorRange.MPEG,
+        )  # fmt: skip
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
