@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from makers import numbered, write_photo, write_video
+from makers import moving, numbered, write_photo, write_video
 
 from maskbatch.cli.main import main
 from maskbatch.media.guard.limits import with_time_limit
@@ -36,7 +36,7 @@ def watched(tmp_path_factory):
     media = folder / "in"
     write_photo(media / "a.png")
     (media / "b\x1b[31m\nred.jpg").write_bytes(b"rubbish")
-    write_video(media / "v.mp4", numbered(6))
+    write_video(media / "v.mp4", moving(6))
     write_photo(media / ".wide.png", numbered(1, 40_000, 2)[0]).rename(media / "wide.webp")
     os.mkfifo(media / "pipe.mp4")
     result = scan(media, "--out", folder / "out", "--progress", "json", "--log-file", folder / "log.txt")
