@@ -27,8 +27,7 @@ from maskbatch.media.names import annotated_name, fit_for_windows, inside, name_
 from maskbatch.media.photo import reader as photos
 from maskbatch.media.photo.headers import image_size
 from maskbatch.media.sources import find_sources, source_name
-from maskbatch.media.video import reader as videos
-from maskbatch.media.video import streams
+from maskbatch.media.video import decoding, streams
 from maskbatch.media.video.clock import FrameClock
 from maskbatch.media.video.probe import probe
 from maskbatch.networks.device import Device
@@ -168,7 +167,7 @@ def test_stalled_file_is_given_up(tmp_path, monkeypatch):
     path = write_video(tmp_path / "x.mp4", numbered(10))
     assert read(path, "video", stall_s=1e-9) == (0, "stalled: no frame for 1e-09 s (--stall-limit)")
     ticks = iter(range(0, 10_000, 50))
-    monkeypatch.setattr(videos.time, "monotonic", lambda: next(ticks))  # every look at the clock is 50 s later
+    monkeypatch.setattr(decoding.time, "monotonic", lambda: next(ticks))  # every look at the clock is 50 s later
     assert read(path, "video")[1].startswith("stalled: no frame for 60 s")
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -14,9 +13,9 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from maskbatch.errors import TransientError
-from maskbatch.media.containers import open_container, reason_of, stalled
+from maskbatch.media.containers import open_container
 from maskbatch.media.video.clock import FrameClock, Sampler
+from maskbatch.media.video.decoding import Decoding
 from maskbatch.media.video.hwaccel import note_software, open_hwaccel
 from maskbatch.media.video.segments import Segments, crc_of
 from maskbatch.media.video.skipping import Misjudged, Skipped, Skipping
@@ -61,15 +60,19 @@ class VideoReader:
         self._sampling = sampling
         self._segments, self._start = Segments(segment_s), start
         self._container: InputContainer | None = None
-        self._damage: list[str] = []
-        self._read_until_s = Fraction(0)
         self._size = None if start is None else (start.width, start.height)
         self._fitted_from = None if start is None else start.fitted_from
         self._further: tuple[str, ...] = ()
-        self.frames_decoded = self.progress = 0
+        self._num_packets = 0  # of earlier passes over the file
+        self.frames_decoded = 0
         self.pieces: tuple[tuple[int, int], ...] = () if start is None else start.pieces
         self.end_s: float | None = None
         self.recorded: tuple[tuple[str, str], ...] = ()  # a video's tags are read when it is probed
+
+    @property
+    def progress(self) -> int:
+        """A number that rises with each packet."""
+        return self._num_packets + (0 if self._container is None else self._decoding.num_packets)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,7 +94,10 @@ class VideoReader:
             # 1080p, one core decodes ten times as fast as two analyse, in less CPU time
             self._stream.thread_type = "NONE"
             self._viewer = Viewer(self._container, self._stream, self._size, self._colours)
-            self._stored = StoredFrames(self._stream.codec_context) if self._sampling.with_planes else None
+            self._stored = StoredFrames(self._stream.codec_context, self._sampling.with_planes)
+            self._decoding = Decoding(
+                self._container, self._stream, self._viewer, self._stored, self._sampling.stall_s
+            )  # fmt: skip
         except BaseException:
             self._container.close()
             raise
@@ -108,14 +114,14 @@ class VideoReader:
         self._first = 0 if self._start is None else self._start.index
         try:
             # an annotated copy needs all pictures, unless it may take frames from the recording
-            may_skip = not self._sampling.all_frames or (self._sampling.is_gated and self._stored is not None)
+            may_skip = not self._sampling.all_frames or (self._sampling.is_gated and self._sampling.with_planes)
             yield from self._sampled(may_skip and not self._sampling.decode_all)
         except Misjudged:
             self._reopen()
             yield from self._sampled(may_skip=False)
-        check_whole(
-            self._container, self._stream, Read(self._path, self.frames_decoded, self._read_until_s, self._damage)
-        )
+        decoding = self._decoding
+        read = Read(self._path, self.frames_decoded, decoding.read_until_s, decoding.damage)
+        check_whole(self._container, self._stream, read)
 
     def _sampled(self, may_skip: bool) -> Iterator[Decoded]:
         """Yield the frames from the number `_first` on. Raises Misjudged, but only with `may_skip`."""
@@ -152,10 +158,10 @@ class VideoReader:
                 image = self._image(frame, index)
             cut = None
             if self._segments.is_cut(time_s, is_looked_at, may_begin):
-                is_findable = not self._damage and clock.is_stamp(frame.pts, time_s)
+                is_findable = not self._decoding.damage and clock.is_stamp(frame.pts, time_s)
                 cut = ReaderState(
-                    index, frame.pts, crc_of(image), *before, str(self._read_until_s), skipping.is_planned, is_findable,
-                    *self._size, self._fitted_from,
+                    index, frame.pts, crc_of(image), *before, str(self._decoding.read_until_s), skipping.is_planned,
+                    is_findable, *self._size, self._fitted_from,
                 )  # fmt: skip
             yield Decoded(index, float(time_s), image, cut, is_looked_at, planes, None if planes is None else stored)
         if clock.num_jumps:
@@ -164,10 +170,8 @@ class VideoReader:
 
     def _stored_as(self, frame: av.VideoFrame | Skipped) -> Stored | None:
         """Return the packet of a frame, if it gives the picture that a person sees and nothing is damaged before it."""
-        if self._stored is None:
-            return None
         stored = self._stored.of(frame)
-        return stored if not self._damage and self._may_be_left_out(frame, stored) else None
+        return stored if not self._decoding.damage and self._may_be_left_out(frame, stored) else None
 
     def _may_be_left_out(self, frame: av.VideoFrame | Skipped, stored: Stored | None) -> bool:
         """Return whether the annotated copy can have the picture of a frame without its decoding."""
@@ -208,24 +212,24 @@ class VideoReader:
             frames = self._seek(start, skipping)
             if frames is not None:
                 self.frames_decoded = start.index
-                self._read_until_s = max(self._read_until_s, Fraction(start.read_until_s))
+                self._decoding.read_until_s = max(self._decoding.read_until_s, Fraction(start.read_until_s))
                 return frames, skipping
             clock.restore(None, "0")
             sampler.num_due = 0
         skipping = Skipping(self._stream.codec_context, clock, sampler, may_skip, None, self._is_copied())
-        return self._frames(skipping), skipping
+        return self._decoding.frames(skipping), skipping
 
     def _is_copied(self) -> Callable[[int], bool] | None:
-        return self._stored.is_copied if self._sampling.all_frames and self._stored is not None else None
+        return self._stored.is_copied if self._sampling.all_frames else None
 
     def _seek(self, start: ReaderState, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped] | None:
         """Return the frames from `start`. If its frame is not at its time stamp, reopen the file and return None."""
         early = start.pts - round(_WARM_UP_S / self._stream.time_base)
         try:
             self._container.seek(early, stream=self._stream)
-            frames = self._frames(skipping)
+            frames = self._decoding.frames(skipping)
             for frame in frames:
-                if frame.pts is None or frame.pts > start.pts or self._damage:
+                if frame.pts is None or frame.pts > start.pts or self._decoding.damage:
                     break
                 if frame.pts == start.pts and crc_of(self._viewer.rgb(frame)) == start.crc:
                     return chain([frame], frames)
@@ -236,59 +240,6 @@ class VideoReader:
 
     def _reopen(self) -> None:
         self._container.close()
-        self._damage, self._read_until_s, self.frames_decoded = [], Fraction(0), 0
+        self._num_packets += self._decoding.num_packets
+        self.frames_decoded = 0
         self.__enter__()
-
-    def _frames(self, skipping: Skipping) -> Iterator[av.VideoFrame | Skipped]:
-        """Yield all decodable frames, and a `Skipped` for each skipped frame. Errors go to `_damage`. Raises Misjudged."""
-        since = time.monotonic()
-        for packet, is_decoded in skipping.chosen(self._packets()):
-            frames = []
-            try:
-                # None, after the last packet, makes the decoder return its remaining frames
-                frames = self._stream.codec_context.decode(packet) if is_decoded else []
-            except EOFError:
-                pass  # an empty packet at the end of the stream has done so before
-            except av.error.FFmpegError as error:
-                skipping.check()
-                self._damage.append(reason_of(error))
-            for frame in frames:
-                self._viewer.notice(frame)
-            # the decoder fills in missing parts
-            self._damage += ["parts of the picture are missing" for frame in frames if frame.is_corrupt]
-            for frame in skipping.in_place(frames):
-                if self._stored is not None:
-                    self._stored.notice(frame)
-                yield frame
-            if frames or not is_decoded:
-                since = time.monotonic()
-            elif time.monotonic() - since > self._sampling.stall_s:
-                raise TransientError(stalled(self._sampling.stall_s))
-        skipping.check()
-
-    def _packets(self) -> Iterator[av.Packet | None]:
-        """Yield the stream's packets, then None."""
-        # all streams are read, because the container's duration is that of the longest one
-        packets = self._container.demux()
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.ExitError as error:
-                raise TransientError(stalled(self._sampling.stall_s)) from error
-            except av.error.FFmpegError as error:
-                self._damage.append(reason_of(error))
-                packet = None
-            self.progress += 1
-            if packet is not None:
-                self._note_end(packet)
-            if packet is None or packet.stream.index == self._stream.index:
-                if packet is not None and self._stored is not None:
-                    self._stored.note(packet)
-                yield packet
-            if packet is None:
-                return
-
-    def _note_end(self, packet: av.Packet) -> None:
-        if packet.pts is not None and packet.time_base:
-            end_s = (packet.pts + (packet.duration or 0)) * packet.time_base
-            self._read_until_s = max(self._read_until_s, end_s)

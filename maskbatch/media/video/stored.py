@@ -31,13 +31,13 @@ class _Group:
 class StoredFrames:
     """The packets of frames. Call `note` for each packet before it is decoded, and `notice` for each frame.
 
-    After a keyframe that is not an IDR picture, and after a packet of unknown form, no frame is `Stored` until the next
-    IDR picture.
+    No frame is `Stored` after a keyframe that is not an IDR picture, and after a packet of unknown form, until the next
+    IDR picture; and none at all unless `is_on`.
     """
 
-    def __init__(self, codec: av.VideoCodecContext) -> None:
+    def __init__(self, codec: av.VideoCodecContext, is_on: bool = True) -> None:
         # PyAV before 16 does not show where a video's parameters change
-        is_known = codec.name == "h264" and hasattr(av.Packet, "has_sidedata")
+        is_known = is_on and codec.name == "h264" and hasattr(av.Packet, "has_sidedata")
         sets = read_sets(codec.extradata) if is_known else None
         self._sets = None if sets is None or OWN_ID in sets.ids else frozenset(sets.sps + sets.pps)
         self._groups: deque[_Group] = deque()
@@ -64,7 +64,7 @@ class StoredFrames:
 
     def notice(self, frame: av.VideoFrame | Skipped) -> None:
         """Notice a frame from the decoder, or in place of one that it leaves out, in the order of time."""
-        if frame.pts is None:
+        if frame.pts is None or self._sets is None:
             return
         while len(self._groups) > 1 and frame.pts >= self._groups[1].first_pts:
             self._groups.popleft()
