@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from browsers import browser, until
 from fakes import fake_faces
 from makers import Clip, moving, packets_of, write_cut, write_joined, write_video
 
@@ -289,3 +290,21 @@ def own_sets(folder: Path) -> ParameterSets:
     clip = replace(HD, options={"x264-params": f"sps-id={OWN_ID}"})
     with av.open(str(write_video(folder / "own.mp4", moving(2), clip))) as container:
         return read_sets(container.streams.video[0].codec_context.extradata)
+
+
+@pytest.mark.parametrize("num_later", [0, 3])
+def test_a_browser_plays_all_frames(tmp_path, num_later):
+    """Across every change between the recording and the encoder, from the file itself."""
+    path = write_video(tmp_path / "x.mp4", moving(NUM_FRAMES), replace(HD, options={"g": "10", "bf": str(num_later)}))
+    copy = annotated(source_of(path), tmp_path / "out")
+    (tmp_path / "page.html").write_text(f'<video src="{copy.as_uri()}" muted></video>')
+    with browser() as opened:
+        page = opened.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        page.evaluate("document.querySelector('video').play()")
+        until(page, "document.querySelector('video').ended || document.querySelector('video').error !== null")
+        played = page.evaluate(
+            "(video => [video.error === null, video.currentTime, video.getVideoPlaybackQuality().totalVideoFrames])"
+            "(document.querySelector('video'))"
+        )
+    assert played == [True, NUM_FRAMES / 25, NUM_FRAMES]
