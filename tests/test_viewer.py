@@ -27,7 +27,7 @@ from maskbatch.media.kinds import kind_by_content
 from maskbatch.media.video.probe import probe
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import Source
+from maskbatch.types import BT709, Source
 
 _MATRICES = [
     *((x, 0, 0, y) for x, y in product((1, -1), repeat=2)),
@@ -349,6 +349,16 @@ def test_planes_have_the_colours_of_the_video(tmp_path, matrix, is_full):
     source, planes = probe(Source(0, path, path.name, "video")), _decoded(path)[1].planes
     assert (source.colours.matrix, source.colours.is_full) == (1 if matrix == 1 else 5, is_full)
     assert [np.unique(part).tolist() for part in (planes[:64], planes[64:80], planes[80:])] == [[100], [90], [200]]
+
+
+@pytest.mark.parametrize(
+    "colours", [Colours(4), Colours(7), Colours(8), Colours(1, _PQ, 1), Colours(1, 1, _P3), Colours(1, 12, 1)]
+)
+def test_rare_colours_become_those_of_hd(tmp_path, colours):
+    """No encoder is asked for them: pictures are converted, as they are for wide and HDR colours."""
+    path = write_patch(tmp_path / "x.mkv", (100, 90, 200), "yuv420p", colours)
+    assert probe(Source(0, path, path.name, "video")).colours == BT709
+    assert all(one.planes is None and one.image is not None for one in _decoded(path))
 
 
 @pytest.mark.parametrize(

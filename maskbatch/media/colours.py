@@ -13,6 +13,8 @@ from maskbatch.types import YuvColours
 # FFmpeg's numbers (ITU-T H.273) of matrices, transfers and primaries; 2 is unspecified everywhere
 _BT709, _UNSPECIFIED, _BT601, _BT2020, _BT2020_CL = 1, 2, 5, 9, 10
 _SMPTE170M = 6  # the same matrix as _BT601
+# matrices, primaries and transfers of HD, SD and screens, which encoders and players know
+_USUAL = (1, 2, 5, 6), (1, 2, 4, 5, 6, 7), (1, 2, 4, 5, 6, 7, 13)
 _MATRICES = frozenset((1, 4, 5, 6, 7, _BT2020))
 PQ, HLG = 16, 18
 _P3 = 12
@@ -85,13 +87,15 @@ def matrix_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> int:
 
 
 def yuv_colours_of(frame: av.VideoFrame, codec: av.VideoCodecContext) -> YuvColours | None:
-    """Return what a frame's YUV means, or None when an SDR screen needs other colours, or its matrix is rare."""
+    """Return what a frame's YUV means, or None when an SDR screen needs other colours, or the file states rare ones."""
     matrix = matrix_of(frame, codec)
     matrix = _BT601 if matrix == _SMPTE170M else matrix
     if matrix not in (_BT709, _BT601) or grading_of(frame, codec) is not None:
         return None
     primaries = getattr(frame, "color_primaries", codec.color_primaries)
-    return YuvColours(matrix, is_full(frame), (int(frame.colorspace), int(primaries), int(_transfer(frame, codec))))
+    stated = int(frame.colorspace), int(primaries), int(_transfer(frame, codec))
+    is_usual = all(number in usual for number, usual in zip(stated, _USUAL, strict=True))
+    return YuvColours(matrix, is_full(frame), stated) if is_usual else None
 
 
 def is_full(frame: av.VideoFrame) -> bool:
