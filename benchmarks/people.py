@@ -29,10 +29,10 @@ _COLUMNS = ("clip", "fps", "analysed", "IDF1", "HOTA", "MOTA", "people", "truth"
             "mean error s")  # fmt: skip
 
 
-def scanned(clip: Path, sample_fps: str, out: Path) -> mb.Results:
+def scanned(clip: Path, sample_fps: str, out: Path, det_threshold: float) -> mb.Results:
     """Scan a clip."""
     number = sample_fps if sample_fps in ("auto", "all") else float(sample_fps)
-    return mb.scan(clip, out, sample_fps=number, save="none")
+    return mb.scan(clip, out, sample_fps=number, save="none", det_threshold=det_threshold)
 
 
 def analysed(clip: Path, sample_fps: str) -> np.ndarray:
@@ -44,9 +44,9 @@ def analysed(clip: Path, sample_fps: str) -> np.ndarray:
         return np.array([frame.index for frame in reader])
 
 
-def measured(clip: Path, sample_fps: str, out: Path, min_iou: float) -> dict[str, object]:
+def measured(clip: Path, sample_fps: str, out: Path, min_iou: float, det_threshold: float) -> dict[str, object]:
     """Return the figures of one clip at one sampling, scanned into the new folder `out`."""
-    results = scanned(clip, sample_fps, out)
+    results = scanned(clip, sample_fps, out, det_threshold)
     truth, facts = pd.read_csv(clip.with_suffix(".csv")), json.loads(clip.with_suffix(".json").read_text())
     faces, people, episodes = results.faces(), results.people(), results.episodes()
     counted = people[~people["flags"].str.contains("static")]
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="+")
     parser.add_argument("--sample-fps", nargs="+", default=["auto", "all", "6", "3", "2"])
     parser.add_argument("--min-iou", type=float, default=_MIN_IOU)
+    parser.add_argument("--det-threshold", type=float, default=mb.ScanOptions().det_threshold)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print("| " + " | ".join(_COLUMNS) + " |\n|" + "---|" * len(_COLUMNS), flush=True)
@@ -145,7 +146,8 @@ def main() -> None:
         if given.names is None or clip.stem in given.names:
             for sample_fps in given.sample_fps:
                 with tempfile.TemporaryDirectory() as folder:
-                    rows.append(measured(clip, sample_fps, Path(folder) / "out", given.min_iou))
+                    out = Path(folder) / "out"
+                    rows.append(measured(clip, sample_fps, out, given.min_iou, given.det_threshold))
                 print(
                     "| " + " | ".join("" if value is None else str(value) for value in rows[-1].values()) + " |",
                     flush=True,
