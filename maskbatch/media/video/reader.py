@@ -114,7 +114,7 @@ class VideoReader:
         self._first = 0 if self._start is None else self._start.index
         try:
             # an annotated copy needs all pictures, unless it may take frames from the recording
-            may_skip = not self._sampling.all_frames or (self._sampling.is_gated and self._sampling.with_planes)
+            may_skip = not self._sampling.all_frames or (self._sampling.is_gated and self._stored.is_on)
             yield from self._sampled(may_skip and not self._sampling.decode_all)
         except Misjudged:
             self._reopen()

@@ -43,9 +43,14 @@ class StoredFrames:
         self._groups: deque[_Group] = deque()
         self._found: dict[int, Stored] = {}
 
+    @property
+    def is_on(self) -> bool:
+        """Whether frames of the stream may be `Stored`."""
+        return self._sets is not None
+
     def note(self, packet: av.Packet) -> None:
         """Note a packet of the stream, in the order of the file."""
-        if self._sets is None or not packet.size:
+        if not self.is_on or not packet.size:
             return
         is_idr = self._is_idr(packet)
         if packet.pts is not None and (is_idr or packet.is_keyframe):
@@ -64,7 +69,7 @@ class StoredFrames:
 
     def notice(self, frame: av.VideoFrame | Skipped) -> None:
         """Notice a frame from the decoder, or in place of one that it leaves out, in the order of time."""
-        if frame.pts is None or self._sets is None:
+        if frame.pts is None or not self.is_on:
             return
         while len(self._groups) > 1 and frame.pts >= self._groups[1].first_pts:
             self._groups.popleft()
