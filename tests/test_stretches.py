@@ -13,6 +13,7 @@ import pytest
 from browsers import browser, until
 from fakes import fake_faces
 from makers import Clip, moving, packets_of, write_cut, write_joined, write_video
+from mutations import mutate
 
 from maskbatch.analyse.gate import Gate
 from maskbatch.media.decode import open_source
@@ -20,6 +21,7 @@ from maskbatch.media.loader import load
 from maskbatch.media.sources import find_sources
 from maskbatch.media.video.parameter_sets import OWN_ID, ParameterSets, joined_sets, read_sets
 from maskbatch.media.video.probe import probe
+from maskbatch.media.video.stored import StoredFrames
 from maskbatch.media.write import made_with
 from maskbatch.media.write.sound import unguarded
 from maskbatch.settings import LoaderSettings, OutputSettings, SamplingSettings, ScanSettings
@@ -308,3 +310,58 @@ def test_a_browser_plays_all_frames(tmp_path, num_later):
             "(document.querySelector('video'))"
         )
     assert played == [True, NUM_FRAMES / 25, NUM_FRAMES]
+
+
+def told(path: Path, lost: set[int] = frozenset(), num_passes: int = 1) -> list[bool]:
+    """Whether each frame is `Stored`, when the decoder loses some, and the packets come several times."""
+    found = []
+    with av.open(str(path)) as container:
+        stored = StoredFrames(container.streams.video[0].codec_context)
+        for _ in range(num_passes):
+            container.seek(0)
+            for packet in container.demux(video=0):
+                stored.note(packet)
+                for frame in packet.decode():
+                    if frame.pts * frame.time_base * 25 not in lost:
+                        stored.notice(frame)
+                        found.append(stored.of(frame) is not None)
+            container.streams.video[0].codec_context.flush_buffers()
+    return found
+
+
+@pytest.mark.parametrize("num_later", ["0", "3"])
+def test_nothing_is_copied_across_a_lost_frame(tmp_path, num_later):
+    """The rest of its group is encoded, and so is the next group when the last frame of a group is lost."""
+    clip = replace(HD, options={"g": "10", "bf": num_later, "x264-params": "scenecut=0"})
+    path = write_video(tmp_path / "x.mp4", moving(40), clip)
+    assert all(told(path))
+    assert told(path, {14}) == [True] * 14 + [False] * 5 + [False] * 10 + [True] * 10
+    assert told(path, {19}) == [True] * 19 + [False] * 10 + [True] * 10
+
+
+def test_time_stamps_that_come_again_are_not_copied(tmp_path):
+    """A packet is found by its time stamp, so a second one with the same must be encoded."""
+    path = write_video(tmp_path / "x.mp4", moving(20), HD)
+    assert told(path, num_passes=2) == [True] * 20 + [False] * 20
+
+
+def test_damaged_recordings_have_all_frames_that_could_be_read(tmp_path):
+    """50 damaged files, read as a whole and by groups that move: no error, and no frame of the copy is missing."""
+    frames, num_whole = [*moving(30), *[moving(31)[-1]] * 30, *moving(30)], 0
+    gated = replace(SAMPLING, every=1, sample_fps=12.5, is_gated=True)
+    clips = [write_video(tmp_path / f"whole{number}.mkv", frames, replace(HD, options={"g": "10", "bf": bf}))
+             for number, bf in enumerate("03")]  # fmt: skip
+    for seed in range(50):
+        path = tmp_path / f"in{seed}.mkv"
+        data, other = (clip.read_bytes() for clip in (clips[seed % 2], clips[1 - seed % 2]))
+        path.write_bytes(mutate(data, other, np.random.default_rng(seed)))
+        source = source_of(path)
+        for number, sampling in enumerate((SAMPLING, gated)):
+            at = Checkpoint(source, made_with(), (source.name, source.name))
+            num_frames = sum(len(batch.frames) for batch in batches(source, at, math.inf, sampling))
+            if num_frames:
+                copy = annotated(source, tmp_path / f"{seed} {number}", sampling=sampling)
+                with av.open(str(copy)) as container:
+                    assert container.streams.video[0].frames == num_frames, seed
+                num_whole += 1
+    assert num_whole > 50

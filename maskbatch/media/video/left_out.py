@@ -31,26 +31,31 @@ class LeftOut:
         self._container: av.container.InputContainer | None = None
         self._frames: Iterator[av.VideoFrame] = iter(())
         self._last_pts: int | None = None
+        self._last: np.ndarray | None = None
 
     def planes(self, pts: int) -> np.ndarray:
         """Return the planes (H + H / 2, W) uint8 of the frame at `pts` ticks, as in `types.Frames`.
 
-        Raises DecodeError when the file has no such frame any more.
+        If its packet is damaged, the frame before stands for it, because nothing moves there. Raises DecodeError when
+        the file has no frames any more.
         """
         try:
             if self._container is None:
                 self._open()
             self._seek(pts)
-            for frame in self._frames:
-                self._last_pts = frame.pts
-                if frame.pts is not None and frame.pts >= pts:
-                    planes = self._viewer.planes(frame)
-                    if frame.pts == pts and planes is not None:
-                        return planes
-                    break
+            while self._last_pts is None or self._last_pts < pts:
+                frame = next(self._frames)
+                if frame.pts is not None and (planes := self._viewer.planes(frame)) is not None:
+                    self._last_pts, self._last = frame.pts, planes
+        except StopIteration:
+            pass
         except av.error.FFmpegError as error:
-            raise DecodeError(f"cannot decode the frame at {pts} ticks again: {reason_of(error)}") from error
-        raise DecodeError(f"the frame at {pts} ticks is gone")
+            if self._last is None:
+                raise DecodeError(f"cannot decode the frame at {pts} ticks again: {reason_of(error)}") from error
+            self._last_pts = None  # the decoder begins again
+        if self._last is None:
+            raise DecodeError(f"the frame at {pts} ticks is gone")
+        return self._last.copy()
 
     def close(self) -> None:
         """Close the file."""
@@ -69,5 +74,6 @@ class LeftOut:
         """Go to the keyframe before `pts`, unless it comes soon."""
         near = round(Fraction(_NEAR_S) / self._stream.time_base)
         if self._last_pts is None or not self._last_pts < pts <= self._last_pts + near:
+            self._last_pts = None
             self._container.seek(max(pts, 0), stream=self._stream)
             self._frames = self._container.decode(self._stream)

@@ -5,6 +5,8 @@ later group refers to. "Smart rendering" of video editors does the same; the pos
 those of a closed prefix: the first n packets are the first n frames.
 """
 
+import math
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -20,10 +22,14 @@ _SLICES, _IDR, _HARMLESS = frozenset((1, 5)), 5, frozenset((6, 9, 10, 11, 12))
 
 @dataclass(slots=True)
 class _Group:
-    """The frames from one keyframe to the next. `highest[n]` is the highest time stamp of the first n + 1 packets."""
+    """The frames from one keyframe to the next.
+
+    `pts` are the time stamps of its packets in order of time. `highest[n]` is the highest of the first n + 1 packets.
+    """
 
     first_pts: int
     is_sound: bool
+    pts: list[int] = field(default_factory=list)
     highest: list[int] = field(default_factory=list)
     num_shown: int = 0
 
@@ -31,8 +37,8 @@ class _Group:
 class StoredFrames:
     """The packets of frames. Call `note` for each packet before it is decoded, and `notice` for each frame.
 
-    No frame is `Stored` after a keyframe that is not an IDR picture, and after a packet of unknown form, until the next
-    IDR picture; and none at all unless `is_on`.
+    No frame is `Stored` after a keyframe that is not an IDR picture or goes back in time, after a packet of unknown form,
+    and after a frame that the decoder lost, until the next IDR picture; and none at all unless `is_on`.
     """
 
     def __init__(self, codec: av.VideoCodecContext, is_on: bool = True) -> None:
@@ -41,6 +47,7 @@ class StoredFrames:
         sets = read_sets(codec.extradata) if is_known else None
         self._sets = None if sets is None or OWN_ID in sets.ids else frozenset(sets.sps + sets.pps)
         self._groups: deque[_Group] = deque()
+        self._highest = -math.inf
         self._found: dict[int, Stored] = {}
 
     @property
@@ -54,13 +61,16 @@ class StoredFrames:
             return
         is_idr = self._is_idr(packet)
         if packet.pts is not None and (is_idr or packet.is_keyframe):
-            self._groups.append(_Group(packet.pts, bool(is_idr)))
+            # time stamps find packets again, so each may occur once in a file
+            self._groups.append(_Group(packet.pts, bool(is_idr) and packet.pts > self._highest))
+        self._highest = max(self._highest, -math.inf if packet.pts is None else packet.pts)
         if not self._groups:
             return
         group = self._groups[-1]
         if packet.pts is None or is_idr is None:
             group.is_sound = False
             return
+        insort(group.pts, packet.pts)
         group.highest.append(max(packet.pts, group.highest[-1] if group.highest else packet.pts))
 
     def is_copied(self, pts: int) -> bool:
@@ -72,13 +82,16 @@ class StoredFrames:
         if frame.pts is None or not self.is_on:
             return
         while len(self._groups) > 1 and frame.pts >= self._groups[1].first_pts:
-            self._groups.popleft()
+            before = self._groups.popleft()
+            # nothing may be copied across a frame that the decoder lost
+            self._groups[0].is_sound &= before.num_shown == len(before.pts)
         if not self._groups or frame.pts < self._groups[0].first_pts:
             return
         group, before = self._groups[0], self._groups[0].num_shown
         group.num_shown += 1
         is_interlaced = not isinstance(frame, Skipped) and frame.interlaced_frame
-        if not group.is_sound or before >= len(group.highest) or is_interlaced:
+        group.is_sound &= group.pts[before : before + 1] == [frame.pts] and not is_interlaced
+        if not group.is_sound:
             return
         is_first = before == 0 and frame.pts == group.first_pts
         is_exit = is_first or (before > 0 and group.highest[before - 1] < frame.pts)
