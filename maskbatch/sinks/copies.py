@@ -92,7 +92,9 @@ class VideoCopy:
                 self._stretch.confirm()
             self._end_stretch()
         self._end_part()
-        self._face_s = -math.inf  # a scan that goes on from here does not know it
+        # a scan that goes on from here knows neither
+        self._face_s = -math.inf
+        self._left_out.close()
         self.state = CopyState(self._writer, tuple(self._parts))
 
     @property

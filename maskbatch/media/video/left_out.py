@@ -29,9 +29,7 @@ class LeftOut:
     def __init__(self, path: Path, colours: YuvColours = BT709) -> None:
         self._path, self._colours = path, colours
         self._container: av.container.InputContainer | None = None
-        self._frames: Iterator[av.VideoFrame] = iter(())
-        self._last_pts: int | None = None
-        self._last: np.ndarray | None = None
+        self._forget()
 
     def planes(self, pts: int) -> np.ndarray:
         """Return the planes (H + H / 2, W) uint8 of the frame at `pts` ticks, as in `types.Frames`.
@@ -58,10 +56,16 @@ class LeftOut:
         return self._last.copy()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. It is opened again for another picture, as if it were the first one."""
         if self._container is not None:
             self._container.close()
             self._container = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self._last_pts: int | None = None
+        self._last: np.ndarray | None = None
 
     def _open(self) -> None:
         self._container = open_container(self._path)
