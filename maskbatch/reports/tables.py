@@ -41,7 +41,7 @@ _DECIMALS = {
 
 
 class Written(NamedTuple):
-    """What reports say: the summary, and the rows of files.csv (see `frames.files_table`)."""
+    """The content of reports: the summary, and the rows of files.csv (see `frames.files_table`)."""
 
     summary: Summary
     files: pd.DataFrame

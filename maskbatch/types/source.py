@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 
 class YuvColours(NamedTuple):
-    """What the YUV pictures of an annotated copy mean, in the numbers of ITU-T H.273: as in its video, or BT.709.
+    """The meaning of the YUV pictures of an annotated copy, in numbers of ITU-T H.273: that of its video, or BT.709.
 
     Attributes:
         matrix: 1 for BT.709, 5 for BT.601.

@@ -52,7 +52,7 @@ class StoredFrames:
 
     @property
     def is_on(self) -> bool:
-        """Whether frames of the stream may be `Stored`."""
+        """Return whether frames of the stream may be `Stored`."""
         return self._sets is not None
 
     def note(self, packet: av.Packet) -> None:

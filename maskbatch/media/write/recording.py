@@ -75,7 +75,7 @@ class Recording:
         """Yield the packets of the stream from the keyframe before `pts` on, or all if the file cannot be searched."""
         stream = self.stream
         try:
-            self._container.seek(max(pts - round(_EARLY_S / stream.time_base), 0), stream=stream)
+            self._container.seek(pts - round(_EARLY_S / stream.time_base), stream=stream)
         except av.error.FFmpegError:
             self._close()
             stream = self.stream
