@@ -142,6 +142,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rivals", default=",".join(RIVALS), help="'' for none (default: %(default)s)")
     parser.add_argument("--cut", type=int, default=15, metavar="S", help="seconds of a clip that annotated runs and "
                         "rivals get (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--photos", type=int, default=300, metavar="N", help="photos of the workload of that name; those of "
+                        "the data set come again when there are fewer (default: %(default)s)")  # fmt: skip
     parser.add_argument("--no-stages", action="store_true", help="leave the tables of stages out")
     return parser.parse_args()
 
@@ -157,7 +159,7 @@ def main() -> None:
     rivals = [RIVALS[name] for name in given.rivals.split(",") if name]
     for rival in rivals:
         rival.set_up(given.work)
-    sizes = workloads.Sizes.quick() if given.quick else workloads.Sizes(cut_s=given.cut)
+    sizes = workloads.Sizes.quick() if given.quick else workloads.Sizes(given.photos, cut_s=given.cut)
     results, tables = [], report.Tables(given.work)
     for name in names:
         report.say(f"{name}: making it")

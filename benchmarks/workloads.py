@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
@@ -112,11 +113,14 @@ def scenes(shared: Path, sets: Collection[str], paths: Collection[str] | None = 
 
 
 def _write_photos(folder: Path, scenes: list[Scene], count: int) -> None:
-    """Write scenes of two or three faces, the largest first; those under half a megapixel are enlarged to 0.6."""
+    """Write scenes of two or three faces, the largest first; those under half a megapixel are enlarged to 0.6.
+
+    Where there are fewer scenes, they come again, under other names.
+    """
     folder.mkdir()
     chosen = [scene for scene in scenes if len(scene.xyxy) in (2, 3) and scene.num_pixels <= _PHOTO_PIXELS[1]]
     chosen = sorted(chosen, key=lambda scene: -scene.num_pixels)[:count]
-    for number, scene in enumerate(chosen):
+    for number, scene in enumerate(islice(cycle(chosen), count)):
         target = folder / f"{number:04d}{scene.path.suffix}"
         if scene.num_pixels >= _PHOTO_PIXELS[0]:
             shutil.copyfile(scene.path, target)
