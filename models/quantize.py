@@ -1,19 +1,23 @@
-"""Make `mask.int8.zip`: the shipped classifier with 8-bit weights, for OpenVINO on CPUs.
+"""Make `mask.int8.zip` and `yunet.int8.zip`: the shipped networks with 8-bit weights, for OpenVINO on CPUs.
 
     pip install -e '.[dev]' && python models/quantize.py ../shared/data/scenes --splits ../shared/data/splits.csv
 
-NNCF quantises the trained network, calibrated on the crops of faces in training scenes, exactly as a scan cuts them. This
-takes a few minutes on two cores. The program prints the checksum for `maskbatch/networks/weights.py`. `maskbatch evaluate`
-with `--precision int8` and with `--precision fp32` measures the loss.
+NNCF quantises the trained networks, calibrated on training scenes: the detector on their canvases, the classifier on the
+crops of their faces, exactly as a scan makes them. This takes a few minutes on two cores. The program prints the checksums
+for `maskbatch/networks/weights.py`. `maskbatch evaluate` with `--precision int8` and with `--precision fp32` measures the
+loss.
 """
 
 import argparse
+import tempfile
+import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import maskbatch.networks  # isort: skip  # noqa: F401 (before nncf: turns its telemetry off)
 import nncf
 import numpy as np
-from convert_openvino import write
+import openvino
 
 from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
@@ -27,6 +31,11 @@ from maskbatch.trainer.data.reading import read_batches
 from maskbatch.trainer.model import classifier_network
 
 _HERE = Path(__file__).parent
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+# the detector's convolutions before the first pooling: their 16 channels gain nothing by 8 bits
+_FIRST = 3
+# convolutions of each head: they compute scores and boxes, which 8 bits make worse
+_OF_HEAD = 2
 
 
 class Recorded:
@@ -42,22 +51,38 @@ class Recorded:
         return self._run(images)
 
 
-def calibration(network: Network, scenes: Path, splits: Path, num_pictures: int) -> list[np.ndarray]:
-    """Return the classifier's input for the faces of some training scenes: crops (1, H, W, 3) uint8."""
+def calibration(
+    detector: Network, classifier: Network, scenes: Path, splits: Path, num_pictures: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the input of both networks for some training scenes: canvases and crops (1, H, W, 3) uint8."""
     pictures = [p for p in read_datasets([scenes], splits) if p.split == "train"]
     pictures = pictures[:: max(1, len(pictures) // num_pictures)][:num_pictures]
     device = choose_device(RuntimeSettings(runtime="openvino"))
-    recorded = Recorded(open_network(network, device, "fp32"))
-    detect = Detector(open_network(yunet.shipped_network(), device, "fp32"), DetectorSettings())
-    classify = Classifier(recorded, recorded.size_px)
+    canvases, crops = (Recorded(open_network(network, device, "fp32")) for network in (detector, classifier))
+    detect, classify = Detector(canvases, DetectorSettings()), Classifier(crops, crops.size_px)
     for batch in read_batches(pictures):
         images = [image for _, image in batch]
         classify(images, detect(images))
-    return recorded.images
+    return canvases.images, crops.images
 
 
-def quantized(network: Network, images: list[np.ndarray]):
-    """Return the OpenVINO model with 8-bit weights and activations.
+def ends(model) -> list[str]:
+    """Return the names of the detector's operations that stay in fp32: those of its first layers and of its heads."""
+    convolutions = [operation for operation in model.get_ordered_ops() if operation.get_type_name() in _CONVOLUTIONS]
+    kept = convolutions[:_FIRST]
+    for result in model.get_results():
+        node, found = result, []
+        while len(found) < _OF_HEAD:
+            node = node.input_value(node.get_input_size() - 1 if node.get_type_name() == "Select" else 0).get_node()
+            found += [node] if node.get_type_name() in _CONVOLUTIONS else []
+        kept += found
+    readers = [port.get_node() for node in kept for port in node.output(0).get_target_inputs()]  # they add the bias
+    pooling = next(operation for operation in model.get_ordered_ops() if operation.get_type_name() == "MaxPool")
+    return [node.get_friendly_name() for node in (*kept, *readers, pooling)]
+
+
+def quantized(network: Network, images: list[np.ndarray], in_fp32: Collection[str] = ()):
+    """Return the OpenVINO model with 8-bit weights and activations, except for the operations named in `in_fp32`.
 
     Half the range of the weights is left unused. Processors without VNNI add pairs of products in 16 bits, which would
     overflow, and so give other numbers than newer processors.
@@ -68,24 +93,41 @@ def quantized(network: Network, images: list[np.ndarray]):
         preset=nncf.QuantizationPreset.MIXED,  # activations that go below zero (linear bottlenecks) are asymmetric
         subset_size=len(images),
         fast_bias_correction=True,
+        ignored_scope=nncf.IgnoredScope(names=list(in_fp32)),
         advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
     )
 
 
+def write(model, path: Path) -> None:
+    """Write the model as a zip archive of `model.xml` and `model.bin`, the same bytes for the same model."""
+    with tempfile.TemporaryDirectory() as folder:
+        openvino.save_model(model, Path(folder) / "model.xml", compress_to_fp16=False)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("model.xml", "model.bin"):
+                archive.writestr(zipfile.ZipInfo(name), (Path(folder) / name).read_bytes(), zipfile.ZIP_DEFLATED)
+
+
 def main() -> None:
-    """Quantise the classifier."""
+    """Quantise both networks."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("--splits", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=150)
+    parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--only", choices=list(weights.SHIPPED), help="quantise this network alone")
     parser.add_argument("--out", type=Path, default=_HERE)
     given = parser.parse_args()
-    name = ClassifierSettings().model
-    network, path = classifier_network(weights.find(name)), given.out / weights.SHIPPED[name].int8_file
-    images = calibration(network, given.scenes, given.splits, given.pictures)
-    print(f"{name}: calibrating on {len(images)} images", flush=True)
-    write(quantized(network, images), path)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {weights.sha256(path)}", flush=True)
+    classifier = ClassifierSettings().model
+    networks = {
+        "yunet": yunet.network_of(weights.find("yunet")),
+        classifier: classifier_network(weights.find(classifier)),
+    }
+    images = calibration(*networks.values(), given.scenes, given.splits, given.pictures)
+    for (name, network), own in zip(networks.items(), images, strict=True):
+        if given.only in (None, name):
+            print(f"{name}: calibrating on {len(own)} images", flush=True)
+            path = given.out / weights.SHIPPED[name].int8_file
+            write(quantized(network, own, ends(converted(network)) if name == "yunet" else ()), path)
+            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {weights.sha256(path)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 
 from maskbatch.analyse.detector import MOST_PEAKS, Detector, decode
 from maskbatch.analyse.view_plan import canvas_shape
-from maskbatch.networks import yunet
+from maskbatch.errors import WeightsError
+from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import choose_device, open_network
-from maskbatch.networks.weights import Network
+from maskbatch.networks.openvino import OpenVinoNetwork
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,7 @@ def port(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("port") / "original.weights.h5"
     convert(ORIGINAL).save_weights(path)
-    return Network("yunet", path, lambda: yunet.load_network(path))
+    return yunet.network_of(path)
 
 
 @pytest.mark.parametrize("name", ["openvino", "tensorflow"])
@@ -55,6 +57,29 @@ def test_network_agrees_with_the_original(onnx_maps, port, name):
     for canvases in (noise, photograph()[None]):
         for ours, theirs in zip(run(canvases), onnx_maps(canvases), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(384, 640), (32, 96)])
+def test_the_arranged_network_gives_the_same_numbers(tmp_path, monkeypatch, shape):
+    """OpenVINO runs the network without copies that only move channels; every number of its maps is the same."""
+    network = yunet.network_of(weights.find("yunet"))
+    canvases = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    maps = []
+    for name, arrange in (("arranged", network.arrange), ("as converted", None)):
+        monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / name))
+        maps.append(OpenVinoNetwork(replace(network, arrange=arrange), "fp32")(canvases))
+    assert [ours.shape for ours in maps[0]] == [(2, shape[0] // s, shape[1] // s, 16) for s in (8, 16, 32)]
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(*maps, strict=True))
+
+
+@pytest.mark.parametrize("file", ["yunet.weights.h5", "yunet.int8.zip"])
+def test_damaged_weights_are_noticed(tmp_path, monkeypatch, file):
+    """Both files of the detector are compared with their recorded checksums before it runs."""
+    for name in ("yunet.weights.h5", "yunet.int8.zip"):
+        (tmp_path / name).write_bytes(b"PK" if name == file else (weights.folder() / name).read_bytes())
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    with pytest.raises(WeightsError, match=f"{file} is damaged"):
+        yunet.shipped_network()
 
 
 def photograph():

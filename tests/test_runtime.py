@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +60,6 @@ def test_int8_that_cannot_be_had_is_a_usage_error():
         choose_precision(network(), CPU, "int8")
     with pytest.raises(UsageError, match="int8 is for CPUs"):
         choose_precision(network(int8=Path("x.zip")), GPU, "int8")
-
-
-def test_a_network_that_gains_nothing_by_8_bits_keeps_fp32():
-    """`--precision int8` is for the network that gains: the detector's depthwise convolutions do not."""
-    plain = replace(network(), gains_by_int8=False)
-    assert choose_precision(plain, CPU, "int8") == choose_precision(plain, CPU, "auto") == "fp32"
-    assert choose_precision(plain, CPU, "bf16") == "bf16"
 
 
 def test_a_precision_the_processor_lacks_is_a_clear_error():

@@ -8,14 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from maskbatch.networks import weights, yunet
-from maskbatch.networks.openvino import OpenVinoNetwork
 from maskbatch.run import doctor
 
 TOP = Path(__file__).parents[1]
@@ -62,7 +58,7 @@ def test_a_scan_works_without_tensorflow(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--precision", "fp32"], "mask.keras must be converted for OpenVINO, which takes TensorFlow"),
+        (["--precision", "fp32"], "yunet.weights.h5 must be converted for OpenVINO, which takes TensorFlow"),
         (["--runtime", "tensorflow"], "TensorFlow is not installed"),
         (["--device", "gpu"], "no usable GPU"),
     ],
@@ -73,28 +69,6 @@ def test_what_needs_tensorflow_says_so(tmp_path, words, said):
     result = without_tensorflow(command("scan", photo, "--out", tmp_path / "out", *words), tmp_path / "cache")
     assert result.returncode == 1 and said in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_the_shipped_conversion_is_the_detector(tmp_path, monkeypatch):
-    """The archive gives, bit for bit, what TensorFlow's own conversion of the weights gives."""
-    monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path))
-    images = np.random.default_rng(0).integers(0, 255, (2, 96, 160, 3), np.uint8)
-    shipped = yunet.shipped_network()
-    assert shipped.openvino == weights.folder() / "yunet.openvino.zip"
-    found = OpenVinoNetwork(shipped, "fp32")(images)
-    converted = OpenVinoNetwork(replace(shipped, openvino=None), "fp32")(images)
-    assert len(found) == 3 and all(np.array_equal(one, other) for one, other in zip(found, converted, strict=True))
-
-
-def test_a_damaged_conversion_is_noticed(tmp_path, monkeypatch):
-    """As all shipped weights."""
-    for name in ("yunet.weights.h5", "yunet.openvino.zip"):
-        (tmp_path / name).write_bytes((weights.folder() / name).read_bytes())
-    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
-    assert weights.find_openvino(weights.find("yunet")) == tmp_path / "yunet.openvino.zip"
-    (tmp_path / "yunet.openvino.zip").write_bytes(b"PK")
-    with pytest.raises(weights.WeightsError, match=r"yunet\.openvino\.zip is damaged"):
-        yunet.shipped_network()
 
 
 def test_the_slim_requirements_are_those_of_the_package():

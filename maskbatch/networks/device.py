@@ -78,8 +78,6 @@ def choose_precision(network: Network, device: Device, asked: str) -> str:
         return "int8" if network.int8 and device.runtime == "openvino" else "fp32"
     if asked == "int8" and device.runtime != "openvino":
         raise UsageError("int8 is for CPUs, by the OpenVINO runtime: use --precision auto, fp16 or fp32 here")
-    if asked == "int8" and not network.gains_by_int8:
-        return "fp32"
     if asked == "int8" and not network.int8:
         raise UsageError(f"{network.path.name} has no int8 weights (only the shipped models do): use --precision auto")
     return asked

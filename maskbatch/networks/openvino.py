@@ -24,7 +24,7 @@ from maskbatch.networks.weights import Network, sha256
 log = logging.getLogger(__name__)
 
 # part of the cache's keys: raise it when the conversion, or a network written in code, changes
-_CONVERSION = 1
+_CONVERSION = 2
 # images of at least this size run one at a time, each on all cores: every parallel stream would need as much memory
 _LARGE_PIXELS = 1_700_000
 # interval at which a waiting call checks whether the scan was stopped
@@ -152,7 +152,8 @@ def read_int8(network: Network):
     import openvino
 
     try:
-        return _read_archive(network.int8)
+        with zipfile.ZipFile(network.int8) as archive:
+            return openvino_core().read_model(archive.read("model.xml"), archive.read("model.bin"))
     except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]  # OpenVINO first names lines of its own source
         raise WeightsError(
@@ -160,23 +161,13 @@ def read_int8(network: Network):
         ) from error
 
 
-def _read_archive(path: Path):
-    with zipfile.ZipFile(path) as archive:
-        return openvino_core().read_model(archive.read("model.xml"), archive.read("model.bin"))
-
-
 def converted(network: Network):
-    """Return the network as an OpenVINO model: the shipped model, a cached one, or a new conversion.
+    """Return the network as an OpenVINO model in fp32: a cached one, or a new conversion.
 
     Raises DeviceError when a conversion is needed and TensorFlow is not installed.
     """
     import openvino
 
-    if network.openvino is not None:
-        try:
-            return _read_archive(network.openvino)
-        except (OSError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
-            log.debug("OpenVINO %s cannot read %s: %s", openvino.__version__, network.openvino, error)
     version = openvino.__version__.split("-")[0]
     folder = cache.networks_folder() / f"{network.role}-{sha256(network.path)[:24]}-{version}-{_CONVERSION}"
     if (folder / cache.WHOLE).is_file():
@@ -210,7 +201,10 @@ def _convert(network: Network):
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)]
     traced = tf.function(lambda images: forward(model, images), input_signature=signature)
     # by default, the model would use the weights of the traced function, which are freed here
-    return openvino.convert_model(traced.get_concrete_function(), share_weights=False)
+    converted = openvino.convert_model(traced.get_concrete_function(), share_weights=False)
+    if network.arrange is not None:
+        network.arrange(converted)
+    return converted
 
 
 def _save(model, folder: Path) -> None:

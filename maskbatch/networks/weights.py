@@ -15,25 +15,22 @@ class Network:
 
     `role` is the purpose of the network; `path` is its weight file. `load` checks the file and returns the Keras model;
     it is called only when needed. `int8`, if any, is a zip archive of the same network as an OpenVINO model with 8-bit
-    weights (`model.xml` and `model.bin`). A network that 8 bits would not make faster has `gains_by_int8` False, and
-    computes in fp32 when int8 is requested. `openvino`, if any, is an archive of the network in fp32, converted for
-    OpenVINO. Without it, each machine needs TensorFlow once.
+    weights (`model.xml` and `model.bin`). `arrange`, if any, changes the network in place once it is converted for
+    OpenVINO, so that it gives the same numbers in less time.
     """
 
     role: str
     path: Path
     load: Callable[[], object]
     int8: Path | None = None
-    gains_by_int8: bool = True
-    openvino: Path | None = None
+    arrange: Callable[[object], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A named weight file with the labels of its outputs.
 
-    `int8_sha256` is the checksum of the separate file with 8-bit weights, and `openvino_sha256` that of the converted
-    network; "" means that there is no such file.
+    `int8_sha256` is the checksum of the separate file with 8-bit weights.
     """
 
     name: str
@@ -41,13 +38,7 @@ class Weights:
     sha256: str
     labels: tuple[str, ...]
     licence: str
-    int8_sha256: str = ""
-    openvino_sha256: str = ""
-
-    @property
-    def openvino_file(self) -> str:
-        """The name of the file with the converted network."""
-        return f"{self.name}.openvino.zip"
+    int8_sha256: str
 
     @property
     def int8_file(self) -> str:
@@ -64,7 +55,7 @@ SHIPPED = {
             sha256="b817d7de5e69b7e06d6f660b20be0191d09635f1dd6dc89aa920a586ae3f3baf",
             labels=("face",),
             licence="MIT (from YuNet-n of ShiqiYu/libfacedetection.train, Apache-2.0)",
-            openvino_sha256="abfca586fcba7ede6661dd1809a8131378de8ef47b1b99a25b2bcfb6b14955a9",
+            int8_sha256="c1125e41940335b7eb17909f5ee4ff1aa836400111229ae14f40fc6a76afabc6",
         ),
         Weights(
             name="mask",
@@ -97,19 +88,8 @@ def find_int8(path: Path) -> Path | None:
     Raises WeightsError.
     """
     for weights in SHIPPED.values():
-        if weights.int8_sha256 and path == folder() / weights.file:
+        if path == folder() / weights.file:
             return _checked(weights.int8_file, weights.int8_sha256)
-    return None
-
-
-def find_openvino(path: Path) -> Path | None:
-    """Check and return the converted network of the shipped weights at `path`, None if none ships.
-
-    Raises WeightsError.
-    """
-    for weights in SHIPPED.values():
-        if weights.openvino_sha256 and path == folder() / weights.file:
-            return _checked(weights.openvino_file, weights.openvino_sha256)
     return None
 
 

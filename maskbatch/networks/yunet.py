@@ -5,10 +5,12 @@ strides 8, 16 and 32. Source: Wu et al. 2023, "YuNet: A Tiny Millisecond-level F
 20), github.com/ShiqiYu/libfacedetection.train, Apache-2.0.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from maskbatch.errors import WeightsError
-from maskbatch.networks.weights import Network, find, find_openvino
+from maskbatch.networks.weights import Network, find, find_int8
+from maskbatch.networks.yunet_openvino import arrange
 
 STRIDES = (8, 16, 32)
 # channels of each map: two probabilities, a box, five landmarks
@@ -74,12 +76,14 @@ def _head(x, stride: int):
 
 
 def shipped_network() -> Network:
-    """Return the network with shipped weights. Raises WeightsError when they are missing or damaged.
-
-    8-bit weights would save only a twentieth of its time, most of which goes to depthwise convolutions.
-    """
+    """Return the network with shipped weights. Raises WeightsError when they are missing or damaged."""
     path = find("yunet")
-    return Network("yunet", path, lambda: load_network(path), gains_by_int8=False, openvino=find_openvino(path))
+    return replace(network_of(path), int8=find_int8(path))
+
+
+def network_of(path: Path) -> Network:
+    """Return the network with the weights of a file, which may be any weights of YuNet."""
+    return Network("yunet", path, lambda: load_network(path), arrange=arrange)
 
 
 def load_network(path: Path):

@@ -134,5 +134,4 @@ def _weights(name: str) -> Finding:
     except MaskbatchError as error:
         return Finding(f"weights {name}", False, str(error))
     shipped = weights.SHIPPED[name]
-    also = f" and {shipped.int8_file}" if shipped.int8_sha256 else ""
-    return Finding(f"weights {name}", True, f"{path}{also}, checksum as recorded; {shipped.licence}")
+    return Finding(f"weights {name}", True, f"{path} and {shipped.int8_file}, checksums as recorded; {shipped.licence}")

@@ -7,8 +7,7 @@ import numpy as np
 
 from maskbatch.analyse.detector import Detector
 from maskbatch.networks.device import Infer, choose_device, open_network
-from maskbatch.networks.weights import Network
-from maskbatch.networks.yunet import load_network
+from maskbatch.networks.yunet import load_network, network_of
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.data.dataset import Picture
 from maskbatch.trainer.data.scenes import CURVE_SCORE, analyse_scenes
@@ -24,8 +23,7 @@ _MANY_FACES, _TOLERANCE = 50, 0.01 + 1e-9  # a loss of one point in binary fract
 
 def open_detector(weights: Path) -> Infer:
     """Return YuNet with the weights in a file, ready to run."""
-    network = Network("yunet", weights, lambda: load_network(weights))
-    return open_network(network, choose_device(RuntimeSettings()))
+    return open_network(network_of(weights), choose_device(RuntimeSettings()))
 
 
 def detector_figures(weights: Path, pictures: Sequence[Picture]) -> dict[str, dict]:

@@ -11,7 +11,7 @@ from maskbatch.analyse.classifier import Classifier
 from maskbatch.analyse.detector import Detector
 from maskbatch.errors import DatasetError
 from maskbatch.networks import weights, yunet
-from maskbatch.networks.device import Infer, choose_device, open_network
+from maskbatch.networks.device import Infer, choose_device, choose_precision, open_network
 from maskbatch.settings import DetectorSettings, RuntimeSettings
 from maskbatch.trainer.checks import check_folder, check_packages
 from maskbatch.trainer.data.cut_cache import CutCache
@@ -168,8 +168,9 @@ def face_cache(folder: Path | None) -> CutCache | None:
     if folder is None:
         return None
     network, device = yunet.shipped_network(), choose_device(RuntimeSettings())
+    precision = choose_precision(network, device, "auto")
     identity = {
-        "weights": weights.sha256(network.path),
+        "weights": weights.sha256(network.int8 if precision == "int8" else network.path),
         "settings": asdict(DetectorSettings()),
         "runtime": [device.runtime, "GPU" if device.is_gpu else "CPU", versions()[device.runtime]],
     }
