@@ -63,11 +63,13 @@ class Tracker:
         """Return the same faces with `track_id`; -1 where a face of a low score continues no track."""
         track_id = np.full(len(faces), -1, np.int64)
         bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
+        photos = {ended.source_id for ended in frames.ended if ended.frames_analysed == 1}
         for row in np.flatnonzero(frames.is_looked_at).tolist():
             source_id, time_s = frames.source_id[row], frames.timestamp_s[row]
             tracks, linker = self._of(int(source_id))
             seen = faces.take(np.arange(bounds[row], bounds[row + 1]))
-            is_steady = self._look(tracks, linker, frames.images[row])
+            # the picture of a source's only frame would be compared with no other
+            is_steady = source_id in photos or self._look(tracks, linker, frames.images[row])
             step = _Step(float(time_s), is_steady)
             track_id[bounds[row] : bounds[row + 1]] = self._follow(tracks, linker, seen, step)
         return faces.with_track_id(track_id)
