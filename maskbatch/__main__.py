@@ -18,6 +18,9 @@ _UNEXPECTED = "{}: {}. This should not happen; --log-file keeps the details"
 def run() -> None:
     """Run the command, including its imports, and end the process with its exit code."""
     open_standard_streams()
+    # the linear algebra of numpy and scipy is hardly used here, but the threads that wait for it would take turns with
+    # the networks: a twentieth of a scan's CPU time
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _code_of(_main)
     could_print = _code_of(lambda: sys.stdout.flush())
     if code != _INTERRUPTED:  # do not wait for a network or decoder that hangs
