@@ -47,7 +47,7 @@ class Results:
 class Bench:
     """One call of this program: its options, its work folder, and the folder that keeps all outputs until the end.
 
-    Where files were deleted in the last minutes, ext4 takes much longer to make new ones: 3 of 17 s for 1,500 photos.
+    Where files were deleted in the last minutes, ext4 takes longer to make new ones.
     """
 
     work: Path
