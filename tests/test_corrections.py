@@ -133,3 +133,10 @@ def test_seconds_have_an_interval_from_five_recordings_on():
     assert found == seconds_rate(hits, totals)
     assert seconds_rate(hits[:4], totals[:4]).low is None
     assert seconds_rate(np.zeros(0), np.zeros(0)).value is None
+
+
+@pytest.mark.parametrize("number", [1, 6])
+def test_seconds_are_not_cut_to_whole_ones(number):
+    """The page shows the denominator in tenths, as the tables do, with an interval and without."""
+    found = seconds_rate(np.full(number, 7.84), np.full(number, 7.84))
+    assert found.denominator == pytest.approx(number * 7.84)

@@ -28,7 +28,7 @@ class Rate:
     value: float | None
     low: float | None
     high: float | None
-    denominator: int
+    denominator: float
     num_clusters: int
     design_effect: float
 
@@ -90,11 +90,11 @@ def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
         return Rate(None, None, None, 0, 0, 1.0)
     value = float(hits_s.sum() / totals_s.sum())
     if clusters < _FEWEST:
-        return Rate(value, None, None, int(totals_s.sum()), clusters, 1.0)
+        return Rate(value, None, None, float(totals_s.sum()), clusters, 1.0)
     drawn = np.random.default_rng(_SEED).multinomial(clusters, np.full(clusters, 1 / clusters), _RESAMPLES)
     shares = (drawn @ hits_s) / (drawn @ totals_s)
     low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Rate(value, float(low), float(high), int(totals_s.sum()), clusters, 1.0)
+    return Rate(value, float(low), float(high), float(totals_s.sum()), clusters, 1.0)
 
 
 def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:
