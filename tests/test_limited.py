@@ -146,7 +146,7 @@ def test_threads_are_used_again():
         read(Fake())
         with pytest.raises(DecodeError):
             read(Fake(error=DecodeError("damaged")))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     fake = Fake("frame 1")
     with pytest.raises(TransientError):
         read(fake)
