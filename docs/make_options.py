@@ -24,6 +24,7 @@ COMMANDS = (
     "diff",
     "export",
     "import",
+    "places",
     "verify",
     "pack",
     "purge",
@@ -50,7 +51,8 @@ def option_rows(command: click.Command) -> list[tuple[str, str]]:
 def missing(other: str) -> str:
     """Name the options that `scan` has and another command has not."""
     names = [{item.opts[-1] for item in main.commands[name].params} for name in ("scan", other)]
-    return ", ".join(f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--"))
+    quoted = [f"`{name}`" for name in sorted(names[0] - names[1]) if name.startswith("--")]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]])
 
 
 def tables() -> str:
@@ -66,7 +68,7 @@ def tables() -> str:
             f"#### `{' '.join(('maskbatch', name, arguments)).strip()}`\n\n{command.get_short_help_str(200)}\n"
         )
         if name in LIKE_SCAN:
-            parts.append(f"All options of `scan` except {missing(name)}, and:\n")
+            parts.append(f"All options of `scan` except {missing(name)}. These options differ from `scan`:\n")
         for group in GROUPS:
             if some := [row for own, row in rows if own == group]:
                 title = f"{group or 'option'} | meaning"

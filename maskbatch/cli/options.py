@@ -68,7 +68,7 @@ _ABOUT_INPUTS = options(
 _RULES = (
     ("min_bare", "Minimum seconds without a mask for a person to count as without one.", "SECONDS"),
     ("max_gap", "Maximum seconds that a person may be out of sight within an episode.", "SECONDS"),
-    ("count_static", "Count faces that never move, as on posters and screens, as people.", None),
+    ("count_static", "Also count faces that never move, such as those on posters and screens.", None),
     ("clock", "Source of the time of recording: the names of files, their metadata, or both, which must agree.", None),
     ("start", "Time at which the recordings begin, such as 2026-11-20T22:00; replaces --clock.", "TIME"),
     ("timezone", "Time zone of the cameras, such as Europe/Berlin; without it, that of this machine.", "NAME"),
@@ -91,8 +91,8 @@ _SESSION = options(
     FAIL_UNDER,
 )  # fmt: skip
 _BEFORE_EVERY = options(
-    _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. Changing it for a scan that is done "
-             "only writes the tables again.", metavar="P"),
+    _of_scan(_WHAT, "threshold", "Minimum probability for a face to count as masked. If the scan is finished, another "
+             "value only rewrites the tables.", metavar="P"),
     _of_scan(_WHAT, "third_state", "Label masks that are worn incorrectly (nose or mouth bare) as incorrect_mask, with a "
              f"model that recognises them. Default: {'on with such a model' if THIRD_STATE else 'off'}."),
     _of_scan(_WHAT, "incorrect_threshold", "Minimum probability for a mask to count as worn incorrectly, with "
@@ -121,7 +121,7 @@ _EVERY = "Analyse every N-th frame; replaces --sample-fps."
 _BEHIND_EVERY = options(
     _of_scan(_VIDEO, "decode_all", "Also decode the frames between the analysed ones, to find damage; slower."),
     _of_scan(_VIDEO, "hwaccel", "Device that decodes videos, by FFmpeg's name, such as cuda or videotoolbox. auto: the "
-            "first that works. Other videos are decoded in software.", metavar="none|auto|NAME"),
+            "first that works. Videos that the device cannot decode are decoded in software.", metavar="none|auto|NAME"),
     _of_scan(_VIDEO, "codec", "Encoder of annotated videos, by FFmpeg's name. auto: NVENC, Quick Sync or VideoToolbox if "
              "one works, otherwise libx264.", metavar="auto|NAME"),
     _of_scan(_VIDEO, "crf", "Quality of annotated videos (H.264); lower numbers give better and larger files.",
@@ -144,7 +144,8 @@ _BEHIND_EVERY = options(
     grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
     _of_scan(_ADVANCED, "model", "Mask classifier: name of a shipped one, or a .keras file from maskbatch train.",
              metavar="NAME|FILE"),
-    _of_scan(_ADVANCED, "det_threshold", "Minimum detector score for a face to be kept.", metavar="P"),
+    _of_scan(_ADVANCED, "det_threshold", "Minimum score of a face that counts. In a video, a face with a lower score may "
+             "continue a track.", metavar="P"),
     _of_scan(_ADVANCED, "min_face", "Smallest face to find, in pixels of the picture as recorded. Smaller values take "
             "longer; large pictures are then searched in tiles.", metavar="PX"),
     _of_scan(_ADVANCED, "det_size", "Longest side of the detector's input, a multiple of 32; replaces --min-face. "
@@ -153,7 +154,8 @@ _BEHIND_EVERY = options(
 _COMMON = options(_SESSION, _BEFORE_EVERY, _CLUSTER, _of_scan(_VIDEO, "every", _EVERY, metavar="N"), _BEHIND_EVERY)
 scan_options = options(
     grouped(_WHAT, "--out", type=PLACE, metavar="DIR",
-            help="Output folder, or its address. Default: NAME_maskbatch in the current folder, by the name of the input."),
+            help="Output folder, or an address such as s3://bucket/folder. Default: NAME_maskbatch in the current folder, "
+                 "where NAME is the name of the input."),
     _ABOUT_INPUTS, _COMMON,
 )  # fmt: skip
 video_options = options(

@@ -34,7 +34,7 @@ maskbatch video /media/door.mp4 --out    results go to door_maskbatch/ beside th
 """
 _WATCH_EXAMPLES = """
 maskbatch watch incoming/ --out audit                looks every five minutes
-maskbatch watch incoming/ --every 1h --settle 2m     for recorders that write to a file now and then
+maskbatch watch incoming/ --every 1h --settle 2m     for recorders that write to a file at intervals
 """
 
 
@@ -58,7 +58,7 @@ def scan(paths: tuple[Path, ...], out: Path | None, from_list: Path | None, **op
 @click.argument("files", cls=Several, nargs=-1, required=True, type=PLACE, metavar="FILE...")
 @video_options
 def video(files: tuple[Path, ...], out: str | None, **options: object) -> None:
-    """Scan videos: writes annotated H.264 copies that keep the sound, and the tables.
+    """Scan videos, and write tables and annotated H.264 copies with sound.
 
     `maskbatch scan` does the same for videos and photos in any mix.
     """
