@@ -17,7 +17,7 @@ from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.run.options import check_incorrect_threshold, checked
-from maskbatch.run.stages import open_networks, settings_for
+from maskbatch.run.stages import classified_score, open_networks, settings_for
 from maskbatch.settings import (
     CPU_BATCH,
     INCORRECT_THRESHOLD,
@@ -81,9 +81,11 @@ class Model:
             detector=DetectorSettings(min_face_px=checked("min_face", min_face)),
             classifier=ClassifierSettings(model=model),
         )
-        networks = {kind: open_networks(settings_for(kind, settings)) for kind in ("image", "video")}
+        by_kind = {kind: settings_for(kind, settings) for kind in ("image", "video")}
+        networks = {kind: open_networks(own) for kind, own in by_kind.items()}
         self._detect = {kind: opened.detector(never) for kind, opened in networks.items()}
-        self._classify = networks["image"].classifier(never)
+        self._classify = {kind: opened.classifier(never) for kind, opened in networks.items()}
+        self._classified_score = {kind: classified_score(own) for kind, own in by_kind.items()}
 
     def find(self, images: Sequence[Image]) -> list[Faces]:
         """Find the faces in images, and the probability of a mask on each.
@@ -107,7 +109,8 @@ class Model:
         found = []
         for start in range(0, len(images), CPU_BATCH):
             arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
-            faces = self._classify(arrays, self._detect["image"](arrays))
+            faces = self._classify["image"](arrays, self._detect["image"](arrays))
+            faces = faces.take(faces.score >= DetectorSettings().threshold)
             found += [_of_row(faces, row) for row in range(len(arrays))]
         return found
 
@@ -133,7 +136,8 @@ class Model:
         path = Path(path)
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
         tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
-        stages = Stages(self._detect[source.kind], self._classify, tracker, tracker.state, tracker.persons)
+        stages = Stages(self._detect[source.kind], self._classify[source.kind], tracker, tracker.state, tracker.persons,
+                        classified_score=self._classified_score[source.kind])  # fmt: skip
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):
             frames = batch.frames
             for row in range(len(frames)):

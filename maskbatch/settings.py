@@ -108,11 +108,15 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSettings:
-    """Mask classifier: the name of a shipped model or the path of a `.keras` file, and its `Thresholds`."""
+    """Mask classifier: the name of a shipped model or the path of a `.keras` file, and its `Thresholds`.
+
+    With `confirms`, it corrects the detector's scores (see `run.stages.settings_for`).
+    """
 
     model: str = "mask"
     threshold: float = 0.5
     incorrect_threshold: float | None = None
+    confirms: bool = True
 
     @property
     def thresholds(self) -> Thresholds:

@@ -9,8 +9,10 @@ weights were trained at 128 px and are not adapted.
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from maskbatch.networks import weights
-from maskbatch.trainer.model import build_model, load_model
+from maskbatch.trainer.model import build_model, load_model, with_face_output
 
 
 def main() -> None:
@@ -21,7 +23,8 @@ def main() -> None:
     shipped = load_model(weights.find("mask"))
     options.out.mkdir(parents=True, exist_ok=True)
     for size_px in options.sizes:
-        model = build_model(base_weights=None, size_px=size_px, third_state=shipped.output_shape[1] > 1)
+        model = build_model(base_weights=None, size_px=size_px, third_state=True)
+        model = with_face_output(model, np.zeros(model.get_layer("pool").output.shape[1]), 0.0)
         model.set_weights(shipped.get_weights())
         model.save(options.out / f"mask_{size_px}.keras")
 

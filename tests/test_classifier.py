@@ -1,8 +1,9 @@
 """Cutting faces and classifying them."""
 
 import numpy as np
+import pytest
 
-from maskbatch.analyse.classifier import CROP_PX, Classifier, cut_crop, states
+from maskbatch.analyse.classifier import CROP_PX, Classifier, confirmed, cut_crop, least_score, states
 from maskbatch.types import Faces
 
 
@@ -57,11 +58,43 @@ def test_crops_have_the_size_of_the_network():
 
 
 def test_outputs_become_states():
-    """One column has no p_incorrect, no outputs have no faces."""
-    p_mask, p_incorrect = states([np.full((2, 1), 0.5), np.full((1, 1), 0.2)])
-    assert p_mask.tolist() == [0.5, 0.5, np.float32(0.2)] and np.isnan(p_incorrect).all()
-    assert states([np.array([[0.1, 0.9]])])[1].tolist() == [np.float32(0.9)]
-    assert [len(column) for column in states([])] == [0, 0]
+    """Outputs that a model does not have are unknown, no outputs have no faces."""
+    found = states([np.full((2, 1), 0.5), np.full((1, 1), 0.2)])
+    assert found.p_mask.tolist() == [0.5, 0.5, np.float32(0.2)]
+    assert np.isnan(found.p_incorrect).all() and np.isnan(found.p_face).all()
+    two = states([np.array([[0.1, 0.9]])])
+    assert two.p_incorrect.tolist() == [np.float32(0.9)] and np.isnan(two.p_face).all()
+    assert states([np.array([[0.1, 0.9, 0.7]])]).p_face.tolist() == [np.float32(0.7)]
+    assert [len(column) for column in states([])] == [0, 0, 0]
+
+
+def test_a_classifier_confirms_the_scores_of_faces():
+    """The score rises where the crop shows a face and falls where it does not, if this is wanted and the model can tell."""
+    image, faces = [np.zeros((40, 40, 3), np.uint8)], faces_at([0, 0], [[5, 5, 20, 20]] * 2)
+    faces = faces.with_state(faces.p_mask, score=np.array([0.7, 0.7], np.float32))
+    run = lambda crops: [np.array([[0.2, 0.1, 0.999], [0.7, 0.1, 0.001]], np.float32)]  # noqa: E731
+    assert Classifier(run)(image, faces).score.tolist() == faces.score.tolist()
+    up, down = Classifier(run, confirms=True)(image, faces).score
+    assert down < 0.7 < up
+    plain = lambda crops: run(crops)[0][None, :, :2]  # noqa: E731
+    assert Classifier(plain, confirms=True)(image, faces).score.tolist() == faces.score.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5, 0.7, 0.99])
+def test_no_face_below_the_least_score_can_be_confirmed(threshold):
+    """The surest crop raises the least score to the threshold, and no score below it so far."""
+    sure = np.ones(2, np.float32)
+    least = least_score(threshold)
+    at, below = confirmed(np.array([least, least - 0.002], np.float32), sure)
+    assert at == pytest.approx(threshold, abs=1e-5) and below < threshold
+
+
+def test_confirmation_keeps_the_order_and_the_range_of_scores():
+    """Equal crops leave scores in their order, and scores stay from 0 to 1 even at the ends of both scales."""
+    score = np.linspace(0, 1, 11, dtype=np.float32)
+    for p_face in (0.0, 0.3, 1.0):
+        found = confirmed(score, np.full(11, p_face, np.float32))
+        assert (np.diff(found) > 0).all() and found.min() >= 0 and found.max() <= 1
 
 
 def test_no_faces_need_no_network():

@@ -1,9 +1,12 @@
 """The detector's views at work: tiles, coarser views, and the second look, with a network that sees bright rectangles."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
+from maskbatch.analyse.classifier import least_score
 from maskbatch.analyse.detector import Detector
 from maskbatch.analyse.view_plan import NETWORK_FACE_PX, first_look, second_look
 from maskbatch.networks.yunet import BOX, CLASS, LANDMARKS, OBJECT, STRIDES
@@ -181,11 +184,25 @@ def test_only_pictures_without_a_face_are_looked_at_again():
 
 
 def test_faces_of_a_low_score_are_for_videos_and_for_whoever_hides_them():
-    """A photo has nothing that they could continue."""
+    """A photo has nothing that they could continue: only those count that its classifier may confirm."""
     plain, hides = ScanSettings(), ScanSettings(output=OutputSettings(anonymize="solid"))
     scores = [stages.settings_for(kind, settings).detector.low_score for settings in (plain, hides)
               for kind in ("image", "video")]  # fmt: skip
-    assert scores == [None, 0.2, 0.2, 0.2]
+    assert scores == [least_score(0.7), 0.2, 0.2, 0.2]
+
+
+def test_a_second_look_does_not_find_a_face_twice():
+    """A face of a low score that a second look finds surely, with a larger view, is one face."""
+    image = picture(400, 300, [(100, 100, 160, 160)])
+
+    def run(canvases):
+        return Network(score=0.6 if canvases.shape[1] < 400 else 0.9)(canvases)
+
+    settings = DetectorSettings(second_look=True, low_score=0.5)
+    found = Detector(run, settings)([image])
+    assert found.score.astype(float).round(2).tolist() == [0.9]
+    once = Detector(run, replace(settings, second_look=False))([image])
+    assert once.score.astype(float).round(2).tolist() == [0.6]
 
 
 def test_photos_are_looked_at_again_and_videos_are_not(monkeypatch, tmp_path):

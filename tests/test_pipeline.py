@@ -53,6 +53,26 @@ def test_of_faces_with_a_low_score_those_that_continue_a_track_count_and_are_cla
     assert p_mask == [0.45, 0.45, 0.25, 0.45]
 
 
+def test_the_classifier_decides_about_the_scores_of_photos():
+    """Faces from `classified_score` on are classified first. Those that it raises to the threshold count, and those that
+    it lowers do not, but are hidden."""
+    asked, plain = [], stages([])
+
+    def classify(images, faces):
+        asked.extend(faces.score.astype(float).round(2).tolist())
+        lowered = np.where(faces.score > 0.8, 0.6, 0.7).astype(np.float32)
+        return faces.with_state(faces.score / 2, score=lowered)
+
+    photo = replace(fake_frames([1], [0], [0.0], size=(120, 80)), ended=(Ended(1, 1, 1),))
+    hider = Hider(HideRules("masked", 0.65, Thresholds(0.1), False))
+    confirming = replace(plain, classify=classify, classified_score=0.45, hider=hider)
+    [batch] = analyse([photo], confirming)
+    assert sorted(asked) == [0.5, 0.9]
+    np.testing.assert_allclose(batch.faces.xyxy, [RIGHT])
+    np.testing.assert_allclose(batch.faces.score, [0.7])
+    assert {tuple(box) for box in batch.hidden[0].tolist()} == {tuple(LEFT), tuple(RIGHT)}
+
+
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_faces_that_are_classified_sparingly_are_chosen_among_those_that_count(size):
     """They are chosen once they have tracks. The face with a low score adds nothing; at last the picture is brighter."""

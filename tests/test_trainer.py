@@ -43,7 +43,15 @@ from maskbatch.trainer.evaluate.figures import (
     predict,
 )
 from maskbatch.trainer.evaluate.intervals import balanced_accuracy
-from maskbatch.trainer.model import BACKBONES, backbone_of, build_model, classifier_network, load_model, unfreeze
+from maskbatch.trainer.model import (
+    BACKBONES,
+    backbone_of,
+    build_model,
+    classifier_network,
+    load_model,
+    unfreeze,
+    with_face_output,
+)
 
 
 def test_class_folders_and_scenes_are_read(tmp_path):
@@ -448,6 +456,20 @@ def test_a_model_of_any_size_and_a_third_state(tmp_path):
     small.save(tmp_path / "small.keras")
     run = open_network(classifier_network(tmp_path / "small.keras"), choose_device(RuntimeSettings()))
     assert run.size_px == 96 and run(np.zeros((1, 96, 96, 3), np.uint8))[0].shape == (1, 2)
+
+
+def test_the_output_for_faces_changes_no_other(tmp_path):
+    """The third column is the logistic regression on the pooled features, also where a file had one before."""
+    import keras
+
+    plain = build_model(base_weights=None, size_px=96, third_state=True)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    pooled = keras.Model(plain.input, plain.get_layer("pool").output).predict_on_batch(crops)
+    kernel = np.random.default_rng(1).normal(size=pooled.shape[1]).astype(np.float32)
+    with_face_output(with_face_output(plain, 0 * kernel, 1.0), kernel, -0.5).save(tmp_path / "model.keras")
+    answers = load_model(tmp_path / "model.keras").predict_on_batch(crops)
+    np.testing.assert_allclose(answers[:, :2], plain.predict_on_batch(crops), atol=1e-6)
+    np.testing.assert_allclose(answers[:, 2], 1 / (1 + np.exp(0.5 - pooled @ kernel)), atol=1e-5)
 
 
 def test_figures_of_the_third_state():

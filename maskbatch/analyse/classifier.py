@@ -1,6 +1,7 @@
 """The mask classifier: crops of faces from full-resolution frames -> p_mask. Training also uses `cut_crop`."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,13 +15,31 @@ from maskbatch.types import Faces
 CROP_PX = 224
 # margin on each side, as a share of the face's longer side: hair, chin and straps distinguish a mask from a scarf
 MARGIN = 0.25
+# weight of the classifier's log-odds of a face beside the detector's, and the limits of the former; both networks see the
+# same pixels, so their evidence does not simply add up
+_WEIGHT, _LEAST_ODDS, _MOST_ODDS = 0.15, -15.0, 4.0
+_SMALLEST = 1e-7
+
+
+class States(NamedTuple):
+    """The outputs of a classifier for N crops, each (N,) float32, NaN where a model does not have the output.
+
+    `p_mask` is the probability of a mask, `p_incorrect` that of a mask worn incorrectly, `p_face` that of a face at all.
+    """
+
+    p_mask: np.ndarray
+    p_incorrect: np.ndarray
+    p_face: np.ndarray
 
 
 class Classifier:
-    """The classifier. `run` maps crops (N, size_px, size_px, 3) uint8 RGB to one array (see `states`)."""
+    """The classifier. `run` maps crops (N, size_px, size_px, 3) uint8 RGB to one array (see `states`).
 
-    def __init__(self, run: Infer, size_px: int = CROP_PX, max_batch: int = 64) -> None:
-        self._run, self._size_px, self._max_batch = run, size_px, max_batch
+    With `confirms`, it also corrects the scores of faces (see `confirmed`): for photos, of which there is one look.
+    """
+
+    def __init__(self, run: Infer, size_px: int = CROP_PX, max_batch: int = 64, confirms: bool = False) -> None:
+        self._run, self._size_px, self._max_batch, self._confirms = run, size_px, max_batch, confirms
 
     def __call__(self, images: Sequence[np.ndarray], faces: Faces) -> Faces:
         """Return the faces with `p_mask` and `p_incorrect`. `faces.row` indexes `images` (H, W, 3) uint8 RGB."""
@@ -29,17 +48,40 @@ class Classifier:
             chosen = range(start, min(start + self._max_batch, len(faces)))
             crops = np.stack([cut_crop(images[faces.row[i]], faces.xyxy[i], self._size_px) for i in chosen])
             parts.append(self._run(crops)[0])
-        return faces.with_state(*states(parts))
+        p_mask, p_incorrect, p_face = states(parts)
+        score = confirmed(faces.score, p_face) if self._confirms else faces.score
+        return faces.with_state(p_mask, p_incorrect, score)
 
 
-def states(outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return p_mask and p_incorrect, each (N,) float32, from a classifier's outputs (n, 1) or (n, 2) for N faces.
+def states(outputs: Sequence[np.ndarray]) -> States:
+    """Return the states of N faces from a classifier's outputs (n, 1), (n, 2) or (n, 3), in the order of `States`."""
+    joined = np.concatenate(outputs).astype(np.float32) if len(outputs) else np.empty((0, len(States._fields)))
+    missing = np.full((len(joined), len(States._fields) - joined.shape[1]), np.nan)
+    return States(*np.concatenate([joined, missing], axis=1).astype(np.float32).T)
 
-    p_incorrect is the probability that a mask is worn incorrectly; NaN for a model without that output.
+
+def confirmed(score: np.ndarray, p_face: np.ndarray) -> np.ndarray:
+    """Return the scores (N,) float32 of a detector, corrected by the classifier's `p_face` (N,); unchanged where NaN.
+
+    The log-odds are added, those of the classifier with a small weight and within limits.
+
+    Example:
+        >>> confirmed(np.float32([0.75, 0.75, 0.75]), np.float32([0.99, 0.01, np.nan])).round(2).tolist()
+        [0.85, 0.6, 0.75]
     """
-    joined = np.concatenate(outputs).astype(np.float32) if len(outputs) else np.empty((0, 2), np.float32)
-    known = joined.shape[1] > 1
-    return joined[:, 0], joined[:, 1] if known else np.full(len(joined), np.nan, np.float32)
+    odds = np.clip(_log_odds(p_face), _LEAST_ODDS, _MOST_ODDS)
+    corrected = 1 / (1 + np.exp(-_log_odds(score) - _WEIGHT * odds))
+    return np.where(np.isnan(p_face), score, corrected).astype(np.float32)
+
+
+def least_score(threshold: float) -> float:
+    """Return the lowest score of a detector that `confirmed` may raise to `threshold`."""
+    return float(1 / (1 + np.exp(_WEIGHT * _MOST_ODDS - _log_odds(threshold))))
+
+
+def _log_odds(p: np.ndarray | float) -> np.ndarray:
+    p = np.clip(np.asarray(p, np.float64), _SMALLEST, 1 - _SMALLEST)
+    return np.log(p / (1 - p))
 
 
 def cut_crop(image: np.ndarray, xyxy: np.ndarray, size_px: int = CROP_PX) -> np.ndarray:

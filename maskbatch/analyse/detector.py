@@ -43,7 +43,7 @@ class Detector:
         if self._settings.second_look:
             rows = sorted({*range(len(images))} - {*found.row[found.score >= threshold].tolist()})
             again = self._look(images, self._plan(images, rows, second_look), max(threshold, SECOND_LOOK_SCORE))
-            found = _Candidates.concatenate([found, again])
+            found = self._without_overlaps(_Candidates.concatenate([found, again]))
         return found.faces()
 
     def _plan(self, images: Sequence[np.ndarray], rows: Iterable[int], plan: _Plan) -> list[tuple[int, View]]:
@@ -62,10 +62,13 @@ class Detector:
         found = _Candidates.concatenate(
             [_Candidates.none(), *(self._detect(images, part, threshold) for part in parts)]
         )
-        found = found.take(boxes.nms(found.xyxy, found.score, found.row, self._settings.nms_iou))
+        found = self._without_overlaps(found)
         size = np.array([image.shape[1::-1] for image in images], np.float32).reshape(-1, 2)[found.row]
         found.xyxy = boxes.clip(found.xyxy, size[:, 0], size[:, 1])
         return found.take(np.flatnonzero(boxes.area(found.xyxy) > 0))
+
+    def _without_overlaps(self, found: "_Candidates") -> "_Candidates":
+        return found.take(boxes.nms(found.xyxy, found.score, found.row, self._settings.nms_iou))
 
     def _detect(
         self, images: Sequence[np.ndarray], looks: Sequence[tuple[int, View]], threshold: float

@@ -35,6 +35,8 @@ class Stages:
         persons_of: returns the (track, person) pairs of a source that has ended.
         hider: chooses the boxes to hide, None when nobody is hidden.
         sure_score: minimum score for a face to count without an earlier track.
+        classified_score: minimum score of a face to be classified before tracking; below `sure_score` where the
+            classifier may raise scores. None: `sure_score`.
         sparing: replaces `classify`, and classifies only tracked faces that may show something new.
         with_appearance: describe the colours of people, so that videos can follow them; photos need none.
     """
@@ -46,6 +48,7 @@ class Stages:
     persons_of: Callable[[int], tuple[tuple[int, int], ...]]
     hider: Hider | None = None
     sure_score: float = DetectorSettings().threshold
+    classified_score: float | None = None
     sparing: SparingClassifier | None = None
     with_appearance: bool = True
 
@@ -61,12 +64,14 @@ def analyse(loaded: Iterable[Frames], stages: Stages, num_at_once: int = 2) -> I
 
 
 def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iterator[Batch]:
+    first = stages.sure_score if stages.classified_score is None else stages.classified_score
+
     def find(frames: Frames) -> tuple[Frames, Faces]:
         looked_at = np.flatnonzero(frames.is_looked_at)
         images = [frames.images[row] for row in looked_at.tolist()]
         faces = describe(images, stages.detect(images), stages.with_appearance)
         if stages.sparing is None:
-            faces = _classified(images, faces, faces.score >= stages.sure_score, stages.classify)
+            faces = _classified(images, faces, faces.score >= first, stages.classify)
         return frames, replace(faces, row=looked_at[faces.row])
 
     with closing(in_order(find, loaded, num_at_once)) as found:
@@ -77,7 +82,7 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
             # only counted faces below `sure_score` are classified: most other boxes with such scores are not faces
             counted = tracked.take(counts)
             if stages.sparing is None:
-                counted = _classified(frames.images, counted, counted.score < stages.sure_score, stages.classify)
+                counted = _classified(frames.images, counted, np.isnan(counted.p_mask), stages.classify)
             else:
                 counted = stages.sparing(frames, counted)
             if stages.hider is not None:
@@ -87,14 +92,14 @@ def _tracked(loaded: Iterable[Frames], stages: Stages, num_at_once: int) -> Iter
 
 
 def _classified(images: Sequence[np.ndarray], faces: Faces, chosen: np.ndarray, classify: Classify) -> Faces:
-    """Return the same faces, with probabilities for the faces that `chosen` (N,) bool marks."""
+    """Return the same faces, with the classifier's results for the faces that `chosen` (N,) bool marks."""
     if chosen.all():
         return classify(images, faces)
-    p = np.stack([faces.p_mask, faces.p_incorrect])
+    results = np.stack([faces.p_mask, faces.p_incorrect, faces.score])
     if chosen.any():
         own = classify(images, faces.take(chosen))
-        p[:, chosen] = own.p_mask, own.p_incorrect
-    return faces.with_state(*p)
+        results[:, chosen] = own.p_mask, own.p_incorrect, own.score
+    return faces.with_state(*results)
 
 
 def _state(stages: Stages, source_id: int) -> dict[str, object]:

@@ -60,10 +60,10 @@ SHIPPED = {
         Weights(
             name="mask",
             file="mask.keras",
-            sha256="ef4160551f03cfd800f58c15ca5b270ecdf77e7e2e47a202a53db4fc1f4edec7",
+            sha256="3130ec32b2786ff66ab4418746b8b38fb6b4a903d4f583b3026ae65a1f81fc13",
             labels=("without_mask", "with_mask"),
             licence="MIT (from Keras's MobileNetV2 ImageNet weights, Apache-2.0)",
-            int8_sha256="aad66cc709e05d58523c3ff5dc9d2f0f39eae3146be2b7621478cc4129a5fb5b",
+            int8_sha256="1e8b1541a64ba1dd64930dd776b9bdc88a13378404c947a88e21ece2b7dea0e7",
         ),
     )
 }

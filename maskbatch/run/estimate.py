@@ -11,7 +11,7 @@ from maskbatch.media.guard.limits import TimeLimitedReader
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
 from maskbatch.run.progress import num_analysed
-from maskbatch.run.stages import open_networks, settings_for, sparing_for
+from maskbatch.run.stages import classified_score, open_networks, settings_for, sparing_for
 from maskbatch.settings import LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.types import Source
 
@@ -45,12 +45,14 @@ def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | 
 
     The first batch warms up the networks, and counts only if there is no other batch.
     """
-    networks, sure_score = open_networks(settings_for(sources[0].kind, settings)), settings.detector.threshold
+    for_kind, sure_score = settings_for(sources[0].kind, settings), settings.detector.threshold
+    networks = open_networks(for_kind)
     tracker = Tracker(settings.tracker, sure_score)
     classify = networks.classifier(never)
     stages = Stages(
         networks.detector(never), classify, tracker, tracker.state, tracker.persons, sure_score=sure_score,
-        sparing=sparing_for(sources[0].kind, classify, settings), with_appearance=sources[0].kind == "video",
+        classified_score=classified_score(for_kind), sparing=sparing_for(sources[0].kind, classify, settings),
+        with_appearance=sources[0].kind == "video",
     )  # fmt: skip
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:

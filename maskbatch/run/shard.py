@@ -31,7 +31,7 @@ from maskbatch.overlap import Ahead, IsOver, never
 from maskbatch.people.places import read_places
 from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
-from maskbatch.run.stages import open_networks, settings_for, sparing_for
+from maskbatch.run.stages import classified_score, open_networks, settings_for, sparing_for
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -84,7 +84,8 @@ def _analysed(
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at`."""
     settings, timings, is_over = conditions
-    networks, timed = open_networks(settings_for(sources[0].kind, settings)), timings.timed
+    for_kind, timed = settings_for(sources[0].kind, settings), timings.timed
+    networks = open_networks(for_kind)
     by_id = {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
@@ -100,7 +101,8 @@ def _analysed(
         sparing.restore(at.source.id, at.tracks.get("looks", ()))
     stages = Stages(
         timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold, sparing, sources[0].kind == "video",
+        _hider(sources, at, settings), settings.detector.threshold, classified_score(for_kind), sparing,
+        sources[0].kind == "video",
     )  # fmt: skip
     read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
     loader = _share_of_loader(settings, networks.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.analyse.classifier import Classifier
+from maskbatch.analyse.classifier import Classifier, least_score
 from maskbatch.analyse.detector import Detector
 from maskbatch.analyse.hiding import HIDE_SCORE
 from maskbatch.analyse.sparing import SparingClassifier
@@ -79,7 +79,9 @@ def open_networks(settings: ScanSettings) -> Networks:
     opened = _open(settings.runtime, settings.classifier.model)
     return Networks(
         lambda is_over: Detector(partial(opened.detect, is_over=is_over), settings.detector),
-        lambda is_over: Classifier(partial(opened.classify, is_over=is_over), opened.classify.size_px),
+        lambda is_over: Classifier(
+            partial(opened.classify, is_over=is_over), opened.classify.size_px, confirms=settings.classifier.confirms
+        ),
         opened.device, opened.precision, opened.weights,
     )  # fmt: skip
 
@@ -87,28 +89,41 @@ def open_networks(settings: ScanSettings) -> Networks:
 def settings_for(kind: str, settings: ScanSettings) -> ScanSettings:
     """Return the settings for sources of one kind.
 
-    Only photos get a second look. In a video, most frames without a detection show no face, and the next frame is a
-    second look. Faces with a low score are needed in videos, where they continue tracks, and for hiding faces.
+    Only photos get a second look, and a confirmation of each face by the classifier. In a video, most frames without a
+    detection show no face, and the next frame is a second look at each face. Faces with a low score are needed in
+    videos, where they continue tracks, in photos, where the classifier may confirm them, and for hiding faces.
 
     Args:
         kind: image or video, as in `Source`.
         settings: the settings of the scan.
 
     Returns:
-        The same settings, with the detector's `second_look` and `low_score` as the kind of source needs them.
+        The same settings, with the detector's `second_look` and `low_score`, and the classifier's `confirms`, as the
+        kind of source needs them.
 
     Example:
         >>> settings_for("video", ScanSettings()).detector.second_look
         False
-        >>> settings_for("image", ScanSettings()).detector.low_score is None
+        >>> settings_for("image", ScanSettings()).classifier.confirms
         True
     """
-    scores = [settings.tracker.low_score] if kind == "video" else []
+    is_video, detector = kind == "video", settings.detector
+    confirms = settings.classifier.confirms and not is_video
+    scores = [settings.tracker.low_score] if is_video else []
+    scores += [least_score(detector.threshold)] if confirms else []
     scores += [] if settings.output.anonymize == "none" else [HIDE_SCORE]
-    second_look = settings.detector.second_look and kind == "image"
+    second_look = detector.second_look and not is_video
     return replace(
-        settings, detector=replace(settings.detector, second_look=second_look, low_score=min(scores, default=None))
+        settings,
+        detector=replace(detector, second_look=second_look, low_score=min(scores, default=None)),
+        classifier=replace(settings.classifier, confirms=confirms),
     )
+
+
+def classified_score(settings: ScanSettings) -> float:
+    """Return the minimum score of faces to classify before tracking, for the settings of one kind of source."""
+    threshold = settings.detector.threshold
+    return least_score(threshold) if settings.classifier.confirms else threshold
 
 
 def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> SparingClassifier | None:

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import WeightsError
 from maskbatch.networks.weights import Network, find_int8
 from maskbatch.trainer.model_file import check_model_file
 
 # the last layer of each head
-P_MASK, P_INCORRECT = "p_mask", "p_incorrect"
+P_MASK, P_INCORRECT, P_FACE = "p_mask", "p_incorrect", "p_face"
 _SIZES_PX = range(32, 513)
 
 
@@ -74,6 +76,23 @@ def build_model(
     return keras.Model(image, output, name=f"mask_{backbone}")
 
 
+def with_face_output(model, kernel, bias: float):
+    """Return a classifier of three states with a third column: p_face, the probability that a crop shows a face.
+
+    It is a logistic regression on the same pooled features, with `kernel` (features,) float32; the other outputs stay
+    the same. A p_face that the classifier already has is replaced.
+    """
+    import keras
+    from keras import layers
+
+    head = layers.Dense(1, activation="sigmoid", name=P_FACE, dtype="float32")
+    p_face = head(model.get_layer("pool").output)
+    head.set_weights([kernel.reshape(-1, 1), np.array([bias], np.float32)])
+    states = model.get_layer("states").output
+    output = layers.Concatenate(name="outputs", dtype="float32")([states, p_face])
+    return keras.Model(model.input, output, name=model.name)
+
+
 def backbone_of(model):
     """Return the backbone inside a model of `build_model` (the layer that is itself a model)."""
     import keras
@@ -108,7 +127,9 @@ def load_model(path: Path):
     except Exception as error:  # Keras raises many types for foreign files
         reason = str(error).strip().split("\n")[0][:200]
         raise WeightsError(f"{path} is not a model that Keras can load safely: {reason}") from error
-    if not _is_square(model.input_shape) or model.output_shape not in ((None, 1), (None, 2)):
+    # three columns of another model may be three classes
+    columns = (1, 2, 3) if any(layer.name == P_FACE for layer in model.layers) else (1, 2)
+    if not _is_square(model.input_shape) or model.output_shape not in {(None, number) for number in columns}:
         raise WeightsError(
             f"{path} does not fit: a mask classifier takes (None, S, S, 3), with S from {_SIZES_PX[0]} to {_SIZES_PX[-1]}, "
             f"and gives (None, 1) or (None, 2); this model takes {model.input_shape} and gives {model.output_shape}. "

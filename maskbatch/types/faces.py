@@ -21,7 +21,7 @@ class Faces:
     Attributes:
         row: (N,) int64, position in `Frames`, ascending.
         xyxy: (N, 4) boxes in pixels of the upright original frame.
-        score: (N,) score of the detector.
+        score: (N,) score of the detector, corrected by the classifier on photos.
         landmarks: (N, 5, 2) x, y of both eyes, nose tip and both mouth corners, the person's right side first.
         p_mask: (N,) probability of a mask, NaN until classified.
         p_incorrect: (N,) probability that a mask is worn incorrectly (nose or mouth bare); NaN until classified, and
@@ -63,9 +63,12 @@ class Faces:
         """Return the faces at `keep`: a boolean mask (N,) or an index array, applied to every field."""
         return Faces(*(getattr(self, item.name)[keep] for item in fields(self)))
 
-    def with_state(self, p_mask: np.ndarray, p_incorrect: np.ndarray | None = None) -> "Faces":
-        """Return the same faces with `p_mask` and `p_incorrect`, both (N,) float32."""
-        return replace(self, p_mask=p_mask, p_incorrect=p_incorrect)
+    def with_state(
+        self, p_mask: np.ndarray, p_incorrect: np.ndarray | None = None, score: np.ndarray | None = None
+    ) -> "Faces":
+        """Return the same faces with `p_mask` and `p_incorrect`, and a new `score` if there is one; all (N,) float32."""
+        score = self.score if score is None else score
+        return replace(self, p_mask=p_mask, p_incorrect=p_incorrect, score=score)
 
     def with_track_id(self, track_id: np.ndarray) -> "Faces":
         """Return the same faces with `track_id` (N,) int64."""

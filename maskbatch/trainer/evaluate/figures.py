@@ -70,7 +70,8 @@ def predict(run: Infer, samples: Samples, size_px: int = CROP_PX, batch_size: in
         run(np.stack([samples.crop(i, size_px) for i in range(start, min(start + batch_size, len(samples)))]))[0]
         for start in range(0, len(samples), batch_size)
     ]
-    return Answers(*states(outputs))
+    found = states(outputs)
+    return Answers(found.p_mask, found.p_incorrect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ def evaluate_dataset(model: Path, settings: DatasetSettings, evaluation: Evaluat
     answers = predict(run, samples, run.size_px)
     worn_or_not = samples.label != WORN_INCORRECTLY
     label, p_mask = samples.label[worn_or_not], answers.p_mask[worn_or_not]
-    scenes = _analyse(pictures, shipped_detector(CURVE_SCORE, evaluation.precision), Classifier(run, run.size_px))
+    scenes = _analyse(
+        pictures, shipped_detector(CURVE_SCORE, evaluation.precision), Classifier(run, run.size_px, confirms=True)
+    )
     of_faces = of_scenes = evaluation.thresholds
     report = {}
     if evaluation.choose:
