@@ -81,6 +81,7 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
         ("[[camera]]\nfiles='*'\nname='a'\n[[camera.line]]\nname='l'\nfrom=[1,1]\nto=[1,1]", "same point"),
         ("[[shift]]\nname='s'\ndays=['someday']\nfrom='22:00'\nto='06:00'", "days takes some of mon"),
         ("[[shift]]\nname='s'\nfrom='25:00'\nto='06:00'", "time of day"),
+        ("[[shift]]\nname='s'\nfrom='22:00+01:00'\nto='06:00'", "from takes a local time of day"),
         ("not toml", "cannot read"),
     ],
 )
