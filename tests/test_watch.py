@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from killed_runs import networks
 
 from maskbatch.cli.main import main
+from maskbatch.cli.terminal import Terminal
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.media.names import from_name_text, name_text
 from maskbatch.run import engine, shard
@@ -184,6 +185,34 @@ def test_a_later_error_is_logged_and_tried_again(folder, monkeypatch, caplog):
     rounds_of(monkeypatch, ["first", Interrupted("stopped"), "never"])
     with pytest.raises(Interrupted):
         watch(job, Rhythm(0, 0), Listener())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
+def test_ctrl_c_in_a_scan_that_ends_nevertheless_ends_the_watch(folder, monkeypatch):
+    """The signal comes with the last result of a scan, which has nothing to stop any more: no other look is made."""
+
+    class Pressed(Terminal):
+        def add(self, shard, result):
+            super().add(shard, result)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(watching, "_wait", lambda *_: pytest.fail("it waits for the next look"))
+    job, outcomes = Job((folder,), folder.parent / "out", OPTIONS), []
+    watch(job, Rhythm(3600, 0), Pressed(sys.stderr, True), outcomes.append)
+    assert len(outcomes) == 1 and sources(folder) == [("a.png", "ok")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
+def test_ctrl_c_before_the_files_are_scanned_stops_the_scan(folder, monkeypatch):
+    """While the networks are opened, the signal meets the watch alone; the scan that begins then has the same `Stop`."""
+
+    def slowly(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return networks(*arguments)
+
+    monkeypatch.setattr(engine, "open_networks", slowly)
+    with pytest.raises(Interrupted):
+        watch(Job((folder,), folder.parent / "out", OPTIONS), Rhythm(3600, 0), Terminal(sys.stderr, True))
 
 
 def test_a_wrong_option_is_a_usage_error_at_once(folder):

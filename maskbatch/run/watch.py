@@ -148,6 +148,8 @@ def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = 
                 if not has_run:
                     raise
                 _log.warning("%s; the next round tries again", error)
+            if stop.is_asked:  # a scan that ended nevertheless
+                break
             left_s = rhythm.every_s - (time.monotonic() - start)
             listener.say(
                 f"watching {counted(len(job.paths), 'path')}; next look in {max(round(left_s), 0)} s; Ctrl-C stops"
