@@ -60,10 +60,16 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def begun(folder):
+def begun(folder, save="none"):
     """A watch over the folder, and its clock."""
     clock = Time()
-    return Watch(Job((folder,), folder.parent / "out", OPTIONS), 10, clock), clock
+    return Watch(Job((folder,), folder.parent / "out", replace(OPTIONS, save=save)), 10, clock), clock
+
+
+def media_of(folder):
+    """The paths and bytes of all copies and crops."""
+    paths = [path for kind in ("annotated", "crops") for path in (folder.parent / "out" / kind).rglob("*.*")]
+    return {(path, path.read_bytes()) for path in paths}
 
 
 def sources(folder):
@@ -129,6 +135,30 @@ def test_results_of_files_that_are_deleted_stay(folder):
     watched, clock = begun(folder)
     watched.round(Listener(), clock.pause)
     assert sources(folder) == [*before, ("c.png", "ok"), ("d.png", "ok")]
+
+
+@pytest.mark.parametrize("save", ["none", "annotated,crops"])
+@pytest.mark.parametrize("others", [(), ("b.png",)])
+def test_results_of_files_that_are_written_again_stay_until_they_settle(folder, others, save):
+    """A recorder appends to a file, or replaces it, while a new one is there: the row and the media stay, and are those of
+    the whole file later. It does not matter whether all scanned files grow."""
+    for name in ("a.png", *others):
+        makers.write_photo(folder / name, np.full((64, 96, 3), 220, np.uint8))
+    watched, clock = begun(folder, save)
+    watched.round(Listener(), clock.pause)
+    before, media = sources(folder), media_of(folder)
+    whole = (folder / "a.png").read_bytes()
+    makers.write_photo(folder / "c.png")
+    clock.meanwhile = lambda: (folder / "a.png").write_bytes(whole[:50])
+    watched.round(Listener(), clock.pause)
+    assert sources(folder) == [*before, ("c.png", "ok")] and media <= media_of(folder)
+    clock.now += 300
+    watched.round(Listener(), clock.pause)
+    assert ("a.png", "failed") in sources(folder)
+    (folder / "a.png").write_bytes(whole)
+    clock.now += 300
+    watched.round(Listener(), clock.pause)
+    assert sources(folder) == [*before, ("c.png", "ok")] and media <= media_of(folder)
 
 
 def test_nothing_there_yet_is_waited_for(tmp_path):
