@@ -126,6 +126,7 @@ class Model:
             The analysed frames in order.
 
         Raises:
+            UsageError: `sample_fps` or `every` is out of its range; raised by the call itself, before the first frame.
             DecodeError: the file cannot be read. A file that is damaged or ends early raises it after the last frame.
 
         Example:
@@ -133,9 +134,14 @@ class Model:
             >>> max(len(frame.faces) for frame in frames)
             3
         """
-        path = Path(path)
+        if isinstance(sample_fps, str):
+            raise UsageError(f"sample_fps takes a number of frames per second here, not {sample_fps!r}")
+        checked_fps = None if sample_fps is None else checked("sample_fps", sample_fps)
+        return self._frames(Path(path), SamplingSettings(checked("every", every), checked_fps))
+
+    def _frames(self, path: Path, sampling: SamplingSettings) -> Iterator[Frame]:
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))
-        tracker, sampling = Tracker(ScanSettings().tracker), SamplingSettings(every, sample_fps)
+        tracker = Tracker(ScanSettings().tracker)
         stages = Stages(self._detect[source.kind], self._classify[source.kind], tracker, tracker.state, tracker.persons,
                         classified_score=self._classified_score[source.kind])  # fmt: skip
         for batch in analyse(load([source], sampling, LoaderSettings(), open_source), stages):

@@ -9,6 +9,8 @@ CPU_BATCH, GPU_BATCH = 16, 64
 # candidate frames per second from which a gate chooses: states shorter than half a second do not count, and a change is
 # found within 0.2 s
 CANDIDATES_PER_S = 6.0
+# seconds between two looks where nothing moves, and their longest distance: looks are at candidates
+QUIET_S, MOST_QUIET_S = 2.0, 2.0 + 0.5 / CANDIDATES_PER_S
 # seconds between two looks of the classifier at a face that is sure, and has not changed
 LOOK_AGAIN_S = 1.0
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")

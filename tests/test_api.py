@@ -77,8 +77,14 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, monkeypa
     for name, value in cases.items():
         with pytest.raises(UsageError, match=name.replace("_", "[-_]")):
             mb.scan("a.png", **{name: value})
+    model = object.__new__(mb.Model)  # options are checked before any network is needed
     with pytest.raises(UsageError, match="--min-face"):
         mb.Model(min_face=0)
+    for name, value in {"every": 0, "sample_fps": -1}.items():
+        with pytest.raises(UsageError, match=name.replace("_", "[-_]")):
+            model.frames("a.png", **{name: value})
+    with pytest.raises(UsageError, match="sample_fps"):
+        model.frames("a.png", sample_fps="auto")
     with pytest.raises(UsageError, match="no storage"):
         mb.scan("quark://example.org/a.png")
     with pytest.raises(UsageError, match="no photo or video"):

@@ -153,6 +153,13 @@ def test_doubtful_local_times_are_flagged(name, flag):
     assert flag in start_of(name, (), None, ReportSettings(timezone=BERLIN)).flag
 
 
+@pytest.mark.parametrize("text", ["9999-12-31T23:59", "0001-01-01T00:00:00+05:00"])
+def test_a_start_at_the_limits_of_the_calendar_is_a_usage_error(text):
+    """Such a time has no other time zone."""
+    with pytest.raises(UsageError, match=r"--start takes a year from 1900 to 2999"):
+        start_of("", (), None, ReportSettings(start=text, timezone=BERLIN))
+
+
 def test_without_a_zone_the_times_are_those_of_this_machine():
     """Every time has an offset."""
     start = start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings()).at

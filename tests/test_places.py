@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime
 
 import makers
@@ -80,6 +81,7 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
         ("[[camera]]\nfiles='*'\nname='a'\n[[camera.line]]\nname='l'\nfrom=[1,1]\nto=[1,1]", "same point"),
         ("[[shift]]\nname='s'\ndays=['someday']\nfrom='22:00'\nto='06:00'", "days takes some of mon"),
         ("[[shift]]\nname='s'\nfrom='25:00'\nto='06:00'", "time of day"),
+        ("[[shift]]\nname='s'\nfrom='22:00+01:00'\nto='06:00'", "from takes a local time of day"),
         ("not toml", "cannot read"),
     ],
 )
@@ -160,6 +162,38 @@ def test_a_template_that_makes_no_sense_is_a_usage_error(text):
     """Before anything is scanned."""
     with pytest.raises(UsageError, match="--path-template"):
         Template(text)
+
+
+TEMPLATED = ReportSettings(timezone="Europe/Berlin", path_template="cam_{start:%Y%m%d_%H%M%S}")
+
+
+def start(name, settings=TEMPLATED, tag=None):
+    """The start of a source with a tag of the recording time."""
+    return where_of(source(name)._replace(recorded=(("creation_time", tag),) if tag else ()), settings).start
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("cam_20261025_023000", "ambiguous"), ("cam_20260329_023000", "no such time")]
+)
+def test_doubtful_local_times_of_a_template_are_flagged(name, flag):
+    """A time that the path template finds is doubted like any time in a name."""
+    assert flag in start(f"{name}.mp4").flag
+
+
+def test_a_time_of_a_template_that_disagrees_with_the_tags_is_flagged():
+    """The template's time counts as that of the name, so the start is unknown; `--clock name` settles it."""
+    name, tag = "cam_20261120_220000.mp4", "2026-11-18T21:00:00Z"
+    assert start(name, tag=tag) == (None, "", "name and metadata disagree")
+    found = start(name, replace(TEMPLATED, clock="name"), tag)
+    assert (found.at.isoformat(), found.origin, found.flag) == ("2026-11-20T22:00:00+01:00", "name", "")
+
+
+@pytest.mark.parametrize("year", ["0001", "1970", "9999"])
+def test_years_of_a_template_that_no_recording_has_are_ignored(year):
+    """A camera whose clock was never set tells no time, and its metadata may."""
+    name = f"cam_{year}0101_000000.mp4"
+    assert start(name).at is None
+    assert start(name, tag="2026-11-20T21:00:00Z").origin == "metadata"
 
 
 def test_only_obvious_templates_are_suggested():

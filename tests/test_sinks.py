@@ -14,7 +14,7 @@ from makers import corners
 from maskbatch.media.names import written_names
 from maskbatch.media.write import made_with
 from maskbatch.media.write.sound import unguarded
-from maskbatch.settings import OutputSettings, ScanSettings
+from maskbatch.settings import OutputSettings, ReportSettings, ScanSettings
 from maskbatch.sinks import copies as module
 from maskbatch.sinks import open_sinks
 from maskbatch.sinks.annotated import AnnotatedSink
@@ -85,6 +85,19 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
         sink.cut(source)
         assert sink.join(source, (), unguarded)
     assert tree(tmp_path / "annotated") == ["sub/a.mp4"] and frame_count(tmp_path / "annotated/sub/a.mp4") == 5
+
+
+def test_the_clock_in_a_video_is_that_of_the_tables(tmp_path, monkeypatch):
+    """A path template tells the start that is drawn, too."""
+    drawn = []
+    monkeypatch.setattr("maskbatch.sinks.annotated.draw_clock", lambda _, text: drawn.append(text))
+    source, report = video(0, "door 5.11.26 2200.mp4"), ReportSettings(
+        timezone="Europe/Berlin", path_template="{camera} {start:%d.%m.%y %H%M}"
+    )  # fmt: skip
+    settings = replace(settings_for(tmp_path, "annotated"), report=report)
+    with AnnotatedSink([source], beginning(source), settings) as sink:
+        sink.write(batch_of([0], [30]))
+    assert drawn == ["2026-11-05 22:00:01+01:00"]
 
 
 @pytest.mark.parametrize("matrix", [1, 5])

@@ -15,6 +15,7 @@ from mutations import mutate
 from maskbatch.analyse.gate import Gate
 from maskbatch.errors import DecodeError
 from maskbatch.media.video import reader as videos
+from maskbatch.media.video import segments
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.media.video.segments import crc_of
 from maskbatch.media.video.skipping import Skipping
@@ -259,8 +260,8 @@ def _gated(path: Path, may_skip: bool = True, segment_s: float = math.inf, start
     return [(one.index, one.timestamp_s, crc_of(one.image)) for one in found], [one.cut for one in found if one.cut]
 
 
-def _night(path: Path) -> Path:
-    """Thirty seconds of a still scene, but for two in which a square moves: a keyframe every two seconds."""
+def _night(path: Path, group: int = 20) -> Path:
+    """Thirty seconds of a still scene, but for two in which a square moves, in groups of this many tenths of a second."""
     scene = np.kron(np.random.default_rng(0).integers(40, 200, (12, 16), np.uint8), np.ones((20, 20), np.uint8))
     images = []
     for number in range(300):
@@ -268,7 +269,13 @@ def _night(path: Path) -> Path:
         if 142 <= number < 160:
             image[100:140, 2 * (number - 120) : 2 * (number - 120) + 40] = (250, 20, 20)
         images.append(image)
-    return write_video(path, images, Clip(fps=Fraction(10), options={"g": "20", "x264-params": "scenecut=0"}))
+    options = {"g": str(group), "x264-params": "scenecut=0"}
+    return write_video(path, images, Clip(fps=Fraction(10), options=options))
+
+
+def _gaps(path: Path) -> list[float]:
+    """The seconds between the frames that the gate chooses, up to the end at thirty seconds."""
+    return np.diff([*(time_s for _, time_s, _ in _gated(path)[0]), 30.0]).tolist()
 
 
 def test_of_a_still_group_only_the_keyframe_is_decoded(tmp_path, monkeypatch):
@@ -285,9 +292,19 @@ def test_of_a_still_group_only_the_keyframe_is_decoded(tmp_path, monkeypatch):
     assert counts[-1].num_skipped > 200
 
 
-def test_still_groups_are_skipped_alike_from_each_cut(tmp_path):
+@pytest.mark.parametrize("group", [3, 7, 13, 16, 19, 20, 23, 40, 100, 250])
+def test_nobody_who_holds_still_is_forgotten(tmp_path, group):
+    """However long the groups are, and whether their keyframes are sampled or not, the gate looks at a still scene about
+    every two seconds, up to the end."""
+    assert max(_gaps(_night(tmp_path / "night.mp4", group))) < 2.3
+
+
+@pytest.mark.parametrize("group", [7, 16, 20, 40])
+def test_still_groups_are_skipped_alike_from_each_cut(tmp_path, monkeypatch, group):
     """A scan that goes on inside the night looks at the same frames."""
-    path = _night(tmp_path / "night.mp4")
+    monkeypatch.setattr(segments, "_MIN_FRAMES", 3)
+    path = _night(tmp_path / "night.mp4", group)
     whole, cuts = _gated(path, segment_s=8.0)
+    assert len(cuts) >= 2
     for cut in cuts:
         assert _gated(path, segment_s=8.0, start=cut)[0] == [one for one in whole if one[0] >= cut.index]

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from killed_runs import networks
 
 from maskbatch.cli.main import main
+from maskbatch.cli.terminal import Terminal
 from maskbatch.errors import Interrupted, MaskbatchError, UsageError
 from maskbatch.media.names import from_name_text, name_text
 from maskbatch.run import engine, shard
@@ -59,10 +60,16 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
-def begun(folder):
+def begun(folder, save="none"):
     """A watch over the folder, and its clock."""
     clock = Time()
-    return Watch(Job((folder,), folder.parent / "out", OPTIONS), 10, clock), clock
+    return Watch(Job((folder,), folder.parent / "out", replace(OPTIONS, save=save)), 10, clock), clock
+
+
+def media_of(folder):
+    """The paths and bytes of all copies and crops."""
+    paths = [path for kind in ("annotated", "crops") for path in (folder.parent / "out" / kind).rglob("*.*")]
+    return {(path, path.read_bytes()) for path in paths}
 
 
 def sources(folder):
@@ -130,6 +137,30 @@ def test_results_of_files_that_are_deleted_stay(folder):
     assert sources(folder) == [*before, ("c.png", "ok"), ("d.png", "ok")]
 
 
+@pytest.mark.parametrize("save", ["none", "annotated,crops"])
+@pytest.mark.parametrize("others", [(), ("b.png",)])
+def test_results_of_files_that_are_written_again_stay_until_they_settle(folder, others, save):
+    """A recorder appends to a file, or replaces it, while a new one is there: the row and the media stay, and are those of
+    the whole file later. It does not matter whether all scanned files grow."""
+    for name in ("a.png", *others):
+        makers.write_photo(folder / name, np.full((64, 96, 3), 220, np.uint8))
+    watched, clock = begun(folder, save)
+    watched.round(Listener(), clock.pause)
+    before, media = sources(folder), media_of(folder)
+    whole = (folder / "a.png").read_bytes()
+    makers.write_photo(folder / "c.png")
+    clock.meanwhile = lambda: (folder / "a.png").write_bytes(whole[:50])
+    watched.round(Listener(), clock.pause)
+    assert sources(folder) == [*before, ("c.png", "ok")] and media <= media_of(folder)
+    clock.now += 300
+    watched.round(Listener(), clock.pause)
+    assert ("a.png", "failed") in sources(folder)
+    (folder / "a.png").write_bytes(whole)
+    clock.now += 300
+    watched.round(Listener(), clock.pause)
+    assert sources(folder) == [*before, ("c.png", "ok")] and media <= media_of(folder)
+
+
 def test_nothing_there_yet_is_waited_for(tmp_path):
     """An empty folder is no error, and makes no output folder; one that is missing is a usage error."""
     (tmp_path / "in").mkdir()
@@ -184,6 +215,34 @@ def test_a_later_error_is_logged_and_tried_again(folder, monkeypatch, caplog):
     rounds_of(monkeypatch, ["first", Interrupted("stopped"), "never"])
     with pytest.raises(Interrupted):
         watch(job, Rhythm(0, 0), Listener())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
+def test_ctrl_c_in_a_scan_that_ends_nevertheless_ends_the_watch(folder, monkeypatch):
+    """The signal comes with the last result of a scan, which has nothing to stop any more: no other look is made."""
+
+    class Pressed(Terminal):
+        def add(self, shard, result):
+            super().add(shard, result)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(watching, "_wait", lambda *_: pytest.fail("it waits for the next look"))
+    job, outcomes = Job((folder,), folder.parent / "out", OPTIONS), []
+    watch(job, Rhythm(3600, 0), Pressed(sys.stderr, True), outcomes.append)
+    assert len(outcomes) == 1 and sources(folder) == [("a.png", "ok")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
+def test_ctrl_c_before_the_files_are_scanned_stops_the_scan(folder, monkeypatch):
+    """While the networks are opened, the signal meets the watch alone; the scan that begins then has the same `Stop`."""
+
+    def slowly(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return networks(*arguments)
+
+    monkeypatch.setattr(engine, "open_networks", slowly)
+    with pytest.raises(Interrupted):
+        watch(Job((folder,), folder.parent / "out", OPTIONS), Rhythm(3600, 0), Terminal(sys.stderr, True))
 
 
 def test_a_wrong_option_is_a_usage_error_at_once(folder):

@@ -9,10 +9,10 @@ now and then. Any movement, such as a mask being taken off, wakes the gate.
 
 import numpy as np
 
-from maskbatch.settings import CANDIDATES_PER_S
+from maskbatch.settings import CANDIDATES_PER_S, MOST_QUIET_S, QUIET_S
 
-# seconds without movement until the gate sleeps, and seconds between chosen frames while the gate sleeps
-_AWAKE_S, _QUIET_S = 1.5, 2.0
+# seconds without movement until the gate sleeps
+_AWAKE_S = 1.5
 # a cell has changed when it differs by _FACTOR times its mean noise and _LEAST grey values more
 _FACTOR, _LEAST = 5.0, 5.0
 # initial noise; weight of a new difference; maximum of a difference, as a multiple of the noise
@@ -49,12 +49,13 @@ class Gate:
         self._rain = 0.0
         self._awake_until_s = self._last_look_s = -np.inf
 
-    def __call__(self, luma: np.ndarray, time_s: float) -> bool:
+    def __call__(self, luma: np.ndarray, time_s: float, rest_s: float = 0.0) -> bool:
         """Return True when the candidate at `time_s` is chosen.
 
         Args:
             luma: (H, W) uint8, the small grey picture; a cell is half as wide as the smallest face.
             time_s: seconds from the start of the video.
+            rest_s: seconds after `time_s` from which no candidate comes, because nothing moves in them.
         """
         now = luma.astype(np.float32)
         if self._looked is None or self._looked.shape != now.shape:
@@ -67,8 +68,10 @@ class Gate:
         self._before = now
         if is_moving:
             self._awake_until_s = time_s + _AWAKE_S
+        quiet_s = time_s - self._last_look_s
         # allow half a candidate's time of slack, because time stamps are rounded
-        is_look = time_s < self._awake_until_s or time_s - self._last_look_s >= _QUIET_S - 0.5 / CANDIDATES_PER_S
+        is_due = quiet_s >= QUIET_S - 0.5 / CANDIDATES_PER_S or quiet_s + rest_s > MOST_QUIET_S
+        is_look = is_due or time_s < self._awake_until_s
         if is_look:
             self._looked, self._last_look_s = now, time_s
         return is_look

@@ -21,10 +21,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The sources at the paths of a scan, and the entries that the scan leaves out."""
+    """The sources at the paths of a scan, and the entries that the scan leaves out.
+
+    `growing` are the names of sources that are being written: results of an earlier scan stay as they are.
+    """
 
     sources: tuple[Source, ...]
     not_looked_at: NotLookedAt
+    growing: frozenset[str] = frozenset()
 
 
 def look_for(

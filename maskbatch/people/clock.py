@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from maskbatch.errors import UsageError
+from maskbatch.people.templates import template
 from maskbatch.settings import ReportSettings
 
 Tags = Sequence[tuple[str, str]]
@@ -21,6 +22,8 @@ _SAME_S = 120.0
 _QUARTER_S, _MOST_OFFSET_S = 900.0, 14 * 3600.0
 # digital recordings are not older, and the time of a damaged clock is often years ahead
 _YEARS = range(1990, 2100)
+# years that a user may give: copies of tapes are older, and times near the limits of `datetime` cannot be converted
+_GIVEN_YEARS = range(1900, 3000)
 
 _DATE = r"(?P<Y>(?:19|20)\d\d)(?P<s>[-_. ]?)(?P<m>\d\d)(?P=s)(?P<d>\d\d)"
 _TIME = r"(?P<H>[0-2]\d)(?P<t>[-_.:h]?)(?P<M>[0-5]\d)(?:(?P=t)|m)(?P<S>[0-5]\d)"
@@ -70,10 +73,10 @@ def start_of(name: str, recorded: Tags, duration_s: float | None, settings: Repo
         name: name of the source in the reports, including folders.
         recorded: tags with the recording time, (name, value).
         duration_s: duration in seconds: some recorders write the time at which a recording ended.
-        settings: `clock`, `start` and `timezone`.
+        settings: `clock`, `start`, `timezone` and `path_template`, whose time counts as that of the name.
 
     Raises:
-        UsageError: `start` or `timezone` cannot be read.
+        UsageError: `start`, `timezone` or `path_template` cannot be read.
 
     Example:
         >>> start_of("door/2026-11-20_22-00-00.mp4", (), None, ReportSettings(timezone="Europe/Berlin")).at.isoformat()
@@ -82,7 +85,7 @@ def start_of(name: str, recorded: Tags, duration_s: float | None, settings: Repo
     zone = zone_of(settings.timezone)
     if settings.start is not None:
         return _placed(parse_start(settings.start), zone, "start")
-    by_name = _by_name(name) if settings.clock in ("auto", "name") else None
+    by_name = _by_name(name, settings.path_template) if settings.clock in ("auto", "name") else None
     by_tag = _by_tags(recorded) if settings.clock in ("auto", "metadata") else None
     if by_name is not None and by_tag is not None and not _agree(by_name, by_tag, duration_s):
         return Start(None, "", "name and metadata disagree")
@@ -128,15 +131,21 @@ def zone_of(name: str | None) -> tzinfo:
 def parse_start(text: str) -> datetime:
     """Parse a time in ISO 8601. Raises UsageError."""
     try:
-        return datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except ValueError as error:
         raise UsageError(
             f"--start takes a time such as 2026-11-20T22:00:00 or 2026-11-20T22:00+01:00, not {text!r}"
         ) from error
+    if moment.year not in _GIVEN_YEARS:
+        raise UsageError(f"--start takes a year from {_GIVEN_YEARS[0]} to {_GIVEN_YEARS[-1]}, not {text!r}")
+    return moment
 
 
-def _by_name(name: str) -> datetime | None:
-    """Return the first time in a name, without an offset unless the name has one."""
+def _by_name(name: str, path_template: str | None) -> datetime | None:
+    """Return the time that the template finds in a name, or the first time, without an offset unless the name has one."""
+    templated = None if path_template is None else template(path_template).match(name).get("start")
+    if templated is not None and templated.year in _YEARS:
+        return templated
     for pattern in _PATTERNS:
         for found in pattern.finditer(name):
             if (moment := _moment(found.groupdict())) is not None:

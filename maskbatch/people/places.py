@@ -209,12 +209,13 @@ class _Parser:
 
     def _time(self, values: Mapping, key: str, where: str) -> time:
         given = values.get(key)
-        if isinstance(given, time):
-            return given
         try:
-            return time.fromisoformat(given)
+            moment = given if isinstance(given, time) else time.fromisoformat(given)
         except (TypeError, ValueError):
-            self._fail(where, f'{key} takes a time of day such as "22:00", not {given!r}')
+            moment = None
+        if moment is None or moment.tzinfo is not None:
+            self._fail(where, f'{key} takes a local time of day such as "22:00", not {given!r}')
+        return moment
 
     def _point(self, value: object, where: str) -> tuple[float, float]:
         is_point = isinstance(value, list) and len(value) == 2 and all(

@@ -7,7 +7,7 @@ import numpy as np
 
 from maskbatch.geometry import boxes
 from maskbatch.media.names import one_line
-from maskbatch.people.clock import Start, start_of, zone_of
+from maskbatch.people.clock import Start, start_of
 from maskbatch.people.looks import Looks
 from maskbatch.people.places import Camera, read_places
 from maskbatch.people.templates import template
@@ -44,17 +44,13 @@ class Where(NamedTuple):
 def where_of(source: Known, settings: ReportSettings) -> Where:
     """Return where and when a source was recorded. Raises UsageError when the settings cannot be read.
 
-    `places.toml` takes precedence over the path template, and the template over file names and metadata.
+    `places.toml` takes precedence over the path template.
     """
     setup = read_places(settings.places).camera_of(source.name)
     fields = {} if settings.path_template is None else template(settings.path_template).match(source.name)
     site = setup.site if setup is not None and setup.site else str(fields.get("site", ""))
     camera = setup.name if setup is not None else str(fields.get("camera", ""))
     start = start_of(source.name, source.recorded, source.duration_s, settings)
-    if "start" in fields and settings.start is None and settings.clock in ("auto", "name"):
-        moment = fields["start"]
-        zone = zone_of(settings.timezone)
-        start = Start(moment.replace(tzinfo=moment.tzinfo or zone).astimezone(zone), "name")
     return Where(site, camera, start, setup, (source.width or 1, source.height or 1))
 
 

@@ -41,7 +41,7 @@ def trial_estimate(sources: Sequence[Source], settings: ScanSettings) -> float |
 
 
 def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | None:
-    """Analyse frames for a moment, and return the frames per second; None without a frame.
+    """Analyse frames for a moment, and return the analysed frames per second; None without such a frame.
 
     The first batch warms up the networks, and counts only if there is no other batch.
     """
@@ -66,9 +66,9 @@ def _frames_per_s(sources: Sequence[Source], settings: ScanSettings) -> float | 
     ):
         for batch in found:
             if not first:
-                first, start = len(batch.frames), time.monotonic()
+                first, start = batch.frames.num_looked_at, time.monotonic()
                 continue
-            frames += len(batch.frames)
+            frames += batch.frames.num_looked_at
             if time.monotonic() - begin > _TRIAL_S:
                 break
     now = time.monotonic()

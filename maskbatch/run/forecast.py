@@ -33,7 +33,7 @@ def dry_plan(
     else:
         with open_store(out, reader=True) as store:
             check_identity(store, deciding_settings(settings, inputs))
-            plan = make_plan(store, sources, inputs)
+            plan = make_plan(store, sources, inputs, settings.output.save)
     return replace(plan, pending=tuple(probe(source, upright=False) for source in plan.pending))
 
 

@@ -76,7 +76,9 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
         driver = stack.enter_context(closing(Driver(settings, warnings, job.options.third_state, _engine(settings))))
         settings = driver.settings
         with prepared(out, job.options.if_exists) as (store, lock):
-            plan = replace(driver.plan(store, found.sources, job.paths, found.not_looked_at), dealt=dealt)
+            plan = replace(
+                driver.plan(store, found.sources, job.paths, found.not_looked_at, found.growing), dealt=dealt
+            )
             done = f", {plan.num_done} of them done already" if plan.num_done else ""
             listener.say(f"{counted(len(plan.sources), 'file')}{done}, {driver.networks.device.description}")
             for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out)):

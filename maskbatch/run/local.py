@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -81,14 +81,16 @@ class Driver:
         sources: Sequence[Source],
         inputs: Sequence[Path] = (),
         not_looked_at: NotLookedAt | None = None,
+        growing: Container[str] = (),
     ) -> Plan:
         """Return the plan of work in the folder of `store`.
 
-        `inputs` are the paths that the user gave. `not_looked_at` are the entries that were skipped below them. Raises
-        UsageError when an earlier session in this folder had other settings or other inputs.
+        `inputs` are the paths that the user gave. `not_looked_at` are the entries that were skipped below them. The
+        results of sources with names in `growing` stay. Raises UsageError when an earlier session in this folder had
+        other settings or other inputs.
         """
         check_identity(store, identity_of(self.settings, inputs, self.networks))
-        plan = make_plan(store, sources, inputs, self.settings.output.save)
+        plan = make_plan(store, sources, inputs, self.settings.output.save, growing)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
     def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Written":

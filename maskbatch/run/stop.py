@@ -25,34 +25,42 @@ class Stop:
         return self.num_asked > 1
 
 
+class _Handler:
+    """A handler of signals that sets a `Stop`, and says so; the last resort begins with the second request."""
+
+    def __init__(self, stop: Stop, say: Callable[[str], None]) -> None:
+        self.stop = stop
+        self._say = say
+        self.last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
+        self.last_resort.daemon = True
+
+    def __call__(self, *_: object) -> None:
+        self.stop.num_asked += 1
+        if self.stop.num_asked > 2:  # a second exception would escape code that waits for work to end
+            os._exit(_EXIT_INTERRUPTED)
+        if self.stop.now:
+            self.last_resort.start()
+            raise KeyboardInterrupt
+        self._say("stopping; finished work is kept. Press Ctrl-C again to stop at once")
+
+
 @contextmanager
 def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     """Yield a `Stop` that the signals set, with a message to the user. The second signal also raises KeyboardInterrupt.
 
     If the block does not end within 5 seconds (a decoder may hang), or after a third signal, the process ends with exit
-    code 130. As after a kill, finished files are complete. Only the main thread receives signals: in any other thread,
-    no signal sets the `Stop`.
+    code 130. As after a kill, finished files are complete. A block inside another one has the same `Stop`. Only the main
+    thread receives signals: in any other thread, no signal sets the `Stop`.
     """
-    stop = Stop()
-    last_resort = threading.Timer(_LEAVE_S, os._exit, (_EXIT_INTERRUPTED,))
-    last_resort.daemon = True
-
-    def ask(*_: object) -> None:
-        stop.num_asked += 1
-        if stop.num_asked > 2:  # a second exception would escape code that waits for work to end
-            os._exit(_EXIT_INTERRUPTED)
-        if stop.now:
-            last_resort.start()
-            raise KeyboardInterrupt
-        say("stopping; finished work is kept. Press Ctrl-C again to stop at once")
-
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield Stop()
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    outer = signal.getsignal(signal.SIGINT)
+    handler = _Handler(outer.stop if isinstance(outer, _Handler) else Stop(), say)
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield handler.stop
     finally:
-        last_resort.cancel()
+        handler.last_resort.cancel()
         for number, action in before.items():
             signal.signal(number, action)

@@ -78,9 +78,12 @@ class Watch:
         now = {(source.path, *self._states[source.path][:2]) for source in settled}
         if now <= self._scanned:
             return None
-        sources = (*self._gone(found.sources), *settled)
-        sources = tuple(replace(source, id=number) for number, source in enumerate(sources))
-        outcome = run_job(self._job, listener, replace(found, sources=sources))
+        done, here, ready = self._done(), _names(found.sources), _names(settled)
+        growing = here & _names(done) - ready
+        gone = [source for source in done if source.name not in here]
+        kept = [source for source in found.sources if source.name in ready or source.name in growing]
+        sources = tuple(replace(source, id=number) for number, source in enumerate((*gone, *kept)))
+        outcome = run_job(self._job, listener, replace(found, sources=sources, growing=growing))
         self._scanned = now
         return outcome
 
@@ -102,14 +105,13 @@ class Watch:
         state = self._states.get(source.path)
         return state is not None and self._clock() - state.since_s >= self._settle_s
 
-    def _gone(self, here: Iterable[Source]) -> list[Source]:
-        """Return the scanned sources that no longer exist, whose results stay in the tables."""
+    def _done(self) -> list[Source]:
+        """Return the scanned sources, whose results stay in the tables when they are deleted or written again."""
         if not is_store(self._job.out / STORE):
             return []
-        names = {source.name for source in here}
         with open_store(self._job.out, reader=True) as store, store.transaction() as connection:
-            known = [(from_name_text(name), path, kind) for name, path, kind in done_sources(connection)]
-        return [Source(0, Path(from_name_text(path)), name, kind) for name, path, kind in known if name not in names]
+            known = done_sources(connection)
+        return [Source(0, Path(from_name_text(path)), from_name_text(name), kind) for name, path, kind in known]
 
 
 def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = lambda _: None) -> None:
@@ -148,12 +150,18 @@ def watch(job: Job, rhythm: Rhythm, listener: Listener, on_outcome: OnOutcome = 
                 if not has_run:
                     raise
                 _log.warning("%s; the next round tries again", error)
+            if stop.is_asked:  # a scan that ended nevertheless
+                break
             left_s = rhythm.every_s - (time.monotonic() - start)
             listener.say(
                 f"watching {counted(len(job.paths), 'path')}; next look in {max(round(left_s), 0)} s; Ctrl-C stops"
             )
             _wait(left_s, stop)
     listener.say("stopped watching; the tables are complete")
+
+
+def _names(sources: Iterable[Source]) -> frozenset[str]:
+    return frozenset(source.name for source in sources)
 
 
 def _wait(seconds: float, stop: Stop) -> None:

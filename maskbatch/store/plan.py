@@ -32,6 +32,7 @@ class Plan:
         unread: names of sources that failed for a reason that may have passed.
         removed: names of sources whose copies or crops somebody deleted.
         away: names of sources that are done but cannot be read now.
+        growing: names of sources that are done and are being written again.
         vanished: names of sources that are no longer among the inputs.
         not_looked_at: the entries that were skipped below the inputs.
         dealt: the shard of the inputs that `sources` are, None for all.
@@ -45,6 +46,7 @@ class Plan:
     unread: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     away: tuple[str, ...] = ()
+    growing: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
     not_looked_at: NotLookedAt = _NOTHING
     dealt: Dealt | None = None
@@ -78,11 +80,13 @@ class _Media(NamedTuple):
 
 
 def make_plan(
-    store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), save: Container[str] = ("annotated",)
-) -> Plan:
+    store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), save: Container[str] = ("annotated",),
+    growing: Container[str] = (),
+) -> Plan:  # fmt: skip
     """Compare the sources with the store, without changing it. `save` has the kinds of media that the scan writes.
 
-    Raises UsageError when the last session had none of these sources: they would displace its files in the reports.
+    The results of sources with names in `growing` stay, whatever is found of their files. Raises UsageError when the last
+    session had none of these sources: they would displace its files in the reports.
     """
     out = store.folder
     with store.transaction() as connection:
@@ -98,9 +102,11 @@ def make_plan(
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
             if name in known and known[name].state == "done"]  # fmt: skip
     media = _Media(_copies(out) if done else set(), _stems(out) if done and with_faces else set(), with_faces)
-    found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": []}
+    found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": [], "growing": []}
     for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
-        if one.is_transient:
+        if source.name in growing:
+            found["growing"].append(one.name)
+        elif one.is_transient:
             found["unread"].append(one.name)
         elif now is None and one.fingerprint is not None:
             found["away"].append(one.name)

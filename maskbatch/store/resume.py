@@ -159,6 +159,7 @@ def _tell(plan: Plan) -> None:
         (plan.changed, "changed since the last session; scanning again"),
         (plan.removed, "the annotated copy or the crops are gone; scanning again"),
         (plan.away, "cannot be read now: the results of the last session stay"),
+        (plan.growing, "being written: the results of the last session stay for now"),
         (plan.vanished, "no longer among the inputs, and left out of the reports"),
     ):
         if names:

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class Gate(Protocol):
     """The choice of frames by small grey pictures (H, W) uint8 and times in seconds (see `analyse/gate.py`)."""
 
-    def __call__(self, luma: np.ndarray, time_s: float) -> bool: ...
+    def __call__(self, luma: np.ndarray, time_s: float, rest_s: float) -> bool: ...
 
     def restart(self) -> None: ...
 
@@ -134,8 +134,8 @@ class VideoReader:
             self.frames_decoded += 1
             time_s = clock.time_s(frame.pts, frame.duration)
             self.pieces, self.end_s = clock.pieces, clock.end_s
-            # a gated frame of a still group may be sampled, and yet have been skipped
-            is_candidate = sampler.wants(index, time_s) and not isinstance(frame, Skipped)
+            # the keyframe of a still group stands for all its frames, which may be sampled, and yet have been skipped
+            is_candidate = (sampler.wants(index, time_s) or skipping.rest_s > 0) and not isinstance(frame, Skipped)
             stored = self._stored_as(frame)
             if index < self._first:
                 continue
@@ -148,7 +148,7 @@ class VideoReader:
                     yield Decoded(index, float(time_s), None, None, False, None, stored)
                 continue
             may_begin = stored is None or stored.is_exit
-            is_looked_at = is_candidate and self._is_looked_at(frame, time_s, may_begin)
+            is_looked_at = is_candidate and self._is_looked_at(frame, time_s, skipping.rest_s, may_begin)
             # only frames that are yielded are converted
             if not (is_looked_at or self._sampling.all_frames):
                 continue
@@ -177,7 +177,7 @@ class VideoReader:
         """Return whether the annotated copy can have the picture of a frame without its decoding."""
         return stored is not None if isinstance(frame, Skipped) else self._viewer.is_as_stored(frame)
 
-    def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction, may_begin: bool) -> bool:
+    def _is_looked_at(self, frame: av.VideoFrame, time_s: Fraction, rest_s: float, may_begin: bool) -> bool:
         """Return whether a sampled frame is analysed.
 
         The gate restarts at a frame that may begin a segment, and chooses it. A reader that continues there therefore
@@ -187,7 +187,7 @@ class VideoReader:
             return True
         if self._segments.is_due(time_s, may_begin):
             self._gate.restart()
-        return self._gate(self._viewer.luma(frame), float(time_s))
+        return self._gate(self._viewer.luma(frame), float(time_s), rest_s)
 
     def _image(self, frame: av.VideoFrame, index: int) -> np.ndarray:
         """Return the picture of the frame number `index`, and record its size."""

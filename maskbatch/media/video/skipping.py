@@ -18,6 +18,7 @@ import av
 from maskbatch.media.photo.headers import jpeg_is_whole
 from maskbatch.media.video.clock import FrameClock, Sampler
 from maskbatch.media.video.parameter_sets import nal_units
+from maskbatch.settings import MOST_QUIET_S
 from maskbatch.types import ReaderState
 
 # limits on packets that wait in memory until their group is complete; a larger group ends skipping
@@ -49,6 +50,15 @@ class Skipped(NamedTuple):
 
     pts: int
     duration: int
+
+
+class _Planned(NamedTuple):
+    """A frame that the decoder returns if `is_decoded`. `rest_s`: it stands for a still group of this many seconds."""
+
+    pts: int
+    duration: int
+    is_decoded: bool
+    rest_s: float
 
 
 @dataclass(slots=True)
@@ -86,18 +96,18 @@ class Skipping:
     ) -> None:
         """Take `clock` and `sampler` in their state before the frame of `start` (None: the first frame).
 
-        All earlier frames are decoded. With a sampler that `is_gated`, a group in which nothing moves, by the sizes of
-        its packets, is decoded only up to its keyframe. With `is_copied`, all other frames are decoded, and so is a still
-        group unless the function is true for the time stamp of its keyframe.
+        All earlier frames are decoded. With a sampler that `is_gated`, a group of at most `MOST_QUIET_S` in which nothing
+        moves, by the sizes of its packets, is decoded only up to its keyframe. With `is_copied`, all other frames are
+        decoded, and so is a still group unless the function is true for the time stamp of its keyframe.
         """
         self.num_skipped = 0
         self.is_planned = False  # the last frame was planned: frames around it may have been skipped
+        self.rest_s = 0.0  # the last decoded frame stands for a still group of this many seconds
         self._codec = codec.name
         self._index, self._begin = (0, -math.inf) if start is None else (start.index, start.pts)
         self._clock, self._sampler = copy(clock), copy(sampler)
         self._last_pts = -math.inf
-        # (pts, duration, is decoded) of each planned frame that the decoder has not returned yet
-        self._expected: deque[tuple[int, int, bool]] = deque()
+        self._expected: deque[_Planned] = deque()  # frames that the decoder has not returned yet
         extradata = codec.extradata or b""
         is_framed = codec.name in _LENGTH_AT and len(extradata) > 22 and extradata[0] == 1
         self._length_size = 1 + (extradata[_LENGTH_AT[codec.name]] & 3) if is_framed else 0
@@ -131,13 +141,14 @@ class Skipping:
         """Yield the decoder's frames and the placeholders of skipped ones, in order. Raises Misjudged."""
         for frame in frames:
             yield from self._left_out()
-            self.is_planned = bool(self._expected)
+            self.is_planned, self.rest_s = bool(self._expected), 0.0
             if frame.pts is not None and frame.pts < self._begin:
                 pass
             elif self._expected:
                 self._begin = -math.inf
+                *planned, self.rest_s = self._expected.popleft()
                 is_sound = not frame.interlaced_frame and not frame.is_corrupt
-                if not is_sound or (frame.pts, frame.duration or 0, True) != self._expected.popleft():
+                if not is_sound or [frame.pts, frame.duration or 0, True] != planned:
                     raise Misjudged
             elif self._is_on:
                 raise Misjudged
@@ -150,7 +161,7 @@ class Skipping:
             raise Misjudged
 
     def _left_out(self) -> Iterator[Skipped]:
-        while self._expected and not self._expected[0][2]:
+        while self._expected and not self._expected[0].is_decoded:
             yield Skipped(*self._expected.popleft()[:2])
 
     def _planned(self, group: list[_Frame], is_closed: bool) -> Iterator[tuple[av.Packet, bool]]:
@@ -170,8 +181,12 @@ class Skipping:
         wanted = {packet.pts for packet in shown if self._wants(packet)}
         if self._is_copied is not None:
             wanted = {packet.pts for packet in shown}
-        if self._is_still(group) and (self._is_copied is None or self._is_copied(group[0].packet.pts)):
-            wanted &= {group[0].packet.pts}
+        key = group[0].packet
+        rest_s = _length_s(key, shown[-1]) if key in shown and self._is_still(group) else 0.0
+        if rest_s > MOST_QUIET_S or (self._is_copied is not None and not self._is_copied(key.pts)):
+            rest_s = 0.0
+        if rest_s:
+            wanted = {key.pts}  # whether it is sampled or not
         needed = [frame.is_needed or frame.packet.pts < begin or frame.packet.pts in wanted for frame in group]
         last = max((at for at, is_needed in enumerate(needed) if is_needed or not is_closed), default=-1)
         top = max(frame.layer for frame in group)
@@ -180,7 +195,10 @@ class Skipping:
             for at, (frame, is_needed) in enumerate(zip(group, needed, strict=True))
         ]
         left_out = {frame.packet.pts for frame, yes in zip(group, is_decoded, strict=True) if not yes}
-        self._expected.extend((packet.pts, packet.duration or 0, packet.pts not in left_out) for packet in shown)
+        self._expected.extend(
+            _Planned(packet.pts, packet.duration or 0, packet.pts not in left_out, rest_s * (packet is key))
+            for packet in shown
+        )
         self._last_pts = shown[-1].pts if shown else self._last_pts
         self.num_skipped += len(left_out)
         yield from zip((frame.packet for frame in group), is_decoded, strict=True)
@@ -212,6 +230,11 @@ class Skipping:
         if frame is not None:
             frame.is_needed |= packet.is_discard  # the decoder returns no frame, but others may refer to it
         return frame
+
+
+def _length_s(first: av.Packet, last: av.Packet) -> float:
+    """Return the seconds from the begin of one packet's frame to the end of another's."""
+    return float((last.pts - first.pts + (last.duration or 0)) * first.time_base)
 
 
 def _h264_frame(packet: av.Packet, heads: list[int]) -> _Frame | None:

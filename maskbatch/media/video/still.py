@@ -11,8 +11,8 @@ from maskbatch.media.containers import open_container, reason_of
 from maskbatch.media.video.streams import start_s, video_stream
 from maskbatch.media.video.viewer import Viewer
 
-# maximum number of frames decoded before the requested one: a keyframe every twenty seconds at 30 fps
-_MOST_FRAMES = 600
+# maximum number of frames decoded before the requested one: a keyframe every five minutes at 30 fps
+_MOST_FRAMES = 9000
 
 
 def frame_at(path: Path, time_s: float) -> np.ndarray:
@@ -26,7 +26,7 @@ def frame_at(path: Path, time_s: float) -> np.ndarray:
         time_s: seconds from the start; a time past the end means the last frame.
 
     Raises:
-        DecodeError: no frame can be decoded there.
+        DecodeError: no frame can be decoded there, or the keyframe before is too far away.
 
     Example:
         >>> frame_at(Path("sample_media/video/visitors.mp4"), 2.0).shape
@@ -41,14 +41,12 @@ def frame_at(path: Path, time_s: float) -> np.ndarray:
             container.seek(max(0, int(wanted / stream.time_base)), stream=stream, backward=True)
             last = None
             for number, frame in enumerate(container.decode(stream)):
+                if number > _MOST_FRAMES:
+                    raise DecodeError(f"no frame at {time_s:.1f} s: the keyframe before is {number} frames away")
                 viewer.notice(frame)
                 last = frame
                 # times in the store are rounded
-                if (
-                    frame.pts is None
-                    or frame.pts * stream.time_base >= wanted - Fraction(1, 1000)
-                    or number > _MOST_FRAMES
-                ):
+                if frame.pts is None or frame.pts * stream.time_base >= wanted - Fraction(1, 1000):
                     break
         except av.error.FFmpegError as error:
             raise DecodeError(f"no frame at {time_s:.1f} s: {reason_of(error)}") from error
