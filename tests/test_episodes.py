@@ -76,6 +76,19 @@ def test_a_gap_of_exactly_the_limit_is_none():
     assert len(find_episodes(looks([0.0, 3.001], [0.9, 0.9]), ReportSettings())) == 2
 
 
+@pytest.mark.parametrize(("steps", "num"), [({1: 5.0}, 1), ({1: 0.2}, 3), ({2: 5.0}, 3), (None, 3)])
+def test_a_gap_is_longer_than_the_usual_step(steps, num):
+    """Three looks at a step of five seconds are one episode where the source is looked at that rarely."""
+    found = find_episodes(looks([0.0, 5.0, 10.0], [0.9, 0.9, 0.9]), ReportSettings(), steps)
+    assert len(found) == num
+    assert found.duration_s.sum() == pytest.approx(10.5 if num == 1 else 0.0)
+
+
+def test_a_step_that_was_missed_is_a_gap():
+    """Who is not seen in a frame between two looks, at a step of five seconds, is in no state meanwhile."""
+    assert len(find_episodes(looks([0.0, 10.0], [0.9, 0.9]), ReportSettings(), {1: 5.0})) == 2
+
+
 @pytest.mark.parametrize(
     ("p_mask", "more", "reason"),
     [

@@ -85,6 +85,13 @@ def test_people_without_a_mask_come_longest_first_with_a_link_to_the_second(stor
     assert "the probabilities lie in between" in text
 
 
+def test_one_look_in_a_video_has_its_second(store):
+    """A person with one look in a video is shown with the time in the file; in a photo there is none."""
+    fill(store, [video("v.mp4", analysed=3), File("a.jpg")], [Face("v.mp4", 100, 0, 0.02), Face("a.jpg", p_mask=0.02)])
+    text = Page(page_of(store)).words
+    assert text.count("one look") == 2 and text.count("0:00:03 in the file") == 1
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_change_nothing_in_the_page(store, name):
     """A name is text: it adds no element, no attribute and no writing direction, and is not run as a template."""

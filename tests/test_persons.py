@@ -162,6 +162,19 @@ def test_one_look_is_nobody_where_three_frames_a_second_are_analysed(tmp_path, a
             assert find_answer(connection, ReportSettings()).counts.tolist() == counted
 
 
+@pytest.mark.parametrize(("kind", "seen_s"), [("video", 8.5), ("image", 0.0)])
+def test_a_video_that_is_sampled_rarely_has_people_with_time(tmp_path, kind, seen_s):
+    """With a frame every four seconds, who is bare in three of them is without a mask for 8.5 s."""
+    source = replace(video("v", analysed=3, decoded=360, duration_s=12.0), kind=kind)
+    frames = (0, 120, 240) if kind == "video" else (0,)
+    with open_store(tmp_path) as store:
+        fill(store, [source], [Face("v", frame, 0, 0.02) for frame in frames])
+        with store.transaction() as connection:
+            persons = find_answer(connection, ReportSettings()).persons
+    assert [STATES[one] for one in persons.verdict] == ["without_mask"]
+    assert persons.seconds.sum() == pytest.approx(seen_s)
+
+
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 100])
 def test_rows_are_read_by_whole_sources(tmp_path, block, monkeypatch):
     """However many rows are read at once, an array holds all classified faces of its sources, in their order."""

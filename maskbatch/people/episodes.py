@@ -5,6 +5,7 @@ state, and a change of state costs as much as several contrary looks. The Viterb
 sequences of all persons at the same time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -22,6 +23,8 @@ _COSTS[NOT_SURE, :] = _COSTS[:, NOT_SURE] = _UNSURE_CHANGE
 np.fill_diagonal(_COSTS, 0.0)
 # the last look of an episode lasts as long as the interval between looks, but at most this many seconds
 _MOST_STEP_S = 0.5
+# a gap in a sparsely sampled source is longer than so many of the usual intervals between its analysed frames
+_STEPS_IN_GAP = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,18 @@ class Episodes:
         return Episodes(*(getattr(self, item.name)[chosen] for item in fields(self)))
 
 
-def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
+def find_episodes(looks: Looks, settings: ReportSettings, steps: Mapping[int, float] | None = None) -> Episodes:
     """Divide the time of each person into episodes.
 
     Args:
         looks: the looks at all persons.
         settings: thresholds, the longest gap within an episode, the shortest state.
+        steps: usual seconds between two analysed frames, by source id; default: short for all.
 
     Returns:
         Episodes without overlap. A change lies midway between the last look in the old state and the first look in the
-        new state. A gap between looks of more than `settings.max_gap_s` belongs to no episode.
+        new state. A gap between looks of more than `settings.max_gap_s`, and of more than 1.5 usual steps of the source,
+        belongs to no episode.
     """
     if not len(looks):
         ints, floats = np.empty(0, np.int64), np.empty(0)
@@ -84,12 +89,19 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
     is_first = np.zeros(len(looks), bool)
     is_first[looks.starts()] = True
     gap = np.diff(looks.time_s, prepend=0.0)
-    begins = is_first | (gap > settings.max_gap_s)
+    begins = is_first | (gap > _longest_gaps(looks, settings.max_gap_s, steps or {}))
     with np.errstate(invalid="ignore"):  # -inf times 0: an impossible state at a look that adds nothing
         told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
     state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
     state = _without_short(state, looks, begins, settings.min_state_s)
     return _described(state, looks, is_first, begins)
+
+
+def _longest_gaps(looks: Looks, max_gap_s: float, steps: Mapping[int, float]) -> np.ndarray:
+    """Return the longest gap (N,) in seconds before each look that is still within an episode."""
+    source_ids, at = np.unique(looks.source_id, return_inverse=True)
+    usual_s = np.array([steps.get(one, 0.0) for one in source_ids.tolist()])
+    return np.maximum(max_gap_s, _STEPS_IN_GAP * usual_s)[at]
 
 
 def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
