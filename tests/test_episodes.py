@@ -76,6 +76,13 @@ def test_a_gap_of_exactly_the_limit_is_none():
     assert len(find_episodes(looks([0.0, 3.001], [0.9, 0.9]), ReportSettings())) == 2
 
 
+@pytest.mark.parametrize("start_s", [0.0, 0.3, 0.7, 1.3])
+def test_a_gap_of_exactly_the_limit_is_none_at_any_time(start_s):
+    """A gap as long as the limit belongs to the episode, whatever the rounding of its times in binary."""
+    found = find_episodes(looks([start_s, round(start_s + 2.9, 4)], [0.9, 0.9]), ReportSettings(max_gap_s=2.9))
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize(("steps", "num"), [({1: 5.0}, 1), ({1: 0.2}, 3), ({2: 5.0}, 3), (None, 3)])
 def test_a_gap_is_longer_than_the_usual_step(steps, num):
     """Three looks at a step of five seconds are one episode where the source is looked at that rarely."""

@@ -61,6 +61,13 @@ def test_brief_is_a_reason():
     assert verdict((3, 0.95), (0.8, 0.02), settings=ReportSettings(min_bare_s=0.5)) == "without_mask"
 
 
+@pytest.mark.parametrize("start_s", [0.0, 0.4, 0.6, 1.1, 2.1])
+def test_exactly_min_bare_is_enough(start_s):
+    """Bare for exactly a second is a second or more, wherever it begins."""
+    person = judged(looks(np.round(np.arange(5) * 0.2 + start_s, 4), np.full(5, 0.02)))
+    assert (STATES[person.verdict[0]], person.seconds[0].sum()) == ("without_mask", pytest.approx(1.0))
+
+
 def test_bare_goes_before_incorrect():
     """An incorrect mask decides like a bare face, unless the face was bare too."""
     third = ReportSettings(incorrect_threshold=0.5)

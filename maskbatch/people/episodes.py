@@ -60,8 +60,8 @@ class Episodes:
 
     @property
     def duration_s(self) -> np.ndarray:
-        """Durations (E,) in seconds."""
-        return self.to_s - self.from_s
+        """Durations (E,) in seconds, to a microsecond."""
+        return _difference(self.to_s, self.from_s)
 
     def take(self, chosen: np.ndarray) -> "Episodes":
         """Return the episodes at `chosen`: a boolean mask (E,) or an index array, applied to every field."""
@@ -88,13 +88,18 @@ def find_episodes(looks: Looks, settings: ReportSettings, steps: Mapping[int, fl
         )
     is_first = np.zeros(len(looks), bool)
     is_first[looks.starts()] = True
-    gap = np.diff(looks.time_s, prepend=0.0)
+    gap = _difference(looks.time_s, np.append(0.0, looks.time_s[:-1]))
     begins = is_first | (gap > _longest_gaps(looks, settings.max_gap_s, steps or {}))
     with np.errstate(invalid="ignore"):  # -inf times 0: an impossible state at a look that adds nothing
         told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
     state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
     state = _without_short(state, looks, begins, settings.min_state_s)
     return _described(state, looks, is_first, begins)
+
+
+def _difference(to_s: np.ndarray, from_s: np.ndarray) -> np.ndarray:
+    """Return the seconds between times, without errors of floating point: exactly a second is no less than a second."""
+    return np.round(to_s - from_s, 6)
 
 
 def _longest_gaps(looks: Looks, max_gap_s: float, steps: Mapping[int, float]) -> np.ndarray:
@@ -146,7 +151,7 @@ def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_stat
         starts = _runs(state, begins)
         ends = np.append(starts[1:], len(looks))
         from_s, to_s = _edges(starts, ends, looks, begins)
-        length_s = to_s - from_s
+        length_s = _difference(to_s, from_s)
         before = np.where(begins[starts], -1.0, np.roll(length_s, 1))
         after = np.where(np.append(begins[starts[1:]], True), -1.0, np.roll(length_s, -1))
         is_least = (length_s <= np.where(before < 0, np.inf, before)) & (length_s <= np.where(after < 0, np.inf, after))
