@@ -1,6 +1,7 @@
 """The answer of a scan: sources, people and their episodes, derived from the looks at faces."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from sqlite3 import Connection
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.people.episodes import Episodes, find_episodes
+from maskbatch.people.episodes import Episodes, Timing, find_episodes
 from maskbatch.people.looks import Looks, in_order
 from maskbatch.people.persons import Persons, find_persons
 from maskbatch.people.pictures import Pictures
@@ -96,9 +97,11 @@ def find_answer(
     blocks = face_blocks(connection) if faces is None else faces
     is_gated = _is_gated(connection)
     rates = {source.id: _looks_per_s(source, is_gated) for source in sources}
-    steps = {source_id: 1 / rate if rate else 0.0 for source_id, rate in rates.items()}
-    parts = [_part(faces, where, steps, settings) for faces in _whole_sources(blocks)]
-    persons, episodes, *arrays = _joined(parts or [_part(np.empty((NUM_COLUMNS, 0), np.int64), where, steps, settings)])
+    timings = {source.id: _timing(source, rates[source.id]) for source in sources}
+    parts = [_part(faces, where, timings, settings) for faces in _whole_sources(blocks)]
+    persons, episodes, *arrays = _joined(
+        parts or [_part(np.empty((NUM_COLUMNS, 0), np.int64), where, timings, settings)]
+    )
     fixed = corrected(persons, episodes, verdicts(connection))
     static = arrays[-1]
     counts = persons.num_faces >= _needed(persons, sources, rates, settings.min_seen_s)
@@ -112,11 +115,17 @@ def _is_gated(connection: Connection) -> bool:
     return any(one.facts.get("settings", {}).get("sampling", {}).get("is_gated") for one in sessions(connection)[-1:])
 
 
-def _part(faces: np.ndarray, where: dict[int, Where], steps: dict[int, float], settings: ReportSettings) -> _Part:
+def _timing(source: Known, per_second: float) -> Timing:
+    """Return the timing of a source of which `per_second` frames are analysed; what is unknown sets no limit."""
+    step_s = 1 / per_second if per_second else 0.0
+    return Timing(step_s, math.inf if source.read_s is None else source.read_s, source.duration_s or math.inf)
+
+
+def _part(faces: np.ndarray, where: dict[int, Where], timings: dict[int, Timing], settings: ReportSettings) -> _Part:
     looks = in_order(_as_looks(FaceColumns(*faces)), list(where))
     if not (counts := is_looked_at(looks, where)).all():
         looks = looks.take(counts)
-    episodes = find_episodes(looks, settings, steps)
+    episodes = find_episodes(looks, settings, timings)
     places = zones_of(looks, where), crossings_of(looks, where)
     return _Part(find_persons(looks, episodes, settings), episodes, *places, is_static(looks, settings.static_s))
 

@@ -30,6 +30,14 @@ class Known(NamedTuple):
     analysed: int
     recorded: Tags
 
+    @property
+    def read_s(self) -> float | None:
+        """Seconds of video that were decoded, at most the duration in the file; None if unknown, and for photos."""
+        if self.kind != "video" or not self.fps:
+            return None
+        read_s = self.decoded / self.fps
+        return min(read_s, self.duration_s or read_s)
+
 
 class Where(NamedTuple):
     """Site, camera and start of a source; `setup` has the zones of its camera. An empty text means unknown."""
