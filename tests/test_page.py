@@ -1,16 +1,19 @@
 import base64
 import hashlib
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
 from stores import Face, File, fill, video
 
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.reports.page import words
 from maskbatch.reports.page.view import address
 from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
+from maskbatch.store.write import begin_session
 
 HOSTILE = ["<script>alert(1)</script>.jpg", "\"onerror='x'.jpg", "a\u202egpj.exe", "{{ 7 * 7 }}.jpg", "]]>&lt;b.jpg"]
 
@@ -90,6 +93,25 @@ def test_one_look_in_a_video_has_its_second(store):
     fill(store, [video("v.mp4", analysed=3), File("a.jpg")], [Face("v.mp4", 100, 0, 0.02), Face("a.jpg", p_mask=0.02)])
     text = Page(page_of(store)).words
     assert text.count("one look") == 2 and text.count("0:00:03 in the file") == 1
+
+
+def test_the_page_says_how_many_places_are_left_out(store):
+    """The charts show forty places; below each stands the number of the others, if there are some."""
+    names = [f"camera{number:02d}/2026-11-20_10-00-00.mp4" for number in range(43)]
+    fill(store, [video(name) for name in names], [Face(name, frame, 0) for name in names for frame in range(30)])
+    text = Page(page_of(store, ReportSettings(timezone="UTC"))).words
+    assert text.count("Not shown: 3 more places") == 2
+    fill(store, [video(name) for name in names[:40]], [])
+    assert "Not shown" not in Page(page_of(store)).words
+
+
+def test_the_page_says_all_that_was_not_looked_at(store):
+    """The page has the same remarks as the command: kinds, hidden entries, folders of systems and unreadable folders."""
+    left_out = NotLookedAt(2, {"@eaDir": 3}, {".txt": 4}, ("a/locked",))
+    begin_session(store, {}, {"not_looked_at": asdict(left_out)})
+    fill(store, [File("a.jpg")], [Face("a.jpg")])
+    text = Page(page_of(store)).words
+    assert "Not looked at: 4 .txt." in text and "3 @eaDir" in text and "a/locked: cannot be read" in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maskbatch.media.names import one_line
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.people.answer import Answer
 from maskbatch.people.where import Known, place_name
 from maskbatch.reports.corrected import Corrections, corrections_of
@@ -85,8 +86,9 @@ class Section:
 class View:
     """The content of the page.
 
-    `counts` are people by verdict. `not_assessed` are sentences about gaps in the answer. `failed` are files that could
-    not be read completely, as (name, status, reason).
+    `counts` are people by verdict. `not_assessed` are sentences about gaps in the answer. `by_place` and `by_hour` have
+    the first places of all `num_places`, and of those with a clock. `failed` are files that could not be read completely,
+    as (name, status, reason).
     """
 
     counts: Mapping[str, int]
@@ -97,6 +99,8 @@ class View:
     not_assessed: Sequence[str]
     by_place: Sequence[Bar]
     by_hour: Sequence[Sequence[Cell]]
+    num_places: int
+    num_places_by_hour: int
     sections: Sequence[Section]
     histograms: Sequence[Histogram]
     failed: Sequence[tuple[str, str, str]]
@@ -143,6 +147,7 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
     return View(
         counts, len(people), len(files), rates, corrections,
         [*_not_assessed(answer, people, files, facts), *_missed(corrections)], bars(people), heat_map(people),
+        people["place"].nunique(), people["place"][people["first_clock"] != ""].nunique(),
         [_section(answer, people, sources, *section) for section in _SECTIONS], histograms(connection, people),
         [(one_line(row.source), row.status, one_line(row.error)) for row in broken.head(_MOST_NAMED_FILES).itertuples()],
         len(broken), settings, facts, model_figures_of(facts.values),
@@ -172,7 +177,8 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
     for reason, number in unsure["reason"].value_counts().sort_index().items():
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
         found.append(f"{words.people(number).capitalize()} could not be judged: {why}.")
-    return found + [_sentence(remark) for remark in _remarks(facts.values.get("not_looked_at"))]
+    not_looked_at = NotLookedAt(**facts.values.get("not_looked_at", {}))
+    return found + [_sentence(one_line(remark)) for remark in not_looked_at.remarks()]
 
 
 def _missed(corrections: Corrections) -> list[str]:
@@ -184,22 +190,6 @@ def _missed(corrections: Corrections) -> list[str]:
     number = round(missed.value * missed.denominator)
     return [f"Reviewers saw somebody in {number} of {missed.denominator} moments in which the scan found nobody "
             f"({words.interval(missed)})."]  # fmt: skip
-
-
-def _remarks(not_looked_at: object) -> list[str]:
-    """Return remarks about the entries that a scan did not look at."""
-    if not isinstance(not_looked_at, Mapping):
-        return []
-    found = []
-    if kinds := not_looked_at.get("unknown_kinds"):
-        found.append(
-            "not looked at: " + ", ".join(f"{number} {one_line(kind)}" for kind, number in kinds.items()) + " files"
-        )
-    if hidden := not_looked_at.get("hidden"):
-        found.append(f"not looked at: {words.number(hidden)} hidden entries")
-    if unreadable := not_looked_at.get("unreadable"):
-        found.append(f"{len(unreadable)} folders could not be listed")
-    return found
 
 
 def _sentence(text: str) -> str:
