@@ -8,6 +8,8 @@ import pytest
 from stores import Face, File, fill, video
 
 from maskbatch.media.walk import NotLookedAt
+from maskbatch.people.looks import REASONS
+from maskbatch.people.reviewed import REVIEWED
 from maskbatch.reports.page import words
 from maskbatch.reports.page.view import address
 from maskbatch.reports.tables import write_reports
@@ -175,4 +177,10 @@ def test_durations_round_to_what_is_shown(seconds, shown):
 def test_moments_have_their_offset():
     """A clock keeps its offset; without one the time within the file is shown."""
     assert words.moment("2026-11-20T22:00:04.500+01:00", 3.0) == "2026-11-20 22:00:04 +01:00"
+    assert words.moment("2026-11-20T22:00:04.5-05:00", 3.0) == "2026-11-20 22:00:04 -05:00"
     assert words.moment("", 3725.0) == "1:02:05 in the file"
+
+
+def test_each_reason_has_words():
+    """All reasons why a person is unsure are sentences on the page, also that of a reviewer."""
+    assert {*REASONS, "in between", "brief", REVIEWED} == set(words.REASON_WORDS)
