@@ -1,12 +1,12 @@
 """Find site, camera and start of each source, and the zones and lines of the people in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.media.names import one_line
+from maskbatch.media.names import named, one_line
 from maskbatch.people.clock import Start, start_of, zone_of
 from maskbatch.people.looks import Looks
 from maskbatch.people.places import Camera, read_places
@@ -64,6 +64,17 @@ def where_of(source: Known, settings: ReportSettings) -> Where:
         zone = zone_of(settings.timezone)
         start = Start(moment.replace(tzinfo=moment.tzinfo or zone).astimezone(zone), "name")
     return Where(site, camera, start, setup, (source.width or 1, source.height or 1))
+
+
+def unmatched(names: Sequence[str], settings: ReportSettings) -> list[str]:
+    """Return a warning for a path template that fits no name of a source, and for cameras to which no source belongs."""
+    lines, places = [], read_places(settings.places)
+    if settings.path_template is not None and not any(map(template(settings.path_template).match, names)):
+        lines.append(f"--path-template {settings.path_template!r} fits no name of a file, such as {one_line(names[0])}")
+    used = {places.camera_of(name) for name in names}
+    if unused := [f"{camera.name} ({camera.files})" for camera in places.cameras if camera not in used]:
+        lines.append(f"{settings.places}: no file belongs to camera {named(unused)}")
+    return lines
 
 
 def place_name(site: str, camera: str, source: str) -> str:

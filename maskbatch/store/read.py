@@ -160,6 +160,13 @@ def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
     ).fetchall()
 
 
+def source_names(connection: Connection) -> list[str]:
+    """Return the names of the inputs of the last session, in order."""
+    return [
+        name for (name,) in connection.execute("SELECT name FROM source WHERE position IS NOT NULL ORDER BY position")
+    ]
+
+
 def boxes_of(connection: Connection, source_id: int) -> Iterator[tuple[float, ...]]:
     """Yield frame, person, corners in pixels, p_mask and p_incorrect of each classified face of a source, by frame."""
     query = """
