@@ -91,6 +91,8 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
         ("[[camera]]\nfiles='*'\nname='a'\n[[camera.line]]\nname='l'\nfrom=[1,1]\nto=[1,1]", "same point"),
         ("[[shift]]\nname='s'\ndays=['someday']\nfrom='22:00'\nto='06:00'", "days takes some of mon"),
         ("[[shift]]\nname='s'\nfrom='25:00'\nto='06:00'", "time of day"),
+        ("[[shift]]\nname='s'\nfrom='22:00'\nto='22:00:03'", "shift 1: to takes whole minutes"),
+        ("[[shift]]\nname='s'\nfrom=22:00:00.5\nto='23:00'", "shift 1: from takes whole minutes"),
         (f"{ZONE}[[0.1,0.2],[1.01,0.2],[0.5,0.9]]", "zone 1.*less than 2 pixels.*from 0 to 1"),
         (f"{ZONE}[[0.1,0.2],[0.9,0.2],[0.5,-0.01]]", "zone 1.*less than 2 pixels"),
         (f"{ZONE}[[0.1,0.2],[0.9,20],[0.5,0.9]]", "zone 1.*less than 2 pixels"),
@@ -153,6 +155,13 @@ def test_a_shift_over_midnight_belongs_to_the_day_it_begins_on(moment, holds):
     """From begin, inclusive, to end, exclusive."""
     night = read_shift("22:00", "06:00", {4, 5})
     assert night.holds(datetime.fromisoformat(moment)) is holds
+
+
+def test_a_shift_may_end_with_the_day():
+    """Until 00:00, exclusive, of the day on which it begins."""
+    late = read_shift("22:00", "00:00", {4})
+    moments = ("2026-11-20T23:59:59", "2026-11-21T00:00:00", "2026-11-20T21:59:00")
+    assert [late.holds(datetime.fromisoformat(moment)) for moment in moments] == [True, False, False]
 
 
 def read_shift(begin, end, days):

@@ -217,12 +217,15 @@ class _Parser:
 
     def _time(self, values: Mapping, key: str, where: str) -> time:
         given = values.get(key)
-        if isinstance(given, time):
-            return given
         try:
-            return time.fromisoformat(given)
+            moment = given if isinstance(given, time) else time.fromisoformat(given)
         except (TypeError, ValueError):
             self._fail(where, f'{key} takes a time of day such as "22:00", not {given!r}')
+        if moment.second or moment.microsecond:
+            self._fail(
+                where, f'{key} takes whole minutes such as "22:00" ("00:00" is the end of a day), not "{moment}"'
+            )
+        return moment
 
     def _point(self, value: object, where: str) -> tuple[float, float]:
         is_point = isinstance(value, list) and len(value) == 2 and all(
