@@ -219,6 +219,17 @@ def test_places_and_templates_that_match_nothing_are_warned_of(tmp_path, caplog)
     assert not caplog.records
 
 
+def test_quiet_commands_show_warnings_as_their_help_says(tmp_path):
+    """With -q, a warning is on stderr and nothing on stdout; the help of each command with -q names warnings."""
+    with open_store(tmp_path / "out") as store:
+        begin_session(store, {}, {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}})
+        fill(store, [File("south/x.jpg")])
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "out"), "--path-template", "{camera}_x", "-q"])
+    assert "fits no name of a file" in done.stderr and done.stdout == ""
+    helps = [param.help for command in main.commands.values() for param in command.params if param.name == "quiet"]
+    assert len(helps) >= 7 and all(text.startswith("Show warnings") for text in helps)
+
+
 @pytest.mark.parametrize(
     ("options", "num"), [({"path_template": "{camera}_x"}, 1), ({"path_template": "{camera}"}, 0), ({}, 0)]
 )
