@@ -6,7 +6,7 @@ import pytest
 from look_makers import joined, looks, stream
 
 from maskbatch.people import episodes
-from maskbatch.people.episodes import find_episodes
+from maskbatch.people.episodes import Timing, find_episodes
 from maskbatch.people.evidence import STATES
 from maskbatch.settings import ReportSettings
 
@@ -74,6 +74,45 @@ def test_a_gap_of_exactly_the_limit_is_none():
     """Three seconds between two looks are still one episode; a little more is not."""
     assert len(find_episodes(looks([0.0, 3.0], [0.9, 0.9]), ReportSettings())) == 1
     assert len(find_episodes(looks([0.0, 3.001], [0.9, 0.9]), ReportSettings())) == 2
+
+
+@pytest.mark.parametrize(
+    ("timing", "to_s"),
+    [
+        (Timing(), 2.5),
+        (Timing(read_s=2.1), 2.1),
+        (Timing(read_s=2.1, duration_s=9.0), 2.1),
+        (Timing(read_s=1.0, duration_s=2.2), 2.2),
+        (Timing(read_s=1.0, duration_s=1.0), 2.0),
+        (Timing(read_s=3.0), 2.5),
+    ],
+)
+def test_no_episode_ends_after_its_source(timing, to_s):
+    """The last look lasts until the last decoded frame ends; a look after that shows that only the duration is right."""
+    found = find_episodes(looks([0.0, 0.5, 1.0, 1.5, 2.0], np.full(5, 0.9)), ReportSettings(), {1: timing})
+    assert (found.from_s.tolist(), found.to_s.tolist()) == ([0.0], [to_s])
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.3, 0.7, 1.3])
+def test_a_gap_of_exactly_the_limit_is_none_at_any_time(start_s):
+    """A gap as long as the limit belongs to the episode, whatever the rounding of its times in binary."""
+    found = find_episodes(looks([start_s, round(start_s + 2.9, 4)], [0.9, 0.9]), ReportSettings(max_gap_s=2.9))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("timings", "num"), [({1: Timing(5.0)}, 1), ({1: Timing(0.2)}, 3), ({2: Timing(5.0)}, 3), (None, 3)]
+)
+def test_a_gap_is_longer_than_the_usual_step(timings, num):
+    """Three looks at a step of five seconds are one episode where the source is looked at that rarely."""
+    found = find_episodes(looks([0.0, 5.0, 10.0], [0.9, 0.9, 0.9]), ReportSettings(), timings)
+    assert len(found) == num
+    assert found.duration_s.sum() == pytest.approx(10.5 if num == 1 else 0.0)
+
+
+def test_a_step_that_was_missed_is_a_gap():
+    """Who is not seen in a frame between two looks, at a step of five seconds, is in no state meanwhile."""
+    assert len(find_episodes(looks([0.0, 10.0], [0.9, 0.9]), ReportSettings(), {1: Timing(5.0)})) == 2
 
 
 @pytest.mark.parametrize(

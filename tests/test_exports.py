@@ -17,6 +17,7 @@ from maskbatch.cli.main import main
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.exports import FORMATS
 from maskbatch.store.database import open_store
+from maskbatch.store.review import Verdict, add_verdicts, verdicts
 from maskbatch.store.write import begin_session
 
 FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}, "maskbatch": "0",
@@ -418,15 +419,46 @@ def verdicts_after(folder, path, *options):
     return {(one.source, one.person): one.reviewed for one in people.itertuples() if one.reviewed}
 
 
-def test_what_was_exported_and_not_touched_agrees(copied, results, tmp_path):
-    """A file that comes back as it was gives each person the label of most of its boxes."""
-    expected = {
-        (NAMES[0], 0): "with_mask",
-        (NAMES[0], 1): "without_mask",
-        ("v.mp4", 0): "without_mask",
-        ("v.mp4", 1): "without_mask",
-    }
-    assert verdicts_after(copied, results.export("coco", tmp_path / "x.json")) == expected
+def confirmed(tasks):
+    """Tasks of Label Studio whose predictions somebody submitted, with labels of whole regions only."""
+    for task in tasks:
+        for region in task["predictions"][0]["result"]:
+            for one in region["value"].get("sequence", ()):
+                del one["label"]
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    return tasks
+
+
+@pytest.mark.parametrize("format", ["coco", "cvat", "label-studio"])
+def test_what_was_exported_and_not_touched_says_nothing(copied, results, tmp_path, format):
+    """A file that comes back as it was gives no verdict, so that a person who is bare for a while stays without a mask."""
+    if format == "label-studio":
+        path = tmp_path / "done.json"
+        path.write_text(json.dumps(confirmed(loaded(results, format, tmp_path))))
+    else:
+        path = results.export(format, tmp_path / "x.json")
+    assert verdicts_after(copied, path / "v.mp4.xml" if format == "cvat" else path) == {}
+
+
+def test_the_changed_boxes_of_a_person_decide(copied, results, tmp_path):
+    """One changed box among many is a verdict on its person, and on nobody else."""
+    content = loaded(results, "coco", tmp_path)
+    names = {one["id"]: one["name"] for one in content["categories"]}
+    [incorrect] = [number for number, name in names.items() if name == "incorrect_mask"]
+    changed = next(one for one in content["annotations"] if one["person"] == 1 and one["image_id"] > 1)
+    changed["category_id"] = incorrect
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    assert verdicts_after(copied, tmp_path / "one.json") == {("v.mp4", 1): "incorrect_mask"}
+
+
+def test_an_import_that_fails_stores_nothing(copied):
+    """All verdicts of an import are one transaction."""
+    good = Verdict(1, 0, 0, 0, 0, "with_mask", 9000, "unsure", "ann")
+    with open_store(copied) as store:
+        with pytest.raises(MaskbatchError):
+            add_verdicts(store, [good, good._replace(verdict=None)])
+        with store.transaction() as connection:
+            assert verdicts(connection) == []
 
 
 def test_corrections_of_cvat_are_verdicts(copied, results, tmp_path):
@@ -457,7 +489,7 @@ def test_annotations_of_label_studio_count_and_predictions_do_not(copied, result
         one["label"] = "with_mask"
     clip["annotations"] = [{"result": regions}]
     (tmp_path / "done.json").write_text(json.dumps(tasks))
-    assert verdicts_after(copied, tmp_path / "done.json") == {("v.mp4", 0): "with_mask", ("v.mp4", 1): "without_mask"}
+    assert verdicts_after(copied, tmp_path / "done.json") == {("v.mp4", 0): "with_mask"}
 
 
 def test_new_boxes_are_counted_and_change_nothing(copied, results, tmp_path):

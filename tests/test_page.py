@@ -1,16 +1,21 @@
 import base64
 import hashlib
 import re
+from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
 from stores import Face, File, fill, video
 
+from maskbatch.media.walk import NotLookedAt
+from maskbatch.people.looks import REASONS
+from maskbatch.people.reviewed import REVIEWED
 from maskbatch.reports.page import words
 from maskbatch.reports.page.view import address
 from maskbatch.reports.tables import write_reports
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
+from maskbatch.store.write import begin_session
 
 HOSTILE = ["<script>alert(1)</script>.jpg", "\"onerror='x'.jpg", "a\u202egpj.exe", "{{ 7 * 7 }}.jpg", "]]>&lt;b.jpg"]
 
@@ -85,6 +90,32 @@ def test_people_without_a_mask_come_longest_first_with_a_link_to_the_second(stor
     assert "the probabilities lie in between" in text
 
 
+def test_one_look_in_a_video_has_its_second(store):
+    """A person with one look in a video is shown with the time in the file; in a photo there is none."""
+    fill(store, [video("v.mp4", analysed=3), File("a.jpg")], [Face("v.mp4", 100, 0, 0.02), Face("a.jpg", p_mask=0.02)])
+    text = Page(page_of(store)).words
+    assert text.count("one look") == 2 and text.count("0:00:03 in the file") == 1
+
+
+def test_the_page_says_how_many_places_are_left_out(store):
+    """The charts show forty places; below each stands the number of the others, if there are some."""
+    names = [f"camera{number:02d}/2026-11-20_10-00-00.mp4" for number in range(43)]
+    fill(store, [video(name) for name in names], [Face(name, frame, 0) for name in names for frame in range(30)])
+    text = Page(page_of(store, ReportSettings(timezone="UTC"))).words
+    assert text.count("Not shown: 3 more places") == 2
+    fill(store, [video(name) for name in names[:40]], [])
+    assert "Not shown" not in Page(page_of(store)).words
+
+
+def test_the_page_says_all_that_was_not_looked_at(store):
+    """The page has the same remarks as the command: kinds, hidden entries, folders of systems and unreadable folders."""
+    left_out = NotLookedAt(2, {"@eaDir": 3}, {".txt": 4}, ("a/locked",))
+    begin_session(store, {}, {"not_looked_at": asdict(left_out)})
+    fill(store, [File("a.jpg")], [Face("a.jpg")])
+    text = Page(page_of(store)).words
+    assert "Not looked at: 4 .txt." in text and "3 @eaDir" in text and "a/locked: cannot be read" in text
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_change_nothing_in_the_page(store, name):
     """A name is text: it adds no element, no attribute and no writing direction, and is not run as a template."""
@@ -146,4 +177,10 @@ def test_durations_round_to_what_is_shown(seconds, shown):
 def test_moments_have_their_offset():
     """A clock keeps its offset; without one the time within the file is shown."""
     assert words.moment("2026-11-20T22:00:04.500+01:00", 3.0) == "2026-11-20 22:00:04 +01:00"
+    assert words.moment("2026-11-20T22:00:04.5-05:00", 3.0) == "2026-11-20 22:00:04 -05:00"
     assert words.moment("", 3725.0) == "1:02:05 in the file"
+
+
+def test_each_reason_has_words():
+    """All reasons why a person is unsure are sentences on the page, also that of a reviewer."""
+    assert {*REASONS, "in between", "brief", REVIEWED} == set(words.REASON_WORDS)

@@ -61,6 +61,13 @@ def test_brief_is_a_reason():
     assert verdict((3, 0.95), (0.8, 0.02), settings=ReportSettings(min_bare_s=0.5)) == "without_mask"
 
 
+@pytest.mark.parametrize("start_s", [0.0, 0.4, 0.6, 1.1, 2.1])
+def test_exactly_min_bare_is_enough(start_s):
+    """Bare for exactly a second is a second or more, wherever it begins."""
+    person = judged(looks(np.round(np.arange(5) * 0.2 + start_s, 4), np.full(5, 0.02)))
+    assert (STATES[person.verdict[0]], person.seconds[0].sum()) == ("without_mask", pytest.approx(1.0))
+
+
 def test_bare_goes_before_incorrect():
     """An incorrect mask decides like a bare face, unless the face was bare too."""
     third = ReportSettings(incorrect_threshold=0.5)
@@ -160,6 +167,19 @@ def test_one_look_is_nobody_where_three_frames_a_second_are_analysed(tmp_path, a
         fill(store, [source], [Face("v", 0, 0), Face("v", 30, 1), Face("v", 40, 1)])
         with store.transaction() as connection:
             assert find_answer(connection, ReportSettings()).counts.tolist() == counted
+
+
+@pytest.mark.parametrize(("kind", "seen_s"), [("video", 8.5), ("image", 0.0)])
+def test_a_video_that_is_sampled_rarely_has_people_with_time(tmp_path, kind, seen_s):
+    """With a frame every four seconds, who is bare in three of them is without a mask for 8.5 s."""
+    source = replace(video("v", analysed=3, decoded=360, duration_s=12.0), kind=kind)
+    frames = (0, 120, 240) if kind == "video" else (0,)
+    with open_store(tmp_path) as store:
+        fill(store, [source], [Face("v", frame, 0, 0.02) for frame in frames])
+        with store.transaction() as connection:
+            persons = find_answer(connection, ReportSettings()).persons
+    assert [STATES[one] for one in persons.verdict] == ["without_mask"]
+    assert persons.seconds.sum() == pytest.approx(seen_s)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4, 100])

@@ -5,13 +5,22 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from stores import File, fill
 
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.people.places import Line, Shift, Zone, read_places
 from maskbatch.people.templates import Template, suggested_template
 from maskbatch.people.where import Known, in_zones, where_of
+from maskbatch.run import forecast
+from maskbatch.run.job import Job, dry_run
+from maskbatch.run.progress import Listener
+from maskbatch.run.report import report_again
+from maskbatch.run.scan_options import ScanOptions
+from maskbatch.run.threshold import Asked
 from maskbatch.settings import ReportSettings
+from maskbatch.store.database import open_store
+from maskbatch.store.write import begin_session
 
 SIZE = (200, 100)
 WHOLE = """
@@ -40,6 +49,7 @@ days = ["fri", "sat"]
 from = "22:00"
 to = "06:00"
 """
+ZONE = "[[camera]]\nfiles='*'\nname='a'\n[[camera.zone]]\nname='z'\npolygon="
 
 
 def written(tmp_path, text):
@@ -82,6 +92,12 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
         ("[[shift]]\nname='s'\ndays=['someday']\nfrom='22:00'\nto='06:00'", "days takes some of mon"),
         ("[[shift]]\nname='s'\nfrom='25:00'\nto='06:00'", "time of day"),
         ("[[shift]]\nname='s'\nfrom='22:00+01:00'\nto='06:00'", "from takes a local time of day"),
+        ("[[shift]]\nname='s'\nfrom='22:00'\nto='22:00:03'", "shift 1: to takes whole minutes"),
+        ("[[shift]]\nname='s'\nfrom=22:00:00.5\nto='23:00'", "shift 1: from takes whole minutes"),
+        (f"{ZONE}[[0.1,0.2],[1.01,0.2],[0.5,0.9]]", "zone 1.*less than 2 pixels.*from 0 to 1"),
+        (f"{ZONE}[[0.1,0.2],[0.9,0.2],[0.5,-0.01]]", "zone 1.*less than 2 pixels"),
+        (f"{ZONE}[[0.1,0.2],[0.9,20],[0.5,0.9]]", "zone 1.*less than 2 pixels"),
+        ("[[camera]]\nfiles='*'\nname='a'\n[[camera.line]]\nname='l'\nfrom=[0.5,0.2]\nto=[0.5,1.2]", "line 1.*shorter"),
         ("not toml", "cannot read"),
     ],
 )
@@ -140,6 +156,13 @@ def test_a_shift_over_midnight_belongs_to_the_day_it_begins_on(moment, holds):
     """From begin, inclusive, to end, exclusive."""
     night = read_shift("22:00", "06:00", {4, 5})
     assert night.holds(datetime.fromisoformat(moment)) is holds
+
+
+def test_a_shift_may_end_with_the_day():
+    """Until 00:00, exclusive, of the day on which it begins."""
+    late = read_shift("22:00", "00:00", {4})
+    moments = ("2026-11-20T23:59:59", "2026-11-21T00:00:00", "2026-11-20T21:59:00")
+    assert [late.holds(datetime.fromisoformat(moment)) for moment in moments] == [True, False, False]
 
 
 def read_shift(begin, end, days):
@@ -212,6 +235,46 @@ def test_the_file_wins_over_the_template(tmp_path):
     assert (where.site, where.camera, where.start.at.isoformat()) == ("North", "Door", "2026-11-20T22:00:00+01:00")
     where = where_of(source("south/hall/20261120 22.mp4"), settings)
     assert (where.site, where.camera) == ("south", "Rest")
+
+
+def test_places_and_templates_that_match_nothing_are_warned_of(tmp_path, caplog):
+    """One line for a template, and one for all cameras without a file; what matches something is silent."""
+    places = written(tmp_path, "[[camera]]\nfiles='nomatch/*'\nname='Door'\n" + WHOLE)
+    with open_store(tmp_path / "out") as store:
+        begin_session(store, {}, {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}})
+        fill(store, [File("south/x.jpg"), File("north/y.jpg")])
+    report_again(tmp_path / "out", Asked(path_template="{camera}_{start:%Y}", places=places))
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "--path-template '{camera}_{start:%Y}' fits no name of a file, such as south/x.jpg" in first
+    assert second.endswith("no file belongs to camera Door (nomatch/*)")
+    caplog.clear()
+    report_again(tmp_path / "out", Asked(path_template="{camera}/y", places=written(tmp_path, WHOLE)))
+    assert not caplog.records
+
+
+def test_quiet_commands_show_warnings_as_their_help_says(tmp_path):
+    """With -q, a warning is on stderr and nothing on stdout; the help of each command with -q names warnings."""
+    with open_store(tmp_path / "out") as store:
+        begin_session(store, {}, {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}})
+        fill(store, [File("south/x.jpg")])
+    done = CliRunner().invoke(main, ["report", str(tmp_path / "out"), "--path-template", "{camera}_x", "-q"])
+    assert "fits no name of a file" in done.stderr and done.stdout == ""
+    helps = [param.help for command in main.commands.values() for param in command.params if param.name == "quiet"]
+    assert len(helps) >= 7 and all(text.startswith("Show warnings") for text in helps)
+
+
+@pytest.mark.parametrize(
+    ("options", "num"), [({"path_template": "{camera}_x"}, 1), ({"path_template": "{camera}"}, 0), ({}, 0)]
+)
+def test_a_scan_warns_of_a_template_before_it_reads_a_file(tmp_path, monkeypatch, caplog, options, num):
+    """The dry run has the warning as well, and no shard has it, because another may have the files."""
+    monkeypatch.setattr(forecast, "trial_estimate", lambda *_: 1.0)
+    makers.write_photo(tmp_path / "in/a.png")
+    job = Job((tmp_path / "in",), tmp_path / "out", ScanOptions(**options))
+    dry_run(job, Listener())
+    assert len(caplog.records) == num
+    dry_run(replace(job, options=ScanOptions(shard="1/1", **options)), Listener())
+    assert len(caplog.records) == num
 
 
 def test_zones_are_drawn_onto_a_frame(tmp_path):

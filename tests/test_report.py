@@ -372,3 +372,14 @@ def test_nobody_is_in_view_for_longer_than_was_recorded(store, tmp_path):
     write_reports(store, ReportSettings())
     [row] = dicts_of(tmp_path / "coverage.csv")
     assert row["with_people_h"] == row["recorded_h"] == f"{1.5 / 3600:.4f}"
+
+
+@pytest.mark.parametrize("claims", [{"decoded": 61}, {"decoded": 40}, {"duration_s": None}, {"fps": None}])
+def test_nobody_is_in_view_for_longer_than_was_read(store, tmp_path, claims):
+    """A cut video, and one whose duration or frame rate is unknown: no time in view is more than the time read."""
+    fill(store, [video("a", analysed=13, **claims)], [Face("a", frame) for frame in range(0, 61, 5)])
+    write_reports(store, ReportSettings())
+    [row] = dicts_of(tmp_path / "coverage.csv")
+    assert 0 < float(row["with_people_h"]) <= float(row["read_h"])
+    [person] = dicts_of(tmp_path / "people.csv")
+    assert claims.get("decoded") != 61 or person["seen_s"] == f"{61 / 30:.3f}"

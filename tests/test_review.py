@@ -77,7 +77,7 @@ def test_a_verdict_changes_person_files_and_rate(store):
 
 
 def test_episodes_follow_the_verdict(store):
-    """The episodes that had led to the model's verdict get the reviewer's state; all others stay."""
+    """The episodes in the worst state get the reviewer's state; all others stay."""
     faces = [Face("v", frame, 0, 0.97 if frame < 60 else 0.03) for frame in range(0, 150)]
     fill(store, [video("v")], faces)
     before = answer_of(store)
@@ -87,6 +87,23 @@ def test_episodes_follow_the_verdict(store):
     assert after.episodes.state.tolist() == [0, 2]
     assert after.persons.seconds.sum() == before.persons.seconds.sum()
     assert after.persons.seconds[0, 2] == before.persons.seconds[0, 1] and after.persons.seconds[0, 1] == 0
+
+
+@pytest.mark.parametrize("verdict", ["with_mask", "without_mask", "incorrect_mask", "unsure"])
+def test_a_verdict_gives_one_answer_under_all_rules(store, verdict):
+    """Masked for 3 s, unsure for 3 s and bare for 3.4 s: the answer is the same with --min-bare 1 and 5."""
+    p_masks = [0.97] * 90 + [0.5] * 90 + [0.03] * 102
+    fill(store, [video("v")], [Face("v", frame, 0, p) for frame, p in enumerate(p_masks)])
+    reviewing(store).judge(0, verdict)
+    found = []
+    for min_bare_s in (1.0, 5.0):
+        with store.transaction() as connection:
+            answer = find_answer(connection, ReportSettings(min_bare_s=min_bare_s))
+        persons = answer.persons
+        found.append((persons.verdict.tolist(), persons.seconds.tolist(), persons.changed.tolist(),
+                      persons.reason.tolist(), answer.episodes.state.tolist(), answer.episodes.reason.tolist()))  # fmt: skip
+    assert found[0] == found[1]
+    assert (found[0][1][0][1] == 0) == (verdict != "without_mask")
 
 
 def test_undo_takes_back_the_last_verdict_of_this_reviewer_only(store):

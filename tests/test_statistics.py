@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from maskbatch.reports.statistics import clustered_rate
+from maskbatch.reports.statistics import clustered_rate, seconds_rate
 
 
 def rate(hits, totals):
@@ -59,3 +59,9 @@ def test_the_interval_holds_the_truth():
             found = clustered_rate(rng.binomial(totals, rng.beta(9 * true, 9 * (1 - true), 30)), totals)
             held += found.low <= true <= found.high
         assert 0.9 < held / 300 <= 0.99
+
+
+def test_a_rate_says_what_it_counts():
+    """A share of seconds, to a tenth, or of episodes is not one of people."""
+    assert str(seconds_rate(np.array([17.04]), np.array([20.04]))) == "85.0% of 20.0 person-seconds"
+    assert str(clustered_rate(np.array([1]), np.array([2]), unit="episodes")) == "50.0% of 2 episodes"

@@ -56,6 +56,23 @@ def test_the_timeline_has_the_seconds_of_each_minute(answer):
     assert rows["seen_s"].sum() == pytest.approx(answer.episodes.duration_s.sum())
 
 
+@pytest.mark.parametrize(
+    ("name", "at_min", "minutes"),
+    [
+        ("2026-10-25_02-58-00.mp4", (0, 3), ["2026-10-25T02:58+02:00", "2026-10-25T02:01+01:00"]),
+        ("long.mp4", (120, 600), ["2:00", "10:00"]),
+    ],
+)
+def test_minutes_are_in_the_order_in_which_they_passed(tmp_path, name, at_min, minutes):
+    """Where the clock goes back in the night, the later minute comes later; the tenth hour of a file, after the second."""
+    faces = [Face(name, 1800 * at + step, 0, 0.97, x_min=5.0 * step) for at in at_min for step in range(0, 60, 5)]
+    with open_store(tmp_path) as store:
+        fill(store, [video(name, analysed=216_100, decoded=1_080_500, duration_s=36_016.0)], faces)
+        with store.transaction() as connection:
+            found = find_answer(connection, ReportSettings(timezone="Europe/Berlin"))
+    assert timeline_table(found)["minute"].tolist() == minutes
+
+
 def test_an_episode_that_ends_with_a_minute_has_no_piece_in_the_next():
     """One of 60 s from a full minute on has one piece; one without duration, too; half a second later there are two."""
     found = find_episodes(looks([0.0, 60.0], [0.9, 0.9]), replace(ReportSettings(), max_gap_s=100.0))

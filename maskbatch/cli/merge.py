@@ -27,7 +27,7 @@ maskbatch merge /results/* --out audit                    then, on any machine
 @click.option("--incomplete", is_flag=True, help="Merge even if shards are missing or unfinished.")
 @click.option("--any-versions", is_flag=True, help="Merge scans that were made with different versions of libraries.")
 @FAIL_UNDER
-@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only: no table.")
 def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float | None, **asked: str | bool) -> None:
     """Merge the output folders of scans into one, such as those of all shards; no file is analysed.
 

@@ -141,7 +141,7 @@ _BEHIND_EVERY = options(
     grouped(_OUTPUT, "--progress", type=click.Choice(("auto", "plain", "json", "none")), default="auto",
             show_default=True, help="Progress on standard error. auto: a bar on a terminal, otherwise lines; json: one "
             "object per line; none: warnings only."),
-    grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table."),
+    grouped(_OUTPUT, "-q", "--quiet", is_flag=True, help="Show warnings and errors only: no progress and no table."),
     _of_scan(_ADVANCED, "model", "Mask classifier: name of a shipped one, or a .keras file from maskbatch train.",
              metavar="NAME|FILE"),
     _of_scan(_ADVANCED, "det_threshold", "Minimum score of a face that counts. In a video, a face with a lower score may "

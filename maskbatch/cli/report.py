@@ -27,7 +27,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.option("--anonymize", "hidden", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Also write a copy to pass on into FOLDER: page, tables and evidence without faces.")  # fmt: skip
 @FAIL_UNDER
-@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no table.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only: no table.")
 def report(
     folder: Path, quiet: bool, fail_under: float | None, hidden: Path | None, **asked: float | bool | str | None
 ) -> None:

@@ -30,7 +30,7 @@ from maskbatch.errors import MaskbatchError, UsageError
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port. Default: a free port.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
 @rules
-@click.option("-q", "--quiet", is_flag=True, help="Show errors and the address only.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings, errors and the address only.")
 def review(folder: Path, quiet: bool, **asked: object) -> None:
     """Look at the people of a scan in a browser, one by one, and confirm or correct each verdict.
 

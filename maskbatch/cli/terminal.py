@@ -30,7 +30,10 @@ _STYLES = {"failed": "red", "partial": "yellow"}
 
 
 class Terminal(Listener):
-    """A listener that prints progress on `stderr` in one of progress.MODES, and results on stdout. Quiet: only errors."""
+    """A listener that prints progress on `stderr` in one of progress.MODES, and results on stdout.
+
+    Quiet: only warnings and errors.
+    """
 
     def __init__(self, stderr: TextIO, quiet: bool, mode: str = "auto") -> None:
         self._stderr, self._quiet = stderr, quiet

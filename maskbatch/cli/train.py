@@ -73,7 +73,7 @@ _resume = click.option("--resume", is_flag=True, help="Continue a stopped traini
     "--cache", type=PATH, metavar="DIR", help="Folder that keeps cut faces for later runs. Default: OUT/cache."
 )
 @_resume
-@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only: no progress and no table.")
 def train(datasets: tuple[Path, ...], **options: object) -> None:
     """Train a mask classifier on class folders, or on scenes with Pascal VOC or COCO boxes."""
     with quiet_libraries(), open_terminal(options["quiet"], None) as terminal:
@@ -117,7 +117,7 @@ def train(datasets: tuple[Path, ...], **options: object) -> None:
               help="Highest learning rate.")  # fmt: skip
 @_seed
 @_resume
-@click.option("-q", "--quiet", is_flag=True, help="Show errors only: no progress and no table.")
+@click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only: no progress and no table.")
 def train_detector(datasets: tuple[Path, ...], **options: object) -> None:
     """Fine-tune the face detector on scenes with boxes, and measure it before and after."""
     with quiet_libraries(), open_terminal(options["quiet"], None) as terminal:

@@ -16,7 +16,8 @@ from maskbatch.exports.tables import LABELS
 class Corrected(NamedTuple):
     """A corrected box. `source` is "" if the file contains no name.
 
-    Corners are in pixels, or with `is_share` in shares of the picture's sides.
+    Corners are in pixels, or with `is_share` in shares of the picture's sides. With `is_common`, the label is that of all
+    boxes of a person.
     """
 
     source: str
@@ -24,6 +25,7 @@ class Corrected(NamedTuple):
     xyxy: tuple[float, float, float, float]
     label: str
     is_share: bool
+    is_common: bool = False
 
 
 class CorrectedFile(NamedTuple):
@@ -97,7 +99,8 @@ def _regions(source: str, region: Mapping) -> Iterator[Corrected]:
         return
     if "sequence" in value:
         for one in value["sequence"]:
-            yield Corrected(source, int(one["frame"]) - 1, _share(one), one.get("label", labels[0]), True)
+            label = one.get("label", labels[0])
+            yield Corrected(source, int(one["frame"]) - 1, _share(one), label, True, "label" not in one)
     elif "width" in value:
         yield Corrected(source, 0, _share(value), labels[0], True)
 

@@ -1,6 +1,7 @@
 """The answer of a scan: sources, people and their episodes, derived from the looks at faces."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from sqlite3 import Connection
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskbatch.people.episodes import Episodes, find_episodes
+from maskbatch.people.episodes import Episodes, Timing, find_episodes
 from maskbatch.people.looks import Looks, in_order
 from maskbatch.people.persons import Persons, find_persons
 from maskbatch.people.pictures import Pictures
@@ -94,11 +95,16 @@ def find_answer(
     )
     where = {source.id: where_of(source, settings) for source in sources}
     blocks = face_blocks(connection) if faces is None else faces
-    parts = [_part(faces, where, settings) for faces in _whole_sources(blocks)]
-    persons, episodes, *arrays = _joined(parts or [_part(np.empty((NUM_COLUMNS, 0), np.int64), where, settings)])
+    is_gated = _is_gated(connection)
+    rates = {source.id: _looks_per_s(source, is_gated) for source in sources}
+    timings = {source.id: _timing(source, rates[source.id]) for source in sources}
+    parts = [_part(faces, where, timings, settings) for faces in _whole_sources(blocks)]
+    persons, episodes, *arrays = _joined(
+        parts or [_part(np.empty((NUM_COLUMNS, 0), np.int64), where, timings, settings)]
+    )
     fixed = corrected(persons, episodes, verdicts(connection))
     static = arrays[-1]
-    counts = persons.num_faces >= _needed(persons, sources, settings.min_seen_s, _is_gated(connection))
+    counts = persons.num_faces >= _needed(persons, sources, rates, settings.min_seen_s)
     counts &= (~static | settings.count_static) & fixed.is_face
     return Answer(sources, where, fixed.persons, fixed.episodes, *arrays, counts, Pictures(connection), persons.verdict,
                   fixed.reviewed)  # fmt: skip
@@ -109,11 +115,17 @@ def _is_gated(connection: Connection) -> bool:
     return any(one.facts.get("settings", {}).get("sampling", {}).get("is_gated") for one in sessions(connection)[-1:])
 
 
-def _part(faces: np.ndarray, where: dict[int, Where], settings: ReportSettings) -> _Part:
+def _timing(source: Known, per_second: float) -> Timing:
+    """Return the timing of a source of which `per_second` frames are analysed; what is unknown sets no limit."""
+    step_s = 1 / per_second if per_second else 0.0
+    return Timing(step_s, math.inf if source.read_s is None else source.read_s, source.duration_s or math.inf)
+
+
+def _part(faces: np.ndarray, where: dict[int, Where], timings: dict[int, Timing], settings: ReportSettings) -> _Part:
     looks = in_order(_as_looks(FaceColumns(*faces)), list(where))
     if not (counts := is_looked_at(looks, where)).all():
         looks = looks.take(counts)
-    episodes = find_episodes(looks, settings)
+    episodes = find_episodes(looks, settings, timings)
     places = zones_of(looks, where), crossings_of(looks, where)
     return _Part(find_persons(looks, episodes, settings), episodes, *places, is_static(looks, settings.static_s))
 
@@ -160,18 +172,24 @@ def _whole_sources(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield complete
 
 
-def _needed(persons: Persons, sources: Sequence[Known], min_seen_s: float, is_gated: bool) -> np.ndarray:
+def _needed(persons: Persons, sources: Sequence[Known], rates: dict[int, float], min_seen_s: float) -> np.ndarray:
     """Return the number of looks (P,) that a person needs to count: the looks in `min_seen_s` seconds, rounded up.
 
     A flicker of one frame at 30 fps does not count. In photos and sparsely sampled video, one look is enough. A shorter
     video requires all its frames.
     """
-    needed = {source.id: _needed_looks(source, min_seen_s, is_gated) for source in sources}
+    needed = {source.id: _needed_looks(source, rates[source.id], min_seen_s) for source in sources}
     return np.array([needed[source_id] for source_id in persons.source_id.tolist()], np.int64)
 
 
-def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
-    """Return the frames that are analysed in `min_seen_s` of a source with somebody in motion: at least two of many.
+def _needed_looks(source: Known, per_second: float, min_seen_s: float) -> int:
+    """Return the frames that are analysed in `min_seen_s` of a source with somebody in motion: at least two of many."""
+    least = 2 if per_second >= _OFTEN_PER_S and min_seen_s > 0 else 1
+    return max(1, min(max(least, int(np.ceil(round(min_seen_s * per_second, 6)))), source.analysed))
+
+
+def _looks_per_s(source: Known, is_gated: bool) -> float:
+    """Return the frames of a source that are analysed per second with somebody in motion; 0.0 if unknown.
 
     The number of analysed frames per second is the frame rate times the analysed share, which also holds for a broken
     video. Without a frame rate, it is the number of analysed frames divided by the duration. A gate analyses fewer
@@ -183,5 +201,4 @@ def _needed_looks(source: Known, min_seen_s: float, is_gated: bool) -> int:
         per_second = 0.0 if source.duration_s is None else source.analysed / max(source.duration_s, 1e-9)
     if is_gated and source.kind == "video":
         per_second = max(per_second, min(CANDIDATES_PER_S, source.fps or CANDIDATES_PER_S))
-    least = 2 if per_second >= _OFTEN_PER_S and min_seen_s > 0 else 1
-    return max(1, min(max(least, int(np.ceil(round(min_seen_s * per_second, 6)))), source.analysed))
+    return per_second

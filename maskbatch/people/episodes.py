@@ -5,7 +5,10 @@ state, and a change of state costs as much as several contrary looks. The Viterb
 sequences of all persons at the same time.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +23,20 @@ _CHANGE, _UNSURE_CHANGE = 2.1, 1.5
 _COSTS = np.full((len(STATES), len(STATES)), _CHANGE)
 _COSTS[NOT_SURE, :] = _COSTS[:, NOT_SURE] = _UNSURE_CHANGE
 np.fill_diagonal(_COSTS, 0.0)
-# the last look of an episode lasts as long as the interval between looks, but at most this many seconds
+# the last look of an episode lasts as long as the interval before it, but at most this many seconds
 _MOST_STEP_S = 0.5
+# a gap in a sparsely sampled source is longer than so many of the usual intervals between its analysed frames
+_STEPS_IN_GAP = 1.5
+
+
+class Timing(NamedTuple):
+    """Times of a source in seconds: the usual step between two analysed frames, the end of the frames that were decoded,
+    and the duration in the file. The defaults set no limit.
+    """
+
+    step_s: float = 0.0
+    read_s: float = math.inf
+    duration_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +72,26 @@ class Episodes:
 
     @property
     def duration_s(self) -> np.ndarray:
-        """Durations (E,) in seconds."""
-        return self.to_s - self.from_s
+        """Durations (E,) in seconds, to a microsecond."""
+        return _difference(self.to_s, self.from_s)
 
     def take(self, chosen: np.ndarray) -> "Episodes":
         """Return the episodes at `chosen`: a boolean mask (E,) or an index array, applied to every field."""
         return Episodes(*(getattr(self, item.name)[chosen] for item in fields(self)))
 
 
-def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
+def find_episodes(looks: Looks, settings: ReportSettings, timings: Mapping[int, Timing] | None = None) -> Episodes:
     """Divide the time of each person into episodes.
 
     Args:
         looks: the looks at all persons.
         settings: thresholds, the longest gap within an episode, the shortest state.
+        timings: times of the sources, by source id; default: no limits.
 
     Returns:
         Episodes without overlap. A change lies midway between the last look in the old state and the first look in the
-        new state. A gap between looks of more than `settings.max_gap_s` belongs to no episode.
+        new state. A gap between looks of more than `settings.max_gap_s`, and of more than 1.5 usual steps of the source,
+        belongs to no episode. No episode ends after its source.
     """
     if not len(looks):
         ints, floats = np.empty(0, np.int64), np.empty(0)
@@ -83,13 +100,36 @@ def find_episodes(looks: Looks, settings: ReportSettings) -> Episodes:
         )
     is_first = np.zeros(len(looks), bool)
     is_first[looks.starts()] = True
-    gap = np.diff(looks.time_s, prepend=0.0)
-    begins = is_first | (gap > settings.max_gap_s)
+    gap = _difference(looks.time_s, np.append(0.0, looks.time_s[:-1]))
+    usual_s, *ends_s = _per_look(looks, timings or {})
+    begins = is_first | (gap > np.maximum(settings.max_gap_s, _STEPS_IN_GAP * usual_s))
+    until_s = _until(looks.time_s, begins, *ends_s)
     with np.errstate(invalid="ignore"):  # -inf times 0: an impossible state at a look that adds nothing
         told = log_likelihoods(looks, settings) * novelty(looks.time_s, begins)[:, None]
     state = _most_probable(np.nan_to_num(told, nan=-np.inf), np.flatnonzero(begins))
-    state = _without_short(state, looks, begins, settings.min_state_s)
-    return _described(state, looks, is_first, begins)
+    state = _without_short(state, looks.time_s, begins, until_s, settings.min_state_s)
+    return _described(state, looks, is_first, begins, until_s)
+
+
+def _difference(to_s: np.ndarray, from_s: np.ndarray) -> np.ndarray:
+    """Return the seconds between times, without errors of floating point: exactly a second is no less than a second."""
+    return np.round(to_s - from_s, 6)
+
+
+def _per_look(looks: Looks, timings: Mapping[int, Timing]) -> np.ndarray:
+    """Return the fields of the source's `Timing` for each look, (3, N)."""
+    source_ids, at = np.unique(looks.source_id, return_inverse=True)
+    return np.array([timings.get(one, Timing()) for one in source_ids.tolist()])[at].T
+
+
+def _until(time_s: np.ndarray, begins: np.ndarray, read_s: np.ndarray, duration_s: np.ndarray) -> np.ndarray:
+    """Return when each look (N,) ends if it is the last of its stretch: after the step before it, within the source.
+
+    Frames after `read_s` show that the frame rate is not constant, so only the duration ends their source.
+    """
+    lasts_s = np.where(begins, 0.0, np.diff(time_s, prepend=0.0)).clip(0, _MOST_STEP_S)
+    end_s = np.where(time_s <= read_s, read_s, np.maximum(time_s, duration_s))
+    return np.minimum(time_s + lasts_s, end_s)
 
 
 def _most_probable(told: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -124,7 +164,9 @@ def _runs(state: np.ndarray, begins: np.ndarray) -> np.ndarray:
     return np.flatnonzero(is_new)
 
 
-def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_state_s: float) -> np.ndarray:
+def _without_short(
+    state: np.ndarray, time_s: np.ndarray, begins: np.ndarray, until_s: np.ndarray, min_state_s: float
+) -> np.ndarray:
     """Return the states (N,) without runs of less than `min_state_s` seconds. A stretch of one run keeps its state.
 
     The shortest run goes first, and takes the state of its longer neighbour.
@@ -132,9 +174,9 @@ def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_stat
     state = state.copy()
     while True:
         starts = _runs(state, begins)
-        ends = np.append(starts[1:], len(looks))
-        from_s, to_s = _edges(starts, ends, looks, begins)
-        length_s = to_s - from_s
+        ends = np.append(starts[1:], len(time_s))
+        from_s, to_s = _edges(starts, ends, time_s, begins, until_s)
+        length_s = _difference(to_s, from_s)
         before = np.where(begins[starts], -1.0, np.roll(length_s, 1))
         after = np.where(np.append(begins[starts[1:]], True), -1.0, np.roll(length_s, -1))
         is_least = (length_s <= np.where(before < 0, np.inf, before)) & (length_s <= np.where(after < 0, np.inf, after))
@@ -147,23 +189,21 @@ def _without_short(state: np.ndarray, looks: Looks, begins: np.ndarray, min_stat
             state[starts[run] : ends[run]] = state[starts[other]]
 
 
-def _edges(starts: np.ndarray, ends: np.ndarray, looks: Looks, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _edges(
+    starts: np.ndarray, ends: np.ndarray, time_s: np.ndarray, begins: np.ndarray, until_s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return start and end times in seconds of the runs of looks from `starts` to `ends` (exclusive)."""
-    time_s, total = looks.time_s, len(looks)
-    step_s = np.diff(time_s, append=0.0)
     is_last = np.append(begins[1:], True)
-    # a look at the end of its stretch lasts as long as the step before it
-    before_s = np.where(begins, 0.0, np.diff(time_s, prepend=0.0))
-    lasts_s = np.clip(np.where(is_last, before_s, step_s), 0, _MOST_STEP_S)
     from_s = np.where(begins[starts], time_s[starts], (time_s[np.maximum(starts - 1, 0)] + time_s[starts]) / 2)
     last = ends - 1
-    is_end = is_last[last]
-    following = np.minimum(ends, total - 1)
-    to_s = np.where(is_end, time_s[last] + lasts_s[last], (time_s[last] + time_s[following]) / 2)
+    following = np.minimum(ends, len(time_s) - 1)
+    to_s = np.where(is_last[last], until_s[last], (time_s[last] + time_s[following]) / 2)
     return from_s, to_s
 
 
-def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np.ndarray) -> Episodes:
+def _described(
+    state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np.ndarray, until_s: np.ndarray
+) -> Episodes:
     """Return the runs of one state (N,) as episodes."""
     starts = _runs(state, begins)
     ends = np.append(starts[1:], len(looks))
@@ -179,7 +219,7 @@ def _described(state: np.ndarray, looks: Looks, is_first: np.ndarray, begins: np
     group = np.cumsum(is_first)[starts] - 1
     own = state[starts]
     reason = np.where(own == NOT_SURE, _reasons(trust, starts), "")
-    from_s, to_s = _edges(starts, ends, looks, begins)
+    from_s, to_s = _edges(starts, ends, looks.time_s, begins, until_s)
     seen = visibility(looks, quality)
     best = np.lexsort((np.arange(len(looks)), -seen, run_of))[starts]  # the first of equals
     return Episodes(

@@ -24,6 +24,8 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # corners whose numbers are all at most this are shares of the picture, else pixels
 _MOST_SHARE = 1.0
 _MIN_CORNERS = 3
+# zones and lines of fewer pixels are mistakes: shares of which one is above 1
+_LEAST_PX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +192,20 @@ class _Parser:
         ignore = values.get("ignore", False)
         if not isinstance(ignore, bool):
             self._fail(where, f"ignore takes true or false, not {ignore!r}")
-        return Zone(self._text(values, "name", where), corners, _is_share(corners), ignore)
+        is_share = _is_share(corners)
+        if not is_share and min(np.ptp(corners, axis=0)) < _LEAST_PX:
+            self._fail(where, f"polygon is less than {_LEAST_PX:g} pixels wide or high; shares are all from 0 to 1")
+        return Zone(self._text(values, "name", where), corners, is_share, ignore)
 
     def _line(self, values: Mapping, where: str) -> Line:
         self._keys(values, where, {"name", "from", "to"})
         begin, end = (self._point(values.get(key), where) for key in ("from", "to"))
         if begin == end:
             self._fail(where, "from and to are the same point")
-        return Line(self._text(values, "name", where), begin, end, _is_share((begin, end)))
+        is_share = _is_share((begin, end))
+        if not is_share and max(np.ptp((begin, end), axis=0)) < _LEAST_PX:
+            self._fail(where, f"the line is shorter than {_LEAST_PX:g} pixels; shares are all from 0 to 1")
+        return Line(self._text(values, "name", where), begin, end, is_share)
 
     def _shift(self, values: Mapping, where: str) -> Shift:
         self._keys(values, where, {"name", "days", "from", "to"})
@@ -215,6 +223,10 @@ class _Parser:
             moment = None
         if moment is None or moment.tzinfo is not None:
             self._fail(where, f'{key} takes a local time of day such as "22:00", not {given!r}')
+        if moment.second or moment.microsecond:
+            self._fail(
+                where, f'{key} takes whole minutes such as "22:00" ("00:00" is the end of a day), not "{moment}"'
+            )
         return moment
 
     def _point(self, value: object, where: str) -> tuple[float, float]:

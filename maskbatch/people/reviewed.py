@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskbatch.people.episodes import Episodes
-from maskbatch.people.evidence import NOT_SURE, STATES
+from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
 from maskbatch.people.persons import Persons
 from maskbatch.store.review import NOT_A_FACE, Verdict
 
@@ -31,8 +31,9 @@ class Corrected(NamedTuple):
 def corrected(persons: Persons, episodes: Episodes, verdicts: Sequence[Verdict]) -> Corrected:
     """Return people and episodes, corrected by the last verdict on each person.
 
-    A verdict that differs from the model's changes the person, and the person's episodes in the state of the model's
-    verdict. All other episodes stay.
+    A verdict changes the person's episodes in one state: the worst that was seen (bare, incorrect, masked, unsure). All
+    other episodes stay. That state does not depend on the rules for the model's verdict, so that a verdict gives the
+    same answer under all of them.
     """
     reviewed = np.full(len(persons), "", object)
     last = {(one.source_id, one.person_id): one.verdict for one in verdicts if one.person_id is not None}
@@ -44,27 +45,35 @@ def corrected(persons: Persons, episodes: Episodes, verdicts: Sequence[Verdict])
         if key in at:
             reviewed[at[key]] = verdict
     said = np.array([STATES.index(one) if one in STATES else -1 for one in reviewed], np.int8)
-    changed = np.flatnonzero((said >= 0) & (said != persons.verdict))
-    if len(changed):
-        persons, episodes = _changed(persons, episodes, changed, said[changed])
+    if (said >= 0).any():
+        persons, episodes = _changed(persons, episodes, said)
     return Corrected(persons, episodes, reviewed, reviewed != NOT_A_FACE)
 
 
-def _changed(persons: Persons, episodes: Episodes, who: np.ndarray, now: np.ndarray) -> tuple[Persons, Episodes]:
-    """Return people and episodes with the verdicts `now` (n,) for the persons at positions `who` (n,)."""
-    before = persons.verdict[who]
-    verdict, seconds, reason = persons.verdict.copy(), persons.seconds.copy(), persons.reason.astype(object)
-    verdict[who] = now
-    seconds[who, now] += seconds[who, before]
-    seconds[who, before] = 0.0
-    reason[who] = np.where(now == NOT_SURE, REVIEWED, "")
-    target = np.full(len(persons), -1, np.int8)
-    target[who] = now
-    is_led = (target[episodes.group] >= 0) & (episodes.state == persons.verdict[episodes.group])
-    state = np.where(is_led, target[episodes.group], episodes.state).astype(np.int8)
+def _changed(persons: Persons, episodes: Episodes, said: np.ndarray) -> tuple[Persons, Episodes]:
+    """Return people and episodes with the verdicts `said` (P,), which are -1 for persons without one."""
+    worst = _worst(persons, episodes)
+    differs = (said >= 0) & (said != worst)
+    who, now = np.flatnonzero(differs), said[differs]
+    seconds = persons.seconds.copy()
+    seconds[who, now] += seconds[who, worst[who]]
+    seconds[who, worst[who]] = 0.0
+    reason = persons.reason.astype(object)
+    reason[(said >= 0) & (said != NOT_SURE)] = ""
+    reason[differs & (said == NOT_SURE)] = REVIEWED
+    is_led = differs[episodes.group] & (episodes.state == worst[episodes.group])
+    state = np.where(is_led, said[episodes.group], episodes.state).astype(np.int8)
     words = np.where(is_led, np.where(state == NOT_SURE, REVIEWED, ""), episodes.reason.astype(object))
-    episodes = replace(episodes, state=state, reason=words)
     was = np.zeros((len(persons), len(STATES)), bool)
     was[episodes.group, state] = True
-    changes = was[:, :NOT_SURE].sum(axis=1) > 1
-    return replace(persons, verdict=verdict, seconds=seconds, reason=reason, changed=changes), episodes
+    persons = replace(persons, verdict=np.where(said >= 0, said, persons.verdict), seconds=seconds, reason=reason,
+                      changed=was[:, :NOT_SURE].sum(axis=1) > 1)  # fmt: skip
+    return persons, replace(episodes, state=state, reason=words)
+
+
+def _worst(persons: Persons, episodes: Episodes) -> np.ndarray:
+    """Return the worst state (P,) of all episodes of each person, which no least duration decides."""
+    worst = np.full(len(persons), NOT_SURE, np.int8)
+    for state in (MASKED, INCORRECT, BARE):
+        worst[episodes.group[episodes.state == state]] = state
+    return worst

@@ -1,12 +1,12 @@
 """Find site, camera and start of each source, and the zones and lines of the people in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.media.names import one_line
+from maskbatch.media.names import named, one_line
 from maskbatch.people.clock import Start, start_of
 from maskbatch.people.looks import Looks
 from maskbatch.people.places import Camera, read_places
@@ -30,6 +30,14 @@ class Known(NamedTuple):
     analysed: int
     recorded: Tags
 
+    @property
+    def read_s(self) -> float | None:
+        """Seconds of video that were decoded, at most the duration in the file; None if unknown, and for photos."""
+        if self.kind != "video" or not self.fps:
+            return None
+        read_s = self.decoded / self.fps
+        return min(read_s, self.duration_s or read_s)
+
 
 class Where(NamedTuple):
     """Site, camera and start of a source; `setup` has the zones of its camera. An empty text means unknown."""
@@ -52,6 +60,17 @@ def where_of(source: Known, settings: ReportSettings) -> Where:
     camera = setup.name if setup is not None else str(fields.get("camera", ""))
     start = start_of(source.name, source.recorded, source.duration_s, settings)
     return Where(site, camera, start, setup, (source.width or 1, source.height or 1))
+
+
+def unmatched(names: Sequence[str], settings: ReportSettings) -> list[str]:
+    """Return a warning for a path template that fits no name of a source, and for cameras to which no source belongs."""
+    lines, places = [], read_places(settings.places)
+    if settings.path_template is not None and not any(map(template(settings.path_template).match, names)):
+        lines.append(f"--path-template {settings.path_template!r} fits no name of a file, such as {one_line(names[0])}")
+    used = {places.camera_of(name) for name in names}
+    if unused := [f"{camera.name} ({camera.files})" for camera in places.cameras if camera not in used]:
+        lines.append(f"{settings.places}: no file belongs to camera {named(unused)}")
+    return lines
 
 
 def place_name(site: str, camera: str, source: str) -> str:

@@ -121,7 +121,7 @@ def _boxes(
 ) -> dict[int, list[tuple[int, np.ndarray]]]:
     """Return (person, box (4,)) of each face of these people, by frame."""
     found: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for frame, person, *box in boxes_of(connection, source_id):
+    for frame, person, *box, _, _ in boxes_of(connection, source_id):
         if person in people:
             found.setdefault(frame, []).append((person, np.array(box, np.float32)))
     return found

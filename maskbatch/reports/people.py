@@ -130,11 +130,12 @@ def coverage_table(answer: Answer, failed: Mapping[str, bool]) -> pd.DataFrame:
     for source in answer.sources:
         where, is_video = answer.where[source.id], source.kind == "video"
         recorded = (source.duration_s or 0.0) if is_video else 0.0
-        read = source.decoded / source.fps if is_video and source.fps else 0.0
-        # the last frame may outlast the duration in the container, but nobody is in view for longer than was recorded
+        # nobody is in view for longer than was read; without a frame rate, only the time in view is known
         in_view = min(seen.get(source.id, 0.0), recorded or math.inf) if is_video else 0.0
-        rows.append((where.site, where.camera, 1, int(failed.get(source.name, False)), recorded, min(read, recorded or read),
-                     in_view))  # fmt: skip
+        read = in_view if source.read_s is None else source.read_s
+        rows.append(
+            (where.site, where.camera, 1, int(failed.get(source.name, False)), recorded, read, min(in_view, read))
+        )
     table = pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
     table = table.groupby(["site", "camera"], as_index=False).sum()
     for name in ("recorded_h", "read_h", "with_people_h"):

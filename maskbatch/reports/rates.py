@@ -34,7 +34,7 @@ def rates_of(answer: Answer) -> Rates:
     found = answer.episodes
     found = found.take(answer.counts[found.group] & np.isin(found.state, _SURE))
     keys, is_masked = _clusters(answer, found.group, found.from_s), found.state == MASKED
-    episodes = clustered_rate(*_sums(keys, is_masked, np.ones(len(found))))
+    episodes = clustered_rate(*_sums(keys, is_masked, np.ones(len(found))), unit="episodes")
     seconds = seconds_rate(*_sums(keys, is_masked * found.duration_s, found.duration_s))
     return Rates(people, episodes, seconds)
 

@@ -67,6 +67,6 @@ def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) 
         labelled = Labelled(columns[:, 0].astype(np.int64), *columns[:, 1:].T)
         rate = sampled_rate(sizes, labelled, persons.p_mask[everybody],
                             (answer.model_verdict[everybody] != NOT_SURE).astype(np.float64))  # fmt: skip
-    missed = clustered_rate(np.array(seen, np.float64), np.ones(len(seen)))
+    missed = clustered_rate(np.array(seen, np.float64), np.ones(len(seen)), unit="moments")
     num_drawn = sum(item.person_id is not None for item in sample.items)
     return Sampled(rate, len(rows), num_drawn, missed)

@@ -10,6 +10,7 @@ _LEVEL = 0.95
 _LEAST_CORRELATION = 0.05
 # minimum number of people for an interval to be meaningful
 _FEWEST = 5
+_SECONDS = "person-seconds"
 _RESAMPLES, _SEED = 2000, 0
 
 
@@ -23,6 +24,7 @@ class Rate:
         denominator: number of people, episodes or seconds.
         num_clusters: number of recordings (camera and hour) behind the denominator.
         design_effect: ratio of the variance to that of independent people, at least 1.
+        unit: what the denominator counts.
     """
 
     value: float | None
@@ -31,15 +33,16 @@ class Rate:
     denominator: float
     num_clusters: int
     design_effect: float
+    unit: str = "people"
 
     def __str__(self) -> str:
         if self.value is None:
             return "nobody could be judged"
         interval = "" if self.low is None else f", 95 % interval {self.low:.1%} to {self.high:.1%}"
-        return f"{self.value:.1%} of {self.denominator} people{interval}"
+        return f"{self.value:.1%} of {round(self.denominator, 1)} {self.unit}{interval}"
 
 
-def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
+def clustered_rate(hits: np.ndarray, totals: np.ndarray, unit: str = "people") -> Rate:
     """Return the share of hits among people who come in clusters, such as recordings.
 
     The interval is that of Wilson (1927). The number of people is divided by the design effect (Kish 1965), which is
@@ -50,6 +53,7 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     Args:
         hits: number of people in each cluster with the state, (C,).
         totals: number of people in each cluster, (C,).
+        unit: what is counted, if not people.
 
     Example:
         >>> print(clustered_rate(np.array([8, 9, 10, 3]), np.array([10, 10, 10, 10])))
@@ -58,16 +62,16 @@ def clustered_rate(hits: np.ndarray, totals: np.ndarray) -> Rate:
     hits, totals = hits[totals > 0].astype(np.float64), totals[totals > 0].astype(np.float64)
     number, clusters = float(totals.sum()), len(totals)
     if not clusters:
-        return Rate(None, None, None, 0, 0, 1.0)
+        return Rate(None, None, None, 0, 0, 1.0, unit)
     value = float(hits.sum() / number)
     effect = _design_effect(hits, totals, value)
     if number < _FEWEST:
-        return Rate(value, None, None, int(number), clusters, effect)
+        return Rate(value, None, None, int(number), clusters, effect, unit)
     edge = (1 + _LEVEL) / 2
     freedom = _freedom(hits, totals, value)
     quantile = float(stdtrit(freedom, edge) if clusters > 1 and effect > 1 else ndtri(edge))
     low, high = _wilson(value, number / effect, quantile)
-    return Rate(value, low, high, int(number), clusters, effect)
+    return Rate(value, low, high, int(number), clusters, effect, unit)
 
 
 def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
@@ -81,20 +85,20 @@ def seconds_rate(hits_s: np.ndarray, totals_s: np.ndarray) -> Rate:
         totals_s: seconds of each recording, (C,).
 
     Example:
-        >>> print(seconds_rate(np.array([8.0, 9.0]), np.array([10.0, 10.0])).value)
-        0.85
+        >>> print(seconds_rate(np.array([8.0, 9.0]), np.array([10.0, 10.0])))
+        85.0% of 20.0 person-seconds
     """
     hits_s, totals_s = hits_s[totals_s > 0], totals_s[totals_s > 0]
     clusters = len(totals_s)
     if not clusters:
-        return Rate(None, None, None, 0, 0, 1.0)
+        return Rate(None, None, None, 0, 0, 1.0, _SECONDS)
     value = float(hits_s.sum() / totals_s.sum())
     if clusters < _FEWEST:
-        return Rate(value, None, None, float(totals_s.sum()), clusters, 1.0)
+        return Rate(value, None, None, float(totals_s.sum()), clusters, 1.0, _SECONDS)
     drawn = np.random.default_rng(_SEED).multinomial(clusters, np.full(clusters, 1 / clusters), _RESAMPLES)
     shares = (drawn @ hits_s) / (drawn @ totals_s)
     low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Rate(value, float(low), float(high), float(totals_s.sum()), clusters, 1.0)
+    return Rate(value, float(low), float(high), float(totals_s.sum()), clusters, 1.0, _SECONDS)
 
 
 def _design_effect(hits: np.ndarray, totals: np.ndarray, value: float) -> float:

@@ -1,5 +1,7 @@
 """The timeline as a pandas table with fixed dtypes: the number of people in each state, minute by minute."""
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 
@@ -18,10 +20,11 @@ def timeline_table(answer: Answer) -> pd.DataFrame:
     """Return a row for each minute of each camera in which somebody is seen, with TIMELINE_COLUMNS.
 
     `minute` is a clock time (ISO 8601), or the minute within the source named in `source` if the start is unknown.
-    People count in each state that they are in during the minute. Photos are not in the timeline.
+    Minutes are in the order in which they passed, also where the clock goes back. People count in each state that they are
+    in during the minute. Photos are not in the timeline.
     """
     pieces = _minutes(answer)
-    keys = ["site", "camera", "source", "minute"]
+    keys = ["site", "camera", "source", "at", "minute"]
     if pieces.empty:
         return pd.DataFrame(columns=list(TIMELINE_COLUMNS))
     pieces = pieces.assign(who=pieces["source_id"].astype(str) + " " + pieces["person"].astype(str))
@@ -34,7 +37,10 @@ def timeline_table(answer: Answer) -> pd.DataFrame:
 
 
 def _minutes(answer: Answer) -> pd.DataFrame:
-    """Return the episodes of videos, split at full minutes of the clock, as rows with person, state, minute and seconds."""
+    """Return the episodes of videos, split at full minutes of the clock, as rows with person, state, minute and seconds.
+
+    `at` is the minute as a number: seconds since 1970, or the minute within the source if the start is unknown.
+    """
     found = counted_episodes(answer)
     names = {source.id: source for source in answer.sources}
     source_id = answer.persons.source_id[found.group] if len(found) else np.empty(0, np.int64)
@@ -43,7 +49,7 @@ def _minutes(answer: Answer) -> pd.DataFrame:
     starts = {one: answer.where[one].start.at for one in set(source_id.tolist())}
     row, minute, _, seconds = split_at_minutes(found, [starts[one] for one in source_id.tolist()])
     named = places_of(answer, source_id[row])
-    texts = [_minute_text(starts[one], at) for one, at in zip(source_id[row].tolist(), minute.tolist(), strict=True)]
+    minutes = [_minute(starts[one], at) for one, at in zip(source_id[row].tolist(), minute.tolist(), strict=True)]
     has_clock = [starts[one] is not None for one in source_id[row].tolist()]
     return pd.DataFrame(
         {
@@ -52,14 +58,15 @@ def _minutes(answer: Answer) -> pd.DataFrame:
                 "" if known and camera else name
                 for name, camera, known in zip(named["source"], named["camera"], has_clock, strict=True)
             ],
-            "person": answer.persons.person[found.group[row]], "state": found.state[row], "minute": texts,
-            "seconds": seconds,
+            "person": answer.persons.person[found.group[row]], "state": found.state[row],
+            "at": [at for at, _ in minutes], "minute": [text for _, text in minutes], "seconds": seconds,
         }
     )  # fmt: skip
 
 
-def _minute_text(start, minute: int) -> str:
-    """Return a minute as clock time in ISO 8601, or as h:mm within the source."""
+def _minute(start: datetime | None, minute: int) -> tuple[float, str]:
+    """Return a minute as a number to sort by, and as clock time in ISO 8601 or as h:mm within the source."""
     if start is None:
-        return f"{minute // 60}:{minute % 60:02d}"
-    return later(start.replace(second=0, microsecond=0), minute * MINUTE_S).isoformat(timespec="minutes")
+        return minute, f"{minute // 60}:{minute % 60:02d}"
+    moment = later(start.replace(second=0, microsecond=0), minute * MINUTE_S)
+    return moment.timestamp(), moment.isoformat(timespec="minutes")

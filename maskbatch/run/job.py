@@ -1,5 +1,6 @@
 """Run a scan from paths and options to reports, for the command line and `maskbatch.scan`."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from maskbatch.media.shares import Dealt, deal, read_share
 from maskbatch.media.sources import Found, look_for
 from maskbatch.media.storage import Remote
 from maskbatch.people.templates import suggested_template
+from maskbatch.people.where import unmatched
 from maskbatch.run.engine import Engine
 from maskbatch.run.forecast import dry_plan, forecast
 from maskbatch.run.local import Driver
@@ -28,6 +30,8 @@ from maskbatch.store.folder import check_inputs, check_out, prepared
 
 if TYPE_CHECKING:
     from maskbatch.reports.tables import Written
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,10 @@ def _prepared(job: Job, listener: Listener, found: Found | None = None) -> _Prep
     if not found.sources:
         raise UsageError(f"no photo or video in {named([str(path) for path in job.paths])}")
     dealt = None
-    if share is not None:
+    if share is None:
+        for line in unmatched([source.name for source in found.sources], settings.report):
+            _log.warning("%s", line)
+    else:
         own, dealt = deal(found.sources, share)
         listener.say(f"shard {share}: {len(own)} of {counted(len(found.sources), 'file')}")
         found = replace(found, sources=own)

@@ -1,16 +1,20 @@
 """Write the reports of a scan again, from its store alone."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+from maskbatch.people.where import unmatched
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import WRITTEN, Written, write_reports
 from maskbatch.run.threshold import Asked, report_settings
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
-from maskbatch.store.read import last_session
+from maskbatch.store.read import last_session, source_names
+
+_log = logging.getLogger(__name__)
 
 _OWN = Asked()
 
@@ -36,6 +40,7 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> R
         while True:
             with store.transaction() as connection:
                 last, settings = last_session(connection), report_settings(connection, asked)
+                names = source_names(connection)
             try:
                 written = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(written.summary))
@@ -49,4 +54,7 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> R
             with store.transaction() as connection:
                 now = last_session(connection)
             if (now.id, now.ended) == (last.id, last.ended):
+                if names and (asked.path_template is not None or asked.places is not None):
+                    for line in unmatched(names, settings):
+                        _log.warning("%s", line)
                 return Reported(written, settings, last.how == "finished")

@@ -160,10 +160,18 @@ def done_sources(connection: Connection) -> list[tuple[str, str, str]]:
     ).fetchall()
 
 
+def source_names(connection: Connection) -> list[str]:
+    """Return the names of the inputs of the last session, in order."""
+    return [
+        name for (name,) in connection.execute("SELECT name FROM source WHERE position IS NOT NULL ORDER BY position")
+    ]
+
+
 def boxes_of(connection: Connection, source_id: int) -> Iterator[tuple[float, ...]]:
-    """Yield frame, person and corners in pixels of each classified face of a source, in order of frames."""
+    """Yield frame, person, corners in pixels, p_mask and p_incorrect of each classified face of a source, by frame."""
     query = """
-        SELECT frame, coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0, y_max_e1 / 10.0
+        SELECT frame, coalesce(person_id, face.track_id), x_min_e1 / 10.0, y_min_e1 / 10.0, x_max_e1 / 10.0,
+               y_max_e1 / 10.0, p_mask_e4 / 10000.0, p_incorrect_e4 / 10000.0
         FROM face LEFT JOIN track ON track.source_id = face.source_id AND track.track_id = face.track_id
         WHERE face.source_id = ? AND p_mask_e4 IS NOT NULL ORDER BY frame, face
     """

@@ -11,6 +11,8 @@ from maskbatch.store.write import now
 NOT_A_FACE, NOBODY, SOMEBODY = "not_a_face", "nobody", "somebody"
 _COLUMNS = "source_id, person_id, frame, face, time_e4, verdict, p_mask_e4, model_verdict, reviewer"
 
+_INSERT = f"INSERT INTO review ({_COLUMNS}, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 
 class Verdict(NamedTuple):
     """A reviewer's verdict on a person, or on a moment in which the scan found nobody (see the table `review`)."""
@@ -46,9 +48,14 @@ class Sample(NamedTuple):
 
 def add_verdict(store: Store, verdict: Verdict) -> int:
     """Store a verdict immediately, and return its id."""
-    query = f"INSERT INTO review ({_COLUMNS}, at) VALUES ({', '.join('?' * len(verdict))}, ?)"
     with store.transaction() as connection:
-        return connection.execute(query, [*verdict, now()]).lastrowid
+        return connection.execute(_INSERT, [*verdict, now()]).lastrowid
+
+
+def add_verdicts(store: Store, several: Sequence[Verdict]) -> None:
+    """Store all verdicts in one transaction, or none of them."""
+    with store.transaction() as connection:
+        connection.executemany(_INSERT, [[*one, now()] for one in several])
 
 
 def undo_last(store: Store, reviewer: str) -> Verdict | None:

@@ -54,7 +54,10 @@ class Histogram:
 
 
 def bars(people: pd.DataFrame) -> list[Bar]:
-    """Return a bar for each place, sorted by people without a mask; `people` has the columns `place` and `verdict`."""
+    """Return a bar for each of the first 40 places, sorted by people without a mask.
+
+    `people` has the columns `place` and `verdict`.
+    """
     found = (
         people.groupby(["place", "verdict"]).size().unstack(fill_value=0).reindex(columns=list(_ORDER), fill_value=0)
     )
@@ -70,7 +73,10 @@ def bars(people: pd.DataFrame) -> list[Bar]:
 
 
 def heat_map(people: pd.DataFrame) -> list[list[Cell]]:
-    """Return a row for each place, with a cell for each hour from the first to the last; empty without any clock time."""
+    """Return a row for each of the first 40 places by name, with a cell for each hour from the first to the last.
+
+    Without any clock time, there is no row.
+    """
     known = people[people["first_clock"] != ""]
     if known.empty:
         return []

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from maskbatch.media.names import one_line
+from maskbatch.media.walk import NotLookedAt
 from maskbatch.people.answer import Answer
-from maskbatch.people.where import place_name
+from maskbatch.people.where import Known, place_name
 from maskbatch.reports.corrected import Corrections, corrections_of
 from maskbatch.reports.model_figures import ModelFigures, model_figures_of
 from maskbatch.reports.page import words
@@ -85,8 +86,9 @@ class Section:
 class View:
     """The content of the page.
 
-    `counts` are people by verdict. `not_assessed` are sentences about gaps in the answer. `failed` are files that could
-    not be read completely, as (name, status, reason).
+    `counts` are people by verdict. `not_assessed` are sentences about gaps in the answer. `by_place` and `by_hour` have
+    the first places of all `num_places`, and of those with a clock. `failed` are files that could not be read completely,
+    as (name, status, reason).
     """
 
     counts: Mapping[str, int]
@@ -97,6 +99,8 @@ class View:
     not_assessed: Sequence[str]
     by_place: Sequence[Bar]
     by_hour: Sequence[Sequence[Cell]]
+    num_places: int
+    num_places_by_hour: int
     sections: Sequence[Section]
     histograms: Sequence[Histogram]
     failed: Sequence[tuple[str, str, str]]
@@ -139,11 +143,12 @@ def view_of(connection: Connection, answer: Answer, tables: Tables, settings: Re
     corrections = corrections_of(connection, answer, rates.people, facts.values)
     counts = {label: int((people["verdict"] == label).sum()) for label, *_ in _SECTIONS}
     broken = files[files["status"] != "ok"]
-    names = {source.name: source.id for source in answer.sources}
+    sources = {source.name: source for source in answer.sources}
     return View(
         counts, len(people), len(files), rates, corrections,
         [*_not_assessed(answer, people, files, facts), *_missed(corrections)], bars(people), heat_map(people),
-        [_section(answer, people, names, *section) for section in _SECTIONS], histograms(connection, people),
+        people["place"].nunique(), people["place"][people["first_clock"] != ""].nunique(),
+        [_section(answer, people, sources, *section) for section in _SECTIONS], histograms(connection, people),
         [(one_line(row.source), row.status, one_line(row.error)) for row in broken.head(_MOST_NAMED_FILES).itertuples()],
         len(broken), settings, facts, model_figures_of(facts.values),
     )  # fmt: skip
@@ -172,7 +177,8 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
     for reason, number in unsure["reason"].value_counts().sort_index().items():
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
         found.append(f"{words.people(number).capitalize()} could not be judged: {why}.")
-    return found + [_sentence(remark) for remark in _remarks(facts.values.get("not_looked_at"))]
+    not_looked_at = NotLookedAt(**facts.values.get("not_looked_at", {}))
+    return found + [_sentence(one_line(remark)) for remark in not_looked_at.remarks()]
 
 
 def _missed(corrections: Corrections) -> list[str]:
@@ -186,28 +192,12 @@ def _missed(corrections: Corrections) -> list[str]:
             f"({words.interval(missed)})."]  # fmt: skip
 
 
-def _remarks(not_looked_at: object) -> list[str]:
-    """Return remarks about the entries that a scan did not look at."""
-    if not isinstance(not_looked_at, Mapping):
-        return []
-    found = []
-    if kinds := not_looked_at.get("unknown_kinds"):
-        found.append(
-            "not looked at: " + ", ".join(f"{number} {one_line(kind)}" for kind, number in kinds.items()) + " files"
-        )
-    if hidden := not_looked_at.get("hidden"):
-        found.append(f"not looked at: {words.number(hidden)} hidden entries")
-    if unreadable := not_looked_at.get("unreadable"):
-        found.append(f"{len(unreadable)} folders could not be listed")
-    return found
-
-
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
 def _section(
-    answer: Answer, people: pd.DataFrame, names: Mapping[str, int], label: str, *texts: str
+    answer: Answer, people: pd.DataFrame, sources: Mapping[str, Known], label: str, *texts: str
 ) -> Section:  # fmt: skip
     """Return the people with the verdict `label`; `texts` are id, title and note of the section."""
     own = people[people["verdict"] == label]
@@ -218,15 +208,17 @@ def _section(
         own = own.sort_values(
             [seconds, "p_mask", "source", "person"], ascending=[False, True, True, True], kind="stable"
         )
-    cards = [_person(row, answer.pictures.copy_of(names[row.source]), getattr(row, _SECONDS_OF[label]))
-             for row in own.head(MOST_IN_LIST).itertuples()]  # fmt: skip
+    cards = []
+    for row in own.head(MOST_IN_LIST).itertuples():
+        source = sources[row.source]
+        copy = answer.pictures.copy_of(source.id)
+        cards.append(_person(row, copy, getattr(row, _SECONDS_OF[label]), source.kind == "image"))
     pages = [cards[start : start + PAGE_SIZE] for start in range(0, len(cards), PAGE_SIZE)]
     return Section(*texts, len(own), pages)
 
 
-def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
+def _person(row: NamedTuple, copy: str, seconds: float, is_photo: bool) -> Person:
     """Return the card for a row of people.csv; `copy` is the annotated copy, `seconds` the time in the verdict's state."""
-    is_photo = row.seen_s == 0
     notes = [words.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
     notes += ["the state changed"] if "changed" in row.flags else []
     notes += [f"zone {one_line(row.zone)}"] if row.zone else []
@@ -235,7 +227,7 @@ def _person(row: NamedTuple, copy: str, seconds: float) -> Person:
         notes.append("reviewed" if is_same else f"reviewed; the model had said: {words.STATE_WORDS[row.model_verdict]}")
     when = "" if is_photo and not row.first_clock else words.moment(row.first_clock, row.first_s)
     return Person(
-        row.person, one_line(row.source), row.place, when, "one look" if is_photo else words.duration(seconds),
+        row.person, one_line(row.source), row.place, when, "one look" if row.faces == 1 else words.duration(seconds),
         f"{100 * row.p_mask:.0f} %", "; ".join(notes), address(row.evidence),
         address(copy, 0.0 if is_photo else max(row.best_time_s - 1, 0.0)),
     )  # fmt: skip

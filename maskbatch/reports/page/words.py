@@ -1,7 +1,5 @@
 """Format numbers, times and states for the page."""
 
-from datetime import datetime
-
 from maskbatch.reports.statistics import Rate
 
 STATE_WORDS = {
@@ -11,7 +9,7 @@ STATE_WORDS = {
 REASON_WORDS = {
     "small": "the face is too small", "blurred": "the face is too blurred", "dark": "the face is too dark",
     "turned": "the face is turned away", "in between": "the probabilities lie in between",
-    "brief": "a state was seen too briefly",
+    "brief": "a state was seen too briefly", "reviewed": "the reviewer could not judge either",
 }  # fmt: skip
 
 
@@ -63,7 +61,7 @@ def moment(clock: str, seconds: float) -> str:
     if not clock:
         whole = int(seconds)
         return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} in the file"
-    return datetime.fromisoformat(clock).replace(microsecond=0).isoformat(" ").replace("+", " +")
+    return f"{clock[:10]} {clock[11:19]} {clock[19:].lstrip('.0123456789')}"
 
 
 def size(num_bytes: int) -> str:
