@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from maskbatch.analyse.classifier import cut_crop
-from maskbatch.trainer.classifier.augment import recorded_webp
+from maskbatch.trainer.data.augment import recorded_webp
 from maskbatch.trainer.data.jpeg import decode_jpeg
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY
 from models.feed import Feed, Part

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from maskbatch.networks.yunet import build_network
-from maskbatch.trainer.classifier.recompress import webp
 from maskbatch.trainer.data.batches import sample_weights
 from maskbatch.trainer.data.jpeg import encode_jpeg
+from maskbatch.trainer.data.recompress import webp
 from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 from models.feed import Feed, Part
 from tests.trainer_makers import detect_middle, grey_samples, textured

@@ -20,9 +20,10 @@ from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
 from maskbatch.networks.device import choose_device, open_network
 from maskbatch.settings import RuntimeSettings
-from maskbatch.trainer.classifier import augment, loss
+from maskbatch.trainer.classifier import loss
 from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, fit
 from maskbatch.trainer.classifier.recipes import RECIPES, Phase, Recipe
+from maskbatch.trainer.data import augment
 from maskbatch.trainer.data.batches import (
     UNKNOWN,
     BatchSettings,

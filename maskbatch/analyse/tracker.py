@@ -15,7 +15,7 @@ import numpy as np
 from maskbatch.analyse.appearance import uncovered, unlikeness
 from maskbatch.analyse.cuts import compare, small_picture
 from maskbatch.analyse.linking import Linker
-from maskbatch.analyse.tracks import Tracks, centre
+from maskbatch.analyse.tracks import Tracks
 from maskbatch.geometry import boxes
 from maskbatch.settings import DetectorSettings, TrackerSettings
 from maskbatch.types import Faces, Frames
@@ -201,7 +201,7 @@ def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     The distance is inf where the sizes differ too much for the same face.
     """
-    centre_gap = np.linalg.norm(centre(first)[:, None] - centre(second)[None], axis=-1)
+    centre_gap = np.linalg.norm(boxes.centre(first)[:, None] - boxes.centre(second)[None], axis=-1)
     one, other = boxes.size_px(first)[:, None], boxes.size_px(second)[None]
     larger, smaller = np.maximum(one, other), np.minimum(one, other)
     is_similar = (larger <= _MAX_SIZE_RATIO * smaller) & (larger > 0)

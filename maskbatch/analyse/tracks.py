@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from maskbatch.analyse.linking import Linker
+from maskbatch.geometry import boxes
 from maskbatch.types import APPEARANCE_SIZE, Faces
 
 # seconds over which a velocity is averaged, because detections vary by a pixel or two
@@ -78,7 +79,7 @@ class Tracks:
         """Move the tracks at positions `seen` (k,) to the boxes of k faces."""
         xyxy = faces.xyxy.astype(np.float64)
         step_s = np.maximum(time_s - self.last_s[seen], _MIN_STEP_S)[:, None]
-        velocity = (centre(xyxy) - centre(self.xyxy[seen])) / step_s
+        velocity = (boxes.centre(xyxy) - boxes.centre(self.xyxy[seen])) / step_s
         # the first velocities have equal weights; later, old ones fade out
         weight = np.maximum(1 / self.num_seen[seen][:, None], step_s / (step_s + _VELOCITY_S))
         self.velocity[seen] += weight * (velocity - self.velocity[seen])
@@ -119,11 +120,6 @@ class Tracks:
         self.overall = np.concatenate([self.overall, np.round(faces.appearance, _OVERALL_DECIMALS)])
         self.num_known = np.concatenate([self.num_known, (~np.isnan(faces.appearance)).astype(np.int64)])
         self.next_id += num_new
-
-
-def centre(xyxy: np.ndarray) -> np.ndarray:
-    """Return the centres (N, 2) of boxes (N, 4)."""
-    return (xyxy[:, :2] + xyxy[:, 2:]) / 2
 
 
 def _plain(value: object) -> object:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskbatch.geometry import boxes
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -98,6 +100,6 @@ def is_claimed(views: Sequence[View], number: np.ndarray, xyxy: np.ndarray) -> n
     least, most, room = np.array([(claim.least_px, claim.most_px, claim.room_px) for claim in claims])[number].T
     borders = np.array([claim.borders for claim in claims])[number]
     longer = (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1)
-    centre = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    centre = boxes.centre(xyxy)
     distance = np.concatenate([centre - borders[:, :2], borders[:, 2:] - centre], axis=1).min(axis=1)
     return (longer >= least) & (longer <= most) & (distance > room)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from maskbatch.exports.tables import LABELS, Exported, box_of, number_or_none
+from maskbatch.exports.tables import Exported, box_of, number_or_none
+from maskbatch.states import LABELS
 
 
 def as_coco(results: Exported) -> str:

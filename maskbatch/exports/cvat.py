@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from maskbatch.exports.tables import LABELS, Exported
+from maskbatch.exports.tables import Exported
+from maskbatch.states import LABELS
 
 _HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from maskbatch.errors import UsageError
-from maskbatch.exports.tables import LABELS
+from maskbatch.states import LABELS
 
 
 class Corrected(NamedTuple):

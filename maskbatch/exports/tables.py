@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-LABELS = ("with_mask", "incorrect_mask", "without_mask")
-
 
 @dataclass(frozen=True, slots=True)
 class Exported:

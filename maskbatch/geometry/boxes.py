@@ -12,6 +12,11 @@ def area(xyxy: np.ndarray) -> np.ndarray:
     return sides[..., 0] * sides[..., 1]
 
 
+def centre(xyxy: np.ndarray) -> np.ndarray:
+    """Return the centres (..., 2) of boxes (..., 4)."""
+    return (xyxy[..., :2] + xyxy[..., 2:]) / 2
+
+
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4), or 0 where both are empty."""
     top_left = np.maximum(first[..., :, None, :2], second[..., None, :, :2])

@@ -85,7 +85,7 @@ def is_looked_at(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
         keep[own] &= boxes.size_px(looks.xyxy[own]) >= place.setup.min_face_px
         for zone in place.setup.zones:
             if zone.ignore:
-                keep[own] &= ~zone.contains(_centre(looks.xyxy[own]), place.size)
+                keep[own] &= ~zone.contains(boxes.centre(looks.xyxy[own]), place.size)
     return keep
 
 
@@ -94,7 +94,7 @@ def in_zones(camera: Camera | None, xyxy: np.ndarray, size: tuple[int, int]) -> 
     inside = np.zeros(len(xyxy), bool)
     for zone in () if camera is None else camera.zones:
         if not zone.ignore:
-            inside |= zone.contains(_centre(xyxy), size)
+            inside |= zone.contains(boxes.centre(xyxy), size)
     return inside
 
 
@@ -105,7 +105,7 @@ def zones_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
     found = np.full(len(starts), "", object)
     for place, own in _of_setups(looks, where):
         zones = [zone for zone in place.setup.zones if not zone.ignore]
-        centre, best = _centre(looks.xyxy[own]), {}
+        centre, best = boxes.centre(looks.xyxy[own]), {}
         for zone in zones:
             inside = zone.contains(centre, place.size)
             for position, count in zip(*np.unique(person[own][inside], return_counts=True), strict=True):
@@ -123,7 +123,7 @@ def crossings_of(looks: Looks, where: Mapping[int, Where]) -> np.ndarray:
     for position, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         place = where[int(looks.source_id[start])]
         if place.setup is not None and place.setup.lines and end - start > 1:
-            way = _centre(looks.xyxy[start:end])
+            way = boxes.centre(looks.xyxy[start:end])
             found[position] = ", ".join(
                 f"{line.name} {which}" for line in place.setup.lines for which in line.crossings(way, place.size)
             )
@@ -135,7 +135,3 @@ def _of_setups(looks: Looks, where: Mapping[int, Where]) -> Iterator[tuple[Where
     for source_id, place in where.items():
         if place.setup is not None and len(own := np.flatnonzero(looks.source_id == source_id)):
             yield place, own
-
-
-def _centre(xyxy: np.ndarray) -> np.ndarray:
-    return (xyxy[:, :2] + xyxy[:, 2:]) / 2

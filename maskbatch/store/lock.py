@@ -58,12 +58,12 @@ def locked(out: Path) -> Iterator[Lock]:
     try:
         words = os.read(descriptor, 4096)
         try:
-            is_taken = _take(descriptor)
+            is_ours = _take(descriptor)
         except OSError as error:  # some network drives have no locks
             reason = error.strerror or error
             _log.warning("the output folder cannot be locked (%s): let no other scan write to it", reason)
-            is_taken = True
-        if not is_taken:
+            is_ours = True
+        if not is_ours:
             raise MaskbatchError(
                 f"{out} is being written to by another scan ({_named(words)}): wait for it, or use --out"
             )

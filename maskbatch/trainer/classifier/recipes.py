@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from maskbatch.analyse.classifier import CROP_PX
-from maskbatch.trainer.classifier import augment
+from maskbatch.trainer.data import augment
 from maskbatch.trainer.data.batches import Balance, Shape
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX, cut_crop
-from maskbatch.trainer.classifier.augment import Augment
+from maskbatch.trainer.data.augment import Augment
 from maskbatch.trainer.data.labels import LABELS, STATES, WORN_INCORRECTLY
 from maskbatch.trainer.data.samples import Samples
 

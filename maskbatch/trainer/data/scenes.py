@@ -55,7 +55,7 @@ def analyse_scenes(
 def _is_ignored(found: np.ndarray, picture: Picture) -> np.ndarray:
     """Return (N,) bool: the findings (N, 4) that lie in an ignored place and hit no annotated box."""
     hits_box = boxes.iou(found, picture.xyxy).max(axis=1, initial=0) >= END_TO_END_IOU
-    centre = (found[:, None, :2] + found[:, None, 2:]) / 2
+    centre = boxes.centre(found[:, None])
     inside = ((centre >= picture.ignored[None, :, :2]) & (centre <= picture.ignored[None, :, 2:])).all(axis=-1)
     area, place = boxes.area(found)[:, None], np.maximum(boxes.area(picture.ignored), 1)
     alike = inside & (area <= _ALIKE * place) & (place <= _ALIKE * area)

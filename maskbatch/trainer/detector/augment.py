@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from maskbatch.geometry import boxes
-from maskbatch.trainer.classifier import augment
+from maskbatch.trainer.data import augment
 from maskbatch.trainer.detector.scene import DetectorScene, SceneFaces
 
 View = tuple[np.ndarray, SceneFaces]
@@ -55,7 +55,7 @@ def window(scene: DetectorScene, side_px: int, rng: np.random.Generator) -> View
     scale = max(_scale(image, faces, chosen, rng), _MIN_COVERED * side_px / max(image.shape[:2]))
     reach = side_px / scale
     if chosen is not None and rng.random() < 0.8:
-        centre = (faces.xyxy[chosen, :2] + faces.xyxy[chosen, 2:]) / 2
+        centre = boxes.centre(faces.xyxy[chosen])
         corner = centre - reach * rng.uniform(0.1, 0.9, 2)
     else:
         corner = rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - reach)
@@ -143,7 +143,7 @@ def _visible(faces: SceneFaces, side_px: int) -> SceneFaces:
     inside = boxes.clip(faces.xyxy, side_px, side_px)
     shown = boxes.area(inside) / np.maximum(boxes.area(faces.xyxy), 1e-6)
     whole = (shown >= _MIN_VISIBLE) & (boxes.size_px(faces.xyxy) >= _MIN_FACE_PX)
-    centre = (faces.xyxy[:, :2] + faces.xyxy[:, 2:]) / 2
+    centre = boxes.centre(faces.xyxy)
     whole &= ((centre >= 0) & (centre < side_px)).all(axis=1)
     faces = replace(faces, score=np.where(whole, faces.score, 0).astype(np.float32))
     return faces.take(shown > 0)

@@ -126,17 +126,12 @@ def _by_score(found: Faces) -> SceneFaces:
 def _shrunk(xyxy: np.ndarray) -> np.ndarray:
     """Shrink boxes (N, 4) around whole heads to about the size of their faces."""
     half = (xyxy[:, 2:] - xyxy[:, :2]) / 2 * _FACE_OF_HEAD
-    return np.concatenate([_centre(xyxy) - half, _centre(xyxy) + half], axis=1).astype(np.float32)
-
-
-def _centre(xyxy: np.ndarray) -> np.ndarray:
-    """Return the middles (N, 2) of boxes (N, 4)."""
-    return (xyxy[:, :2] + xyxy[:, 2:]) / 2
+    return np.concatenate([boxes.centre(xyxy) - half, boxes.centre(xyxy) + half], axis=1).astype(np.float32)
 
 
 def _centre_inside(xyxy: np.ndarray, around: np.ndarray) -> np.ndarray:
     """Return (N, M) bool: True where the middle of a box (N, 4) lies in a box (M, 4) around it."""
-    centre = _centre(xyxy)[:, None]
+    centre = boxes.centre(xyxy)[:, None]
     return ((centre >= around[None, :, :2]) & (centre <= around[None, :, 2:])).all(axis=-1)
 
 

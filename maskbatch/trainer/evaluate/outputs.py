@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskbatch.trainer.classifier.card import model_card
 from maskbatch.trainer.evaluate import plots
+from maskbatch.trainer.evaluate.card import model_card
 from maskbatch.trainer.json_files import plain, write_json
 
 

@@ -52,12 +52,6 @@ def patch_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ..
     return cv2.cvtColor(rgb[None], cv2.COLOR_RGB2Lab)[0]
 
 
-def median_lab(image: np.ndarray, landmarks: np.ndarray, patches: tuple[Patch, ...]) -> np.ndarray:
-    """Return the median colour (3,) of patches, see `patch_lab`; NaN if none is visible."""
-    lab = patch_lab(image, landmarks, patches)
-    return np.median(lab, axis=0) if len(lab) else np.full(3, np.nan, np.float32)
-
-
 def _place(landmarks: np.ndarray, patch: Patch) -> np.ndarray:
     """Return the points (K, 2) of a patch in pixels of the image."""
     eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)

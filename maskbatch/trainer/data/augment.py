@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from maskbatch.trainer.classifier.recompress import compress, film, webp
+from maskbatch.trainer.data.recompress import compress, film, webp
 
 # image, xyxy, label (0 without a mask, 1 with, 2 worn incorrectly), rng
 Augment = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
