@@ -1,9 +1,12 @@
 import hashlib
 import json
+import os
+import re
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from click.testing import CliRunner
@@ -13,8 +16,10 @@ import maskbatch as mb
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
 from maskbatch.reports.manifest import MANIFEST, rows_digests
+from maskbatch.review.session import Wanted, prepared
 from maskbatch.run.pack import pack
 from maskbatch.run.purge import purge
+from maskbatch.run.threshold import Asked
 from maskbatch.run.verify import verify
 from maskbatch.store.database import open_store
 
@@ -251,6 +256,35 @@ def test_a_purged_scan_is_not_scanned_again(scanned, tmp_path):
     purge(results.folder, "0d", None)
     mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
     assert not any((tmp_path / "out/annotated").rglob("*.*"))
+
+
+ODD = ["b\\c.jpg", "new\nline.jpg", "\udce9.jpg"]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A scan, with all media, of photos whose names the tables show escaped."""
+    inputs = tmp_path_factory.mktemp("odd")
+    for name in ODD:
+        shutil.copy(SAMPLES / "portrait_bare.jpg", inputs / name)
+    mb.scan(inputs, inputs / "out", save="annotated,evidence,crops")
+    return inputs / "out"
+
+
+def test_pictures_of_escaped_names_are_found(odd):
+    """The page and the review lead to the files themselves: a backslash, a line break and odd bytes are no escapes."""
+    links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]+)"', (odd / "report.html").read_text())
+    assert len(set(links)) == 2 * len(ODD) and all((odd / os.fsdecode(unquote_to_bytes(link))).is_file() for link in links)
+    with open_store(odd) as store:
+        items = prepared(store, Wanted("ann"), Asked()).items
+    assert all((odd / one.picture).is_file() and (odd / one.copy).is_file() and one.path.is_file() for one in items)
+
+
+def test_a_purge_removes_pictures_of_escaped_names(odd, tmp_path):
+    """No face stays in the folder."""
+    out = Path(shutil.copytree(odd, tmp_path / "out"))
+    assert purge(out, "0d", None).num_files == 3 * len(ODD)
+    assert not list(out.rglob("*.jpg"))
 
 
 @pytest.mark.parametrize("options", [[], ["--older-than", "soon"], ["--person", "x"], ["--person", f"{CLIP}:99"],
