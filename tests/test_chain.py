@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import json
 import os
@@ -211,6 +212,19 @@ def test_hidden_evidence_shows_no_face(out, tmp_path):
     assert run("pack", out, "--annotated", "--anonymize", "--out", tmp_path / "b.zip").exit_code == 2
 
 
+def test_pictures_inside_the_page_are_hidden_as_well(out, tmp_path):
+    """After `report --inline`, the page of a hidden zip embeds the hidden pictures, and not those of the folder."""
+    assert run("report", out, "-q", "--inline").exit_code == 0
+    pack(out, tmp_path / "a.zip", is_hidden=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        embedded, hidden = (
+            {base64.b64decode(one) for one in re.findall(rb'src="data:image/jpeg;base64,([^"]*)', page)}
+            for page in ((out / "report.html").read_bytes(), packed.read("report.html"))
+        )
+        evidence = {packed.read(name) for name in packed.namelist() if name.startswith("evidence/")}
+    assert embedded and len(hidden) == len(embedded) and hidden <= evidence
+
+
 def test_a_copy_to_pass_on_shows_no_face(out, tmp_path):
     """`report --anonymize` writes page, tables and hidden evidence into a new folder that verifies by itself, once."""
     assert run("report", out, "-q", "--anonymize", tmp_path / "copy").exit_code == 0
@@ -274,7 +288,9 @@ def odd(tmp_path_factory):
 def test_pictures_of_escaped_names_are_found(odd):
     """The page and the review lead to the files themselves: a backslash, a line break and odd bytes are no escapes."""
     links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]+)"', (odd / "report.html").read_text())
-    assert len(set(links)) == 2 * len(ODD) and all((odd / os.fsdecode(unquote_to_bytes(link))).is_file() for link in links)
+    assert len(set(links)) == 2 * len(ODD) and all(
+        (odd / os.fsdecode(unquote_to_bytes(link))).is_file() for link in links
+    )
     with open_store(odd) as store:
         items = prepared(store, Wanted("ann"), Asked()).items
     assert all((odd / one.picture).is_file() and (odd / one.copy).is_file() and one.path.is_file() for one in items)

@@ -175,7 +175,10 @@ def places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
 
 
 def _evidence(answer: Answer, group: np.ndarray, times: tuple[np.ndarray, ...], p_mask: np.ndarray) -> list[str]:
-    """Return the picture, as text, for each person at positions `group` (n,); `times` are start, end and best look, each (n,)."""
+    """Return the picture, as text, for each person at positions `group` (n,).
+
+    `times` are start, end and best look, each (n,).
+    """
     source_id, person = answer.persons.source_id[group], answer.persons.person[group]
     return [
         name_text(answer.pictures.nearest(*who, when, p))
