@@ -15,7 +15,7 @@ from stores import Face, fill, video
 
 import maskbatch as mb
 from maskbatch.cli.main import main
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.reports.manifest import MANIFEST, rows_digests
 from maskbatch.review.session import Wanted, prepared
 from maskbatch.run.pack import pack
@@ -23,6 +23,7 @@ from maskbatch.run.purge import purge
 from maskbatch.run.threshold import Asked
 from maskbatch.run.verify import verify
 from maskbatch.store.database import open_store
+from maskbatch.store.lock import locked
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 CLIP = "2026-11-20_22-00-00_desk.mp4"
@@ -301,6 +302,42 @@ def test_a_purge_removes_pictures_of_escaped_names(odd, tmp_path):
     out = Path(shutil.copytree(odd, tmp_path / "out"))
     assert purge(out, "0d", None).num_files == 3 * len(ODD)
     assert not list(out.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize(("how", "num_left"), [(("0d", None), 0), ((None, "portrait_bare.jpg:0"), 3)])
+def test_a_purge_reaches_recordings_that_left_the_inputs(scanned, tmp_path, how, num_left):
+    """Pictures of a file that is no longer scanned are removed too, by age and by person."""
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg"):
+        shutil.copy(scanned / name, tmp_path)
+    mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
+    (tmp_path / "portrait_bare.jpg").unlink()
+    out = mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops").folder
+    purge(out, *how)
+    left = [path.relative_to(out).as_posix() for path in out.rglob("*.jpg")]
+    assert len(left) == num_left and not any("bare" in Path(name).name for name in left)
+
+
+def test_a_purge_holds_the_lock(out, monkeypatch):
+    """No scan can begin while files are being removed, and no purge while a scan is running."""
+    from maskbatch.run import purge as module
+
+    monkeypatch.setattr(module, "remove_temporary_media", lambda folder: locked(folder).__enter__())
+    with pytest.raises(MaskbatchError, match="being written to"):
+        purge(out, "0d", None)
+    monkeypatch.undo()
+    with locked(out), pytest.raises(MaskbatchError, match="being written to"):
+        purge(out, "0d", None)
+    assert not verify(out)
+
+
+def test_a_purge_removes_what_unfinished_work_left(out):
+    """The parts of a video in work and the temporary files of a killed scan show faces, too."""
+    left = [out / ".segments/1/000000.mp4", out / "evidence/.x.part1-1.jpg"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    purge(out, "0d", None)
+    assert not any(path.exists() for path in left)
 
 
 @pytest.mark.parametrize("options", [[], ["--older-than", "soon"], ["--person", "x"], ["--person", f"{CLIP}:99"],
