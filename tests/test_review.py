@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from maskbatch.run.threshold import Asked
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.review import last_sample, undo_last, verdicts
-from maskbatch.store.write import begin_session, forget
+from maskbatch.store.write import begin_session, forget, open_sources
 
 FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}}
 
@@ -116,6 +117,31 @@ def test_a_file_that_is_scanned_again_loses_no_verdict_and_applies_none(store):
     assert verdicts_in(store) == []
     with store.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(("content", "num_left"), [(b"other", 0), (b"same", 1)])
+def test_verdicts_end_with_the_content_that_they_are_about(store, tmp_path, content, num_left):
+    """A file with other content has none of the verdicts on the people before, who have the same numbers; rows stay."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"same")
+    scan_one(store, path)
+    reviewing(store).judge(0, "with_mask")
+    if content != b"same":
+        path.write_bytes(content)
+    scan_one(store, path)
+    assert len(verdicts_in(store)) == num_left
+    assert answer_of(store).reviewed.tolist() == ["with_mask" if num_left else ""]
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
+
+
+def scan_one(store, path):
+    """The photo is scanned, again if it was before, and shows one person."""
+    sources = begun(store, [File("a.jpg")])
+    source = replace(sources["a.jpg"], path=path)
+    forget(store, [source.id])
+    open_sources(store, 1, [source])
+    end(store, sources, [File("a.jpg")], [Face("a.jpg", p_mask=0.01)])
 
 
 @pytest.mark.parametrize(("number", "verdict"), [(0, "violator"), (0, "nobody"), (5, "with_mask"), (-1, "with_mask")])
