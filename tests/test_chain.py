@@ -16,6 +16,7 @@ from stores import Face, fill, video
 import maskbatch as mb
 from maskbatch.cli.main import main
 from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.media.write import partial_file
 from maskbatch.reports.manifest import MANIFEST, rows_digests
 from maskbatch.review.session import Wanted, prepared
 from maskbatch.run.pack import pack
@@ -23,6 +24,7 @@ from maskbatch.run.purge import purge
 from maskbatch.run.threshold import Asked
 from maskbatch.run.verify import verify
 from maskbatch.store.database import open_store
+from maskbatch.store.folder import remove_temporary
 from maskbatch.store.lock import locked
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
@@ -191,6 +193,24 @@ def test_the_zip_is_whole_and_the_same_each_time(out, tmp_path):
     assert not verify(tmp_path / "un")
     flip(tmp_path / "un/people.csv")
     assert verify(tmp_path / "un").changed == ("people.csv",)
+
+
+def test_media_are_told_from_temporary_files_by_their_whole_names(scanned, tmp_path):
+    """A recording named like a part is in the manifest and in the zip, and survives the removal of temporary files."""
+    name = ".meeting.part2.jpg"
+    shutil.copy(scanned / "portrait_bare.jpg", tmp_path / name)
+    out = mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence", include_hidden=True).folder
+    files = json.loads((out / MANIFEST).read_text())["files"]
+    assert {f"annotated/{name}", f"evidence/{name}_f000000_0.jpg"} <= files.keys()
+    pack(out, tmp_path / "a.zip", with_annotated=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        assert f"annotated/{name}" in packed.namelist() and f"evidence/{name}_f000000_0.jpg" in packed.namelist()
+    with partial_file(out / "annotated" / ("x" * 251 + ".jpg")) as killed:
+        killed.write_bytes(b"x")
+        assert verify(out) == ((),) * 4 and killed.is_file()
+        remove_temporary(out)
+        assert (out / "annotated" / name).is_file() and not killed.exists()
+        killed.write_bytes(b"x")
 
 
 def test_a_zip_is_never_overwritten(out, tmp_path):

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from maskbatch.media.storage import Remote, is_there
@@ -169,11 +169,6 @@ def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
     # a character of several bytes is kept or cut as a whole
     kept = os.fsencode(stem)[: most_bytes - len(os.fsencode(ending))].decode("utf-8", "ignore")
     return f"{folder}{slash}{kept}{ending}"
-
-
-def fitted_path(path: Path) -> Path:
-    """Return `path` with its last part shortened by `fitted`."""
-    return path.with_name(fitted(path.name))
 
 
 def mark_twins(sources: Sequence[Source]) -> list[Source]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import from_name_text
 from maskbatch.media.storage import Remote, located
-from maskbatch.media.write import partial_file
+from maskbatch.media.write import is_partial, partial_file
 from maskbatch.store.database import Store
 from maskbatch.store.read import last_session
 from maskbatch.types import FaceRow
@@ -189,7 +189,7 @@ def _digest(texts: Iterable[str]) -> str:
 def _media(out: Path) -> Iterator[Path]:
     """Yield the media of a scan, in order."""
     for folder in FOLDERS:
-        yield from sorted(path for path in (out / folder).rglob("*") if path.is_file() and ".part" not in path.name)
+        yield from sorted(path for path in (out / folder).rglob("*") if path.is_file() and not is_partial(path.name))
 
 
 def _files(

@@ -14,7 +14,7 @@ import numpy as np
 from maskbatch.drawing.anonymize import hide
 from maskbatch.errors import UsageError
 from maskbatch.media.names import inside
-from maskbatch.media.write import partial_file
+from maskbatch.media.write import is_partial, partial_file
 from maskbatch.reports.manifest import MANIFEST, manifest_text
 from maskbatch.reports.page import PAGE
 from maskbatch.reports.tables import WRITTEN
@@ -102,7 +102,7 @@ def _contents(folder: Path, with_annotated: bool, is_hidden: bool) -> Iterator[t
     """Yield name and content of the files to pack, in order; with `is_hidden`, pictures show no face."""
     paths = [folder / name for name in WRITTEN if (folder / name).is_file()]
     for kind in ("evidence", *(("annotated",) if with_annotated else ())):
-        paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and ".part" not in path.name)
+        paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and not is_partial(path.name))
     for path in paths:
         name, content = path.relative_to(folder).as_posix(), path.read_bytes()
         yield name, _hidden(name, content) if is_hidden else content

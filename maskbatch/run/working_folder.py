@@ -17,6 +17,7 @@ from pathlib import Path
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.media.storage import Remote
+from maskbatch.media.write import is_partial
 from maskbatch.networks.cache import cache_folder
 from maskbatch.overlap import in_own_context
 from maskbatch.store.database import LOGS, STORE, back_up
@@ -171,4 +172,4 @@ class _Copy:
 
 def _is_result(name: str) -> bool:
     last = name.rsplit("/", 1)[-1]
-    return name not in _NOT_UPLOADED and not (last.startswith(".") and ".part" in last)
+    return name not in _NOT_UPLOADED and not is_partial(last)
