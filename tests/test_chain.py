@@ -19,10 +19,12 @@ from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.media.write import partial_file
 from maskbatch.reports.manifest import MANIFEST, rows_digests
 from maskbatch.review.session import Wanted, prepared
+from maskbatch.run.corrections import import_corrections
 from maskbatch.run.pack import pack
 from maskbatch.run.purge import purge
 from maskbatch.run.threshold import Asked
 from maskbatch.run.verify import verify
+from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.folder import remove_temporary
 from maskbatch.store.lock import locked
@@ -358,6 +360,28 @@ def test_a_purge_removes_what_unfinished_work_left(out):
         path.write_bytes(b"x")
     purge(out, "0d", None)
     assert not any(path.exists() for path in left)
+
+
+def test_what_changes_results_keeps_the_rules_of_the_last_report(out, tmp_path):
+    """A purge, an import, a review and `open` start from them; another `report` starts from those of the scan."""
+    assert run("report", out, "-q", "--threshold", 0.7, "--timezone", "Asia/Tokyo", "--csv-bom").exit_code == 0
+    before = rules_in(out)
+    assert mb.open(out).settings == ReportSettings(**before) and before["timezone"] == "Asia/Tokyo"
+    boxes = mb.open(out).export("coco", tmp_path / "boxes.json")
+    with open_store(out) as store:
+        assert any(one.when.endswith("+09:00") for one in prepared(store, Wanted("ann"), Asked()).items)
+    assert import_corrections(out, boxes, "ann").num_verdicts == 3
+    assert rules_in(out) == before
+    purge(out, None, f"{CLIP}:0")
+    assert rules_in(out) == before and (out / "people.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert run("report", out, "-q").exit_code == 0 and rules_in(out)["threshold"] == 0.5
+
+
+def rules_in(out):
+    """The rules of the tables in an output folder."""
+    found = json.loads((out / "run.json").read_text())["report"]
+    del found["written"]
+    return found
 
 
 @pytest.mark.parametrize("options", [[], ["--older-than", "soon"], ["--person", "x"], ["--person", f"{CLIP}:99"],

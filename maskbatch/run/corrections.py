@@ -56,7 +56,7 @@ def import_corrections(folder: Path, path: Path, reviewer: str, source: str | No
     for box in corrected.boxes:
         boxes.setdefault(source if source is not None else box.source, []).append(box)
     with open_store(folder, reader=True) as store, store.transaction() as connection:
-        answer = find_answer(connection, report_settings(connection, Asked()))
+        answer = find_answer(connection, report_settings(connection, Asked(), folder))
         known = {one.name: one for one in answer.sources}
         found = [
             _verdicts(connection, answer, known[name], own, reviewer) for name, own in boxes.items() if name in known
@@ -68,7 +68,7 @@ def import_corrections(folder: Path, path: Path, reviewer: str, source: str | No
     with open_store(folder) as store:
         for verdict in verdicts:
             add_verdict(store, verdict)
-    report_again(folder)
+    report_again(folder, is_update=True)
     changed = sum(verdict.verdict != verdict.model_verdict for verdict in verdicts)
     return Imported(len(verdicts), changed, sum(unknown for _, unknown in found))
 

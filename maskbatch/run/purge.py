@@ -61,7 +61,7 @@ def purge(folder: Path, older_than: str | None, person: str | None, is_trial: bo
         pass
     with locked(folder):
         with open_store(folder, reader=True) as store, store.transaction() as connection:
-            settings = report_settings(connection, Asked())
+            settings = report_settings(connection, Asked(), folder)
             targets = _person(connection, person) if person is not None else _older(connection, settings, older_than)
             doomed = [path for target in targets for path in _pictures(connection, folder, target)]
         found = Purged(len(targets), len(doomed))
@@ -71,7 +71,7 @@ def purge(folder: Path, older_than: str | None, person: str | None, is_trial: bo
                 path.unlink(missing_ok=True)
             with open_store(folder) as store:
                 _forget(store, targets, found, older_than or "one person")
-            report_again(folder, renew_media=True)
+            report_again(folder, is_update=True, renew_media=True)
         return found
 
 
