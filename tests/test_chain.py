@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from makers import write_photo
 from stores import Face, fill, video
 
 import maskbatch as mb
@@ -28,6 +30,8 @@ from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.folder import remove_temporary
 from maskbatch.store.lock import locked
+from maskbatch.store.read import last_session
+from maskbatch.store.write import begin_session, end_session
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 CLIP = "2026-11-20_22-00-00_desk.mp4"
@@ -154,6 +158,30 @@ def test_changed_and_moved_inputs(scanned, tmp_path):
     assert not found and found.missing_inputs == ("portrait_bare.jpg",)
     flip(inputs / "portrait_surgical.jpg")
     assert verify(tmp_path / "out").changed == ("input portrait_surgical.jpg",)
+
+
+def test_an_input_that_changed_in_its_middle_is_read_again(tmp_path):
+    """The same size and the same ends are not the same file: its time differs."""
+    path = tmp_path / "a.png"
+    write_photo(path, np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8))
+    mb.scan(path, tmp_path / "out", save="none")
+    flip(path, path.stat().st_size // 2)
+    mb.scan(path, tmp_path / "out", save="none")
+    assert not verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("end", [None, "interrupted"])
+def test_the_manifest_of_an_earlier_session_is_refused(out, tmp_path, end):
+    """While a scan is at work, and after an interrupted one, the folder is not what the manifest says."""
+    with open_store(out) as store:
+        with store.transaction() as connection:
+            last = last_session(connection)
+        number = begin_session(store, last.identity, last.facts)
+        if end:
+            end_session(store, number, end, {})
+    for command in (["verify", out], ["pack", out, "--out", tmp_path / "a.zip"]):
+        result = run(*command)
+        assert result.exit_code == 2 and "has not finished" in result.output and not (tmp_path / "a.zip").exists()
 
 
 def test_the_manifest_itself_can_be_expected(out):
