@@ -338,13 +338,25 @@ def odd(tmp_path_factory):
 
 def test_pictures_of_escaped_names_are_found(odd):
     """The page and the review lead to the files themselves: a backslash, a line break and odd bytes are no escapes."""
-    links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]+)"', (odd / "report.html").read_text())
-    assert len(set(links)) == 2 * len(ODD) and all(
-        (odd / os.fsdecode(unquote_to_bytes(link))).is_file() for link in links
-    )
+    assert len(links_in(odd)) == 2 * len(ODD) and all((odd / link).is_file() for link in links_in(odd))
     with open_store(odd) as store:
         items = prepared(store, Wanted("ann"), Asked()).items
     assert all((odd / one.picture).is_file() and (odd / one.copy).is_file() and one.path.is_file() for one in items)
+
+
+def test_a_zip_with_names_that_are_not_utf8_is_whole(odd, tmp_path):
+    """The manifest and the page in the zip have the names that the zip has."""
+    pack(odd, tmp_path / "a.zip", with_annotated=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        packed.extractall(tmp_path / "un")
+    assert not verify(tmp_path / "un")
+    assert all((tmp_path / "un" / link).is_file() for link in links_in(tmp_path / "un"))
+
+
+def links_in(folder):
+    """The paths of the pictures that the page of a folder leads to."""
+    links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]+)"', (folder / "report.html").read_text())
+    return {os.fsdecode(unquote_to_bytes(link)) for link in links}
 
 
 def test_a_purge_removes_pictures_of_escaped_names(odd, tmp_path):

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from maskbatch.run.verify import checked_manifest
 _FACE = np.array([0.25, 0.25, 0.75, 0.75])
 # an evidence picture that `report --inline` embeds in the page; texts of the page have no plain quotation marks
 _EMBEDDED = re.compile(rb'(src="data:image/jpeg;base64,)([^"]*)')
+_ADDRESS = re.compile(rb'((?:href|src)=")((?:evidence|annotated)/[^"#]+)')
 _TIME = (1980, 1, 1, 0, 0, 0)  # constant, so that the zip always has the same bytes
 
 
@@ -53,7 +55,9 @@ def pack(folder: Path, out: Path, with_annotated: bool = False, is_hidden: bool 
         raise UsageError(f"{out} exists: give another name with --out")
     number = 0
     with partial_file(out) as partial, zipfile.ZipFile(partial, "w") as packed:
-        for name, content in _with_manifest(folder, _contents(folder, with_annotated, is_hidden)):
+        contents = ((_fit(name), _with_fit_addresses(name, content))
+                    for name, content in _contents(folder, with_annotated, is_hidden))  # fmt: skip
+        for name, content in _with_manifest(folder, contents):
             _add(packed, name, content)
             number += 1
     return number
@@ -126,7 +130,22 @@ def _without_face(content: bytes) -> bytes:
     return cv2.imencode(".jpg", hide(image, box[None]))[1].tobytes()
 
 
+def _fit(name: str) -> str:
+    """Return the name of a file in a zip, which has no names that are not UTF-8: such bytes become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _with_fit_addresses(name: str, content: bytes) -> bytes:
+    """Return the content of a file, with the names of the zip in the addresses of the page."""
+
+    def fit_address(found: re.Match) -> bytes:
+        target = unquote_to_bytes(found[2]).decode("utf-8", "surrogateescape")
+        return found[1] + (found[2] if _fit(target) == target else quote(_fit(target)).encode())
+
+    return _ADDRESS.sub(fit_address, content) if name == PAGE else content
+
+
 def _add(packed: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name.encode("utf-8", "backslashreplace").decode(), _TIME)
+    entry = zipfile.ZipInfo(name, _TIME)
     entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
     packed.writestr(entry, content)
