@@ -366,6 +366,19 @@ def test_a_purge_removes_pictures_of_escaped_names(odd, tmp_path):
     assert not list(out.rglob("*.jpg"))
 
 
+def test_evidence_that_somebody_deleted_is_made_again(scanned, tmp_path):
+    """The file of a picture that is gone is scanned again; pictures that a purge removed do not come back."""
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg"):
+        shutil.copy(scanned / name, tmp_path)
+    out = mb.scan(tmp_path, tmp_path / "out", save="evidence").folder
+    purge(out, None, "portrait_surgical.jpg:0")
+    [path] = out.glob("evidence/*.jpg")
+    content = path.read_bytes()
+    path.unlink()
+    mb.scan(tmp_path, out, save="evidence")
+    assert [one.read_bytes() for one in out.glob("evidence/*.jpg")] == [content] and not verify(out)
+
+
 @pytest.mark.parametrize(("how", "num_left"), [(("0d", None), 0), ((None, "portrait_bare.jpg:0"), 3)])
 def test_a_purge_reaches_recordings_that_left_the_inputs(scanned, tmp_path, how, num_left):
     """Pictures of a file that is no longer scanned are removed too, by age and by person."""

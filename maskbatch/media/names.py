@@ -64,7 +64,12 @@ def crop_name(source: Source, frame: int, face: int) -> str:
 
     It has the source's whole name, so that a.jpg and a.png differ, then frame and face.
     """
-    return f"{crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
+    return crop_of(own_name(source), frame, face)
+
+
+def crop_of(own: str, frame: int, face: int) -> str:
+    """Return the file name of a crop of the source with the `own_name` `own`."""
+    return f"{crop_stem(own)}_f{frame:06d}_{face}.jpg"
 
 
 def crop_stem(own: str) -> str:

@@ -3,7 +3,7 @@
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from maskbatch.media.names import crop_stem, from_name_text
+from maskbatch.media.names import crop_of, from_name_text
 
 _CROPS = """
     SELECT evidence.source_id, coalesce(person_id, face.track_id), time_e4 / 10000.0, p_mask_e4 / 10000.0, evidence.frame,
@@ -31,7 +31,7 @@ class Pictures:
     def __init__(self, connection: Connection) -> None:
         self._of_person: dict[tuple[int, int], list[_Picture]] = {}
         for source_id, person, time_s, p_mask, frame, face, name in connection.execute(_CROPS):
-            path = f"evidence/{crop_stem(from_name_text(name))}_f{frame:06d}_{face}.jpg"
+            path = f"evidence/{crop_of(from_name_text(name), frame, face)}"
             self._of_person.setdefault((source_id, person), []).append(_Picture(time_s, p_mask, path))
         self._copies, self._photos = {}, set()
         for source_id, kind, name in connection.execute(_COPIES):
