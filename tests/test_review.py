@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 
+import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -262,8 +263,12 @@ def test_the_reviewed_faces_are_a_dataset(store, tmp_path):
 @pytest.fixture
 def client(store, tmp_path):
     """A browser that was let in, and the guard."""
-    testclient = pytest.importorskip("starlette.testclient")
     with_people(store, [0.01, 0.99])
+    return browser(store, tmp_path)
+
+
+def browser(store, tmp_path):
+    testclient = pytest.importorskip("starlette.testclient")
     guard = Guard(["127.0.0.1:8000"])
     app = make_app(reviewing(store), tmp_path, guard)
     opened = testclient.TestClient(app, base_url="http://127.0.0.1:8000")
@@ -334,6 +339,20 @@ def test_answers_forbid_frames_and_caches(client):
     answer = enter(client)
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert client.get("/api/items").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/picture/0", "/frame/0", "/picture/1"])
+def test_no_picture_stays_in_the_browser(store, tmp_path, path):
+    """The same address shows somebody else in the next review, and pictures are personal data."""
+    with_people(store, [0.01, 0.99])
+    with store.transaction() as connection:
+        connection.execute("UPDATE source SET path = ?", [str(makers.write_photo(tmp_path / "a.png"))])
+        connection.execute("INSERT INTO evidence SELECT source_id, frame, face FROM face WHERE p_mask_e4 < 5000")
+    makers.write_photo(tmp_path / "evidence/000.jpg_f000000_0.jpg")
+    client = browser(store, tmp_path)
+    enter(client)
+    answer = client.get(path)
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
 
 
 # the command
