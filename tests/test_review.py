@@ -178,6 +178,17 @@ def test_a_sample_has_known_strata_and_moments(store):
     assert share["with_mask, sure"] < min(value for name, value in share.items() if "uncertain" in name)
 
 
+def test_moments_are_drawn_from_what_was_read(store):
+    """A broken video has as many seconds as frames were decoded, whatever its container claims; faces end with them."""
+    broken = video("v", decoded=300, duration_s=3600.0, error="the file is cut off")
+    fill(store, [broken], [Face("v", frame) for frame in range(60, 90)])
+    with store.transaction() as connection:
+        sample = draw_sample(connection, find_answer(connection, ReportSettings()), 80)
+    assert dict(sample.strata)["seconds of video without a face"] == 9
+    moments = sorted(item.time_e4 for item in sample.items if item.person_id is None)
+    assert len(moments) == 8 and moments[-1] < 100_000 and 25_000 not in moments
+
+
 def test_a_small_scan_is_sampled_whole(store):
     """Where there are fewer people than looks, everybody is in the sample once."""
     with_people(store, [0.01, 0.5, 0.99])
