@@ -30,9 +30,9 @@ class Results(Tables):
 
     Args:
         folder: the output folder of a scan.
-        threshold: minimum probability for a face or person to count as masked; default: the scan's own.
-        third_state: give masks that are worn incorrectly their own label; default: as in the scan.
-        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        threshold: minimum probability for a face or person to count as masked; default: that of the last report.
+        third_state: give masks that are worn incorrectly their own label; default: as in the last report.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: that of the last report.
         rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
     Example:
@@ -161,7 +161,7 @@ class Results(Tables):
 
     @contextmanager
     def _two(self, other: str | PathLike) -> Iterator[tuple[Scanned, Scanned]]:
-        """Yield this scan, and the scan in `other` by its own rules."""
+        """Yield this scan, and the scan in `other` by the rules of its last report."""
         theirs = Results(other)
         with self._read() as first, theirs._read() as second:
             answers = find_answer(first, self.settings), find_answer(second, theirs.settings)
@@ -176,9 +176,9 @@ def open(
 
     Args:
         folder: the output folder of a scan that is finished, interrupted or still running.
-        threshold: minimum probability to count as masked; default: the scan's own.
-        third_state: give masks that are worn incorrectly their own label; default: as in the scan.
-        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: the scan's own.
+        threshold: minimum probability to count as masked; default: that of the last report.
+        third_state: give masks that are worn incorrectly their own label; default: as in the last report.
+        incorrect_threshold: minimum probability for a mask to count as worn incorrectly; default: that of the last report.
         rules: other rules of a report, such as `min_bare`, `clock`, `timezone` and `places` (see `ScanOptions`).
 
     Returns:
@@ -189,7 +189,7 @@ def open(
             state.
 
     Example:
-        >>> open("audit")
+        >>> open("audit", threshold=0.5)
         Results('audit', threshold=0.5)
     """
     return Results(folder, threshold, third_state, incorrect_threshold, **rules)

@@ -1,4 +1,4 @@
-"""The tables of a scan in Python, by the rules of the scan or by other rules."""
+"""The tables of a scan in Python, by the rules of its last report or by other rules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ class Tables:
             names = ", ".join(sorted(rules.keys() - {item.name for item in fields(Asked)}))
             raise UsageError(f"a report has no rule {names}") from None
         with self._read() as connection:
-            self.settings = report_settings(connection, asked)
+            self.settings = report_settings(connection, asked, self.folder)
         self.threshold, self.incorrect_threshold = self.settings.threshold, self.settings.incorrect_threshold
 
     def files(self) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def test_the_examples_of_the_page_and_of_the_docstrings_run(desk):
     for block in blocks:
         exec(block, names)
     assert len(blocks) >= 4 and (desk / "audit/faces.csv").is_file() and names["stricter"].threshold == 0.7
-    mb.open("audit").report()
+    mb.open("audit").report(threshold=0.5)
     found = [doctest.testmod(module, extraglobs={"open": mb.open}) for module in (api, model, results, tables)]
     assert not any(one.failed for one in found) and all(one.attempted > 5 for one in found)
 

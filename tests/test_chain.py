@@ -1,22 +1,37 @@
+import base64
 import hashlib
 import json
+import os
+import re
 import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from makers import write_photo
 from stores import Face, fill, video
 
 import maskbatch as mb
 from maskbatch.cli.main import main
-from maskbatch.errors import UsageError
+from maskbatch.errors import MaskbatchError, UsageError
+from maskbatch.media.write import partial_file
 from maskbatch.reports.manifest import MANIFEST, rows_digests
+from maskbatch.review.session import Wanted, prepared
+from maskbatch.run.corrections import import_corrections
 from maskbatch.run.pack import pack
 from maskbatch.run.purge import purge
+from maskbatch.run.threshold import Asked
 from maskbatch.run.verify import verify
+from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
+from maskbatch.store.folder import remove_temporary
+from maskbatch.store.lock import locked
+from maskbatch.store.read import last_session
+from maskbatch.store.write import begin_session, end_session
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 CLIP = "2026-11-20_22-00-00_desk.mp4"
@@ -145,6 +160,30 @@ def test_changed_and_moved_inputs(scanned, tmp_path):
     assert verify(tmp_path / "out").changed == ("input portrait_surgical.jpg",)
 
 
+def test_an_input_that_changed_in_its_middle_is_read_again(tmp_path):
+    """The same size and the same ends are not the same file: its time differs."""
+    path = tmp_path / "a.png"
+    write_photo(path, np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8))
+    mb.scan(path, tmp_path / "out", save="none")
+    flip(path, path.stat().st_size // 2)
+    mb.scan(path, tmp_path / "out", save="none")
+    assert not verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("end", [None, "interrupted"])
+def test_the_manifest_of_an_earlier_session_is_refused(out, tmp_path, end):
+    """While a scan is at work, and after an interrupted one, the folder is not what the manifest says."""
+    with open_store(out) as store:
+        with store.transaction() as connection:
+            last = last_session(connection)
+        number = begin_session(store, last.identity, last.facts)
+        if end:
+            end_session(store, number, end, {})
+    for command in (["verify", out], ["pack", out, "--out", tmp_path / "a.zip"]):
+        result = run(*command)
+        assert result.exit_code == 2 and "has not finished" in result.output and not (tmp_path / "a.zip").exists()
+
+
 def test_the_manifest_itself_can_be_expected(out):
     """Somebody who changes a file and makes a new manifest is found by the checksum that was written down."""
     import hashlib
@@ -186,6 +225,24 @@ def test_the_zip_is_whole_and_the_same_each_time(out, tmp_path):
     assert verify(tmp_path / "un").changed == ("people.csv",)
 
 
+def test_media_are_told_from_temporary_files_by_their_whole_names(scanned, tmp_path):
+    """A recording named like a part is in the manifest and in the zip, and survives the removal of temporary files."""
+    name = ".meeting.part2.jpg"
+    shutil.copy(scanned / "portrait_bare.jpg", tmp_path / name)
+    out = mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence", include_hidden=True).folder
+    files = json.loads((out / MANIFEST).read_text())["files"]
+    assert {f"annotated/{name}", f"evidence/{name}_f000000_0.jpg"} <= files.keys()
+    pack(out, tmp_path / "a.zip", with_annotated=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        assert f"annotated/{name}" in packed.namelist() and f"evidence/{name}_f000000_0.jpg" in packed.namelist()
+    with partial_file(out / "annotated" / ("x" * 251 + ".jpg")) as killed:
+        killed.write_bytes(b"x")
+        assert verify(out) == ((),) * 4 and killed.is_file()
+        remove_temporary(out)
+        assert (out / "annotated" / name).is_file() and not killed.exists()
+        killed.write_bytes(b"x")
+
+
 def test_a_zip_is_never_overwritten(out, tmp_path):
     """A file that is there stays as it is."""
     (tmp_path / "a.zip").write_bytes(b"mine")
@@ -204,6 +261,19 @@ def test_hidden_evidence_shows_no_face(out, tmp_path):
     assert len(pictures) == 4 and sum(map(len, model.find(pictures))) == 0
     assert sum(map(len, model.find(sorted(map(str, (out / "evidence").glob("*.jpg")))))) >= 3
     assert run("pack", out, "--annotated", "--anonymize", "--out", tmp_path / "b.zip").exit_code == 2
+
+
+def test_pictures_inside_the_page_are_hidden_as_well(out, tmp_path):
+    """After `report --inline`, the page of a hidden zip embeds the hidden pictures, and not those of the folder."""
+    assert run("report", out, "-q", "--inline").exit_code == 0
+    pack(out, tmp_path / "a.zip", is_hidden=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        embedded, hidden = (
+            {base64.b64decode(one) for one in re.findall(rb'src="data:image/jpeg;base64,([^"]*)', page)}
+            for page in ((out / "report.html").read_bytes(), packed.read("report.html"))
+        )
+        evidence = {packed.read(name) for name in packed.namelist() if name.startswith("evidence/")}
+    assert embedded and len(hidden) == len(embedded) and hidden <= evidence
 
 
 def test_a_copy_to_pass_on_shows_no_face(out, tmp_path):
@@ -251,6 +321,120 @@ def test_a_purged_scan_is_not_scanned_again(scanned, tmp_path):
     purge(results.folder, "0d", None)
     mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
     assert not any((tmp_path / "out/annotated").rglob("*.*"))
+
+
+ODD = ["b\\c.jpg", "new\nline.jpg", "\udce9.jpg"]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A scan, with all media, of photos whose names the tables show escaped."""
+    inputs = tmp_path_factory.mktemp("odd")
+    for name in ODD:
+        shutil.copy(SAMPLES / "portrait_bare.jpg", inputs / name)
+    mb.scan(inputs, inputs / "out", save="annotated,evidence,crops")
+    return inputs / "out"
+
+
+def test_pictures_of_escaped_names_are_found(odd):
+    """The page and the review lead to the files themselves: a backslash, a line break and odd bytes are no escapes."""
+    assert len(links_in(odd)) == 2 * len(ODD) and all((odd / link).is_file() for link in links_in(odd))
+    with open_store(odd) as store:
+        items = prepared(store, Wanted("ann"), Asked()).items
+    assert all((odd / one.picture).is_file() and (odd / one.copy).is_file() and one.path.is_file() for one in items)
+
+
+def test_a_zip_with_names_that_are_not_utf8_is_whole(odd, tmp_path):
+    """The manifest and the page in the zip have the names that the zip has."""
+    pack(odd, tmp_path / "a.zip", with_annotated=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        packed.extractall(tmp_path / "un")
+    assert not verify(tmp_path / "un")
+    assert all((tmp_path / "un" / link).is_file() for link in links_in(tmp_path / "un"))
+
+
+def links_in(folder):
+    """The paths of the pictures that the page of a folder leads to."""
+    links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]+)"', (folder / "report.html").read_text())
+    return {os.fsdecode(unquote_to_bytes(link)) for link in links}
+
+
+def test_a_purge_removes_pictures_of_escaped_names(odd, tmp_path):
+    """No face stays in the folder."""
+    out = Path(shutil.copytree(odd, tmp_path / "out"))
+    assert purge(out, "0d", None).num_files == 3 * len(ODD)
+    assert not list(out.rglob("*.jpg"))
+
+
+def test_evidence_that_somebody_deleted_is_made_again(scanned, tmp_path):
+    """The file of a picture that is gone is scanned again; pictures that a purge removed do not come back."""
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg"):
+        shutil.copy(scanned / name, tmp_path)
+    out = mb.scan(tmp_path, tmp_path / "out", save="evidence").folder
+    purge(out, None, "portrait_surgical.jpg:0")
+    [path] = out.glob("evidence/*.jpg")
+    content = path.read_bytes()
+    path.unlink()
+    mb.scan(tmp_path, out, save="evidence")
+    assert [one.read_bytes() for one in out.glob("evidence/*.jpg")] == [content] and not verify(out)
+
+
+@pytest.mark.parametrize(("how", "num_left"), [(("0d", None), 0), ((None, "portrait_bare.jpg:0"), 3)])
+def test_a_purge_reaches_recordings_that_left_the_inputs(scanned, tmp_path, how, num_left):
+    """Pictures of a file that is no longer scanned are removed too, by age and by person."""
+    for name in ("portrait_bare.jpg", "portrait_surgical.jpg"):
+        shutil.copy(scanned / name, tmp_path)
+    mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops")
+    (tmp_path / "portrait_bare.jpg").unlink()
+    out = mb.scan(tmp_path, tmp_path / "out", save="annotated,evidence,crops").folder
+    purge(out, *how)
+    left = [path.relative_to(out).as_posix() for path in out.rglob("*.jpg")]
+    assert len(left) == num_left and not any("bare" in Path(name).name for name in left)
+
+
+def test_a_purge_holds_the_lock(out, monkeypatch):
+    """No scan can begin while files are being removed, and no purge while a scan is running."""
+    from maskbatch.run import purge as module
+
+    monkeypatch.setattr(module, "remove_temporary_media", lambda folder: locked(folder).__enter__())
+    with pytest.raises(MaskbatchError, match="being written to"):
+        purge(out, "0d", None)
+    monkeypatch.undo()
+    with locked(out), pytest.raises(MaskbatchError, match="being written to"):
+        purge(out, "0d", None)
+    assert not verify(out)
+
+
+def test_a_purge_removes_what_unfinished_work_left(out):
+    """The parts of a video in work and the temporary files of a killed scan show faces, too."""
+    left = [out / ".segments/1/000000.mp4", out / "evidence/.x.part1-1.jpg"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    purge(out, "0d", None)
+    assert not any(path.exists() for path in left)
+
+
+def test_what_changes_results_keeps_the_rules_of_the_last_report(out, tmp_path):
+    """A purge, an import, a review and `open` start from them; another `report` starts from those of the scan."""
+    assert run("report", out, "-q", "--threshold", 0.7, "--timezone", "Asia/Tokyo", "--csv-bom").exit_code == 0
+    before = rules_in(out)
+    assert mb.open(out).settings == ReportSettings(**before) and before["timezone"] == "Asia/Tokyo"
+    boxes = mb.open(out).export("coco", tmp_path / "boxes.json")
+    with open_store(out) as store:
+        assert any(one.when.endswith("+09:00") for one in prepared(store, Wanted("ann"), Asked()).items)
+    assert import_corrections(out, boxes, "ann").num_verdicts == 3
+    assert rules_in(out) == before
+    purge(out, None, f"{CLIP}:0")
+    assert rules_in(out) == before and (out / "people.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+    assert run("report", out, "-q").exit_code == 0 and rules_in(out)["threshold"] == 0.5
+
+
+def rules_in(out):
+    """The rules of the tables in an output folder."""
+    found = json.loads((out / "run.json").read_text())["report"]
+    del found["written"]
+    return found
 
 
 @pytest.mark.parametrize("options", [[], ["--older-than", "soon"], ["--person", "x"], ["--person", f"{CLIP}:99"],

@@ -74,7 +74,7 @@ def test_media_that_somebody_removed_are_made_again(made, tmp_path, fakes, caplo
         (out / "annotated" / name).unlink()
     scan(inputs, out, on_result=lambda _, result: ended.extend(source.name for source, _ in result.ended))
     assert sorted(ended) == ["m.mp4", "p1.jpg"] and contents(out) == before
-    assert "m.mp4, p1.jpg: the annotated copy or the crops are gone; scanning again" in caplog.text
+    assert "m.mp4, p1.jpg: the annotated copy, crops or evidence are gone; scanning again" in caplog.text
 
 
 def test_crops_that_somebody_removed_are_made_again(made, tmp_path, fakes):

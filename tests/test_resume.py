@@ -37,7 +37,7 @@ from maskbatch.media.video.reader import VideoReader
 from maskbatch.reports.tables import write_reports
 from maskbatch.run import engine, local, quarantine, shard
 from maskbatch.run import space as estimate
-from maskbatch.run.identity import deciding_settings
+from maskbatch.run.identity import deciding_settings, identity_of
 from maskbatch.run.stop import Stop, stop_on_signals
 from maskbatch.settings import DetectorSettings, OutputSettings, ReportSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import copies
@@ -400,6 +400,25 @@ def test_what_the_detector_looks_for_decides_a_scan():
     ):
         found = differences(json.loads(json.dumps(was)), deciding_settings(ScanSettings(detector=detector), []))
         assert found.keys() == {name} and shown in (None, found[name])
+
+
+def test_who_is_hidden_decides_a_scan(tmp_path, fakes):
+    """A scan by whose labels, or by whose zones, faces are hidden does not go on by others; if all are hidden, it does."""
+    makers.write_photo(tmp_path / "in/a.png")
+    places = tmp_path / "places.toml"
+    places.write_text("")
+    stricter = replace(SETTINGS.classifier, threshold=0.7)
+    for whom in ("everyone", "masked", "without", "except-zones"):
+        output = replace(SETTINGS.output, anonymize="solid", whom=whom)
+        settings = replace(SETTINGS, output=output, report=replace(SETTINGS.report, places=str(places)))
+        before = identity_of(settings, [], local.Driver(settings).networks)
+        found = differences(
+            before, identity_of(replace(settings, classifier=stricter), [], local.Driver(settings).networks)
+        )
+        assert bool(found) == (whom in ("masked", "without"))
+        places.write_text(f"# {whom}")
+        found = differences(before, identity_of(settings, [], local.Driver(settings).networks))
+        assert bool(found) == (whom == "except-zones")
 
 
 def test_settings_of_a_run_that_never_began_bind_nobody(tmp_path, fakes):

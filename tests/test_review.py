@@ -3,7 +3,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
+import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -22,7 +24,7 @@ from maskbatch.run.threshold import Asked
 from maskbatch.settings import ReportSettings
 from maskbatch.store.database import open_store
 from maskbatch.store.review import last_sample, undo_last, verdicts
-from maskbatch.store.write import begin_session, forget
+from maskbatch.store.write import begin_session, forget, open_sources
 
 FACTS = {"settings": {"classifier": {"threshold": 0.5, "incorrect_threshold": None}}}
 
@@ -135,6 +137,31 @@ def test_a_file_that_is_scanned_again_loses_no_verdict_and_applies_none(store):
         assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("content", "num_left"), [(b"other", 0), (b"same", 1)])
+def test_verdicts_end_with_the_content_that_they_are_about(store, tmp_path, content, num_left):
+    """A file with other content has none of the verdicts on the people before, who have the same numbers; rows stay."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"same")
+    scan_one(store, path)
+    reviewing(store).judge(0, "with_mask")
+    if content != b"same":
+        path.write_bytes(content)
+    scan_one(store, path)
+    assert len(verdicts_in(store)) == num_left
+    assert answer_of(store).reviewed.tolist() == ["with_mask" if num_left else ""]
+    with store.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
+
+
+def scan_one(store, path):
+    """The photo is scanned, again if it was before, and shows one person."""
+    sources = begun(store, [File("a.jpg")])
+    source = replace(sources["a.jpg"], path=path)
+    forget(store, [source.id])
+    open_sources(store, 1, [source])
+    end(store, sources, [File("a.jpg")], [Face("a.jpg", p_mask=0.01)])
+
+
 @pytest.mark.parametrize(("number", "verdict"), [(0, "violator"), (0, "nobody"), (5, "with_mask"), (-1, "with_mask")])
 def test_verdicts_that_do_not_exist_are_refused(store, number, verdict):
     """Neither an unknown verdict, nor that of a moment on a person, nor an item that is not there is stored."""
@@ -166,6 +193,17 @@ def test_a_sample_has_known_strata_and_moments(store):
     drawn = Counter(sample.strata[item.stratum][0] for item in people)
     share = {name: drawn[name] / size for name, size in sample.strata[:-2]}
     assert share["with_mask, sure"] < min(value for name, value in share.items() if "uncertain" in name)
+
+
+def test_moments_are_drawn_from_what_was_read(store):
+    """A broken video has as many seconds as frames were decoded, whatever its container claims; faces end with them."""
+    broken = video("v", decoded=300, duration_s=3600.0, error="the file is cut off")
+    fill(store, [broken], [Face("v", frame) for frame in range(60, 90)])
+    with store.transaction() as connection:
+        sample = draw_sample(connection, find_answer(connection, ReportSettings()), 80)
+    assert dict(sample.strata)["seconds of video without a face"] == 9
+    moments = sorted(item.time_e4 for item in sample.items if item.person_id is None)
+    assert len(moments) == 8 and moments[-1] < 100_000 and 25_000 not in moments
 
 
 def test_a_small_scan_is_sampled_whole(store):
@@ -253,8 +291,12 @@ def test_the_reviewed_faces_are_a_dataset(store, tmp_path):
 @pytest.fixture
 def client(store, tmp_path):
     """A browser that was let in, and the guard."""
-    testclient = pytest.importorskip("starlette.testclient")
     with_people(store, [0.01, 0.99])
+    return browser(store, tmp_path)
+
+
+def browser(store, tmp_path):
+    testclient = pytest.importorskip("starlette.testclient")
     guard = Guard(["127.0.0.1:8000"])
     app = make_app(reviewing(store), tmp_path, guard)
     opened = testclient.TestClient(app, base_url="http://127.0.0.1:8000")
@@ -325,6 +367,20 @@ def test_answers_forbid_frames_and_caches(client):
     answer = enter(client)
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert client.get("/api/items").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/picture/0", "/frame/0", "/picture/1"])
+def test_no_picture_stays_in_the_browser(store, tmp_path, path):
+    """The same address shows somebody else in the next review, and pictures are personal data."""
+    with_people(store, [0.01, 0.99])
+    with store.transaction() as connection:
+        connection.execute("UPDATE source SET path = ?", [str(makers.write_photo(tmp_path / "a.png"))])
+        connection.execute("INSERT INTO evidence SELECT source_id, frame, face FROM face WHERE p_mask_e4 < 5000")
+    makers.write_photo(tmp_path / "evidence/000.jpg_f000000_0.jpg")
+    client = browser(store, tmp_path)
+    enter(client)
+    answer = client.get(path)
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
 
 
 # the command

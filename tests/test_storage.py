@@ -1,9 +1,11 @@
 """Inputs and outputs at addresses, against a real S3 server on this machine: `pip install s3fs 'moto[server]'`."""
 
+import errno
 import os
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import makers
@@ -200,6 +202,23 @@ def test_results_go_to_a_bucket_and_another_machine_goes_on(inputs, whole, tmp_p
     assert {name for name in names if ".part" in name or name.startswith(".")} == {".writer"}
     got = {name: (out / name).read_bytes() for name in whole}
     assert got == whole
+
+
+def test_a_store_that_was_fetched_in_part_is_fetched_again(server, tmp_path, monkeypatch):
+    """A disk that fills in the middle of the download leaves no store that the next scan would take for a whole one."""
+    boto3.client("s3").put_object(Bucket="bucket", Key="fetched/scan.db", Body=b"whole")
+    copy = working_folder._Copy(Remote("s3://bucket/fetched"), tmp_path / "out")
+
+    def fills(path, content):
+        path.open("wb").write(content[:2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", fills)
+        with pytest.raises(OSError, match="No space left"):
+            copy.fetch()
+    copy.fetch()
+    assert (tmp_path / "out/scan.db").read_bytes() == b"whole"
 
 
 def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, tmp_path, monkeypatch):

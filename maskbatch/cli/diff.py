@@ -18,7 +18,7 @@ from maskbatch.cli.terminal import open_terminal
 def diff(first: Path, second: Path, target: Path | None) -> None:
     """Show the changes from one scan to another: files, people, verdicts, and the rate with its interval.
 
-    Each DIR is the output folder of a scan, and is read by the rules of that scan.
+    Each DIR is the output folder of a scan, and is read by the rules of its last report.
     """
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch import api

@@ -21,7 +21,8 @@ _FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone
 def export(folder: Path, format: str, out: Path | None) -> None:
     """Write the results of a scan in a format of another program: see docs/formats.md.
 
-    FORMAT is coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio.
+    FORMAT is coco, megadetector, label-studio, parquet, cvat, fiftyone, webvtt, chapters, edl or otio. Thresholds and
+    other rules are those of the last report.
     """
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch import api

@@ -76,14 +76,19 @@ _RULES = (
      "TEMPLATE"),
     ("places", "File with cameras, zones, lines and shifts: see docs/places.md.", "FILE"),
 )  # fmt: skip
-# the same options for a report, where None means: as in the scan
-rules = options(
-    *(
-        click.option(f"--{name.replace('_', '-')}", default=None, metavar=metavar, help=f"{help} Default: as in the scan.",
-                     **_type_of(name))
-        for name, help, metavar in _RULES
-    )
-)  # fmt: skip
+
+
+def rules(before: str) -> Callable:
+    """Return the same options for a report, where None means: as in `before`, "scan" or "last report"."""
+    return options(
+        *(
+            click.option(f"--{name.replace('_', '-')}", default=None, metavar=metavar,
+                         help=f"{help} Default: as in the {before}.", **_type_of(name))
+            for name, help, metavar in _RULES
+        )
+    )  # fmt: skip
+
+
 _SESSION = options(
     _of_scan(_WHAT, "if_exists", "When the output folder holds an earlier scan: continue it, replace it, or stop."),
     grouped(_WHAT, "--dry-run", is_flag=True,

@@ -19,7 +19,7 @@ from maskbatch.cli.terminal import open_terminal
               help="Label masks that are worn incorrectly as incorrect_mask, or not. Default: as in the scan.")  # fmt: skip
 @click.option("--incorrect-threshold", type=Number(0, 1), metavar="P",
               help="Minimum probability for a mask to count as worn incorrectly. Default: that of the scan.")  # fmt: skip
-@rules
+@rules("scan")
 @click.option("--csv-bom", is_flag=True,
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("--inline", is_flag=True,

@@ -29,7 +29,7 @@ from maskbatch.errors import MaskbatchError, UsageError
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port. Default: a free port.")
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
-@rules
+@rules("last report")
 @click.option("-q", "--quiet", is_flag=True, help="Show warnings, errors and the address only.")
 def review(folder: Path, quiet: bool, **asked: object) -> None:
     """Look at the people of a scan in a browser, one by one, and confirm or correct each verdict.

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from maskbatch.media.storage import Remote, is_there
@@ -64,7 +64,12 @@ def crop_name(source: Source, frame: int, face: int) -> str:
 
     It has the source's whole name, so that a.jpg and a.png differ, then frame and face.
     """
-    return f"{crop_stem(own_name(source))}_f{frame:06d}_{face}.jpg"
+    return crop_of(own_name(source), frame, face)
+
+
+def crop_of(own: str, frame: int, face: int) -> str:
+    """Return the file name of a crop of the source with the `own_name` `own`."""
+    return f"{crop_stem(own)}_f{frame:06d}_{face}.jpg"
 
 
 def crop_stem(own: str) -> str:
@@ -169,11 +174,6 @@ def fitted(name: str, most_bytes: int = _MOST_BYTES) -> str:
     # a character of several bytes is kept or cut as a whole
     kept = os.fsencode(stem)[: most_bytes - len(os.fsencode(ending))].decode("utf-8", "ignore")
     return f"{folder}{slash}{kept}{ending}"
-
-
-def fitted_path(path: Path) -> Path:
-    """Return `path` with its last part shortened by `fitted`."""
-    return path.with_name(fitted(path.name))
 
 
 def mark_twins(sources: Sequence[Source]) -> list[Source]:

@@ -3,7 +3,7 @@
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from maskbatch.media.names import crop_stem
+from maskbatch.media.names import crop_of, from_name_text
 
 _CROPS = """
     SELECT evidence.source_id, coalesce(person_id, face.track_id), time_e4 / 10000.0, p_mask_e4 / 10000.0, evidence.frame,
@@ -26,16 +26,16 @@ class _Picture(NamedTuple):
 
 
 class Pictures:
-    """The pictures of all people, as paths relative to the output folder."""
+    """The pictures of all people, as paths relative to the output folder, as they are on the disk."""
 
     def __init__(self, connection: Connection) -> None:
         self._of_person: dict[tuple[int, int], list[_Picture]] = {}
         for source_id, person, time_s, p_mask, frame, face, name in connection.execute(_CROPS):
-            path = f"evidence/{crop_stem(name)}_f{frame:06d}_{face}.jpg"
+            path = f"evidence/{crop_of(from_name_text(name), frame, face)}"
             self._of_person.setdefault((source_id, person), []).append(_Picture(time_s, p_mask, path))
         self._copies, self._photos = {}, set()
         for source_id, kind, name in connection.execute(_COPIES):
-            self._copies[source_id] = f"annotated/{name}"
+            self._copies[source_id] = f"annotated/{from_name_text(name)}"
             if kind == "image":
                 self._photos.add(source_id)
 

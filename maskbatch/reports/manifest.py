@@ -15,7 +15,7 @@ from typing import NamedTuple
 from maskbatch.media.fingerprint import fingerprints
 from maskbatch.media.names import from_name_text
 from maskbatch.media.storage import Remote, located
-from maskbatch.media.write import partial_file
+from maskbatch.media.write import is_partial, partial_file
 from maskbatch.store.database import Store
 from maskbatch.store.read import last_session
 from maskbatch.types import FaceRow
@@ -35,6 +35,8 @@ _FACES = f"""
     FROM face ORDER BY source_id, frame, face
 """
 _INPUTS = "SELECT name, path, size, mtime_ns, quick_hash FROM source WHERE position IS NOT NULL ORDER BY position"
+# an input for which these values are the same is not read again
+_SAME = ("name", "size", "mtime_ns", "quick_hash")
 _CHUNK, _NUM_THREADS = 1 << 20, 4
 
 
@@ -189,7 +191,7 @@ def _digest(texts: Iterable[str]) -> str:
 def _media(out: Path) -> Iterator[Path]:
     """Yield the media of a scan, in order."""
     for folder in FOLDERS:
-        yield from sorted(path for path in (out / folder).rglob("*") if path.is_file() and ".part" not in path.name)
+        yield from sorted(path for path in (out / folder).rglob("*") if path.is_file() and not is_partial(path.name))
 
 
 def _files(
@@ -218,11 +220,12 @@ def _files(
 def _inputs(
     connection: Connection, before: Mapping[str, object], is_over: Callable[[], bool]
 ) -> list[dict[str, object]]:
-    """Return name, path, size and SHA-256 of each input; the SHA-256 is None if the file is gone or has changed."""
+    """Return name, size, time, path and SHA-256 of each input; the SHA-256 is None if the file is gone or has changed."""
     rows = connection.execute(_INPUTS).fetchall()
-    known = {(one["name"], one["size"], one["quick_hash"]): one["sha256"] for one in before.get("inputs", ())}
-    found = [{"name": name, "path": path, "size": size, "quick_hash": quick_hash,
-              "sha256": known.get((name, size, quick_hash))} for name, path, size, _, quick_hash in rows]  # fmt: skip
+    known = {tuple(map(one.get, _SAME)): one["sha256"] for one in before.get("inputs", ())}
+    found = [dict(zip(_SAME, (name, *print_), strict=True)) | {"path": path} for name, path, *print_ in rows]
+    for one in found:
+        one["sha256"] = known.get(tuple(map(one.get, _SAME)))
     todo = [
         (one, row)
         for one, row in zip(found, rows, strict=True)

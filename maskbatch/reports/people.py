@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from maskbatch.media.names import name_text
 from maskbatch.people.answer import Answer
 from maskbatch.people.clock import clock_text, later
 from maskbatch.people.episodes import Episodes
@@ -175,10 +176,13 @@ def places_of(answer: Answer, source_id: np.ndarray) -> dict[str, list[str]]:
 
 
 def _evidence(answer: Answer, group: np.ndarray, times: tuple[np.ndarray, ...], p_mask: np.ndarray) -> list[str]:
-    """Return the picture for each person at positions `group` (n,); `times` are start, end and best look, each (n,)."""
+    """Return the picture, as text, for each person at positions `group` (n,).
+
+    `times` are start, end and best look, each (n,).
+    """
     source_id, person = answer.persons.source_id[group], answer.persons.person[group]
     return [
-        answer.pictures.nearest(*who, when, p)
+        name_text(answer.pictures.nearest(*who, when, p))
         for *who, when, p in zip(
             source_id.tolist(), person.tolist(), zip(*times, strict=True), p_mask.tolist(), strict=True
         )

@@ -56,6 +56,12 @@ def write_run_json(
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def last_report(out: Path) -> Mapping[str, object]:
+    """Return the settings of the tables beside `run.json`, by their names in ReportSettings; empty without a report."""
+    found = _before(out).get("report")
+    return found if isinstance(found, dict) else {}
+
+
 def _before(out: Path) -> Mapping[str, object]:
     """Return the content of the present `run.json`, empty if it cannot be read."""
     try:

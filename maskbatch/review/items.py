@@ -7,7 +7,7 @@ from sqlite3 import Connection
 
 import numpy as np
 
-from maskbatch.media.names import one_line
+from maskbatch.media.names import from_name_text, one_line
 from maskbatch.media.storage import located
 from maskbatch.people.answer import Answer
 from maskbatch.people.clock import clock_text
@@ -123,7 +123,7 @@ def _picture_size(sources: Mapping[int, Sequence], source_id: int) -> tuple[tupl
 
 
 def _files(answer: Answer, sources: Mapping[int, Sequence], source_id: int) -> tuple[str, Path]:
-    return answer.pictures.copy_of(source_id), located(sources[source_id][0])
+    return answer.pictures.copy_of(source_id), located(from_name_text(sources[source_id][0]))
 
 
 def _numbered(item: Item, number: int) -> Item:

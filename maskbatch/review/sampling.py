@@ -20,9 +20,12 @@ _EMPTY_PHOTOS = """
     SELECT id FROM source WHERE position IS NOT NULL AND state = 'done' AND kind = 'image' AND analysed > 0
     AND NOT EXISTS (SELECT 1 FROM face WHERE source_id = source.id) ORDER BY position
 """
+# a video that was not read whole was looked at as far as its frames reach, and not as long as its container claims
 _VIDEOS = """
-    SELECT id, duration_s FROM source WHERE position IS NOT NULL AND kind = 'video' AND analysed > 0 AND duration_s > 0
-    ORDER BY position
+    SELECT id, read_s FROM (
+        SELECT *, CASE WHEN error IS NULL AND state = 'done' THEN duration_s
+                  ELSE coalesce(min(duration_s, decoded / fps), duration_s) END AS read_s FROM source)
+    WHERE position IS NOT NULL AND kind = 'video' AND analysed > 0 AND read_s > 0 ORDER BY position
 """
 _BUSY = "SELECT DISTINCT time_e4 / 10000 FROM face WHERE source_id = ?"
 
@@ -112,7 +115,8 @@ def _moments(connection: Connection, number: int, rng: np.random.Generator) -> l
     photos = [row[0] for row in connection.execute(_EMPTY_PHOTOS)]
     videos = connection.execute(_VIDEOS).fetchall()
     busy = {source_id: {row[0] for row in connection.execute(_BUSY, [source_id])} for source_id, _ in videos}
-    empty = sum(max(int(duration_s) - len(busy[source_id]), 0) for source_id, duration_s in videos)
+    busy = {source_id: {one for one in busy[source_id] if one < int(read_s)} for source_id, read_s in videos}
+    empty = sum(int(read_s) - len(busy[source_id]) for source_id, read_s in videos)
     of_photos = min(len(photos), round(number * (1.0 if not empty else 0.5)))
     found = []
     if of_photos:
@@ -128,11 +132,11 @@ def _empty_seconds(
     videos: Sequence[tuple[int, float]], busy: dict[int, set[int]], number: int, rng: np.random.Generator
 ) -> list[tuple[int, float]]:
     """Draw seconds in which no face was found, all with the same chance."""
-    lengths = np.array([int(duration_s) for _, duration_s in videos], np.float64)
+    lengths = np.array([int(read_s) for _, read_s in videos], np.float64)
     drawn: dict[tuple[int, int], tuple[int, float]] = {}
     while len(drawn) < number:
-        source_id, duration_s = videos[int(rng.choice(len(videos), p=lengths / lengths.sum()))]
-        second = int(rng.integers(int(duration_s)))
+        source_id, read_s = videos[int(rng.choice(len(videos), p=lengths / lengths.sum()))]
+        second = int(rng.integers(int(read_s)))
         if second not in busy[source_id]:
             drawn[source_id, second] = (source_id, second + 0.5)
     return list(drawn.values())

@@ -149,7 +149,7 @@ class _Pages:
         item = self._item(request)
         path = self._folder / item.picture if item.picture.startswith("evidence/") else None
         if path is not None and path.is_file():
-            return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
+            return FileResponse(path)
         return _jpeg(crop_jpeg, item)
 
     def frame(self, request: Request) -> Response:
@@ -171,7 +171,7 @@ def _jpeg(make: Callable[[Item], bytes | str], item: Item) -> Response:
     made = make(item)
     if isinstance(made, str):
         return PlainTextResponse(made, 404)
-    return Response(made, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    return Response(made, media_type="image/jpeg")
 
 
 def _no_item(request: Request, error: Exception) -> Response:

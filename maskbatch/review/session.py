@@ -64,7 +64,7 @@ def serve(
             lambda: opened(f"http://{_shown(host)}:{port}/?token={guard.token}"),
         )
         number = len(reviewing.said())
-    report_again(folder, asked)
+    report_again(folder, asked, is_update=True)
     return (f"{number} of {len(reviewing.items)} reviewed by {wanted.reviewer}, {number - before} of them now; "
             "the tables and report.html are written again")  # fmt: skip
 
@@ -75,7 +75,7 @@ def prepared(store: Store, wanted: Wanted, asked: Asked) -> Reviewing:
     Raises UsageError when there is nothing to review.
     """
     with store.transaction() as connection:
-        answer = find_answer(connection, report_settings(connection, asked))
+        answer = find_answer(connection, report_settings(connection, asked, store.folder))
         sample = None
         if wanted.num_items is not None:
             sample = draw_sample(connection, answer, wanted.num_items, wanted.precision, wanted.seed)
@@ -135,7 +135,7 @@ def write_dataset(folder: Path, target: Path, asked: Asked) -> str:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is not an empty folder: choose another one")
     with open_store(_checked(folder), reader=True) as store, store.transaction() as connection:
-        answer = find_answer(connection, report_settings(connection, asked))
+        answer = find_answer(connection, report_settings(connection, asked, folder))
         items = items_of(connection, answer)
         last = {(one.source_id, one.person_id): one.verdict for one in verdicts(connection)}
     counts = dict.fromkeys(LABELS, 0)

@@ -71,7 +71,7 @@ def import_corrections(folder: Path, path: Path, reviewer: str, source: str | No
     for box in corrected.boxes:
         boxes.setdefault(source if source is not None else box.source, []).append(box)
     with open_store(folder, reader=True) as store, store.transaction() as connection:
-        settings = report_settings(connection, Asked())
+        settings = report_settings(connection, Asked(), folder)
         answer = find_answer(connection, settings)
         known = {one.name: one for one in answer.sources}
         found = {
@@ -85,7 +85,7 @@ def import_corrections(folder: Path, path: Path, reviewer: str, source: str | No
     verdicts = [verdict for source_id, own in found.items() for verdict in _verdicts(answer, source_id, own, reviewer)]
     with open_store(folder) as store:
         add_verdicts(store, verdicts)
-    report_again(folder)
+    report_again(folder, is_update=True)
     changed = sum(verdict.verdict != verdict.model_verdict for verdict in verdicts)
     return Imported(len(verdicts), changed, sum(own.num_unknown for own in found.values()))
 

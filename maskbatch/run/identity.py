@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 from maskbatch import __version__
@@ -31,11 +32,25 @@ def deciding_settings(settings: ScanSettings, inputs: Sequence[Path]) -> dict[st
 
 def identity_of(settings: ScanSettings, inputs: Sequence[Path], networks: NetworkFacts) -> dict[str, object]:
     """Return all values that determine the rows and media of a scan; sessions of one folder have the same values."""
-    return deciding_settings(settings, inputs) | {
-        "runtime": networks.device.runtime,
-        "precision": networks.precision,
-        "weights": {name: used["sha256"] for name, used in networks.weights.items()},
-    }
+    return (
+        deciding_settings(settings, inputs)
+        | _who_is_hidden(settings)
+        | {
+            "runtime": networks.device.runtime,
+            "precision": networks.precision,
+            "weights": {name: used["sha256"] for name, used in networks.weights.items()},
+        }
+    )
+
+
+def _who_is_hidden(settings: ScanSettings) -> dict[str, object]:
+    """Return the rules that decide whose face the media hide: a scan must not go on by others."""
+    output = settings.output
+    if output.anonymize == "none" or output.whom == "everyone":
+        return {}
+    if output.whom == "except-zones":
+        return {"hidden outside the zones with SHA-256": sha256(Path(settings.report.places).read_bytes()).hexdigest()}
+    return {"hidden by": asdict(settings.classifier.thresholds)}
 
 
 def facts_of(settings: ScanSettings, plan: Plan, networks: NetworkFacts) -> Mapping[str, object]:

@@ -27,8 +27,11 @@ class Reported(NamedTuple):
     is_finished: bool
 
 
-def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> Reported:
+def report_again(out: Path, asked: Asked = _OWN, is_update: bool = False, renew_media: bool = False) -> Reported:
     """Write the reports of the scan in `out` again, by the scan's own rules or those in `asked`.
+
+    With `is_update`, start from the rules of the last report in place of those of the scan, for callers who changed the
+    results.
 
     `run.json` records the rules. While a scan is running, the reports show its stored results so far. If the scan ends
     meanwhile, they are written once more, so that the last reports are complete. The manifest keeps its entries for
@@ -39,8 +42,8 @@ def report_again(out: Path, asked: Asked = _OWN, renew_media: bool = False) -> R
         num_tries = 0
         while True:
             with store.transaction() as connection:
-                last, settings = last_session(connection), report_settings(connection, asked)
-                names = source_names(connection)
+                last, names = last_session(connection), source_names(connection)
+                settings = report_settings(connection, asked, out if is_update else None)
             try:
                 written = write_reports(store, settings)
                 write_run_json(store, out, settings, asdict(written.summary))

@@ -1,9 +1,11 @@
 """Change the thresholds and rules of an existing scan, without another analysis."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from sqlite3 import Connection
 
 from maskbatch.errors import UsageError
+from maskbatch.reports.run_json import last_report
 from maskbatch.run.options import check_incorrect_threshold, checked, checked_report
 from maskbatch.run.stages import NetworkFacts
 from maskbatch.settings import INCORRECT_THRESHOLD, ReportSettings, ScanSettings, Thresholds
@@ -19,11 +21,12 @@ RULES = {
     "min_bare": "min_bare_s", "max_gap": "max_gap_s",
     **{name: name for name in ("count_static", "clock", "start", "timezone", "path_template", "places")},
 }  # fmt: skip
+_OPTIONS = RULES | {"csv_bom": "bom", "inline": "is_inline"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The rules that a user requests for a report, by name of option; None: the rule of the scan.
+    """The rules that a user requests for a report, by name of option; None: the rule that held before.
 
     With `third_state` False, there are only two labels.
     """
@@ -48,35 +51,31 @@ class Asked:
                 checked(name, getattr(self, name))
 
 
-def report_settings(connection: Connection, asked: Asked) -> ReportSettings:
-    """Return the settings of a report: the requested rules, else those of the scan.
+def report_settings(connection: Connection, asked: Asked, folder: Path | None = None) -> ReportSettings:
+    """Return the settings of a report: the requested rules, else those of the last report in `folder`.
 
-    Tables have a byte order mark only if requested. Raises UsageError for a third state that the scan's model does not
-    support, and for rules that cannot be read.
+    Without `folder`, or without a report in it, they are those of the scan, and tables have a byte order mark and inline
+    pictures only if requested. Raises UsageError for a third state that the scan's model does not support, and for rules
+    that cannot be read.
     """
-    known = {item.name for item in fields(ReportSettings)}
-    own = {
-        name: value
-        for name, value in last_session(connection).facts["settings"].get("report", {}).items()
-        if name in known
-    }
-    used = _report_thresholds(connection, asked)
-    wanted = {name: getattr(asked, option) for option, name in RULES.items() if getattr(asked, option) is not None}
-    mine = {
-        "threshold": used.mask,
-        "incorrect_threshold": used.incorrect,
-        "bom": bool(asked.csv_bom),
-        "is_inline": bool(asked.inline),
-    }
-    return checked_report(ReportSettings(**own | mine | wanted))
+    facts, known = last_session(connection).facts, {item.name for item in fields(ReportSettings)}
+    scanned = _thresholds(facts)
+    start = {
+        **facts["settings"].get("report", {}),
+        "threshold": scanned.mask, "incorrect_threshold": scanned.incorrect, "bom": False, "is_inline": False,
+        **({} if folder is None else last_report(folder)),
+    }  # fmt: skip
+    before = ReportSettings(**{name: value for name, value in start.items() if name in known})
+    used = _report_thresholds(connection, before.thresholds, asked)
+    wanted = {name: getattr(asked, option) for option, name in _OPTIONS.items() if getattr(asked, option) is not None}
+    return checked_report(replace(before, threshold=used.mask, incorrect_threshold=used.incorrect, **wanted))
 
 
-def _report_thresholds(connection: Connection, asked: Asked) -> Thresholds:
-    """Return the thresholds of a report: the requested ones, else those of the scan.
+def _report_thresholds(connection: Connection, own: Thresholds, asked: Asked) -> Thresholds:
+    """Return the thresholds of a report: the requested ones, else its `own`.
 
     Raises UsageError for a third state that the scan's model does not support.
     """
-    own = _thresholds(last_session(connection).facts)
     mask = own.mask if asked.threshold is None else asked.threshold
     is_on = own.incorrect is not None if asked.third_state is None else asked.third_state
     check_incorrect_threshold(is_on, asked.incorrect_threshold is not None)

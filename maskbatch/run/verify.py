@@ -5,6 +5,7 @@ from pathlib import Path
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.reports.manifest import MANIFEST, Changes, differences, read_manifest, sha256_of
 from maskbatch.store.database import STORE, open_store
+from maskbatch.store.read import last_session
 
 
 def verify(folder: Path, expected: str | None = None) -> Changes:
@@ -33,11 +34,22 @@ def verify(folder: Path, expected: str | None = None) -> Changes:
 
 
 def checked_manifest(folder: Path) -> dict:
-    """Return the manifest of a folder. Raises UsageError when there is none, MaskbatchError when it is damaged."""
+    """Return the manifest of a folder.
+
+    Raises UsageError when there is none, or only that of an earlier session, and
+    MaskbatchError when it is damaged.
+    """
     try:
         manifest = read_manifest(folder)
     except ValueError as error:
         raise MaskbatchError(f"{folder / MANIFEST} is damaged: {error}") from error
     if manifest is None:
         raise UsageError(f"{folder} has no {MANIFEST}: it is written when a scan finishes, and by maskbatch report")
+    if (folder / STORE).is_file() and not _is_finished(folder):
+        raise UsageError(f"the scan in {folder} has not finished since its {MANIFEST} was written: continue it first")
     return dict(manifest)
+
+
+def _is_finished(folder: Path) -> bool:
+    with open_store(folder, reader=True) as store, store.transaction() as connection:
+        return last_session(connection).how == "finished"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.media.storage import Remote
+from maskbatch.media.write import is_partial, partial_file
 from maskbatch.networks.cache import cache_folder
 from maskbatch.overlap import in_own_context
 from maskbatch.store.database import LOGS, STORE, back_up
@@ -143,9 +144,8 @@ class _Copy:
         self._remember(now)
 
     def _get(self, name: str, path: Remote) -> None:
-        file = self.folder / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.read_bytes())
+        with partial_file(self.folder / name) as partial:
+            partial.write_bytes(path.read_bytes())
 
     def _put(self, name: str) -> None:
         try:
@@ -171,4 +171,4 @@ class _Copy:
 
 def _is_result(name: str) -> bool:
     last = name.rsplit("/", 1)[-1]
-    return name not in _NOT_UPLOADED and not (last.startswith(".") and ".part" in last)
+    return name not in _NOT_UPLOADED and not is_partial(last)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from maskbatch.errors import UsageError
 from maskbatch.media.names import folded, name_text, stem_of_crop
 from maskbatch.media.storage import Remote
+from maskbatch.media.write import is_partial
 from maskbatch.states import LABELS
 from maskbatch.store.database import LOGS, STORE, Store, check_version, is_store, open_store
 from maskbatch.store.lock import Lock, locked
@@ -135,15 +136,19 @@ def media_files(out: Path) -> Iterator[MediaFile]:
 def remove_temporary_media(out: Path) -> None:
     """Remove the temporary files of killed workers; no other worker may be writing. Raises OSError."""
     for folder in (out / "annotated", out / "crops", out / "evidence", out / SEGMENTS):
-        for path in folder.rglob(".*.part*"):
-            path.unlink(missing_ok=True)
+        _remove_partial(folder.rglob(".*.part*"))
 
 
 def remove_temporary(out: Path) -> None:
     """Remove the temporary files of a scan that was killed. Raises OSError."""
     remove_temporary_media(out)
-    for path in out.glob(".*.part*"):
-        path.unlink(missing_ok=True)
+    _remove_partial(out.glob(".*.part*"))
+
+
+def _remove_partial(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if is_partial(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _clear(out: Path) -> None:

@@ -4,17 +4,28 @@ import os
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import NamedTuple
 
 from maskbatch.errors import UsageError
 from maskbatch.media.fingerprint import fingerprints
-from maskbatch.media.names import crop_stem, folded, name_text, named, own_name, stem_of_crop, written_names
+from maskbatch.media.names import (
+    crop_of,
+    crop_stem,
+    folded,
+    from_name_text,
+    name_text,
+    named,
+    own_name,
+    stem_of_crop,
+    written_names,
+)
 from maskbatch.media.shares import Dealt
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.states import LABELS
 from maskbatch.store.database import Store
 from maskbatch.store.folder import files_below
-from maskbatch.store.read import Known, faces_in, known_sources
+from maskbatch.store.read import Known, evidence_of, faces_in, known_sources
 from maskbatch.store.settings import OTHER_INPUTS
 from maskbatch.types import Source
 
@@ -30,7 +41,7 @@ class Plan:
         pending: the sources that are still to be scanned.
         changed: names of sources that changed since they were scanned.
         unread: names of sources that failed for a reason that may have passed.
-        removed: names of sources whose copies or crops somebody deleted.
+        removed: names of sources whose copies, crops or evidence somebody deleted.
         away: names of sources that are done but cannot be read now.
         growing: names of sources that are done and are being written again.
         vanished: names of sources that are no longer among the inputs.
@@ -65,15 +76,18 @@ class Plan:
 class _Media(NamedTuple):
     """The existing files of earlier sessions: names of copies, and stems of the names of crops.
 
-    `with_faces` are the ids of the sources that must have crops.
+    `with_faces` are the ids of the sources that must have crops, `without_evidence` of those that lack a picture of it.
     """
 
     copies: set[str]
     stems: set[str]
     with_faces: set[int]
+    without_evidence: set[int]
 
     def lacks(self, source: Source, one: Known) -> bool:
-        """Return whether somebody removed the copy or all crops of a source, by the names in the store."""
+        """Return whether somebody removed the copy, all crops or evidence of a source, by the names in the store."""
+        if one.id in self.without_evidence:
+            return True
         if one.copy_state == "written" and one.names[0] not in self.copies:
             return True
         return one.id in self.with_faces and name_text(folded(crop_stem(own_name(source)))) not in self.stems
@@ -92,6 +106,7 @@ def make_plan(
     with store.transaction() as connection:
         known = known_sources(connection)
         with_faces = faces_in(connection) if "crops" in save else set()
+        without_evidence = _without_evidence(connection, out) if "evidence" in save else set()
     names = [name_text(source.name) for source in sources]
     before = [one.name for one in known.values() if one.position is not None]
     here = set(names)
@@ -101,7 +116,8 @@ def make_plan(
         raise UsageError(f"{out} holds a scan of other files ({named(before)}): {OTHER_INPUTS}")
     done = [(source, known[name]) for source, name in zip(sources, names, strict=True)
             if name in known and known[name].state == "done"]  # fmt: skip
-    media = _Media(_copies(out) if done else set(), _stems(out) if done and with_faces else set(), with_faces)
+    stems = _stems(out) if done and with_faces else set()
+    media = _Media(_copies(out) if done else set(), stems, with_faces, without_evidence)
     found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": [], "growing": []}
     for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
         if source.name in growing:
@@ -143,6 +159,13 @@ def _stems(out: Path) -> set[str]:
         names = (folded(name) for name, _ in files_below(_there(out / "crops") / label))
         found |= {name_text(stem) for name in names if (stem := stem_of_crop(name))}
     return found
+
+
+def _without_evidence(connection: Connection, out: Path) -> set[int]:
+    """Return the ids of sources of which a picture of the evidence is gone. Raises OSError, and UsageError."""
+    there = {name_text(folded(name)) for name, _ in files_below(_there(out / "evidence"))}
+    return {source_id for source_id, name, frame, face in evidence_of(connection)
+            if name_text(folded(crop_of(from_name_text(name), frame, face))) not in there}  # fmt: skip
 
 
 def _there(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from sqlite3 import Connection
 
+from maskbatch.media.names import from_name_text
 from maskbatch.store.write import now
 
 # replaces the name of a reviewer
@@ -14,7 +15,8 @@ _LOOKS = """
 
 def looks_of(connection: Connection, source_id: int, person: int | None) -> tuple[dict[str, str], set[tuple[int, int]]]:
     """Return the media names of a source by kind, and (frame, face) of each look at `person`; None: at anybody."""
-    names = dict(connection.execute("SELECT kind, name FROM media WHERE source_id = ?", [source_id]))
+    rows = connection.execute("SELECT kind, name FROM media WHERE source_id = ?", [source_id])
+    names = {kind: from_name_text(name) for kind, name in rows}
     return names, set(connection.execute(_LOOKS, [source_id, person]))
 
 

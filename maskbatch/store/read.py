@@ -129,6 +129,14 @@ _WITH_FACES = """
 """
 
 
+def evidence_of(connection: Connection) -> Iterator[tuple[int, str, int, int]]:
+    """Yield source id, stored name, frame and face of all evidence, except in sources from which people were purged."""
+    yield from connection.execute("""
+        SELECT source_id, name, frame, face FROM evidence JOIN media USING (source_id)
+        WHERE kind = 'crops' AND state != 'purged'
+    """)
+
+
 def faces_in(connection: Connection) -> set[int]:
     """Return the ids of the sources that have a face whose pictures were not purged."""
     return {source_id for (source_id,) in connection.execute(_WITH_FACES)}

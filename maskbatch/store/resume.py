@@ -157,7 +157,7 @@ def _tell(plan: Plan) -> None:
     for names, words in (
         (plan.unread, "could not be read by the last session; scanning again"),
         (plan.changed, "changed since the last session; scanning again"),
-        (plan.removed, "the annotated copy or the crops are gone; scanning again"),
+        (plan.removed, "the annotated copy, crops or evidence are gone; scanning again"),
         (plan.away, "cannot be read now: the results of the last session stay"),
         (plan.growing, "being written: the results of the last session stay for now"),
         (plan.vanished, "no longer among the inputs, and left out of the reports"),

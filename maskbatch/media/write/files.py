@@ -1,6 +1,7 @@
 """Write photos, and any file under a temporary name until it is complete."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from maskbatch.media.names import fitted_path
+from maskbatch.media.names import fitted
 from maskbatch.media.photo.embed import with_exif
 
+# temporary names: .<stem>.part<process>-<thread><suffix>
+_PARTIAL = re.compile(r"\..+\.part\d+-\d+(\.[^.]*)?", re.DOTALL)
+_MOST_BYTES = 254  # of a file name, without the leading dot
 _JPEG_QUALITY = 95
 # minimum number of pixels for half the colour resolution: lines and text are then so large that nobody sees a
 # difference, and encoding takes two thirds of the time
@@ -30,8 +34,9 @@ def partial_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
     partials = []
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = f".{path.stem}.part{os.getpid()}-{threading.get_native_id()}{path.suffix}"
-        partials.append(fitted_path(path.with_name(name)))
+        mark = f".part{os.getpid()}-{threading.get_native_id()}"
+        short = path.with_name(fitted(path.name, _MOST_BYTES - len(mark)))
+        partials.append(path.with_name(f".{short.stem}{mark}{short.suffix}"))
     try:
         yield tuple(partials)
         for partial in partials:
@@ -43,6 +48,11 @@ def partial_files(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for partial in partials:
             partial.unlink(missing_ok=True)
         raise
+
+
+def is_partial(name: str) -> bool:
+    """Return whether a file name is one that `partial_files` gives, and not that of a user, such as `a.part2.mp4`."""
+    return _PARTIAL.fullmatch(name) is not None
 
 
 @contextmanager

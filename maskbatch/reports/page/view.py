@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from maskbatch.media.names import one_line
+from maskbatch.media.names import from_name_text, one_line
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.people.answer import Answer
 from maskbatch.people.where import Known, place_name
@@ -228,7 +228,7 @@ def _person(row: NamedTuple, copy: str, seconds: float, is_photo: bool) -> Perso
     when = "" if is_photo and not row.first_clock else words.moment(row.first_clock, row.first_s)
     return Person(
         row.person, one_line(row.source), row.place, when, "one look" if row.faces == 1 else words.duration(seconds),
-        f"{100 * row.p_mask:.0f} %", "; ".join(notes), address(row.evidence),
+        f"{100 * row.p_mask:.0f} %", "; ".join(notes), address(from_name_text(row.evidence)),
         address(copy, 0.0 if is_photo else max(row.best_time_s - 1, 0.0)),
     )  # fmt: skip
 
