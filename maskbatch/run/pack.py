@@ -21,8 +21,6 @@ from maskbatch.reports.page import PAGE
 from maskbatch.reports.tables import WRITTEN
 from maskbatch.run.verify import checked_manifest
 
-# place of the face in an evidence picture, which shows head and shoulders, in shares of its sides
-_FACE = np.array([0.25, 0.25, 0.75, 0.75])
 # an evidence picture that `report --inline` embeds in the page; texts of the page have no plain quotation marks
 _EMBEDDED = re.compile(rb'(src="data:image/jpeg;base64,)([^"]*)')
 _ADDRESS = re.compile(rb'((?:href|src)=")((?:evidence|annotated)/[^"#]+)')
@@ -125,9 +123,9 @@ def _hidden(name: str, content: bytes) -> bytes:
 
 
 def _without_face(content: bytes) -> bytes:
+    """Return a grey JPEG of the same size: a face at the edge of a photo is not in the middle of its picture."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    box = _FACE * np.tile(image.shape[1::-1], 2)
-    return cv2.imencode(".jpg", hide(image, box[None]))[1].tobytes()
+    return cv2.imencode(".jpg", hide(image, np.array([[0, 0, *image.shape[1::-1]]])))[1].tobytes()
 
 
 def _fit(name: str) -> str:
