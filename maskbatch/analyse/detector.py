@@ -40,8 +40,8 @@ class Detector:
         threshold, low_score = self._settings.threshold, self._settings.low_score
         least = threshold if low_score is None else min(threshold, low_score)
         found = self._look(images, self._plan(images, range(len(images)), first_look), least)
-        if self._settings.second_look:
-            rows = sorted({*range(len(images))} - {*found.row[found.score >= threshold].tolist()})
+        rows = sorted({*range(len(images))} - {*found.row[found.score >= threshold].tolist()})
+        if rows and self._settings.second_look:
             again = self._look(images, self._plan(images, rows, second_look), max(threshold, SECOND_LOOK_SCORE))
             found = self._without_overlaps(_Candidates.concatenate([found, again]))
         return found.faces()
