@@ -2,7 +2,7 @@
 
     maskbatch evaluate ../shared/data/scenes --model mask --precision int8 --splits ../shared/data/splits.csv \\
         --split val --ignore models/val_marks.csv --out runs/eval8
-    python models/make_figures.py models/mask.int8.zip=runs/eval8/evaluation.json --measured-on "955 faces of web photos."
+    python models/make_figures.py models/mask.int8.zip=runs/eval8/evaluation.json --measured-on "953 faces of web photos."
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Marks of faces that nobody boxed, and what they change in an evaluation."""
+"""Marks of faces that nobody boxed and of wrong labels, and what they change in an evaluation."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from maskbatch.cli.main import main
 from maskbatch.errors import DatasetError, UsageError
 from maskbatch.settings import DetectorSettings
 from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.data.labels import STATES
 from maskbatch.trainer.data.marks import with_marks
 from maskbatch.trainer.data.scenes import analyse_scenes
 from maskbatch.trainer.detector import train as training
@@ -96,8 +97,21 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
     pictures = pictures_in(tmp_path)
     marked = with_marks(pictures, marks(tmp_path, "a.png,96,10,134,60,no_face", "b.png,0,0,5,5,picture_of_face"))
     assert figures(marked, [100, 10, 130, 50]).false_faces == 1
-    with pytest.raises(UsageError, match="no place to ignore in any"):
+    with pytest.raises(UsageError, match="ignores no place and corrects no label"):
         with_marks(pictures, marks(tmp_path, "a.png,96,10,134,60,no_face"))
+
+
+@pytest.mark.parametrize(("label", "recall"), [("without_mask", 0.5), ("with_mask", 1), ("incorrect_mask", 1)])
+def test_a_wrong_label_is_corrected(tmp_path, label, recall):
+    """A label in the mark replaces that of the box, also where corners are rounded; the file on disk keeps its own."""
+    pictures = pictures_in(tmp_path)
+    wrong = [replace(pictures[0], label=np.array([0])), pictures[1]]
+    assert figures(wrong, [10, 10, 40, 50]).precision[1] == 0.5
+    marked = with_marks(wrong, marks(tmp_path, f"a.png,10,11,40,50,{label}"))
+    assert marked[0].label.tolist() == [STATES.index(label)] and wrong[0].label.tolist() == [0]
+    found = figures(marked, [10, 10, 40, 50])
+    assert found.precision[1] == recall and found.recall[1] == 1
+    assert len(marked[0].ignored) == 0
 
 
 @pytest.mark.parametrize(
@@ -106,7 +120,7 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
         ("path,x_min,y_min,x_max,mark\n", "line 1, lacks the columns y_max: add them"),
         (
             HEADER + "a.png,1,2,3,4,fcae\n",
-            "line 2: the mark 'fcae' is none of face, picture_of_face, unsure, no_face: use one",
+            "line 2: the mark 'fcae' is none of face, picture_of_face, unsure, no_face, without_mask, .*: use one",
         ),
         (
             HEADER + "a.png,1,2,3,4,face\na.png,1,2,x,4,face\n",
@@ -118,6 +132,10 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
         (
             HEADER + "a.png,1,2,3,4,face\nimages/c.png,1,2,3,4,no_face\n",
             "1 pictures that are not in the dataset, such as images/c",
+        ),
+        (
+            HEADER + "a.png,60,10,90,50,with_mask\n",
+            "the label with_mask to .* in a.png, where no box is: give the corners",
         ),
     ],
 )
@@ -187,5 +205,5 @@ def test_the_marks_of_the_val_scenes_are_whole():
     path = Path(__file__).parents[1] / "models/val_marks.csv"
     rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
     assert len(rows) > 500 and rows == sorted(rows, key=lambda row: (row[0], *map(int, row[1:5]), row[5]))
-    assert {row[5] for row in rows} == {"face", "picture_of_face", "unsure", "no_face"}
+    assert {row[5] for row in rows} == {"face", "picture_of_face", "unsure", "no_face", "with_mask", "incorrect_mask"}
     assert all(int(row[3]) > int(row[1]) and int(row[4]) > int(row[2]) for row in rows)

@@ -31,7 +31,8 @@ _labels = options(
 )  # fmt: skip
 _ignore = click.option(
     "--ignore", type=FILE, metavar="FILE",
-    help="CSV file of places in which a finding is neither right nor wrong: path, x_min, y_min, x_max, y_max, mark."
+    help="CSV file of marks: places in which a finding is neither right nor wrong, and boxes with a wrong label. Columns: "
+    "path, x_min, y_min, x_max, y_max, mark."
 )  # fmt: skip
 _seed = click.option(
     "--seed", type=int, default=0, show_default=True, help="Random seed for the split and for training."

@@ -1,7 +1,8 @@
-"""Marks on pictures of a dataset: places in which a finding is neither right nor wrong.
+"""Marks on pictures of a dataset: places in which a finding is neither right nor wrong, and boxes with a wrong label.
 
-Annotators leave people out. A person can look at all findings without a box and mark each of them, so that a face
-without a box does not count as false.
+Annotators leave people out, and sometimes choose the wrong label. A person can look at all findings without a box and
+mark each of them, so that a face without a box does not count as false. The same file corrects labels that are plainly
+wrong.
 """
 
 import csv
@@ -14,23 +15,32 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.errors import UsageError
+from maskbatch.geometry import boxes
 from maskbatch.trainer.data.dataset import Picture
+from maskbatch.trainer.data.labels import STATES
 
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 # a picture of a face is a drawing, a statue, a poster or a mannequin; a place without a face is only a record
 _IGNORED, _COUNTED = ("face", "picture_of_face", "unsure"), ("no_face",)
+_MARKS = (*_IGNORED, *_COUNTED, *STATES)
+# minimum overlap of a mark with the box whose label it corrects: the corners in the file are rounded
+_SAME_BOX_IOU = 0.8
+
+_Places = dict[tuple[str, ...], list[tuple[list[float], str]]]
 
 
 def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
-    """Return the pictures with the places of a file in `ignored`.
+    """Return the pictures with the places of a file in `ignored`, and with its corrections in `label`.
 
     Args:
         pictures: The dataset's pictures.
         file: A CSV with the columns path, x_min, y_min, x_max, y_max (pixels of the picture) and mark: face,
-            picture_of_face, unsure or no_face. A path names the picture whose own path ends with it.
+            picture_of_face, unsure, no_face, or the correct label of an annotated box. A path names the picture whose
+            own path ends with it.
 
     Raises:
-        UsageError: The file is not such a table, names a picture that is not in `pictures`, or names two with one path.
+        UsageError: The file is not such a table, names a picture that is not in `pictures`, names two with one path, or
+            gives a label to a place without a box.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
@@ -39,17 +49,34 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
     places = _read(file)
     names = [_names_of(picture, places) for picture in pictures]
     _check_names(file, places, Counter(name for own in names for name in own))
-    found = [
-        replace(picture, ignored=_joined([places[name] for name in own]))
-        for picture, own in zip(pictures, names, strict=True)
-    ]
-    if all(len(picture.ignored) == 0 for picture in found):
-        raise UsageError(f"{file} has no place to ignore in any of the dataset's pictures: check its paths")
-    return found
+    marked = [[one for name in own for one in places[name]] for own in names]
+    if not any(mark not in _COUNTED for own in marked for _, mark in own):
+        raise UsageError(f"{file} ignores no place and corrects no label of the dataset: check its paths")
+    return [_marked(picture, own, file) for picture, own in zip(pictures, marked, strict=True)]
 
 
-def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
-    """Return {parts of a path: boxes (M, 4) float32 of the marks to ignore}; a picture may have none."""
+def _marked(picture: Picture, marks: Sequence[tuple[list[float], str]], file: Path) -> Picture:
+    """Return the picture with its marks. Raises UsageError for a label without a box."""
+    ignored = [box for box, mark in marks if mark in _IGNORED]
+    label = picture.label.copy()
+    for box, mark in marks:
+        if mark in STATES:
+            overlap = boxes.iou(np.float32([box]), _boxes_of(picture))[0]
+            if overlap.max(initial=0) < _SAME_BOX_IOU:
+                raise UsageError(
+                    f"{file} gives the label {mark} to {box} in {picture.path.name}, where no box is: give the corners of "
+                    "the annotated box"
+                )
+            label[overlap.argmax()] = STATES.index(mark)
+    return replace(picture, label=label, ignored=np.array(ignored, np.float32).reshape(-1, 4))
+
+
+def _boxes_of(picture: Picture) -> np.ndarray:
+    return np.empty((0, 4), np.float32) if picture.xyxy is None else picture.xyxy
+
+
+def _read(file: Path) -> _Places:
+    """Return {parts of a path: (box, mark) of its places}."""
     places = {}
     try:
         with open(file, newline="", encoding="utf-8-sig") as opened:
@@ -60,20 +87,20 @@ def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
                     f"{file}, line 1, lacks the columns {', '.join(sorted(missing))}: add them, or give another file"
                 )
             for row in reader:
-                if row["mark"] not in _IGNORED + _COUNTED:
+                if row["mark"] not in _MARKS:
                     raise UsageError(
-                        f"{file}, line {reader.line_num}: the mark {row['mark']!r} is none of "
-                        f"{', '.join(_IGNORED + _COUNTED)}: use one of these"
+                        f"{file}, line {reader.line_num}: the mark {row['mark']!r} is none of {', '.join(_MARKS)}: use "
+                        "one of these"
                     )
                 box = [_finite(row[name]) for name in _CORNERS]
-                places.setdefault(Path(row["path"]).parts, []).extend([box] if row["mark"] in _IGNORED else [])
+                places.setdefault(Path(row["path"]).parts, []).append((box, row["mark"]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
     except (ValueError, TypeError) as error:
         raise UsageError(
             f"{file}, line {reader.line_num}: a corner of the box is no number ({error}): give pixels of the picture"
         ) from error
-    return {parts: np.array(boxes, np.float32).reshape(-1, 4) for parts, boxes in places.items()}
+    return places
 
 
 def _finite(text: str) -> float:
@@ -84,13 +111,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def _names_of(picture: Picture, places: dict[tuple[str, ...], np.ndarray]) -> list[tuple[str, ...]]:
+def _names_of(picture: Picture, places: _Places) -> list[tuple[str, ...]]:
     """Return the parts of all paths in the file that name the picture."""
     parts = picture.path.resolve().parts
     return [parts[start:] for start in range(len(parts)) if parts[start:] in places]
 
 
-def _check_names(file: Path, places: dict[tuple[str, ...], np.ndarray], num_named: Counter) -> None:
+def _check_names(file: Path, places: _Places, num_named: Counter) -> None:
     """Raise UsageError when a path in the file names no picture, or several."""
     unknown = [name for name in places if not num_named[name]]
     if unknown:
@@ -101,7 +128,3 @@ def _check_names(file: Path, places: dict[tuple[str, ...], np.ndarray], num_name
     shared = [name for name in places if num_named[name] > 1]
     if shared:
         raise UsageError(f"{file}: the path {'/'.join(shared[0])} names several pictures: put their folders before it")
-
-
-def _joined(places: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty((0, 4), np.float32), *places])
