@@ -38,8 +38,9 @@ TARGETS = (
     ("encode and write video", "maskbatch.media.write.video", "VideoWriter.write"),
     ("encode and write video", "maskbatch.media.write.video", "VideoWriter.__exit__"),
     ("join parts and sound", "maskbatch.sinks.copies", "join"),
-    ("encode and write photo", "maskbatch.sinks.copies", "write_image"),
-    ("encode and write photo", "maskbatch.sinks.crops", "write_image"),
+    ("encode photo", "maskbatch.sinks.copies", "encode_image"),
+    ("encode photo", "maskbatch.sinks.crops", "encode_image"),
+    ("sync photos", "maskbatch.media.write.files", "Unnamed.settle"),
     ("store", "maskbatch.run.local", "add_results"),
     ("reports", "maskbatch.reports.tables", "write_reports"),
 )

@@ -21,6 +21,8 @@ def run() -> None:
     # the linear algebra of numpy and scipy is hardly used here, but the threads that wait for it would take turns with
     # the networks: a twentieth of a scan's CPU time
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # OpenCV's own threads spin while they wait for its short jobs, and keep the cores from the networks
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     code = _code_of(_main)
     could_print = _code_of(lambda: sys.stdout.flush())
     if code != _INTERRUPTED:  # do not wait for a network or decoder that hangs

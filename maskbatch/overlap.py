@@ -126,12 +126,13 @@ class Behind:
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_once: int) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, computing up to `num_at_once` results at the same time.
 
-    An exception in `function` is raised in place of its result. Closing the iterator waits for running calls.
+    An exception in `function` is raised in place of its result, and one of `items` after the results of earlier items.
+    Closing the iterator waits for running calls.
     """
     pool = ThreadPoolExecutor(num_at_once, thread_name_prefix="maskbatch-at-once")
+    running, ended = deque(), []
     try:
-        running = deque()
-        for item in items:
+        for item in _until_error(items, ended):
             running.append(pool.submit(in_own_context(function), item))
             if len(running) == num_at_once:
                 yield running.popleft().result()
@@ -139,6 +140,16 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], num_at_o
             yield running.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+    if ended:
+        raise ended[0]
+
+
+def _until_error(items: Iterable[Item], errors: list[Exception]) -> Iterator[Item]:
+    """Yield the items; an exception ends them, and is appended to `errors`."""
+    try:
+        yield from items
+    except Exception as error:
+        errors.append(error)
 
 
 def for_each(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from maskbatch.media.write import Unnamed
 from maskbatch.types import Ended, Faces, Frames
 
 
@@ -36,3 +37,10 @@ def fake_faces(
     )
     states = [None if p is None else np.array(p, np.float32) for p in (p_mask, p_incorrect)]
     return faces.with_state(*states)
+
+
+def written(sink, batch):
+    """Let a sink write a batch, and settle its files."""
+    files = Unnamed()
+    sink.write(batch, files)
+    files.settle()

@@ -618,7 +618,7 @@ def test_run_json_says_how_long_each_stage_was_at_work(scanned):
     """Seconds by stage for each session; the networks were at work."""
     [session] = json.loads((scanned[0] / "run.json").read_text())["sessions"]
     stages = session["stages_s"]
-    assert set(stages) == {"annotate, encode, write", "classify", "decode", "detect", "track"}
+    assert set(stages) == {"annotate, encode, write", "classify", "decode", "detect", "sync", "track"}
     assert 0 < stages["classify"] < stages["detect"] < 2 * session["seconds"]
 
 

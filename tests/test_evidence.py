@@ -7,6 +7,7 @@ import pytest
 from fakes import fake_faces, fake_frames
 from stores import Face, begun, end, video
 
+from maskbatch.media.write import Unnamed
 from maskbatch.people.answer import find_answer
 from maskbatch.settings import OutputSettings, ReportSettings, ScanSettings
 from maskbatch.sinks.evidence import EvidenceSink
@@ -22,6 +23,14 @@ def sink(tmp_path):
     return EvidenceSink([source, Source(4, Path("/in/p.jpg"), "p.jpg", "image")], settings), source
 
 
+def taken(evidence, source):
+    """The pictures of a segment that ends here, on the disk."""
+    files = Unnamed()
+    evidence.end(source, files)
+    files.settle()
+    return evidence.take(source)
+
+
 def batch(numbers, faces, source_id=3):
     """Frames with these numbers, and faces (row, track, left, side, p_mask)."""
     frames = fake_frames([source_id] * len(numbers), numbers, [number / 6 for number in numbers], size=(200, 150))
@@ -35,7 +44,7 @@ def test_the_best_look_of_each_track_with_and_without_mask_is_kept(sink, tmp_pat
     evidence, source = sink
     evidence.write(batch([5, 6], [(0, 0, 20, 20, 0.9), (1, 0, 20, 40, 0.9), (1, 1, 120, 30, 0.1)]))
     evidence.write(batch([7], [(0, 0, 20, 30, 0.2)]))
-    assert evidence.take(source) == ((3, 6, 0), (3, 6, 1), (3, 7, 0))
+    assert taken(evidence, source) == ((3, 6, 0), (3, 6, 1), (3, 7, 0))
     names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert names == [f"evidence/day/v.mp4_f{place}.jpg" for place in ("000006_0", "000006_1", "000007_0")]
     height, width = cv2.imread(str(tmp_path / names[1])).shape[:2]
@@ -46,17 +55,17 @@ def test_each_segment_has_pictures_of_its_own(sink):
     """What was written with one segment is not written with the next."""
     evidence, source = sink
     evidence.write(batch([5], [(0, 0, 20, 20, 0.9)]))
-    assert evidence.take(source) == ((3, 5, 0),)
-    assert evidence.take(source) == ()
+    assert taken(evidence, source) == ((3, 5, 0),)
+    assert taken(evidence, source) == ()
     evidence.write(batch([9], [(0, 0, 20, 10, 0.9)]))
-    assert evidence.take(source) == ((3, 9, 0),)
+    assert taken(evidence, source) == ((3, 9, 0),)
 
 
 def test_a_face_outside_the_picture_gives_no_evidence(sink, tmp_path):
     """A box that lies outside shows nothing."""
     evidence, source = sink
     evidence.write(batch([1], [(0, 0, 900, 20, 0.9)]))
-    assert evidence.take(source) == () and not list(tmp_path.rglob("*.jpg"))
+    assert taken(evidence, source) == () and not list(tmp_path.rglob("*.jpg"))
 
 
 def test_every_face_of_a_photo_is_evidence(sink, tmp_path):
@@ -66,7 +75,7 @@ def test_every_face_of_a_photo_is_evidence(sink, tmp_path):
     frames = fake_frames([4], [0], [0.0], size=(1600, 1200))
     boxes = [[20, 40, 60, 80], [400, 100, 1000, 900]]
     evidence.write(Batch(frames, fake_faces([0, 0], boxes, [0.9, 0.8]).with_track_id(np.arange(2))))
-    assert evidence.take(photo) == ((4, 0, 0), (4, 0, 1))
+    assert taken(evidence, photo) == ((4, 0, 0), (4, 0, 1))
     sides = [max(cv2.imread(str(path)).shape) for path in sorted((tmp_path / "evidence").iterdir())]
     assert sides[0] < 100 and sides[1] == 480
 

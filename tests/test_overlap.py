@@ -110,6 +110,19 @@ def test_items_are_taken_only_as_they_are_worked_on():
     assert len(taken) == 4
 
 
+def test_an_exception_of_the_items_comes_after_earlier_results():
+    """What was taken before the error is worked on and given; then the error is raised."""
+
+    def items():
+        yield from (1, 2)
+        raise KeyError("no more")
+
+    results = in_order(lambda item: 10 * item, items(), 3)
+    assert [next(results), next(results)] == [10, 20]
+    with pytest.raises(KeyError, match="no more"):
+        next(results)
+
+
 def test_an_exception_of_the_function_comes_in_its_place():
     """The results before it are given; the error is the caller's."""
     results = in_order(lambda item: 1 // item, [2, 1, 0, 3], 2)

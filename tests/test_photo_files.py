@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import written
 from makers import corners, encode, has_corners
 from photo_makers import (
     ARTIST,
@@ -141,7 +142,7 @@ def annotated(folder: Path, path: Path, settings: OutputSettings) -> bytes:
     source = Source(0, path, path.name, "image")
     at = Checkpoint(source, "", ("", ""))
     with AnnotatedSink([source], at, ScanSettings(output=replace(settings, folder=folder))) as sink:
-        sink.write(Batch(frame, Faces.empty()))
+        written(sink, Batch(frame, Faces.empty()))
     [copy] = (folder / "annotated").iterdir()
     return copy.read_bytes()
 

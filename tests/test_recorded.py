@@ -88,7 +88,7 @@ def test_they_are_kept_unless_told_otherwise(tmp_path, is_kept):
     settings = ScanSettings(output=OutputSettings(keep_metadata=is_kept, folder=tmp_path / "out"))
     frames = fake_frames([0, 0], [0, 1], [0.0, 0.04])
     with open_sinks([source], Checkpoint(source, made_with(), written_names(source)), settings) as sinks:
-        sinks.write(Batch(frames, Faces.empty()))
+        sinks.write(Batch(frames, Faces.empty()), []).settle()
         sinks.cut(source)
         assert sinks.join(source, (), unguarded)
     with av.open(str(tmp_path / "out/annotated/x.mp4")) as container:

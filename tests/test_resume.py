@@ -887,14 +887,14 @@ def test_a_full_disk_stops_and_goes_on(made, tmp_path, fakes, monkeypatch):
     def full(path, *rest):
         if path.name.startswith("p"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        whole(path, *rest)
+        return whole(path, *rest)
 
-    whole = copies.write_image
-    monkeypatch.setattr(copies, "write_image", full)
+    whole = copies.encode_image
+    monkeypatch.setattr(copies, "encode_image", full)
     with pytest.raises(MaskbatchError, match=r"No space left on device.*the same command continues"):
         scan(made / "in", tmp_path / "out")
     assert sources_of(tmp_path / "out")[-1] == ("m.mp4", "ok")
-    monkeypatch.setattr(copies, "write_image", whole)
+    monkeypatch.setattr(copies, "encode_image", whole)
     scan(made / "in", tmp_path / "out")
     assert contents(tmp_path / "out") == contents(made / "whole")
 

@@ -8,7 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from fakes import fake_faces, fake_frames
+from fakes import fake_faces, fake_frames, written
 from makers import corners
 
 from maskbatch.media.names import written_names
@@ -65,7 +65,7 @@ def test_photos_are_mirrored_with_and_without_faces(tmp_path):
     """Every photo that was read gets its copy, at the same relative path; one that was not read gets none."""
     sources = photo(0, "a.png"), photo(1, "sub/a.png"), photo(2, "broken.png")
     with annotated(tmp_path, *sources) as sink:
-        sink.write(batch_of([0, 1], [0, 0], fake_faces([1], [BOX], [0.9])))
+        written(sink, batch_of([0, 1], [0, 0], fake_faces([1], [BOX], [0.9])))
         assert [sink.end(source).is_there for source in sources] == [True, True, False]
     assert tree(tmp_path) == ["annotated/a.png", "annotated/sub/a.png"]
     assert (cv2.imread(str(tmp_path / "annotated/a.png")) == 40).all()
@@ -76,11 +76,11 @@ def test_a_video_is_written_in_parts_and_joined_at_its_end(tmp_path):
     """One part a segment, whole on the disk at its cut; the joined copy is there when the source has ended."""
     source = video(3, "sub/a.mp4")
     with annotated(tmp_path, source) as sink:
-        sink.write(batch_of([3, 3], [0, 1]))
+        written(sink, batch_of([3, 3], [0, 1]))
         state = sink.cut(source)
         assert state.parts == (("000000.mp4", 0),) and state.writer.last_pts > 0 and not state.broken
         assert tree(tmp_path) == [".segments/3/000000.mp4"]
-        sink.write(batch_of([3, 3, 3], [2, 3, 4]))
+        written(sink, batch_of([3, 3, 3], [2, 3, 4]))
         assert sink.is_to_join(source) and tree(tmp_path / "annotated") == []
         sink.cut(source)
         assert sink.join(source, (), unguarded)
@@ -96,7 +96,7 @@ def test_the_clock_in_a_video_is_that_of_the_tables(tmp_path, monkeypatch):
     )  # fmt: skip
     settings = replace(settings_for(tmp_path, "annotated"), report=report)
     with AnnotatedSink([source], beginning(source), settings) as sink:
-        sink.write(batch_of([0], [30]))
+        written(sink, batch_of([0], [30]))
     assert drawn == ["2026-11-05 22:00:01+01:00"]
 
 
@@ -117,7 +117,7 @@ def test_frames_with_planes_and_without_them_look_alike(tmp_path, matrix, is_ful
     faces = fake_faces(range(5), [[30, 20, 60, 50]] * 5, [0.9] * 5)
     source = replace(video(0, "a.mp4"), colours=YuvColours(matrix, is_full, (matrix, matrix, matrix)))
     with annotated(tmp_path, source) as sink:
-        sink.write(Batch(frames, faces.take(is_looked_at), drawn=faces))
+        written(sink, Batch(frames, faces.take(is_looked_at), drawn=faces))
         sink.cut(source)
         sink.join(source, (), unguarded)
     with av.open(str(tmp_path / "annotated/a.mp4")) as container:
@@ -139,19 +139,19 @@ def test_a_video_is_continued_after_its_last_part(tmp_path):
     """The part that was open is dropped; from the state at the last cut, another sink comes to the same bytes."""
     source = video(0, "a.mp4")
     with annotated(tmp_path / "whole", source) as sink:
-        sink.write(batch_of([0, 0], [0, 1]))
+        written(sink, batch_of([0, 0], [0, 1]))
         sink.cut(source)
-        sink.write(batch_of([0, 0], [2, 3]))
+        written(sink, batch_of([0, 0], [2, 3]))
         sink.cut(source)
         sink.join(source, (), unguarded)
     with pytest.raises(RuntimeError), annotated(tmp_path / "out", source) as sink:
-        sink.write(batch_of([0, 0], [0, 1]))
+        written(sink, batch_of([0, 0], [0, 1]))
         state = sink.cut(source)
-        sink.write(batch_of([0], [2]))
+        written(sink, batch_of([0], [2]))
         raise RuntimeError
     assert tree(tmp_path / "out") == [".segments/0/000000.mp4"]
     with annotated(tmp_path / "out", source, copy=state) as sink:
-        sink.write(batch_of([0, 0], [2, 3]))
+        written(sink, batch_of([0, 0], [2, 3]))
         sink.cut(source)
         sink.join(source, (), unguarded)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -161,7 +161,7 @@ def test_a_video_is_continued_after_its_last_part(tmp_path):
 def test_a_video_that_broke_keeps_what_was_read(tmp_path):
     """One that ends after two frames leaves a video of two frames; one without any leaves none."""
     with annotated(tmp_path, video(0, "a.mp4"), video(1, "b.mp4")) as sink:
-        sink.write(batch_of([0, 0], [0, 1]))
+        written(sink, batch_of([0, 0], [0, 1]))
         broken, empty = video(0, "a.mp4"), video(1, "b.mp4")
         assert sink.is_to_join(broken) and not sink.is_to_join(empty) and not sink.end(empty)
         sink.cut(broken)
@@ -172,11 +172,11 @@ def test_a_video_that_broke_keeps_what_was_read(tmp_path):
 def test_a_broken_run_leaves_no_half_video(tmp_path):
     """The part that was open when the block ends, by an exception or before the video ended, is removed."""
     with pytest.raises(RuntimeError, match="stop"), annotated(tmp_path, video(0, "a.mp4")) as sink:
-        sink.write(batch_of([0], [0]))
+        written(sink, batch_of([0], [0]))
         raise RuntimeError("stop")
     assert tree(tmp_path) == []
     with annotated(tmp_path, video(0, "a.mp4")) as sink:
-        sink.write(batch_of([0], [0]))
+        written(sink, batch_of([0], [0]))
     assert tree(tmp_path) == []
 
 
@@ -188,11 +188,11 @@ def test_a_refused_source_does_not_stop_the_run(tmp_path, monkeypatch, caplog, n
         raise OSError(number, "refused") if number else OSError("refused")
 
     monkeypatch.setattr(module.VideoWriter, "write", refuse)
-    refused, written = video(0, "a.mp4"), photo(1, "b.png")
-    with annotated(tmp_path, refused, written) as sink:
-        sink.write(batch_of([0, 0, 1], [0, 1, 0]))
+    refused, taken = video(0, "a.mp4"), photo(1, "b.png")
+    with annotated(tmp_path, refused, taken) as sink:
+        written(sink, batch_of([0, 0, 1], [0, 1, 0]))
         assert sink.cut(refused).broken and not sink.is_to_join(refused)
-        ends = sink.end(refused), sink.end(written)
+        ends = sink.end(refused), sink.end(taken)
         assert [end.is_there for end in ends] == [False, True] and ends[0].reason and not ends[1].reason
     assert tree(tmp_path) == ["annotated/b.png"]
     assert [record.message for record in caplog.records if "a.mp4: no annotated copy" in record.message] == [
@@ -203,7 +203,7 @@ def test_a_refused_source_does_not_stop_the_run(tmp_path, monkeypatch, caplog, n
 def test_a_copy_that_was_refused_stays_so_when_the_video_is_continued(tmp_path, monkeypatch):
     """There is no second half of a video."""
     with annotated(tmp_path, video(0, "a.mp4"), copy=CopyState(broken="refused")) as sink:
-        sink.write(batch_of([0, 0], [30, 31]))
+        written(sink, batch_of([0, 0], [30, 31]))
         assert not sink.is_to_join(video(0, "a.mp4")) and not sink.end(video(0, "a.mp4"))
     assert tree(tmp_path) == []
 
@@ -211,7 +211,7 @@ def test_a_copy_that_was_refused_stays_so_when_the_video_is_continued(tmp_path, 
 def test_a_size_that_the_encoder_refuses_is_only_logged(tmp_path, caplog):
     """A video wider than H.264 goes leaves a warning and no file, for real."""
     with annotated(tmp_path, video(0, "wide.mp4")) as sink:
-        sink.write(batch_of([0], [0], size=(17000, 2)))
+        written(sink, batch_of([0], [0], size=(17000, 2)))
         assert sink.cut(video(0, "wide.mp4")).broken
         assert not sink.end(video(0, "wide.mp4"))
     assert tree(tmp_path) == [] and "wide.mp4: no annotated copy" in caplog.text
@@ -224,9 +224,9 @@ def test_disk_errors_end_the_run(tmp_path, monkeypatch, number):
     def full(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(module, "write_image", full)
+    monkeypatch.setattr(module, "encode_image", full)
     with pytest.raises(OSError, match=os.strerror(number)), annotated(tmp_path, photo(0, "a.png")) as sink:
-        sink.write(batch_of([0], [0]))
+        written(sink, batch_of([0], [0]))
 
 
 @pytest.mark.parametrize("step", ["write", "cut", "join"])
@@ -241,7 +241,7 @@ def test_the_cause_tells_a_full_disk_from_a_refusal(tmp_path, monkeypatch, step)
     patched = {"write": (module.VideoWriter, "write"), "cut": (module.VideoWriter, "_finish"), "join": (module, "join")}
     monkeypatch.setattr(*patched[step], full)
     with pytest.raises(OSError, match="cannot write"), annotated(tmp_path, source) as sink:
-        sink.write(batch_of([0], [0]))
+        written(sink, batch_of([0], [0]))
         sink.cut(source)
         sink.join(source, (), unguarded)
 
@@ -253,7 +253,7 @@ def test_crops_are_named_by_label_source_frame_and_face(tmp_path):
     """Faces of sources that differ in their extension only do not overwrite each other."""
     sources = photo(0, "sub/a.jpg"), photo(1, "sub/a.png")
     faces = fake_faces([0, 0, 1], [BOX] * 3, [0.9, 0.2, 0.5])
-    CropSink(sources, settings_for(tmp_path)).write(batch_of([0, 1], [0, 0], faces))
+    written(CropSink(sources, settings_for(tmp_path)), batch_of([0, 1], [0, 0], faces))
     assert tree(tmp_path) == [
         "crops/with_mask/sub/a.jpg_f000000_0.jpg",
         "crops/with_mask/sub/a.png_f000000_0.jpg",
@@ -266,14 +266,15 @@ def test_crops_are_named_by_label_source_frame_and_face(tmp_path):
 )
 def test_a_crop_is_the_box_and_a_quarter_more(tmp_path, xyxy, shape):
     """25 % on each side, cut off at the image's borders."""
-    CropSink([photo(0, "a.png")], settings_for(tmp_path)).write(batch_of([0], [0], fake_faces([0], [xyxy], [0.9])))
+    written(CropSink([photo(0, "a.png")], settings_for(tmp_path)), batch_of([0], [0], fake_faces([0], [xyxy], [0.9])))
     assert cv2.imread(str(tmp_path / "crops/with_mask/a.png_f000000_0.jpg")).shape == shape
 
 
 def test_a_face_outside_the_image_has_no_crop(tmp_path):
     """An empty crop is left out."""
-    CropSink([photo(0, "a.png")], settings_for(tmp_path)).write(
-        batch_of([0], [0], fake_faces([0], [[100, 100, 120, 120]], [0.9]))
+    written(
+        CropSink([photo(0, "a.png")], settings_for(tmp_path)),
+        batch_of([0], [0], fake_faces([0], [[100, 100, 120, 120]], [0.9])),
     )
     assert tree(tmp_path) == []
 
@@ -283,16 +284,16 @@ def test_a_crop_that_is_refused_costs_nothing_else(tmp_path, monkeypatch, caplog
     (tmp_path / "crops/with_mask").mkdir(parents=True)
     (tmp_path / "crops/with_mask/sub").write_text("mine")
     sink = CropSink([photo(0, "sub/a.png"), photo(1, "b.png")], settings_for(tmp_path))
-    sink.write(batch_of([0, 1], [0, 0], fake_faces([0, 1], [BOX] * 2, [0.9, 0.9])))
+    written(sink, batch_of([0, 1], [0, 0], fake_faces([0, 1], [BOX] * 2, [0.9, 0.9])))
     assert "sub/a.png: a face without its crop" in caplog.text
     assert tree(tmp_path) == ["crops/with_mask/b.png_f000000_0.jpg", "crops/with_mask/sub"]
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("maskbatch.sinks.crops.write_image", full)
+    monkeypatch.setattr("maskbatch.sinks.crops.encode_image", full)
     with pytest.raises(OSError, match="No space left"):
-        sink.write(batch_of([1], [0], fake_faces([0], [BOX], [0.9])))
+        written(sink, batch_of([1], [0], fake_faces([0], [BOX], [0.9])))
 
 
 # all together
@@ -303,7 +304,7 @@ def test_settings_choose_what_is_written(tmp_path, save):
     """Annotated copies and crops are written as asked for, and the end of a source says if it has a copy."""
     source = photo(0, "a.jpg")
     with open_sinks([source], beginning(source), settings_for(tmp_path, *save)) as sinks:
-        sinks.write(batch_of([0], [0], fake_faces([0], [BOX], [0.9])))
+        sinks.write(batch_of([0], [0], fake_faces([0], [BOX], [0.9])), [source]).settle()
         assert sinks.end(source).is_there == ("annotated" in save)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(save)
 
@@ -312,5 +313,5 @@ def test_a_video_without_a_copy_has_cuts_all_the_same(tmp_path):
     """Its state is that of a copy of which nothing is written."""
     source = video(0, "a.mp4")
     with open_sinks([source], beginning(source), settings_for(tmp_path, "crops")) as sinks:
-        sinks.write(batch_of([0], [0]))
+        sinks.write(batch_of([0], [0]), []).settle()
         assert sinks.cut(source) == CopyState() and not sinks.end(source)

@@ -13,7 +13,7 @@ import makers
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import fake_faces, fake_frames
+from fakes import fake_faces, fake_frames, written
 from killed_runs import contents, detect
 from stores import Face, File, begun, end, fill, video
 
@@ -238,7 +238,7 @@ def test_crops_have_a_third_folder(tmp_path):
         settings = ScanSettings(
             classifier=ClassifierSettings(incorrect_threshold=incorrect), output=OutputSettings(folder=out)
         )
-        CropSink([source], settings).write(Batch(fake_frames([0], [0], [0]), faces))
+        written(CropSink([source], settings), Batch(fake_frames([0], [0], [0]), faces))
         assert sorted(path.name for path in (out / "crops").iterdir()) == sorted(names)
 
 

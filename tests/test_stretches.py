@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from browsers import browser, until
-from fakes import fake_faces
+from fakes import fake_faces, written
 from makers import Clip, moving, packets_of, write_cut, write_joined, write_video
 from mutations import mutate
 
@@ -105,7 +105,7 @@ def annotated(
                     at = replace(at, num_segments=at.num_segments + 1, reader=batch.frames.cut, copy=copy)
                     if not is_again and at.num_segments == stop_at:
                         break
-                sink.write(batch)
+                written(sink, batch)
             else:
                 sink.cut(source)
                 assert sink.join(source, (), unguarded).reason == ""
@@ -211,7 +211,7 @@ def test_a_stretch_goes_on_in_the_next_segment(tmp_path):
         for batch in batches(source, at, 0.1):
             if batch.frames.cut is not None:
                 states.append(sink.cut(source))
-            sink.write(batch)
+            written(sink, batch)
         states.append(sink.cut(source))
     assert [len(state.parts) for state in states] == [1, 1] and isinstance(states[-1].parts[0], Recorded)
     assert [state.parts[0].num_frames for state in states] == [32, 33]
@@ -261,7 +261,7 @@ def test_a_recording_that_changed_gives_no_copy(tmp_path, monkeypatch):
     at = Checkpoint(source, made_with(), (source.name, source.name))
     with AnnotatedSink([source], at, settings) as sink:
         for batch in batches(source, at, math.inf):
-            sink.write(batch)
+            written(sink, batch)
         state = sink.cut(source)
     shutil.copy(write_video(tmp_path / "other.mp4", moving(20), HD), path)
     with AnnotatedSink([source], replace(at, copy=state), settings) as sink:

@@ -1,5 +1,6 @@
 """What is written: formats, names, exact times, audio, and nothing half-done."""
 
+import io
 import logging
 import os
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from maskbatch.media.sources import find_sources
 from maskbatch.media.video.probe import probe
 from maskbatch.media.write import video as video_module
 from maskbatch.media.write.encoders import choose_encoder, why_not
-from maskbatch.media.write.files import partial_file, partial_files, write_image, write_images
+from maskbatch.media.write.files import Unnamed, encode_image, partial_file, partial_files, write_image
 from maskbatch.media.write.join import join
 from maskbatch.media.write.video import VideoWriter, made_with
 from maskbatch.settings import OutputSettings, SamplingSettings
@@ -103,17 +104,41 @@ def test_image_that_cannot_be_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_pictures_are_written_together_or_not_at_all(tmp_path):
-    """A picture that does not fit its format leaves the others unwritten, too; pictures without drawings have half the
-    colour resolution."""
-    paths = tmp_path / "sub/a.jpg", tmp_path / "sub/b.jpg"
-    write_images(dict.fromkeys(paths, corners()))
-    assert all(has_corners(_frames(path)[0][1]) for path in paths)
-    with Image.open(paths[0]) as photo:
-        assert get_sampling(photo) == 2  # 4:2:0
-    with pytest.raises(OSError, match="cannot write"):
-        write_images({tmp_path / "c.jpg": corners(), tmp_path / "d.webp": np.zeros((2, 20000, 3), np.uint8)})
-    assert sorted(tmp_path.rglob("*.*")) == list(paths)
+def test_a_small_jpeg_without_drawings_has_half_the_colour_resolution():
+    """There are no thin lines that could blur."""
+    for is_drawn_on, sampling in ((True, 0), (False, 2)):  # 4:4:4, 4:2:0
+        encoded = encode_image(Path("a.jpg"), corners(), is_drawn_on=is_drawn_on)
+        with Image.open(io.BytesIO(encoded)) as photo:
+            assert get_sampling(photo) == sampling
+
+
+def test_files_get_their_names_once_all_are_on_the_disk(tmp_path, monkeypatch):
+    """They are synced together before the first rename; a file whose name is taken by a folder costs no other file."""
+    (tmp_path / "b.jpg").mkdir()
+    files, happened, failed = Unnamed(), [], []
+    assert not files
+    for name in "abc":
+        files.write(tmp_path / f"{name}.jpg", name.encode(), failed.append)
+    assert files and not (tmp_path / "a.jpg").exists() and len(list(tmp_path.iterdir())) == 4
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (happened.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (happened.append("replace"), rename(*paths)))
+    files.settle()
+    assert happened == ["fsync"] * 3 + ["replace"] * 3 and not files
+    assert [type(error) for error in failed] == [IsADirectoryError]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert (tmp_path / "c.jpg").read_bytes() == b"c"
+
+
+def test_files_that_are_not_settled_can_be_dropped(tmp_path):
+    """They leave nothing, and neither does a file that cannot be written, whose error is raised at once."""
+    files = Unnamed()
+    files.write(tmp_path / "a.jpg", b"a", print)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        files.write(tmp_path / "file/b.jpg", b"b", print)
+    files.drop()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and not files
 
 
 @pytest.mark.parametrize(

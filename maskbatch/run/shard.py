@@ -6,7 +6,7 @@ stores results.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,8 +26,9 @@ from maskbatch.media.loader import load
 from maskbatch.media.read_ahead import by_tf_data, by_threads
 from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
+from maskbatch.media.write import Unnamed
 from maskbatch.networks.device import Device
-from maskbatch.overlap import Ahead, IsOver, never
+from maskbatch.overlap import Ahead, IsOver, in_order, never
 from maskbatch.people.places import read_places
 from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
@@ -40,7 +41,17 @@ from maskbatch.types import Batch, Checkpoint, Ended, SegmentResult, Shard, Sour
 
 # time limit of a reader as a multiple of the stall limit, so that the reader itself can end a stall first
 HANG = 2
+# batches of photos whose files are synced while the next batch is written; the few files of a video's segment need no such
+# overlap, and its checkpoints follow its parts at once
+_NUM_UNSETTLED = 2
 _log = logging.getLogger(__name__)
+
+
+class _Written(NamedTuple):
+    """Files that must be settled first, and then a function that returns the result they belong to."""
+
+    files: Unnamed
+    result: Callable[[], SegmentResult]
 
 
 class _Conditions(NamedTuple):
@@ -72,9 +83,10 @@ def run_shard(
     sources = (at.source, *sources[1:])  # if the file cannot be probed now, the checkpoint's source
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
-            for result in _analysed(sources, at, sinks, _Conditions(settings, timings, is_over)):
-                yield result
-                at = result.checkpoint or at
+            with closing(_analysed(sources, at, sinks, _Conditions(settings, timings, is_over))) as results:
+                for result in results:
+                    yield result
+                    at = result.checkpoint or at
         if at.ended is not None:
             yield _joined(at, sinks, _Conditions(settings, timings, is_over))
 
@@ -108,20 +120,38 @@ def _analysed(
     loader = _share_of_loader(settings, networks.device)
     loading = load(sources, settings.sampling, loader, opener, read_ahead)
     analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
-    write, now = timed("annotate, encode, write", sinks.write), at
-    # analyse the next batch while this one is drawn, encoded and written; the end of the block stops all decoding
+    settle = timed("sync", lambda written: (written.files.settle(), written.result)[1])
+    # analyse the next batch while this one is drawn, encoded and written, and the files of the one before are synced; the
+    # end of the block stops all decoding
     with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
-        for batch in batches:
-            if batch.frames.cut is not None:
-                now = checkpoints.cut(now, batch, sinks)
-                yield SegmentResult(evidence=sinks.evidence(now.source), checkpoint=now, seconds=timings.taken())
-            write(batch)
-            now = checkpoints.counted(now, batch)
-            if any(checkpoints.is_away(ended, now) for ended in batch.frames.ended):
-                _log.warning("%s cannot be read now: its results so far are kept", now.source.name)
-                return
-            ended = tuple((by_id[one.source_id], checkpoints.whole(one, now)) for one in batch.frames.ended)
-            yield _result(batch, ended, now, sinks, timings)
+        written = _written(batches, by_id, at, sinks, timings)
+        num_unsettled = 1 if at.source.kind == "video" else _NUM_UNSETTLED
+        with closing(in_order(settle, written, num_unsettled)) as settled:
+            for result in settled:
+                yield result()
+
+
+def _written(
+    batches: Iterable[Batch], by_id: Mapping[int, Source], at: Checkpoint, sinks: Sinks, timings: Timings
+) -> Iterator[_Written]:  # fmt: skip
+    """Draw, encode and write the batches and the evidence of segments, from the checkpoint `at`."""
+    write = timings.timed("annotate, encode, write", sinks.write)
+    for batch in batches:
+        if batch.frames.cut is not None:
+            at = checkpoints.cut(at, batch, sinks)
+            yield _Written(sinks.end_segment(at.source), partial(_segment_result, at, sinks, timings))
+        at = checkpoints.counted(at, batch)
+        if any(checkpoints.is_away(ended, at) for ended in batch.frames.ended):
+            _log.warning("%s cannot be read now: its results so far are kept", at.source.name)
+            return
+        ended = tuple((by_id[one.source_id], checkpoints.whole(one, at)) for one in batch.frames.ended)
+        files = write(batch, [source for source, _ in ended])
+        yield _Written(files, partial(_result, batch, ended, at, sinks, timings))
+
+
+def _segment_result(at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
+    """Return the result that ends a segment of a video."""
+    return SegmentResult(evidence=sinks.evidence(at.source), checkpoint=at, seconds=timings.taken())
 
 
 def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:

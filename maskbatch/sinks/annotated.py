@@ -1,7 +1,5 @@
 """Annotated copies: every frame, with its faces drawn into it."""
 
-import errno
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,21 +13,13 @@ import numpy as np
 from maskbatch.drawing.annotate import draw_clock, draw_faces
 from maskbatch.drawing.canvas import Canvas, PlanesCanvas, RgbCanvas
 from maskbatch.media.names import annotated_name, inside
-from maskbatch.media.write import Guard, Pieces
+from maskbatch.media.write import Guard, Pieces, Unnamed
 from maskbatch.overlap import IsOver, never
 from maskbatch.people.clock import later, start_of
 from maskbatch.settings import OutputSettings, ScanSettings
 from maskbatch.sinks.copies import PhotoCopy, VideoCopy
 from maskbatch.sinks.stretch import Shown
 from maskbatch.types import Batch, Checkpoint, CopyState, Faces, Frames, Source, YuvColours
-
-_log = logging.getLogger(__name__)
-
-# OSErrors about the name, size or format of one file; any other error would also hit the next file
-_OF_ONE_SOURCE = frozenset(
-    {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ, errno.EFBIG, errno.ERANGE, errno.EDOM}
-    | {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}  # a file or folder of the user is in the way
-)
 
 
 class Copy(NamedTuple):
@@ -46,10 +36,10 @@ class Copy(NamedTuple):
 class AnnotatedSink:
     """Write the frames of a shard to `annotated/`, a folder tree like that of the input.
 
-    A photo is written at once. A video is written in parts, which are joined when it has ended. Stretches without faces
-    are taken from the recording as they are, if it allows that (see `media/video/stored.py`). The copy of a broken source
-    has the frames that could be read. A copy that cannot be written, for example because a format does not allow its
-    size, is logged and left out; the scan continues.
+    A photo is written at once; it has its name when its batch is settled. A video is written in parts, which are joined
+    when it has ended. Stretches without faces are taken from the recording as they are, if it allows that (see
+    `media/video/stored.py`). The copy of a broken source has the frames that could be read. A copy that cannot be
+    written, for example because a format does not allow its size, is logged and left out; the scan continues.
     """
 
     def __init__(self, sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> None:
@@ -68,15 +58,15 @@ class AnnotatedSink:
         for copy in self._copies.values():
             copy.drop()
 
-    def write(self, batch: Batch) -> None:
-        """Draw and write the frames of a batch. Raises OSError when the disk fails."""
+    def write(self, batch: Batch, files: Unnamed) -> None:
+        """Draw and write the frames of a batch, photos into `files`. Raises OSError when the disk fails."""
         for row, faces in by_frame(batch.frames, batch.drawn):
             copy = self._copies[int(batch.frames.source_id[row])]
             if not copy.broken:
                 draw = partial(self._drawn, batch.frames, row, faces, copy)
                 time_s, stored = float(batch.frames.timestamp_s[row]), batch.frames.stored[row]
                 with _of_one(copy):
-                    copy.write(Shown(time_s, stored, len(faces) > 0, draw))
+                    copy.write(Shown(time_s, stored, len(faces) > 0, draw), files)
 
     def _drawn(self, frames: Frames, row: int, faces: Faces, copy: PhotoCopy | VideoCopy) -> np.ndarray:
         """Return the picture of a frame with faces and clock, in a form that `VideoWriter` takes."""
@@ -150,9 +140,7 @@ def _of_one(copy: PhotoCopy | VideoCopy) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        copy.drop()
-        warn_or_raise(copy.source, error, "no annotated copy")
-        copy.broken = error.strerror or str(error)
+        copy.give_up(error)
 
 
 def by_frame(frames: Frames, faces: Faces) -> Iterator[tuple[int, Faces]]:
@@ -160,12 +148,3 @@ def by_frame(frames: Frames, faces: Faces) -> Iterator[tuple[int, Faces]]:
     bounds = np.searchsorted(faces.row, np.arange(len(frames) + 1))
     for row in range(len(frames)):
         yield row, faces.take(np.arange(bounds[row], bounds[row + 1]))
-
-
-def warn_or_raise(source: Source, error: OSError, lost: str) -> None:
-    """Log an error that concerns one source; raise errors of the disk, which would hit every source."""
-    number = error.errno or getattr(error.__cause__, "errno", None)
-    # error numbers that the system does not know come from FFmpeg
-    if number in errno.errorcode and number not in _OF_ONE_SOURCE:
-        raise error
-    _log.warning("%s: %s: %s", source.name, lost, error)

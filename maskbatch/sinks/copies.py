@@ -9,10 +9,11 @@ from maskbatch.errors import DecodeError
 from maskbatch.media.photo.exif import recording_exif
 from maskbatch.media.photo.reader import read_bytes
 from maskbatch.media.video.left_out import LeftOut
-from maskbatch.media.write import Guard, Pieces, VideoWriter, following, join, write_image
+from maskbatch.media.write import Guard, Pieces, Unnamed, VideoWriter, encode_image, following, join
 from maskbatch.overlap import Behind, IsOver
 from maskbatch.settings import OutputSettings
 from maskbatch.sinks.stretch import Shown, Stretch, may_begin
+from maskbatch.sinks.trouble import warn_or_raise
 from maskbatch.store.folder import segments_of
 from maskbatch.types import CopyState, Recorded, Source, Stored
 
@@ -24,26 +25,40 @@ _CALM_S = 1.0
 _MIXED_BY = "libx264"
 
 
-class PhotoCopy:
-    """The copy of a photo: one file, synced to the disk before it gets its name."""
+class SourceCopy:
+    """The copy of a source. `broken` says why it could not be written, "" otherwise."""
+
+    def __init__(self, source: Source, broken: str = "") -> None:
+        self.source, self.broken, self.is_there = source, broken, False
+
+    def drop(self) -> None:
+        """Close and delete what is open."""
+
+    def give_up(self, error: OSError) -> None:
+        """Go on without this copy. Raises errors that concern all copies."""
+        self.drop()
+        self.is_there = False
+        warn_or_raise(self.source, "no annotated copy", error)
+        self.broken = error.strerror or str(error)
+
+
+class PhotoCopy(SourceCopy):
+    """The copy of a photo: one file."""
 
     is_to_join = False
 
     def __init__(self, source: Source, path: Path, settings: OutputSettings) -> None:
-        self.source, self.broken, self.is_there = source, "", False
+        super().__init__(source)
         self._path, self._settings = path, settings
 
-    def write(self, frame: Shown) -> None:
-        """Draw and write the photo. Raises OSError."""
+    def write(self, frame: Shown, files: Unnamed) -> None:
+        """Draw the photo, and write it into `files`. Raises OSError."""
         exif = _recording(self.source) if self._settings.keep_metadata else b""
-        write_image(self._path, frame.draw(), exif)
+        files.write(self._path, encode_image(self._path, frame.draw(), exif), self.give_up)
         self.is_there = True
 
-    def drop(self) -> None:
-        """Do nothing: no file is open."""
 
-
-class VideoCopy:
+class VideoCopy(SourceCopy):
     """The copy of a video: parts, joined at the end. `state` is that after the last segment.
 
     A segment is one part or several: encoded pictures, and stretches of the recording in which nothing is drawn. Those
@@ -52,7 +67,8 @@ class VideoCopy:
     """
 
     def __init__(self, source: Source, path: Path, state: CopyState, settings: OutputSettings) -> None:
-        self.source, self.state, self.broken, self.is_there = source, state, state.broken, False
+        super().__init__(source, state.broken)
+        self.state = state
         self._path, self._settings = path, settings
         self._folder = segments_of(settings.folder, source.id)
         self._parts, self._writer = list(state.parts), state.writer
@@ -63,8 +79,8 @@ class VideoCopy:
         self._stretch: Stretch | None = None
         self._face_s = -math.inf  # the time of the last face in this segment
 
-    def write(self, frame: Shown) -> None:
-        """Append a frame. Raises OSError."""
+    def write(self, frame: Shown, _files: Unnamed) -> None:
+        """Append a frame; its part is complete when the segment ends. Raises OSError."""
         if frame.has_faces:
             self._face_s = frame.time_s
         if self._stretch is None and self._may_copy:

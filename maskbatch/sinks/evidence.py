@@ -1,17 +1,20 @@
 """Write evidence: a picture of each face in a photo, and the best pictures of each track in a segment of a video."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from maskbatch.geometry.resize import resize
 from maskbatch.media.names import crop_name, inside
-from maskbatch.media.write import write_images
+from maskbatch.media.write import Unnamed, encode_image
 from maskbatch.people.looks import qualities, visibility
 from maskbatch.settings import ScanSettings
-from maskbatch.sinks.annotated import by_frame, warn_or_raise
+from maskbatch.sinks.annotated import by_frame
 from maskbatch.sinks.crops import cut
+from maskbatch.sinks.trouble import warn_or_raise
 from maskbatch.types import Batch, Source
 
 # head and shoulders: margin around the box, as a share of its sides
@@ -40,6 +43,7 @@ class EvidenceSink:
         self._sources = {source.id: source for source in sources}
         self._folder = settings.output.folder / "evidence"
         self._best: dict[tuple[int, int, bool], _Look] = {}
+        self._written: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
 
     def write(self, batch: Batch) -> None:
         """Keep the best looks of a batch."""
@@ -53,16 +57,25 @@ class EvidenceSink:
                     crop = _shrunk(cut(frames.images[row], xyxy, _MARGIN))
                     self._best[key] = _Look(float(own[face]), int(frames.index[row]), face, crop)
 
-    def take(self, source: Source) -> tuple[tuple[int, int, int], ...]:
-        """Write the pictures of a finished segment; return (source id, frame, face) of each picture. Raises OSError."""
+    def end(self, source: Source, files: Unnamed) -> None:
+        """Write the pictures of a finished segment into `files`. Raises OSError when the disk fails."""
         chosen = [self._best.pop(key) for key in sorted(self._best) if key[0] == source.id]
         crops = {(look.frame, look.face): look.crop for look in chosen if look.crop.size}
-        try:
-            write_images({inside(self._folder, crop_name(source, *face)): crop for face, crop in crops.items()})
-        except OSError as error:
-            warn_or_raise(source, error, "people without evidence")
-            return ()
-        return tuple((source.id, *face) for face in sorted(crops))
+        for face, crop in crops.items():
+            failed, path = partial(self._lose, source, face), inside(self._folder, crop_name(source, *face))
+            self._written[source.id].add(face)
+            try:
+                files.write(path, encode_image(path, crop, is_drawn_on=False), failed)
+            except OSError as error:
+                failed(error)
+
+    def take(self, source: Source) -> tuple[tuple[int, int, int], ...]:
+        """Return (source id, frame, face) of each picture that was written and settled since the last call."""
+        return tuple((source.id, *face) for face in sorted(self._written.pop(source.id, ())))
+
+    def _lose(self, source: Source, face: tuple[int, int], error: OSError) -> None:
+        self._written[source.id].discard(face)
+        warn_or_raise(source, "a person without evidence", error)
 
 
 def _shrunk(crop: np.ndarray) -> np.ndarray:

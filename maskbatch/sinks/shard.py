@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from maskbatch.drawing.anonymize import hide
-from maskbatch.media.write import Guard, Pieces
+from maskbatch.media.write import Guard, Pieces, Unnamed
 from maskbatch.overlap import IsOver, never
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.annotated import AnnotatedSink, Copy
@@ -18,7 +18,7 @@ from maskbatch.types import Batch, Checkpoint, CopyState, Source
 class Sinks:
     """Write the media that the settings ask for, with faces hidden by `mode`.
 
-    The end of the `with` block drops open files; finished files are on the disk.
+    The end of the `with` block drops open files, and files that are not settled; settled files are on the disk.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class Sinks:
     ) -> None:
         self._mode = mode
         self._annotated, self._crops, self._evidence = annotated, crops, evidence
+        self._unsettled: list[Unnamed] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "Sinks":
@@ -36,14 +37,30 @@ class Sinks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for files in self._unsettled:
+            files.drop()
         self._stack.__exit__(kind, error, trace)
 
-    def write(self, batch: Batch) -> None:
-        """Write the frames of a batch. Raises OSError when the disk fails."""
-        batch = self._shown(batch)
-        for sink in (self._annotated, self._crops, self._evidence):
+    def write(self, batch: Batch, ended: Sequence[Source]) -> Unnamed:
+        """Write the frames of a batch, and the evidence of sources that end with it.
+
+        Returns the files that are complete: call `settle` of them before the results of the batch are stored. Raises
+        OSError when the disk fails.
+        """
+        batch, files = self._shown(batch), self._new()
+        for sink in (self._annotated, self._crops):
             if sink is not None:
-                sink.write(batch)
+                sink.write(batch, files)
+        if self._evidence is not None:
+            self._evidence.write(batch)
+            for source in ended:
+                self._evidence.end(source, files)
+        return files
+
+    def _new(self) -> Unnamed:
+        files = Unnamed()
+        self._unsettled = [each for each in self._unsettled if each] + [files]
+        return files
 
     def _shown(self, batch: Batch) -> Batch:
         """Return the batch with those faces hidden that no medium may show."""
@@ -61,8 +78,15 @@ class Sinks:
         """
         return CopyState() if self._annotated is None else self._annotated.cut(source, is_clean)
 
+    def end_segment(self, source: Source) -> Unnamed:
+        """Write the evidence of a segment of a video; return its files, as `write` does. Raises OSError."""
+        files = self._new()
+        if self._evidence is not None:
+            self._evidence.end(source, files)
+        return files
+
     def evidence(self, source: Source) -> tuple[tuple[int, int, int], ...]:
-        """Write the evidence of a finished segment; return (source id, frame, face) of each picture. Raises OSError."""
+        """Return (source id, frame, face) of each picture of evidence that was settled since the last call."""
         return () if self._evidence is None else self._evidence.take(source)
 
     def end(self, source: Source) -> Copy:
