@@ -153,6 +153,21 @@ def test_verdicts_end_with_the_content_that_they_are_about(store, tmp_path, cont
         assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("content", "num_left"), [(b"other", 0), (b"same", 1)])
+def test_a_sample_has_nobody_of_a_file_that_was_replaced(store, tmp_path, content, num_left):
+    """People of the earlier content leave the sample: whoever has their numbers now was never drawn."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"same")
+    scan_one(store, path)
+    reviewing(store, num_items=5)
+    if content != b"same":
+        path.write_bytes(content)
+    scan_one(store, path)
+    with store.transaction() as connection:
+        sample = last_sample(connection)
+    assert len(sample.items) == num_left and sample.strata == [("without_mask, sure", 1)]
+
+
 def scan_one(store, path):
     """The photo is scanned, again if it was before, and shows one person."""
     sources = begun(store, [File("a.jpg")])

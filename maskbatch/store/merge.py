@@ -12,7 +12,7 @@ from maskbatch.errors import MaskbatchError
 from maskbatch.store.database import Store, open_store
 from maskbatch.store.pieces import Piece, PieceSource, purges
 from maskbatch.store.purge import PURGED
-from maskbatch.store.write import add_session, now
+from maskbatch.store.write import add_session, end_reviews
 
 _MEDIA = """
     INSERT INTO media (kind, folded_name, name, source_id, state) VALUES (?, ?, ?, ?, 'planned')
@@ -27,7 +27,6 @@ _OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
 _NOT_MERGED = frozenset({"segment", "sample_item"})
 # rows of reviewers, which no scan can restore
 _OF_REVIEW = ("review", "sample_item")
-_UNDO = "UPDATE review SET undone = ? WHERE undone IS NULL AND source_id = ?"
 _UNDO_COPY = "UPDATE review SET undone = ? WHERE undone IS NULL AND id = ?"
 
 Ids = Mapping[int, int]  # the id of a source in a piece, and in the merged store
@@ -53,7 +52,7 @@ def begin_merge(
 ) -> int:
     """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
 
-    Rows of an earlier merge are deleted, except for reviews. Verdicts on a file that has changed since are undone. The
+    Rows of an earlier merge are deleted, except for reviews. Reviews of a file that has changed since end. The
     names of its media stay until the files are removed.
 
     Args:
@@ -73,7 +72,7 @@ def begin_merge(
         inputs = [_Input(one.name, one.path, one.kind, one.size, one.mtime_ns, one.quick_hash) for _, one in ordered]
         rows = ((number + 1, number, *one) for number, one in enumerate(inputs))
         connection.executemany(_ADD_SOURCE, rows)
-        _undo_outdated(connection, before, inputs)
+        end_reviews(connection, _changed(before, inputs))
         _keep_reviews(connection, before)
         known = purges(connection)
         new = sorted({row for piece in pieces for row in piece.purges} - known)
@@ -121,13 +120,12 @@ def _add_sessions(connection: Connection, pieces: Sequence[Piece]) -> None:
             _copy(connection, "session", columns, rows)
 
 
-def _undo_outdated(connection: Connection, before: Mapping[int, _Input], inputs: Sequence[_Input]) -> None:
-    """Undo the verdicts of an earlier merge on files with other content, whose people have the same numbers."""
+def _changed(before: Mapping[int, _Input], inputs: Sequence[_Input]) -> list[int]:
+    """Return the ids in an earlier merge of the inputs that have other content now."""
     unread = (None, None, None)
-    now_by_name = {one.name: one.fingerprint for one in inputs if one.fingerprint != unread}
-    outdated = [number for number, one in before.items()
-                if one.fingerprint not in (unread, now_by_name.get(one.name, one.fingerprint))]  # fmt: skip
-    connection.executemany(_UNDO, [(now(), number) for number in outdated])
+    now = {one.name: one.fingerprint for one in inputs if one.fingerprint != unread}
+    return [number for number, one in before.items()
+            if one.fingerprint not in (unread, now.get(one.name, one.fingerprint))]  # fmt: skip
 
 
 def _keep_reviews(connection: Connection, before: Mapping[int, _Input]) -> None:
