@@ -18,13 +18,11 @@ _JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
 class Sampled(NamedTuple):
     """Estimates from a sample.
 
-    `rate` is the corrected rate of people, None as long as too few are reviewed: `num_people` of `num_drawn`. `missed`
-    is the share of moments without a detection in which a reviewer saw somebody.
+    `rate` is the corrected rate of people, None as long as too few are reviewed. `missed` is the share of moments
+    without a detection in which a reviewer saw somebody.
     """
 
     rate: CorrectedRate | None
-    num_people: int
-    num_drawn: int
     missed: Rate
 
     def is_narrow(self, precision: float | None) -> bool:
@@ -68,5 +66,4 @@ def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) 
         rate = sampled_rate(sizes, labelled, persons.p_mask[everybody],
                             (answer.model_verdict[everybody] != NOT_SURE).astype(np.float64))  # fmt: skip
     missed = clustered_rate(np.array(seen, np.float64), np.ones(len(seen)), unit="moments")
-    num_drawn = sum(item.person_id is not None for item in sample.items)
-    return Sampled(rate, len(rows), num_drawn, missed)
+    return Sampled(rate, missed)
