@@ -461,7 +461,7 @@ def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
 
 def test_verdicts_end_with_the_content_that_they_are_about(made, tmp_path):
     """A file with other content has none of the verdicts on the people before, whether reviewers gave them in its shard or
-    in the merged folder; all other verdicts stand."""
+    in the merged folder; a file with only another time keeps all of its verdicts."""
     inputs = shutil.copytree(made / "in", tmp_path / "in")
     folders, out = [tmp_path / number for number in "123"], tmp_path / "out"
     for share, folder in zip(SHARES, folders, strict=True):
@@ -470,6 +470,8 @@ def test_verdicts_end_with_the_content_that_they_are_about(made, tmp_path):
     run("merge", *folders, "--out", out)
     review(out, "bob", "without_mask")
     makers.write_photo(inputs / "a1.png", np.full((64, 96, 3), 180, np.uint8))
+    for name in NAMES[1:]:
+        os.utime(inputs / name, ns=(1, 1))
     for share, folder in zip(SHARES, folders, strict=True):
         scan(inputs, folder, "--shard", share)
     run("merge", *folders, "--out", out)

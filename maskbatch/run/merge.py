@@ -11,6 +11,7 @@ from typing import NamedTuple
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.media.names import named
 from maskbatch.media.walk import NotLookedAt
+from maskbatch.reports.content import input_checksums
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.reports.tables import WRITTEN, Written, write_reports
@@ -95,7 +96,7 @@ def run_merge(job: MergeJob, listener: Listener) -> Merged:
             f"{counted(len(ordered), 'file')} of {counted(len(pieces), 'folder')}; the merged scan goes to {job.out}"
         )
         facts = merge_facts(pieces, len(ordered), "move" if moved else job.media)
-        session = begin_merge(store, pieces, ordered, facts)
+        session = begin_merge(store, pieces, ordered, facts, input_checksums([*job.folders, job.out]))
         write_run_json(store, job.out)
         brought = _bring_all(store, found, job, listener)
         if job.media != "move" and not moved:  # moved media are no longer in the folders

@@ -30,6 +30,8 @@ _OF_REVIEW = ("review", "sample_item")
 _UNDO_COPY = "UPDATE review SET undone = ? WHERE undone IS NULL AND id = ?"
 
 Ids = Mapping[int, int]  # the id of a source in a piece, and in the merged store
+Checksums = Mapping[tuple[str, int | None, int | None, str | None], str]
+_NO_CHECKSUMS: Checksums = {}
 
 
 class _Input(NamedTuple):
@@ -43,13 +45,15 @@ class _Input(NamedTuple):
     quick_hash: str | None
 
     @property
-    def fingerprint(self) -> tuple[int | None, int | None, str | None]:
-        return self.size, self.mtime_ns, self.quick_hash
+    def key(self) -> tuple[str, int | None, int | None, str | None]:
+        """Name and fingerprint."""
+        return self.name, self.size, self.mtime_ns, self.quick_hash
 
 
 def begin_merge(
-    store: Store, pieces: Sequence[Piece], ordered: Sequence[tuple[int, PieceSource]], facts: Mapping
-) -> int:
+    store: Store, pieces: Sequence[Piece], ordered: Sequence[tuple[int, PieceSource]], facts: Mapping,
+    checksums: Checksums = _NO_CHECKSUMS,
+) -> int:  # fmt: skip
     """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
 
     Rows of an earlier merge are deleted, except for reviews. Reviews of a file that has changed since end. The
@@ -60,6 +64,7 @@ def begin_merge(
         pieces: the folders to merge; the first one gives the identity.
         ordered: all sources, as (number of the piece, source), in order.
         facts: facts of the session that merges.
+        checksums: SHA-256 of inputs in this merge and in the earlier one, by name and fingerprint.
 
     Returns:
         The id of the session that merges.
@@ -72,7 +77,7 @@ def begin_merge(
         inputs = [_Input(one.name, one.path, one.kind, one.size, one.mtime_ns, one.quick_hash) for _, one in ordered]
         rows = ((number + 1, number, *one) for number, one in enumerate(inputs))
         connection.executemany(_ADD_SOURCE, rows)
-        end_reviews(connection, _changed(before, inputs))
+        end_reviews(connection, _changed(before, inputs, checksums))
         _keep_reviews(connection, before)
         known = purges(connection)
         new = sorted({row for piece in pieces for row in piece.purges} - known)
@@ -120,12 +125,16 @@ def _add_sessions(connection: Connection, pieces: Sequence[Piece]) -> None:
             _copy(connection, "session", columns, rows)
 
 
-def _changed(before: Mapping[int, _Input], inputs: Sequence[_Input]) -> list[int]:
+def _changed(before: Mapping[int, _Input], inputs: Sequence[_Input], checksums: Checksums) -> list[int]:
     """Return the ids in an earlier merge of the inputs that have other content now."""
-    unread = (None, None, None)
-    now = {one.name: one.fingerprint for one in inputs if one.fingerprint != unread}
+    now = {one.name: one for one in inputs if one.size is not None}
+
+    def is_same(one: _Input, other: _Input) -> bool:
+        sha256 = checksums.get(one.key)
+        return one.key == other.key or (sha256 is not None and sha256 == checksums.get(other.key))
+
     return [number for number, one in before.items()
-            if one.fingerprint not in (unread, now.get(one.name, one.fingerprint))]  # fmt: skip
+            if one.size is not None and one.name in now and not is_same(one, now[one.name])]  # fmt: skip
 
 
 def _keep_reviews(connection: Connection, before: Mapping[int, _Input]) -> None:
