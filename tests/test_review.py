@@ -210,6 +210,19 @@ def test_a_sample_has_known_strata_and_moments(store):
     assert share["with_mask, sure"] < min(value for name, value in share.items() if "uncertain" in name)
 
 
+@pytest.mark.parametrize("number", [5, 6, 10, 19, 40, 63])
+def test_a_sample_has_no_more_items_than_asked_for(store, number):
+    """Also when there are many strata; everybody is in a stratum, from each of which somebody is drawn."""
+    rng = np.random.default_rng(1)
+    with_people(store, list(np.concatenate([rng.random(150), 0.02 * rng.random(50), 1 - 0.02 * rng.random(100)])))
+    with store.transaction() as connection:
+        answer = find_answer(connection, ReportSettings())
+        sample = draw_sample(connection, answer, number)
+    assert len(strata_of(answer)) > 4 and number - 1 <= len(sample.items) <= number
+    assert sum(size for _, size in sample.strata) == 300
+    assert {item.stratum for item in sample.items} == set(range(len(sample.strata)))
+
+
 def test_moments_are_drawn_from_what_was_read(store):
     """A broken video has as many seconds as frames were decoded, whatever its container claims; faces end with them."""
     broken = video("v", decoded=300, duration_s=3600.0, error="the file is cut off")
