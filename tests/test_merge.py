@@ -21,7 +21,8 @@ from maskbatch.media.shares import Share, deal, read_share
 from maskbatch.reports import manifest
 from maskbatch.run import engine, shard
 from maskbatch.run.bring import MEDIA
-from maskbatch.run.merge import MergeJob, run_merge
+from maskbatch.run.merge import run_merge
+from maskbatch.run.merge_plan import MergeJob
 from maskbatch.run.progress import Listener
 from maskbatch.store.database import open_store
 from maskbatch.store.lock import locked
