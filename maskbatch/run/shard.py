@@ -28,7 +28,7 @@ from maskbatch.media.sound.reader import SoundReader
 from maskbatch.media.video.probe import probe
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, never
-from maskbatch.people.places import read_places
+from maskbatch.people.places_file import read_places
 from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
 from maskbatch.run.stages import classified_score, open_networks, settings_for, sparing_for
