@@ -205,7 +205,7 @@ def test_reading_goes_on_at_every_cut(tmp_path, name, clip):
     path = makers.write_video(tmp_path / name, [np.full((64, 96, 3), i * 3 % 250, np.uint8) for i in range(150)], clip)
 
     def read(start=None):
-        with VideoReader(path, SamplingSettings(), 1.5, start) as reader:
+        with VideoReader(Source(0, path, path.name, "video"), SamplingSettings(), 1.5, start) as reader:
             return [frame._replace(image=frame.image.tobytes()) for frame in reader]
 
     frames = read()
