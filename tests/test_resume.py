@@ -84,17 +84,6 @@ def fakes(monkeypatch):
         monkeypatch.setattr(module, "open_networks", networks)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The inputs of killed_runs.py in `in`, which nobody changes, and an uninterrupted scan of them in `whole`."""
-    folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, shard):
-            patch.setattr(module, "open_networks", networks)
-        scan(make_inputs(folder / "in"), folder / "whole")
-    return folder
-
-
 def scan(inputs, out, stop=None, on_result=lambda *_: None):
     """One session; `inputs` is a folder."""
     driver = local.Driver(replace(SETTINGS, output=replace(SETTINGS.output, folder=out)))
