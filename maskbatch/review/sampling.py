@@ -9,14 +9,14 @@ import numpy as np
 from maskbatch.people.answer import Answer
 from maskbatch.people.evidence import STATES
 from maskbatch.review.items import place_of
-from maskbatch.store.review import Sample, SampleItem
+from maskbatch.store.review import NO_FACE, Sample, SampleItem
 
 # distances of the probability from 0.5, near which the model errs more often
 _LEVELS = ((0.47, "sure"), (0.35, "fairly sure"), (-1.0, "uncertain"))
 _LEAST = 2  # looks in each stratum: a variance needs two
 _LEAST_SHARE = 0.02  # error rate that even the surest stratum is assumed to have when looks are allocated
 _MOMENTS_SHARE = 0.1
-_PHOTOS, _SECONDS = "photos without a face", "seconds of video without a face"
+_PHOTOS, _SECONDS = f"photos {NO_FACE}", f"seconds of video {NO_FACE}"
 _EMPTY_PHOTOS = """
     SELECT id FROM source WHERE position IS NOT NULL AND state = 'done' AND kind = 'image' AND analysed > 0
     AND NOT EXISTS (SELECT 1 FROM face WHERE source_id = source.id) ORDER BY position
