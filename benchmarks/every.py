@@ -13,12 +13,13 @@ from pathlib import Path
 
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 
 def read(video: Path, sampling: SamplingSettings) -> tuple[float, list[tuple[int, float, int]]]:
     """Return CPU seconds, and (index, time, checksum) of each frame."""
     frames, checking_s, start = [], 0.0, time.process_time()
-    with VideoReader(video, sampling) as reader:
+    with VideoReader(Source(0, video, video.name, "video"), sampling) as reader:
         for frame in reader:
             before = time.process_time()
             frames.append((frame.index, frame.timestamp_s, zlib.crc32(frame.image)))

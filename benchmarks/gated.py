@@ -19,6 +19,7 @@ from maskbatch.media.video.reader import VideoReader
 from maskbatch.run.options import scan_settings
 from maskbatch.run.scan_options import ScanOptions
 from maskbatch.settings import CANDIDATES_PER_S
+from maskbatch.types import Source
 
 _AROUND_S = 1.5
 
@@ -26,7 +27,9 @@ _AROUND_S = 1.5
 def looks(clip: Path) -> np.ndarray:
     """Return the times in seconds (K,) of the frames that are looked at."""
     options = scan_settings(ScanOptions(save="none"))
-    with VideoReader(clip, options.sampling, options.output.segment_s, gate=Gate()) as reader:
+    with VideoReader(
+        Source(0, clip, clip.name, "video"), options.sampling, options.output.segment_s, gate=Gate()
+    ) as reader:
         return np.array([frame.timestamp_s for frame in reader])
 
 

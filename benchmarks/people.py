@@ -22,6 +22,7 @@ import maskbatch as mb
 from maskbatch.analyse.gate import Gate
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.run.options import scan_settings
+from maskbatch.types import Source
 
 _MIN_IOU = 0.5
 _NEAR_S = 1.0
@@ -40,7 +41,9 @@ def analysed(clip: Path, sample_fps: str) -> np.ndarray:
     options = scan_settings(mb.ScanOptions(sample_fps=sample_fps if sample_fps in ("auto", "all") else float(sample_fps),
                                            save="none"))  # fmt: skip
     gate = Gate() if options.sampling.is_gated else None
-    with VideoReader(clip, options.sampling, options.output.segment_s, gate=gate) as reader:
+    with VideoReader(
+        Source(0, clip, clip.name, "video"), options.sampling, options.output.segment_s, gate=gate
+    ) as reader:
         return np.array([frame.index for frame in reader])
 
 

@@ -18,10 +18,9 @@ from maskbatch.errors import UsageError
 from maskbatch.media.storage import located
 from maskbatch.model import Frame, Model, draw, find
 from maskbatch.results import Results, open
-from maskbatch.run.bring import MEDIA
 from maskbatch.run.job import Job, run_job
-from maskbatch.run.merge import MergeJob, run_merge
-from maskbatch.run.options import checked
+from maskbatch.run.merge import run_merge
+from maskbatch.run.merge_plan import MergeJob
 from maskbatch.run.progress import Listener, Progress, Tally
 from maskbatch.run.scan_options import ScanOptions
 from maskbatch.run.stop import Stop
@@ -115,13 +114,8 @@ def merge(
         >>> merge(parts, out="whole").summary.files
         4
     """
-    checked("if_exists", if_exists)
-    if media not in MEDIA:
-        raise UsageError(f"--media takes {', '.join(MEDIA[:-1])} or {MEDIA[-1]}, not {media!r}")
-    given = _all_of(folders)
-    if not given:
-        raise UsageError("nothing to merge: name the output folders of scans")
-    merged = run_merge(MergeJob(given, Path(out), media, if_exists, incomplete, any_versions), Listener())
+    job = MergeJob(_all_of(folders), Path(out), media, if_exists, incomplete, any_versions)
+    merged = run_merge(job, Listener())
     for reason in merged.missing:
         _log.warning("not all files are in the tables of %s: %s", merged.out, reason)
     return Results(merged.out)

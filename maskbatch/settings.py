@@ -188,8 +188,7 @@ class ReportSettings:
     A bare episode decides when it lasts `min_bare_s` seconds. A person who is not seen for more than `max_gap_s`
     seconds is in no state during the gap. No state lasts less than `min_state_s`. A look is unsure when no state is
     more probable than `sure`. A person in a video counts when seen for `min_seen_s`, and twice where looks are
-    frequent. A face that does not move for
-    `static_s` is a picture, and counts only with `count_static`.
+    frequent. A face that does not move for `static_s` is a picture, and counts only with `count_static`.
 
     `clock` is the origin of a recording's start: auto, name, metadata or none. `start` (ISO 8601) replaces it.
     `timezone` is the IANA name of the cameras' time zone; None is the time zone of this machine. `path_template`

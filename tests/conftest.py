@@ -46,6 +46,16 @@ def disk_without_waits():
         yield
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the inputs of killed_runs.py in `in`, which no test changes, and their uninterrupted scan in `whole`."""
+    from killed_runs import make_inputs, scan
+
+    folder = tmp_path_factory.mktemp("made")
+    scan(make_inputs(folder / "in"), folder / "whole")
+    return folder
+
+
 @pytest.fixture
 def eagerly() -> Iterator[None]:
     """Run TensorFlow's functions as plain Python: a training of a few steps takes less time than the making of its graph."""

@@ -6,6 +6,7 @@ time, every second time). Prints the differences
 from the uninterrupted run as JSON, {moment: [paths]}.
 """
 
+import csv
 import json
 import os
 import pickle
@@ -191,6 +192,12 @@ def contents(out: Path) -> dict[str, bytes]:
     files = [out / name for name in REPORTS] + sorted(out.glob("annotated/**/*")) + sorted(out.glob("crops/**/*"))
     files += sorted(out.glob("evidence/**/*"))
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+def errors_of(out: Path) -> dict[str, str]:
+    """The reasons in files.csv, by the names of the files that were not read whole."""
+    with open(out / "files.csv", newline="", encoding="utf-8") as file:
+        return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
 
 
 def main(folder: Path, num: int) -> None:

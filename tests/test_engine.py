@@ -5,8 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from killed_runs import SETTINGS, contents, make_inputs, networks
-from killed_runs import scan as scan_here
+from killed_runs import SETTINGS, contents, errors_of, networks
 
 from maskbatch.errors import UsageError
 from maskbatch.media.sources import find_sources
@@ -54,26 +53,7 @@ def scan(inputs, out, is_lost=lambda *_: False, settings=SETTINGS):
     return engine
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """The inputs of killed_runs.py, which nobody changes."""
-    return make_inputs(tmp_path_factory.mktemp("engine") / "in")
-
-
-@pytest.fixture(scope="module")
-def whole(inputs, tmp_path_factory):
-    """What a scan of the inputs gives that loses no worker."""
-    out = tmp_path_factory.mktemp("engine") / "whole"
-    scan_here(inputs, out)
-    return contents(out)
-
-
-def errors(out):
-    with open(out / "files.csv", newline="", encoding="utf-8") as file:
-        return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
-
-
-def test_a_lost_worker_changes_nothing(inputs, whole, tmp_path):
+def test_a_lost_worker_changes_nothing(made, tmp_path):
     """Every worker is lost at its third result, once: tables and media are those of a scan without losses."""
     seen = set()
 
@@ -82,25 +62,25 @@ def test_a_lost_worker_changes_nothing(inputs, whole, tmp_path):
         seen.add(shard.index) if is_lost else None
         return is_lost
 
-    engine = scan(inputs, tmp_path / "lossy", once)
+    engine = scan(made / "in", tmp_path / "lossy", once)
     assert seen and len(engine.asked) == 6 + len(seen)
-    assert contents(tmp_path / "lossy") == whole
+    assert contents(tmp_path / "lossy") == contents(made / "whole")
 
 
-def test_a_photo_that_costs_three_workers_gets_a_row(inputs, whole, tmp_path):
+def test_a_photo_that_costs_three_workers_gets_a_row(made, tmp_path):
     """A photo that kills whoever reads it costs three workers, and no other photo; the next scan reads it again."""
 
     def poisoned(shard, *_):
         return any(source.name == "p1.jpg" for source in shard.sources)
 
-    engine = scan(inputs, tmp_path / "out", poisoned)
-    assert errors(tmp_path / "out")["p1.jpg"] == "3 workers were lost while they read it"
+    engine = scan(made / "in", tmp_path / "out", poisoned)
+    assert errors_of(tmp_path / "out")["p1.jpg"] == "3 workers were lost while they read it"
     assert sum("p1.jpg" in names for names in engine.asked) == 3 and engine.asked.count(["p1.jpg"]) == 1
-    scan(inputs, tmp_path / "out")
-    assert contents(tmp_path / "out") == whole
+    scan(made / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_a_lost_worker_leaves_no_temporary_file(inputs, whole, tmp_path):
+def test_a_lost_worker_leaves_no_temporary_file(made, tmp_path):
     """What a killed worker was writing is gone when the scan ends."""
     left = tmp_path / "out/crops/without_mask/.p1_f000000_0.part9-9.jpg"
 
@@ -112,15 +92,15 @@ def test_a_lost_worker_leaves_no_temporary_file(inputs, whole, tmp_path):
         return False
 
     times = []
-    scan(inputs, tmp_path / "out", once)
+    scan(made / "in", tmp_path / "out", once)
     assert times and not left.exists()
-    assert contents(tmp_path / "out") == whole
+    assert contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_a_video_that_costs_three_workers_keeps_what_is_done(inputs, tmp_path):
+def test_a_video_that_costs_three_workers_keeps_what_is_done(made, tmp_path):
     """A video that is lost three times has the rows of its whole segments, no crop of others, and a reason."""
-    scan(inputs, tmp_path / "out", lambda shard, _, frames: shard.sources[0].name == "m.mp4" and frames >= 80)
-    assert "3 workers were lost" in errors(tmp_path / "out")["m.mp4"]
+    scan(made / "in", tmp_path / "out", lambda shard, _, frames: shard.sources[0].name == "m.mp4" and frames >= 80)
+    assert "3 workers were lost" in errors_of(tmp_path / "out")["m.mp4"]
     with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "m.mp4"]
     places = {(int(row["frame"]), int(row["face"])) for row in rows}
@@ -128,7 +108,7 @@ def test_a_video_that_costs_three_workers_keeps_what_is_done(inputs, tmp_path):
     assert crops and {(int(found[1]), int(found[2])) for found in crops} <= places
 
 
-def test_workers_that_get_further_each_time_are_no_fault_of_a_video(inputs, whole, tmp_path):
+def test_workers_that_get_further_each_time_are_no_fault_of_a_video(made, tmp_path):
     """Five workers are lost over one video, each after a whole segment: the video is read to its end."""
     times = []
 
@@ -137,20 +117,20 @@ def test_workers_that_get_further_each_time_are_no_fault_of_a_video(inputs, whol
         times.append(None) if is_lost else None
         return is_lost
 
-    scan(inputs, tmp_path / "out", often)
-    assert len(times) > 3 and contents(tmp_path / "out") == whole
+    scan(made / "in", tmp_path / "out", often)
+    assert len(times) > 3 and contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_a_source_that_kills_its_own_process_costs_one_worker(inputs, tmp_path, monkeypatch):
+def test_a_source_that_kills_its_own_process_costs_one_worker(made, tmp_path, monkeypatch):
     """What crashes its decoder is found by a trial after the first loss, and gets its row then."""
     names = {"p1.jpg": "crashed"}
     monkeypatch.setattr(quarantine, "crash_reasons",
                         lambda suspects, *_: {name: why for name, why in names.items()
                                               if name in {one.source.name for one in suspects}})  # fmt: skip
-    engine = scan(inputs, tmp_path / "out",
+    engine = scan(made / "in", tmp_path / "out",
                   lambda shard, *_: any(source.name == "p1.jpg" for source in shard.sources))  # fmt: skip
     assert sum("p1.jpg" in names for names in engine.asked) == 1
-    assert errors(tmp_path / "out")["p1.jpg"] == "crashed"
+    assert errors_of(tmp_path / "out")["p1.jpg"] == "crashed"
 
 
 @pytest.mark.parametrize("wrong", [{"address": "a:1"}, {"worker_cores": 2}, {"patience": 3.0}])
@@ -162,7 +142,7 @@ def test_options_of_a_cluster_need_the_cluster(wrong):
         scan_settings(ScanOptions(engine="ray", workers=2))
 
 
-def test_workers_lost_at_other_places_are_no_fault_of_a_video(inputs, tmp_path):
+def test_workers_lost_at_other_places_are_no_fault_of_a_video(made, tmp_path):
     """Workers are lost before anything is stored, each sooner than the one before: the video is read to its end; after ten
     it is given up."""
     times = []
@@ -173,8 +153,8 @@ def test_workers_lost_at_other_places_are_no_fault_of_a_video(inputs, tmp_path):
         return is_lost
 
     one_segment = replace(SETTINGS, output=replace(SETTINGS.output, segment_s=60))
-    scan(inputs, tmp_path / "out", sooner, one_segment)
-    scan(inputs, tmp_path / "whole", settings=one_segment)
+    scan(made / "in", tmp_path / "out", sooner, one_segment)
+    scan(made / "in", tmp_path / "whole", settings=one_segment)
     assert len(times) == 4 and contents(tmp_path / "out") == contents(tmp_path / "whole")
     places = iter([0, 80] * 20)
 
@@ -183,6 +163,6 @@ def test_workers_lost_at_other_places_are_no_fault_of_a_video(inputs, tmp_path):
         return shard.sources[0].name == "m.mp4" and frames >= wanted[-1]
 
     wanted = []
-    engine = scan(inputs, tmp_path / "never", anywhere, one_segment)
-    assert errors(tmp_path / "never")["m.mp4"].startswith("10 workers were lost")
+    engine = scan(made / "in", tmp_path / "never", anywhere, one_segment)
+    assert errors_of(tmp_path / "never")["m.mp4"].startswith("10 workers were lost")
     assert sum("m.mp4" in names for names in engine.asked) == 10

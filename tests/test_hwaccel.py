@@ -14,6 +14,7 @@ from maskbatch.media.video import reader as videos
 from maskbatch.media.video.reader import VideoReader
 from maskbatch.media.video.segments import crc_of
 from maskbatch.settings import SamplingSettings
+from maskbatch.types import Source
 
 pytestmark = pytest.mark.skipif(int(av.__version__.split(".")[0]) < 18, reason="needs PyAV 18")
 
@@ -26,7 +27,7 @@ def fresh():
 
 
 def _read(path, name):
-    with VideoReader(path, SamplingSettings(hwaccel=name)) as reader:
+    with VideoReader(Source(0, path, path.name, "video"), SamplingSettings(hwaccel=name)) as reader:
         return [(frame.index, frame.timestamp_s, crc_of(frame.image)) for frame in reader]
 
 

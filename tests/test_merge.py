@@ -21,7 +21,8 @@ from maskbatch.media.shares import Share, deal, read_share
 from maskbatch.reports import manifest
 from maskbatch.run import engine, shard
 from maskbatch.run.bring import MEDIA
-from maskbatch.run.merge import MergeJob, run_merge
+from maskbatch.run.merge import run_merge
+from maskbatch.run.merge_plan import MergeJob
 from maskbatch.run.progress import Listener
 from maskbatch.store.database import open_store
 from maskbatch.store.lock import locked
@@ -457,6 +458,38 @@ def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
     with closing(sqlite3.connect(out / "scan.db")) as connection:
         items = connection.execute("SELECT count(DISTINCT name) FROM sample_item JOIN source ON source.id = source_id")
         assert items.fetchone() == (run_json(made / "whole")["files"],)
+
+
+def test_verdicts_end_with_the_content_that_they_are_about(made, tmp_path):
+    """A file with other content has none of the verdicts on the people before, whether reviewers gave them in its shard or
+    in the merged folder; a file with only another time keeps all of its verdicts."""
+    inputs = shutil.copytree(made / "in", tmp_path / "in")
+    folders, out = [tmp_path / number for number in "123"], tmp_path / "out"
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share)
+        review(folder, "ann", "with_mask")
+    run("merge", *folders, "--out", out)
+    review(out, "bob", "without_mask")
+    makers.write_photo(inputs / "a1.png", np.full((64, 96, 3), 180, np.uint8))
+    for name in NAMES[1:]:
+        os.utime(inputs / name, ns=(1, 1))
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share)
+    run("merge", *folders, "--out", out)
+    assert {row[-1] for row in said(out) if row[0] == "a1.png"} == {0}
+    assert {row[-1] for row in said(out) if row[0] != "a1.png"} == {1}
+    assert [row[4] for row in said(out) if row[0] == "a1.png"] == ["ann", "bob"]
+
+
+def test_what_a_reviewer_takes_back_in_a_shard_is_taken_back_in_the_merge(shards):
+    """The next merge has no verdict that its reviewer has undone in the shard since the merge before."""
+    out = shards[0].parent / "out"
+    review(shards[1], "ann", "with_mask")
+    run("merge", *shards, "--out", out)
+    with closing(sqlite3.connect(shards[1] / "scan.db")) as connection, connection:
+        connection.execute("UPDATE review SET undone = at")
+    run("merge", *shards, "--out", out)
+    assert said(out) == said(shards[1]) and {row[-1] for row in said(out)} == {0}
 
 
 # the chain of evidence

@@ -9,7 +9,8 @@ from stores import File, fill
 
 from maskbatch.cli.main import main
 from maskbatch.errors import UsageError
-from maskbatch.people.places import Line, Shift, Zone, read_places
+from maskbatch.people.places import Line, Shift, Zone
+from maskbatch.people.places_file import read_places
 from maskbatch.people.templates import Template, suggested_template
 from maskbatch.people.where import Known, in_zones, where_of
 from maskbatch.run import forecast

@@ -10,7 +10,7 @@ from pathlib import Path
 import makers
 import numpy as np
 import pytest
-from killed_runs import SETTINGS, Hears, contents, make_inputs
+from killed_runs import SETTINGS, Hears, contents, errors_of
 from killed_runs import scan as scan_here
 
 from maskbatch.errors import DeviceError, UsageError
@@ -53,19 +53,6 @@ def no_trials(monkeypatch):
     monkeypatch.setattr(quarantine, "crash_reasons", lambda *_: {})
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    return make_inputs(tmp_path_factory.mktemp("ray") / "in")
-
-
-@pytest.fixture(scope="module")
-def whole(inputs, tmp_path_factory):
-    """What a scan without a cluster gives."""
-    out = tmp_path_factory.mktemp("ray") / "whole"
-    scan_here(inputs, out)
-    return contents(out)
-
-
 def scan(cluster, inputs, out, on_result=lambda *_: None, stop=None, **own):
     """One session on the cluster, with `worker` and `patience_s` in `own`."""
     settings = replace(SETTINGS, output=replace(SETTINGS.output, folder=out))
@@ -96,18 +83,13 @@ def workers_of_this_run():
     return [pid for pid in workers if is_ours(pid)]
 
 
-def errors(out):
-    with open(out / "files.csv", newline="", encoding="utf-8") as file:
-        return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
-
-
-def test_a_cluster_gives_the_bytes_of_one_machine(cluster, inputs, whole, tmp_path):
+def test_a_cluster_gives_the_bytes_of_one_machine(cluster, made, tmp_path):
     """Photos and videos scanned on two nodes: tables, copies, crops and evidence are those of a scan without a cluster."""
-    scan(cluster, inputs, tmp_path / "out")
-    assert contents(tmp_path / "out") == whole
+    scan(cluster, made / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_killed_workers_change_nothing(cluster, inputs, whole, tmp_path):
+def test_killed_workers_change_nothing(cluster, made, tmp_path):
     """Workers are killed with SIGKILL at two results: the bytes are the same."""
     seen, killed = [], []
 
@@ -117,11 +99,11 @@ def test_killed_workers_change_nothing(cluster, inputs, whole, tmp_path):
             killed.extend(workers_of_this_run()[:1])
             os.kill(killed[-1], signal.SIGKILL)
 
-    scan(cluster, inputs, tmp_path / "out", on_result=kill)
-    assert len(seen) > 11 and len(set(killed)) == 2 and contents(tmp_path / "out") == whole
+    scan(cluster, made / "in", tmp_path / "out", on_result=kill)
+    assert len(seen) > 11 and len(set(killed)) == 2 and contents(tmp_path / "out") == contents(made / "whole")
 
 
-def test_a_killed_node_changes_nothing(cluster, inputs, whole, tmp_path):
+def test_a_killed_node_changes_nothing(cluster, made, tmp_path):
     """A node dies in the middle of a scan: the other one does its work."""
     seen, node = [], cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
 
@@ -130,8 +112,8 @@ def test_a_killed_node_changes_nothing(cluster, inputs, whole, tmp_path):
         if len(seen) == 4:
             cluster.remove_node(node, allow_graceful=False)
 
-    scan(cluster, inputs, tmp_path / "out", on_result=kill)
-    assert len(seen) > 4 and contents(tmp_path / "out") == whole
+    scan(cluster, made / "in", tmp_path / "out", on_result=kill)
+    assert len(seen) > 4 and contents(tmp_path / "out") == contents(made / "whole")
 
 
 def test_poison_costs_rows_and_no_hang(cluster, tmp_path):
@@ -140,12 +122,12 @@ def test_poison_costs_rows_and_no_hang(cluster, tmp_path):
         makers.write_photo(tmp_path / "in" / f"p{number}.png")
     makers.write_photo(tmp_path / "in" / "white.png", np.full((64, 96, 3), 255, np.uint8))
     scan(cluster, tmp_path / "in", tmp_path / "out")
-    assert errors(tmp_path / "out") == {"white.png": "3 workers were lost while they read it"}
+    assert errors_of(tmp_path / "out") == {"white.png": "3 workers were lost while they read it"}
     with open(tmp_path / "out" / "faces.csv", newline="", encoding="utf-8") as file:
         assert {row["source"] for row in csv.DictReader(file)} == {f"p{number}.png" for number in range(8)}
 
 
-def test_a_stopped_scan_goes_on_elsewhere(cluster, inputs, whole, tmp_path):
+def test_a_stopped_scan_goes_on_elsewhere(cluster, made, tmp_path):
     """A scan on the cluster that is stopped keeps what is done; a scan without the cluster ends it, with the same bytes."""
     stop, seen = Stop(), []
 
@@ -154,18 +136,16 @@ def test_a_stopped_scan_goes_on_elsewhere(cluster, inputs, whole, tmp_path):
         stop.num_asked = int(len(seen) >= 4)
 
     with pytest.raises(Exception, match="stopped"):
-        scan(cluster, inputs, tmp_path / "out", on_result=ask, stop=stop)
-    before = quarantine.crash_reasons
-    scan_here(inputs, tmp_path / "out")
-    quarantine.crash_reasons = before
-    assert contents(tmp_path / "out") == whole
+        scan(cluster, made / "in", tmp_path / "out", on_result=ask, stop=stop)
+    scan_here(made / "in", tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(made / "whole")
 
 
 def test_a_silent_worker_is_given_up(cluster, tmp_path, caplog):
     """A worker from which nothing comes is ended after a while, and another one does its work."""
     makers.write_photo(tmp_path / "in" / "a.png")
     scan(cluster, tmp_path / "in", tmp_path / "out", worker=SilentWorker, patience_s=15.0)
-    assert "has given nothing for 0.25 minutes" in caplog.text and not errors(tmp_path / "out")
+    assert "has given nothing for 0.25 minutes" in caplog.text and not errors_of(tmp_path / "out")
 
 
 def test_workers_with_other_numbers_are_refused(cluster, tmp_path):

@@ -84,17 +84,6 @@ def fakes(monkeypatch):
         monkeypatch.setattr(module, "open_networks", networks)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The inputs of killed_runs.py in `in`, which nobody changes, and an uninterrupted scan of them in `whole`."""
-    folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, shard):
-            patch.setattr(module, "open_networks", networks)
-        scan(make_inputs(folder / "in"), folder / "whole")
-    return folder
-
-
 def scan(inputs, out, stop=None, on_result=lambda *_: None):
     """One session; `inputs` is a folder."""
     driver = local.Driver(replace(SETTINGS, output=replace(SETTINGS.output, folder=out)))
@@ -205,7 +194,7 @@ def test_reading_goes_on_at_every_cut(tmp_path, name, clip):
     path = makers.write_video(tmp_path / name, [np.full((64, 96, 3), i * 3 % 250, np.uint8) for i in range(150)], clip)
 
     def read(start=None):
-        with VideoReader(path, SamplingSettings(), 1.5, start) as reader:
+        with VideoReader(Source(0, path, path.name, "video"), SamplingSettings(), 1.5, start) as reader:
             return [frame._replace(image=frame.image.tobytes()) for frame in reader]
 
     frames = read()
@@ -355,7 +344,8 @@ def test_new_changed_and_vanished_files(tmp_path, fakes, caplog):
     stat = (inputs / "a1.png").stat()
     (inputs / "a1.png").write_bytes(b"\0" * stat.st_size)
     os.utime(inputs / "a1.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    os.utime(inputs / "t.mp4", ns=(1, 1))
+    content = (inputs / "t.mp4").read_bytes()
+    (inputs / "t.mp4").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     (inputs / "p2.png").unlink()
     ended = []
     scan(inputs, out, on_result=lambda _, result: ended.extend(result.ended))

@@ -153,6 +153,21 @@ def test_verdicts_end_with_the_content_that_they_are_about(store, tmp_path, cont
         assert connection.execute("SELECT count(*) FROM review").fetchone() == (1,)
 
 
+@pytest.mark.parametrize(("content", "num_left"), [(b"other", 0), (b"same", 1)])
+def test_a_sample_has_nobody_of_a_file_that_was_replaced(store, tmp_path, content, num_left):
+    """People of the earlier content leave the sample: whoever has their numbers now was never drawn."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"same")
+    scan_one(store, path)
+    reviewing(store, num_items=5)
+    if content != b"same":
+        path.write_bytes(content)
+    scan_one(store, path)
+    with store.transaction() as connection:
+        sample = last_sample(connection)
+    assert len(sample.items) == num_left and sample.strata == [("without_mask, sure", 1)]
+
+
 def scan_one(store, path):
     """The photo is scanned, again if it was before, and shows one person."""
     sources = begun(store, [File("a.jpg")])
@@ -193,6 +208,19 @@ def test_a_sample_has_known_strata_and_moments(store):
     drawn = Counter(sample.strata[item.stratum][0] for item in people)
     share = {name: drawn[name] / size for name, size in sample.strata[:-2]}
     assert share["with_mask, sure"] < min(value for name, value in share.items() if "uncertain" in name)
+
+
+@pytest.mark.parametrize("number", [5, 6, 10, 19, 40, 63])
+def test_a_sample_has_no_more_items_than_asked_for(store, number):
+    """Also when there are many strata; everybody is in a stratum, from each of which somebody is drawn."""
+    rng = np.random.default_rng(1)
+    with_people(store, list(np.concatenate([rng.random(150), 0.02 * rng.random(50), 1 - 0.02 * rng.random(100)])))
+    with store.transaction() as connection:
+        answer = find_answer(connection, ReportSettings())
+        sample = draw_sample(connection, answer, number)
+    assert len(strata_of(answer)) > 4 and number - 1 <= len(sample.items) <= number
+    assert sum(size for _, size in sample.strata) == 300
+    assert {item.stratum for item in sample.items} == set(range(len(sample.strata)))
 
 
 def test_moments_are_drawn_from_what_was_read(store):

@@ -20,7 +20,7 @@ from maskbatch.media.video.reader import VideoReader
 from maskbatch.media.video.segments import crc_of
 from maskbatch.media.video.skipping import Skipping
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import ReaderState
+from maskbatch.types import ReaderState, Source
 
 pytestmark = pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="nothing is skipped with this PyAV")
 
@@ -63,7 +63,12 @@ def _read_with_cuts(
     path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None
 ) -> tuple[list, int, str, dict[int, ReaderState]]:
     """The same, and the cut of each frame that begins a segment, by the frame's index."""
-    frames, cuts, reader, reason = [], {}, VideoReader(path, sampling, segment_s, start), ""
+    frames, cuts, reader, reason = (
+        [],
+        {},
+        VideoReader(Source(0, path, path.name, "video"), sampling, segment_s, start),
+        "",
+    )
     try:
         with reader:
             for index, time_s, image, cut, *_ in reader:
@@ -255,7 +260,7 @@ def test_numbers_are_not_mixed_when_it_is_read_in_full_after_all(tmp_path, monke
 def _gated(path: Path, may_skip: bool = True, segment_s: float = math.inf, start: ReaderState | None = None):
     """The frames that the gate chooses as (index, time, CRC), and the states at cuts, with still groups skipped or not."""
     sampling = SamplingSettings(sample_fps=6.0, is_gated=True, decode_all=not may_skip)
-    with VideoReader(path, sampling, segment_s, start, Gate()) as reader:
+    with VideoReader(Source(0, path, path.name, "video"), sampling, segment_s, start, Gate()) as reader:
         found = list(reader)
     return [(one.index, one.timestamp_s, crc_of(one.image)) for one in found], [one.cut for one in found if one.cut]
 

@@ -10,7 +10,7 @@ from stores import Face, fill, video
 
 from maskbatch.people.answer import find_answer
 from maskbatch.people.episodes import find_episodes
-from maskbatch.people.places import read_places
+from maskbatch.people.places_file import read_places
 from maskbatch.reports.minutes import split_at_minutes
 from maskbatch.reports.people import places_table
 from maskbatch.reports.timeline import timeline_table

@@ -268,12 +268,12 @@ def test_a_size_that_changes_survives_going_on(tmp_path):
     """Going on from any cut gives the same pictures, and the same note, as reading from the start."""
     parts = [(numbered(35), Clip()), (numbered(40, 48, 128) * 2, Clip())]
     path = write_joined(tmp_path / "x.ts", parts)
-    with VideoReader(path, SamplingSettings(), segment_s=0.5) as reader:
+    with VideoReader(Source(0, path, path.name, "video"), SamplingSettings(), segment_s=0.5) as reader:
         frames = list(reader)
     expected, cuts = [(frame.index, frame.image.tobytes()) for frame in frames], [f.cut for f in frames if f.cut]
     assert len(expected) == 115 and len(cuts) >= 3
     for cut in cuts:
-        with VideoReader(path, SamplingSettings(), 0.5, cut) as later:
+        with VideoReader(Source(0, path, path.name, "video"), SamplingSettings(), 0.5, cut) as later:
             assert [(frame.index, frame.image.tobytes()) for frame in later] == expected[cut.index :]
         assert later.notes == reader.notes == ("size changes from frame 35 on: fitted into 96 x 64 pixels",)
 

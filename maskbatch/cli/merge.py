@@ -35,7 +35,8 @@ def merge(folders: tuple[Path, ...], out: Path, quiet: bool, fail_under: float |
     """
     with quiet_libraries(), open_terminal(quiet, None) as terminal:
         from maskbatch.run.job import Outcome
-        from maskbatch.run.merge import MergeJob, run_merge
+        from maskbatch.run.merge import run_merge
+        from maskbatch.run.merge_plan import MergeJob
 
         merged = run_merge(MergeJob(folders, out, **asked), terminal)
         terminal.results(Outcome(merged.out, merged.written, merged.remarks, merged.unreadable))

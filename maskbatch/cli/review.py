@@ -17,7 +17,7 @@ from maskbatch.errors import MaskbatchError, UsageError
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.option("--reviewer", metavar="NAME", help="Name of the reviewer. Default: the name of the user.")
 @click.option("--sample", type=click.IntRange(5), metavar="N",
-              help="Draw a probability sample of N people and moments, to correct the rate.")  # fmt: skip
+              help="Draw a probability sample of at most N people and moments, to correct the rate.")  # fmt: skip
 @click.option("--precision", type=Number(0, 0.5), metavar="P",
               help="With --sample: tell the reviewer when the half width of the interval is P, such as 0.01.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",

@@ -71,9 +71,9 @@ def clip(xyxy: np.ndarray, width: np.ndarray | int, height: np.ndarray | int) ->
 
 def square(xyxy: np.ndarray, margin: float) -> np.ndarray:
     """Return squares (N, 4) around the boxes' centres, with sides of (1 + 2 * margin) times the longer side of the box."""
-    centre = (xyxy[..., :2] + xyxy[..., 2:]) / 2
+    middle = centre(xyxy)
     half = (xyxy[..., 2:] - xyxy[..., :2]).max(axis=-1, keepdims=True) * (0.5 + margin)
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    return np.concatenate([middle - half, middle + half], axis=-1)
 
 
 def size_px(xyxy: np.ndarray) -> np.ndarray:

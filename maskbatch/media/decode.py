@@ -78,4 +78,4 @@ def open_source(
     """
     if source.kind == "image":
         return PhotoReader(source.path)
-    return VideoReader(source.path, sampling, segment_s, start, gate, source.colours)
+    return VideoReader(source, sampling, segment_s, start, gate)

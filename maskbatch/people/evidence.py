@@ -9,6 +9,7 @@ from maskbatch.states import INCORRECT_MASK, UNSURE, WITH_MASK, WITHOUT_MASK
 # the states of a person, in the order of columns in all arrays by state
 STATES = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK, UNSURE)
 MASKED, BARE, INCORRECT, NOT_SURE = range(4)
+SURE = (MASKED, BARE, INCORRECT)
 # limit on the evidence of one look, in log-odds: networks are overconfident, and one wrong look must gain less than two
 # changes of state cost (see `episodes._COSTS`)
 _MOST = 3.2

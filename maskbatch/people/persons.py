@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskbatch.people.episodes import Episodes
-from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
+from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES, SURE
 from maskbatch.people.looks import Looks
 from maskbatch.settings import ReportSettings
-
-_SURE = (MASKED, BARE, INCORRECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +55,19 @@ def find_persons(looks: Looks, episodes: Episodes, settings: ReportSettings) -> 
     starts, ends = looks.starts(), looks.ends()
     num_faces = ends - starts
     seconds, longest = _by_state(episodes, len(starts))
-    was = _was(episodes, len(starts))
+    was = states_of(episodes, len(starts))
     is_single = num_faces == 1
     enough = (longest >= settings.min_bare_s) | is_single[:, None]
     is_bare, is_incorrect = was[:, BARE] & enough[:, BARE], was[:, INCORRECT] & enough[:, INCORRECT]
     is_masked = was[:, MASKED] & ~was[:, BARE] & ~was[:, INCORRECT]
     verdict = np.select([is_bare, is_incorrect, is_masked], [BARE, INCORRECT, MASKED], NOT_SURE).astype(np.int8)
-    deciding = np.isin(episodes.state, _SURE) & (episodes.state == verdict[episodes.group])
+    deciding = np.isin(episodes.state, SURE) & (episodes.state == verdict[episodes.group])
     deciding |= verdict[episodes.group] == NOT_SURE
     chosen = episodes.take(deciding)
     best = _best(episodes, deciding, len(starts))
     return Persons(
         looks.source_id[starts], looks.person[starts], looks.time_s[starts], looks.time_s[ends - 1], seconds, verdict,
-        was[:, list(_SURE)].sum(axis=1) > 1, _mean_p(chosen, len(starts)), num_faces, episodes.best_frame[best],
+        is_changed(was), _mean_p(chosen, len(starts)), num_faces, episodes.best_frame[best],
         episodes.best_face[best], episodes.best_time_s[best], _reasons(episodes, was, verdict),
     )  # fmt: skip
 
@@ -82,10 +80,16 @@ def _by_state(episodes: Episodes, num_persons: int) -> tuple[np.ndarray, np.ndar
     return seconds, longest
 
 
-def _was(episodes: Episodes, num_persons: int) -> np.ndarray:
+def states_of(episodes: Episodes, num_persons: int) -> np.ndarray:
+    """Return (P, 4) bool: the states in which each person was."""
     was = np.zeros((num_persons, len(STATES)), bool)
     was[episodes.group, episodes.state] = True
     return was
+
+
+def is_changed(was: np.ndarray) -> np.ndarray:
+    """Return (P,) bool: the persons who were in two sure states; `was` is from `states_of`."""
+    return was[:, list(SURE)].sum(axis=1) > 1
 
 
 def _mean_p(chosen: Episodes, num_persons: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from maskbatch.people.episodes import Episodes
 from maskbatch.people.evidence import BARE, INCORRECT, MASKED, NOT_SURE, STATES
-from maskbatch.people.persons import Persons
+from maskbatch.people.persons import Persons, is_changed, states_of
 from maskbatch.store.review import NOT_A_FACE, Verdict
 
 # why a person is unsure: the reviewer could not judge either
@@ -64,11 +64,10 @@ def _changed(persons: Persons, episodes: Episodes, said: np.ndarray) -> tuple[Pe
     is_led = differs[episodes.group] & (episodes.state == worst[episodes.group])
     state = np.where(is_led, said[episodes.group], episodes.state).astype(np.int8)
     words = np.where(is_led, np.where(state == NOT_SURE, REVIEWED, ""), episodes.reason.astype(object))
-    was = np.zeros((len(persons), len(STATES)), bool)
-    was[episodes.group, state] = True
+    episodes = replace(episodes, state=state, reason=words)
     persons = replace(persons, verdict=np.where(said >= 0, said, persons.verdict), seconds=seconds, reason=reason,
-                      changed=was[:, :NOT_SURE].sum(axis=1) > 1)  # fmt: skip
-    return persons, replace(episodes, state=state, reason=words)
+                      changed=is_changed(states_of(episodes, len(persons))))  # fmt: skip
+    return persons, episodes
 
 
 def _worst(persons: Persons, episodes: Episodes) -> np.ndarray:

@@ -46,10 +46,9 @@ def _alike(xyxy: np.ndarray, one: np.ndarray) -> np.ndarray:
 def _is_steady(looks: Looks, starts: np.ndarray) -> np.ndarray:
     """Return (P,) bool: whether the box and p_mask of a person hardly vary. A single look is not steady."""
     counts = np.diff(np.append(starts, len(looks)))
-    centre = (looks.xyxy[:, :2] + looks.xyxy[:, 2:]) / 2
     size = boxes.size_px(looks.xyxy)
     mean_size = np.maximum(_means(size, starts), 1e-6)
-    moved = np.sqrt(_variances(centre, starts).sum(axis=1)) / mean_size
+    moved = np.sqrt(_variances(boxes.centre(looks.xyxy), starts).sum(axis=1)) / mean_size
     grown = np.sqrt(_variances(size, starts)) / mean_size
     changed = np.sqrt(_variances(looks.p_mask, starts))
     return (counts > 1) & (moved < _MOST_MOVED) & (grown < _MOST_GROWN) & (changed < _MOST_CHANGED)

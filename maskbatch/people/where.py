@@ -9,7 +9,8 @@ from maskbatch.geometry import boxes
 from maskbatch.media.names import named, one_line
 from maskbatch.people.clock import Start, start_of
 from maskbatch.people.looks import Looks
-from maskbatch.people.places import Camera, read_places
+from maskbatch.people.places import Camera
+from maskbatch.people.places_file import read_places
 from maskbatch.people.templates import template
 from maskbatch.settings import ReportSettings
 

@@ -71,7 +71,7 @@ def write_manifest(
     Raises:
         OSError: a file of the output folder cannot be read or written.
     """
-    out, before = store.folder, _known([*others, store.folder])
+    out, before = store.folder, known_checksums([*others, store.folder])
     with store.transaction() as connection:
         facts = last_session(connection).facts
         values = {
@@ -147,21 +147,21 @@ def sha256_of(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def _read(folder: Path) -> Mapping[str, object]:
-    """Return the present manifest, or an empty one if it cannot be read: everything is then computed again."""
-    try:
-        return read_manifest(folder) or {}
-    except ValueError:
-        return {}
-
-
-def _known(folders: Iterable[Path]) -> Mapping[str, object]:
+def known_checksums(folders: Iterable[Path]) -> Mapping[str, object]:
     """Return the checksums of inputs and files in the manifests of folders; later folders take precedence."""
     inputs, files = [], {}
     for values in map(_read, folders):
         inputs += [one for one in values.get("inputs", ()) if one["sha256"] is not None]
         files |= values.get("files", {})
     return {"inputs": inputs, "files": files}
+
+
+def _read(folder: Path) -> Mapping[str, object]:
+    """Return the present manifest, or an empty one if it cannot be read: everything is then computed again."""
+    try:
+        return read_manifest(folder) or {}
+    except ValueError:
+        return {}
 
 
 def _path(text: str) -> Path:

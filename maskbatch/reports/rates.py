@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from maskbatch.people.answer import Answer
-from maskbatch.people.evidence import BARE, INCORRECT, MASKED
+from maskbatch.people.evidence import MASKED, SURE
 from maskbatch.reports.statistics import Rate, clustered_rate, seconds_rate
 
-_SURE = (MASKED, BARE, INCORRECT)
 _HOUR_S = 3600.0
 
 
@@ -28,11 +27,11 @@ def rates_of(answer: Answer) -> Rates:
         22
     """
     persons = answer.persons
-    judged = answer.counts & np.isin(persons.verdict, _SURE)
+    judged = answer.counts & np.isin(persons.verdict, SURE)
     keys = _clusters(answer, np.flatnonzero(judged), persons.first_s[judged])
     people = clustered_rate(*_sums(keys, persons.verdict[judged] == MASKED, np.ones(judged.sum())))
     found = answer.episodes
-    found = found.take(answer.counts[found.group] & np.isin(found.state, _SURE))
+    found = found.take(answer.counts[found.group] & np.isin(found.state, SURE))
     keys, is_masked = _clusters(answer, found.group, found.from_s), found.state == MASKED
     episodes = clustered_rate(*_sums(keys, is_masked, np.ones(len(found))), unit="episodes")
     seconds = seconds_rate(*_sums(keys, is_masked * found.duration_s, found.duration_s))
@@ -42,7 +41,7 @@ def rates_of(answer: Answer) -> Rates:
 def model_rate(answer: Answer) -> Rate:
     """Return the share of people with a mask by the verdicts of the model alone, before any review."""
     persons = answer.persons
-    judged = (answer.counts | (answer.reviewed != "")) & np.isin(answer.model_verdict, _SURE)
+    judged = (answer.counts | (answer.reviewed != "")) & np.isin(answer.model_verdict, SURE)
     keys = _clusters(answer, np.flatnonzero(judged), persons.first_s[judged])
     return clustered_rate(*_sums(keys, answer.model_verdict[judged] == MASKED, np.ones(judged.sum())))
 

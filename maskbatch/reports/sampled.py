@@ -10,7 +10,7 @@ from maskbatch.people.evidence import NOT_SURE
 from maskbatch.reports.corrections import CorrectedRate, Labelled, sampled_rate
 from maskbatch.reports.statistics import Rate, clustered_rate
 from maskbatch.states import INCORRECT_MASK, WITH_MASK, WITHOUT_MASK
-from maskbatch.store.review import SOMEBODY, Sample, Verdict
+from maskbatch.store.review import NO_FACE, SOMEBODY, Sample, Verdict
 
 _JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
 
@@ -18,13 +18,11 @@ _JUDGED = (WITH_MASK, WITHOUT_MASK, INCORRECT_MASK)
 class Sampled(NamedTuple):
     """Estimates from a sample.
 
-    `rate` is the corrected rate of people, None as long as too few are reviewed: `num_people` of `num_drawn`. `missed`
-    is the share of moments without a detection in which a reviewer saw somebody.
+    `rate` is the corrected rate of people, None as long as too few are reviewed. `missed` is the share of moments
+    without a detection in which a reviewer saw somebody.
     """
 
     rate: CorrectedRate | None
-    num_people: int
-    num_drawn: int
     missed: Rate
 
     def is_narrow(self, precision: float | None) -> bool:
@@ -42,8 +40,7 @@ def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) 
         sample: the sample.
         verdicts: all valid verdicts, in order.
     """
-    said = {(one.source_id, one.person_id, None if one.person_id is not None else one.time_e4): one.verdict
-            for one in verdicts}  # fmt: skip
+    said = {one.subject: one.verdict for one in verdicts}
     persons = answer.persons
     at = {
         key: number for number, key in enumerate(zip(persons.source_id.tolist(), persons.person.tolist(), strict=True))
@@ -51,14 +48,14 @@ def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) 
     rows, seen = [], []
     for item in sample.items:
         is_moment = item.person_id is None
-        verdict = said.get((item.source_id, item.person_id, item.time_e4 if is_moment else None))
+        verdict = said.get(item.subject)
         if verdict is not None and is_moment:
             seen.append(verdict == SOMEBODY)
         elif verdict is not None and (item.source_id, item.person_id) in at:
             who = at[item.source_id, item.person_id]
             rows.append((item.stratum, verdict == WITH_MASK, verdict in _JUDGED, persons.p_mask[who],
                          answer.model_verdict[who] != NOT_SURE))  # fmt: skip
-    of_people = [number for number, (name, _) in enumerate(sample.strata) if "without a face" not in name]
+    of_people = [number for number, (name, _) in enumerate(sample.strata) if not name.endswith(NO_FACE)]
     sizes = np.array([sample.strata[number][1] for number in of_people], np.float64)
     everybody = answer.counts | (answer.reviewed != "")
     rate = None
@@ -68,5 +65,4 @@ def sampled_answer(answer: Answer, sample: Sample, verdicts: Sequence[Verdict]) 
         rate = sampled_rate(sizes, labelled, persons.p_mask[everybody],
                             (answer.model_verdict[everybody] != NOT_SURE).astype(np.float64))  # fmt: skip
     missed = clustered_rate(np.array(seen, np.float64), np.ones(len(seen)), unit="moments")
-    num_drawn = sum(item.person_id is not None for item in sample.items)
-    return Sampled(rate, len(rows), num_drawn, missed)
+    return Sampled(rate, missed)

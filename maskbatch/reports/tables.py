@@ -16,7 +16,7 @@ import pandas as pd
 from maskbatch.errors import UsageError
 from maskbatch.media.write import partial_files
 from maskbatch.people.answer import Answer, find_answer
-from maskbatch.people.places import read_places
+from maskbatch.people.places_file import read_places
 from maskbatch.reports.cells import escape
 from maskbatch.reports.faces import FACES_COLUMNS, written_faces
 from maskbatch.reports.frames import files_table

@@ -9,13 +9,14 @@ import numpy as np
 from maskbatch.people.answer import Answer
 from maskbatch.people.evidence import STATES
 from maskbatch.review.items import place_of
-from maskbatch.store.review import Sample, SampleItem
+from maskbatch.store.review import NO_FACE, Sample, SampleItem
 
 # distances of the probability from 0.5, near which the model errs more often
 _LEVELS = ((0.47, "sure"), (0.35, "fairly sure"), (-1.0, "uncertain"))
+_LEAST = 2  # looks in each stratum: a variance needs two
 _LEAST_SHARE = 0.02  # error rate that even the surest stratum is assumed to have when looks are allocated
 _MOMENTS_SHARE = 0.1
-_PHOTOS, _SECONDS = "photos without a face", "seconds of video without a face"
+_PHOTOS, _SECONDS = f"photos {NO_FACE}", f"seconds of video {NO_FACE}"
 _EMPTY_PHOTOS = """
     SELECT id FROM source WHERE position IS NOT NULL AND state = 'done' AND kind = 'image' AND analysed > 0
     AND NOT EXISTS (SELECT 1 FROM face WHERE source_id = source.id) ORDER BY position
@@ -36,8 +37,9 @@ def draw_sample(
     """Draw a stratified sample of people, and a tenth as many moments in which the scan found nobody.
 
     Strata combine the model's verdict and its certainty. Within a stratum, people are sorted by place and number of
-    looks, and drawn systematically. Uncertain strata get more items (Neyman 1934). Items are shuffled, so that a review
-    may stop at any time: the reviewed part of a stratum is random.
+    looks, and drawn systematically. Uncertain strata get more items (Neyman 1934). A small sample has fewer strata,
+    because each gets two items or more. Items are shuffled, so that a review may stop at any time: the reviewed part of a
+    stratum is random.
 
     Args:
         connection: connection of the transaction in which `answer` was derived.
@@ -47,9 +49,9 @@ def draw_sample(
         seed: random seed of the draw.
     """
     rng = np.random.default_rng(seed)
-    moments = _moments(connection, max(1, round(_MOMENTS_SHARE * num_items)), rng)
-    people = strata_of(answer)
+    moments = _moments(connection, round(_MOMENTS_SHARE * num_items), rng)
     num_people = max(num_items - sum(len(one.drawn) for one in moments), 0)
+    people = _joined(strata_of(answer), num_people // _LEAST)
     order = _sorted(answer, people)
     numbers = _dealt(answer, people, num_people)
     strata, items = [], []
@@ -78,6 +80,16 @@ def strata_of(answer: Answer) -> dict[str, np.ndarray]:
     return found
 
 
+def _joined(people: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """Join neighbouring strata, those with the fewest people first, until there are at most `most` (and at least one)."""
+    strata = list(people.items())
+    while len(strata) > max(most, 1):
+        at = min(range(len(strata) - 1), key=lambda one: len(strata[one][1]) + len(strata[one + 1][1]))
+        (name, own), (next_name, others) = strata[at : at + 2]
+        strata[at : at + 2] = [(f"{name}; {next_name}", np.concatenate([own, others]))]
+    return dict(strata)
+
+
 def _sorted(answer: Answer, people: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return each stratum sorted by place, then by number of looks, which grows with size and time in sight."""
     names = {source.id: source.name for source in answer.sources}
@@ -88,14 +100,22 @@ def _sorted(answer: Answer, people: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _dealt(answer: Answer, people: dict[str, np.ndarray], number: int) -> dict[str, int]:
-    """Return the number of people to draw from each stratum: at least two, and more where the model is less sure."""
+    """Return the number of people to draw from each stratum: at least two, and more where the model is less sure.
+
+    The sum is at most `number` if that is two or more for each stratum.
+    """
     p = answer.persons.p_mask
     weight = {}
     for name, own in people.items():
         share = max(float(np.minimum(p[own], 1 - p[own]).mean()), _LEAST_SHARE)
         weight[name] = len(own) * np.sqrt(share * (1 - share))
     total = sum(weight.values()) or 1.0
-    return {name: int(min(len(own), max(2, round(number * weight[name] / total)))) for name, own in people.items()}
+    dealt = {
+        name: int(min(len(own), max(_LEAST, round(number * weight[name] / total)))) for name, own in people.items()
+    }
+    while sum(dealt.values()) > number and max(dealt.values()) > _LEAST:
+        dealt[max(dealt, key=dealt.get)] -= 1
+    return dealt
 
 
 def _systematic(own: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:

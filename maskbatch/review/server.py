@@ -59,14 +59,12 @@ class Reviewing:
             last = undo_last(self._store, self.reviewer)
         if last is None:
             return None
-        key = last.source_id, last.person_id, last.time_e4 if last.person_id is None else None
-        return next((item.number for item in self.items if _key(item) == key), None)
+        return next((item.number for item in self.items if item.subject == last.subject), None)
 
     def said(self) -> dict[int, str]:
         """Return the reviewer's last verdict on each reviewed item, by number of the item."""
-        own = {(one.source_id, one.person_id, one.time_e4 if one.person_id is None else None): one.verdict
-               for one in self._verdicts() if one.reviewer == self.reviewer}  # fmt: skip
-        return {item.number: own[_key(item)] for item in self.items if _key(item) in own}
+        own = {one.subject: one.verdict for one in self._verdicts() if one.reviewer == self.reviewer}
+        return {item.number: own[item.subject] for item in self.items if item.subject in own}
 
     def estimate(self) -> Sampled | None:
         """Return the estimates from the sample so far, None without a sample."""
@@ -80,10 +78,6 @@ class Reviewing:
     def _verdicts(self) -> list[Verdict]:
         with self._lock, self._store.transaction() as connection:
             return verdicts(connection)
-
-
-def _key(item: Item) -> tuple[int, int | None, int | None]:
-    return item.source_id, item.person_id, round(1e4 * item.time_s) if item.person_id is None else None
 
 
 def make_app(reviewing: Reviewing, folder: Path, guard: Guard) -> Starlette:

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from maskbatch.media.video.probe import probe
+from maskbatch.reports.content import with_same_content
 from maskbatch.run.estimate import trial_estimate
 from maskbatch.run.identity import deciding_settings
 from maskbatch.run.progress import counted, num_analysed
 from maskbatch.run.space import bytes_free, bytes_needed, too_little_space
 from maskbatch.settings import ScanSettings
 from maskbatch.store.database import STORE, is_store, open_store
-from maskbatch.store.plan import Plan, make_plan, plan_afresh
+from maskbatch.store.plan import Plan, Standard, make_plan, plan_afresh
 from maskbatch.store.read import sessions
 from maskbatch.store.resume import check_identity
 from maskbatch.types import Source
@@ -33,7 +35,8 @@ def dry_plan(
     else:
         with open_store(out, reader=True) as store:
             check_identity(store, deciding_settings(settings, inputs))
-            plan = make_plan(store, sources, inputs, settings.output.save)
+            standard = Standard(settings.output.save, with_same_content=partial(with_same_content, out))
+            plan = make_plan(store, sources, inputs, standard)
     return replace(plan, pending=tuple(probe(source, upright=False) for source in plan.pending))
 
 

@@ -85,13 +85,11 @@ def run_job(job: Job, listener: Listener, found: Found | None = None) -> Outcome
             )
             done = f", {plan.num_done} of them done already" if plan.num_done else ""
             listener.say(f"{counted(len(plan.sources), 'file')}{done}, {driver.networks.device.description}")
-            for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out)):
+            videos = [source.name for source in plan.sources if source.kind == "video"]
+            for line in (words_about_threshold(store, settings), too_little_space(plan.pending, settings.output, out),
+                         _hint(settings, videos)):  # fmt: skip
                 if line:
                     listener.say(line)
-            if (
-                line := _hint(settings, [source.name for source in plan.sources if source.kind == "video"])
-            ) is not None:
-                listener.say(line)
             with listener.at_work(settings.sampling) as stop:
                 written = driver.scan(plan, store, lock, stop, listener)
     return Outcome(out, written, tuple(found.not_looked_at.remarks()), found.not_looked_at.unreadable)

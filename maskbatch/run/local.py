@@ -19,6 +19,7 @@ from maskbatch.media.names import named
 from maskbatch.media.sources import make_shards
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.overlap import for_each
+from maskbatch.reports.content import with_same_content
 from maskbatch.reports.manifest import write_manifest
 from maskbatch.reports.run_json import write_run_json
 from maskbatch.run.engine import Engine, Here, Losses, WorkerLost
@@ -36,7 +37,7 @@ from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_temporary_media, segments_of
 from maskbatch.store.lock import Lock
-from maskbatch.store.plan import Plan, make_plan
+from maskbatch.store.plan import Plan, Standard, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
 from maskbatch.types import Shard, Source
@@ -90,7 +91,8 @@ class Driver:
         other settings or other inputs.
         """
         check_identity(store, identity_of(self.settings, inputs, self.networks))
-        plan = make_plan(store, sources, inputs, self.settings.output.save, growing)
+        standard = Standard(self.settings.output.save, growing, partial(with_same_content, store.folder))
+        plan = make_plan(store, sources, inputs, standard)
         return plan if not_looked_at is None else replace(plan, not_looked_at=not_looked_at)
 
     def scan(self, plan: Plan, store: Store, lock: Lock, stop: Stop, listener: Listener | None = None) -> "Written":

@@ -9,7 +9,7 @@ from maskbatch.errors import UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.write import write_image
-from maskbatch.people.places import read_places
+from maskbatch.people.places_file import read_places
 from maskbatch.settings import SamplingSettings
 from maskbatch.types import Source
 

@@ -18,7 +18,7 @@ from maskbatch.store.plan import Plan
 from maskbatch.store.read import is_unfinished, left_open
 from maskbatch.store.resume import usable_checkpoint
 from maskbatch.store.write import add_results, close_sources, replace_checkpoint
-from maskbatch.types import Checkpoint, Shard, Source
+from maskbatch.types import Checkpoint, SegmentResult, Shard, Source
 
 # maximum number of workers that a source may cost: at the same place, and in total
 MOST_LOSSES, MOST_LOSSES_IN_ALL = 3, 10
@@ -61,7 +61,8 @@ def after_loss(shard: Shard, losses: Losses, store: Store, settings: ScanSetting
     for source in left:
         reason = f"{losses.num_all} workers were lost while they read it"
         _log.warning("%s: %s; set aside", source.name, reason)
-        _end(source, usable_checkpoint(store, source), reason, store, settings, is_transient=True)
+        at = usable_checkpoint(store, source)
+        _end(source, give_up(source, at, reason, settings, is_transient=True), store, settings)
     return []
 
 
@@ -80,19 +81,17 @@ def _tried(sources: Sequence[Source], store: Store, settings: ScanSettings, stop
             if suspect.is_sound:
                 replace_checkpoint(store, replace(at, silenced=reason))
             else:
-                _end(suspect.source, at, reason, store, settings)
+                _end(suspect.source, give_up(suspect.source, at, reason, settings), store, settings)
                 given_up.add(suspect.source)
     close_sources(store, list(opened))
     return given_up
 
 
-def _end(
-    source: Source, at: Checkpoint | None, reason: str, store: Store, settings: ScanSettings, is_transient: bool = False
-) -> None:
-    """Store that a source was given up, with its results so far."""
+def _end(source: Source, result: SegmentResult, store: Store, settings: ScanSettings) -> None:
+    """Store the `result` of a source that was given up, and remove its crops without rows and its parts."""
     if settings.output.save & {"crops", "evidence"}:
         remove_crops_without_rows(store, {source.id})
-    add_results(store, [give_up(source, at, reason, settings, is_transient)])
+    add_results(store, [result])
     shutil.rmtree(segments_of(store.folder, source.id), ignore_errors=True)
 
 

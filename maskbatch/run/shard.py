@@ -29,7 +29,7 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import Unnamed
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, in_order, never
-from maskbatch.people.places import read_places
+from maskbatch.people.places_file import read_places
 from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
 from maskbatch.run.stages import classified_score, open_networks, settings_for, sparing_for

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ else:
 LOCK = Path(".lock")
 # far behind the text, because nobody can read a locked byte on Windows
 _LOCKED_BYTE = 1 << 20
+_NUM_TRIES, _TRY_EVERY_S = 5, 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,7 @@ def locked(out: Path) -> Iterator[Lock]:
     try:
         words = os.read(descriptor, 4096)
         try:
-            is_ours = _take(descriptor)
+            is_ours = _take(descriptor, is_shared=False)
         except OSError as error:  # some network drives have no locks
             reason = error.strerror or error
             _log.warning("the output folder cannot be locked (%s): let no other scan write to it", reason)
@@ -86,21 +88,32 @@ def at_work(out: Path) -> str | None:
         return None
     try:
         words = os.read(descriptor, 4096)
-        return None if _take(descriptor) else _named(words)
+        return None if _take(descriptor, is_shared=True) else _named(words)
     except OSError:
         return None
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
-    """Try to take the lock, and return whether that succeeded. Raises OSError on file systems without locks."""
+def _take(descriptor: int, is_shared: bool) -> bool:
+    """Try to take the lock, and return whether that succeeded. Raises OSError on file systems without locks.
+
+    `at_work` holds the lock for a moment in order to look, so a lock that is taken is tried again.
+    """
+    for _ in range(_NUM_TRIES):
+        if _take_now(descriptor, is_shared):
+            return True
+        time.sleep(_TRY_EVERY_S)
+    return False
+
+
+def _take_now(descriptor: int, is_shared: bool) -> bool:
     try:
-        if sys.platform == "win32":
+        if sys.platform == "win32":  # has no shared locks
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True

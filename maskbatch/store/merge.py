@@ -4,20 +4,22 @@ Rows keep their values and get new source ids: the position of each source among
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sqlite3 import Connection
+from typing import NamedTuple
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.store.database import Store, open_store
 from maskbatch.store.pieces import Piece, PieceSource, purges
 from maskbatch.store.purge import PURGED
-from maskbatch.store.write import add_session
+from maskbatch.store.write import add_session, end_reviews
 
 _MEDIA = """
     INSERT INTO media (kind, folded_name, name, source_id, state) VALUES (?, ?, ?, ?, 'planned')
     ON CONFLICT (kind, folded_name) DO UPDATE SET source_id = excluded.source_id, state = excluded.state
 """
-_ADD_SOURCE = "INSERT INTO source (id, name, position, path, kind) VALUES (?, ?, ?, ?, ?)"
+_COLUMNS = "name, path, kind, size, mtime_ns, quick_hash"
+_ADD_SOURCE = f"INSERT INTO source (id, position, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 # columns that begin_merge has written, and the session of another store
 _OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
 # checkpoints of unfinished videos, because a merge takes complete videos only; samples, which belong to one folder's
@@ -25,47 +27,62 @@ _OF_INPUT = frozenset({"id", "name", "position", "path", "kind", "opened_in"})
 _NOT_MERGED = frozenset({"segment", "sample_item"})
 # rows of reviewers, which no scan can restore
 _OF_REVIEW = ("review", "sample_item")
-_NAMES = "SELECT id, name, path, kind FROM source"
+_UNDO_COPY = "UPDATE review SET undone = ? WHERE undone IS NULL AND id = ?"
 
 Ids = Mapping[int, int]  # the id of a source in a piece, and in the merged store
+Checksums = Mapping[tuple[str, int | None, int | None, str | None], str]
+_NO_CHECKSUMS: Checksums = {}
+
+
+class _Input(NamedTuple):
+    """An input and its fingerprint, whose values are None as long as no scan has read it."""
+
+    name: str
+    path: str
+    kind: str
+    size: int | None
+    mtime_ns: int | None
+    quick_hash: str | None
+
+    @property
+    def key(self) -> tuple[str, int | None, int | None, str | None]:
+        """Name and fingerprint."""
+        return self.name, self.size, self.mtime_ns, self.quick_hash
 
 
 def begin_merge(
-    store: Store, pieces: Sequence[Piece], ordered: Sequence[tuple[int, PieceSource]], facts: Mapping
-) -> int:
+    store: Store, pieces: Sequence[Piece], ordered: Sequence[tuple[int, PieceSource]], facts: Mapping,
+    checksums: Checksums = _NO_CHECKSUMS,
+) -> int:  # fmt: skip
     """Begin a merge: all sources are pending, with their new ids, and the sessions of all pieces are there.
 
-    Rows of an earlier merge are deleted, except for reviews. The names of its media stay until the files are removed.
+    Rows of an earlier merge are deleted, except for reviews. Reviews of a file that has changed since end. The
+    names of its media stay until the files are removed.
 
     Args:
         store: the merged store.
         pieces: the folders to merge; the first one gives the identity.
         ordered: all sources, as (number of the piece, source), in order.
         facts: facts of the session that merges.
+        checksums: SHA-256 of inputs in this merge and in the earlier one, by name and fingerprint.
 
     Returns:
         The id of the session that merges.
     """
     with store.transaction() as connection:
-        before = {number: (name, path, kind) for number, name, path, kind in connection.execute(_NAMES)}
+        before = {number: _Input(*row) for number, *row in connection.execute(f"SELECT id, {_COLUMNS} FROM source")}
         for table in (*tables_of_sources(connection), "segment", "source", "session"):
             if table not in ("media", *_OF_REVIEW):
                 connection.execute(f"DELETE FROM {table}")
-        rows = ((number + 1, one.name, number, one.path, one.kind) for number, (_, one) in enumerate(ordered))
+        inputs = [_Input(one.name, one.path, one.kind, one.size, one.mtime_ns, one.quick_hash) for _, one in ordered]
+        rows = ((number + 1, number, *one) for number, one in enumerate(inputs))
         connection.executemany(_ADD_SOURCE, rows)
+        end_reviews(connection, _changed(before, inputs, checksums))
         _keep_reviews(connection, before)
         known = purges(connection)
         new = sorted({row for piece in pieces for row in piece.purges} - known)
         connection.executemany("INSERT INTO purge (at, what, sources, files) VALUES (?, ?, ?, ?)", new)
-        for piece in sorted(pieces, key=lambda piece: piece.last.started):
-            with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
-                columns = [name for name in _columns(reading, "session") if name != "id"]
-                _copy(
-                    connection,
-                    "session",
-                    columns,
-                    reading.execute(f"SELECT {', '.join(columns)} FROM session ORDER BY id"),
-                )
+        _add_sessions(connection, pieces)
         return add_session(connection, pieces[0].last.identity, facts)
 
 
@@ -88,9 +105,10 @@ def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
         with store.transaction() as connection:
             for table, columns in tables_of_sources(reading).items():
                 rows = _rows(reading, table, columns, ids)
-                _copy(
-                    connection, table, columns, _new_reviews(connection, columns, rows) if table == "review" else rows
-                )
+                if table == "review":
+                    _add_reviews(connection, columns, rows)
+                else:
+                    _copy(connection, table, columns, rows)
             columns = [name for name in _columns(reading, "source") if name not in _OF_INPUT]
             assigned = ", ".join(f"{name} = ?" for name in columns)
             values = ((*row, ids[own]) for own, *row in reading.execute(f"SELECT id, {', '.join(columns)} FROM source")
@@ -98,33 +116,54 @@ def add_piece(store: Store, piece: Piece, ids: Ids) -> None:
             connection.executemany(f"UPDATE source SET {assigned} WHERE id = ?", values)
 
 
-def _keep_reviews(connection: Connection, before: Mapping[int, tuple[str, str, str]]) -> None:
+def _add_sessions(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Add the sessions of all pieces, ordered by the start of each piece's last session."""
+    for piece in sorted(pieces, key=lambda piece: piece.last.started):
+        with open_store(piece.folder, reader=True) as other, other.transaction() as reading:
+            columns = [name for name in _columns(reading, "session") if name != "id"]
+            rows = reading.execute(f"SELECT {', '.join(columns)} FROM session ORDER BY id")
+            _copy(connection, "session", columns, rows)
+
+
+def _changed(before: Mapping[int, _Input], inputs: Sequence[_Input], checksums: Checksums) -> list[int]:
+    """Return the ids in an earlier merge of the inputs that have other content now."""
+    now = {one.name: one for one in inputs if one.size is not None}
+
+    def is_same(one: _Input, other: _Input) -> bool:
+        sha256 = checksums.get(one.key)
+        return one.key == other.key or (sha256 is not None and sha256 == checksums.get(other.key))
+
+    return [number for number, one in before.items()
+            if one.size is not None and one.name in now and not is_same(one, now[one.name])]  # fmt: skip
+
+
+def _keep_reviews(connection: Connection, before: Mapping[int, _Input]) -> None:
     """Give the reviews of an earlier merge the new ids of their sources.
 
     Sources that are no longer merged keep their reviews under free ids, without a position in the tables.
     """
-    now = {name: number for number, name in connection.execute("SELECT id, name FROM source")}
-    free = len(now) + 1
+    ids = {name: number for number, name in connection.execute("SELECT id, name FROM source")}
+    free = len(ids) + 1
     for table in _OF_REVIEW:
         for (number,) in connection.execute(f"SELECT DISTINCT source_id FROM {table}").fetchall():
-            name, path, kind = before[number]
-            if name not in now:
-                connection.execute(_ADD_SOURCE, [free, name, None, path, kind])
-                now[name], free = free, free + 1
+            one = before[number]
+            if one.name not in ids:
+                connection.execute(_ADD_SOURCE, [free, None, *one])
+                ids[one.name], free = free, free + 1
         # by way of negative ids: the old id of one source may be the new id of another
         for sign in (-1, 1):
-            ids = [(-now[name], number) if sign < 0 else (now[name], -now[name]) for number, (name, *_) in before.items()
-                   if name in now]  # fmt: skip
-            connection.executemany(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", ids)
+            pairs = [(-ids[one.name], number) if sign < 0 else (ids[one.name], -ids[one.name])
+                     for number, one in before.items() if one.name in ids]  # fmt: skip
+            connection.executemany(f"UPDATE {table} SET source_id = ? WHERE source_id = ?", pairs)
 
 
-def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> Iterator[tuple]:
-    """Yield the rows of `review` that an earlier merge did not copy; a verdict undone after that merge stays undone.
+def _add_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[tuple]) -> None:
+    """Add the rows of `review` that an earlier merge did not copy; a verdict undone after that merge stays undone.
 
-    Names of reviewers that were purged in the piece since then are purged here, too.
+    Verdicts undone and names of reviewers purged in the piece since then are undone and purged here, too.
     """
     said = [name for name in columns if name not in ("undone", "reviewer")]
-    places, who = [columns.index(name) for name in said], columns.index("reviewer")
+    places, who, undone = [columns.index(name) for name in said], columns.index("reviewer"), columns.index("undone")
     known: dict[tuple, dict[str, int]] = defaultdict(dict)
     for number, reviewer, *key in connection.execute(f"SELECT id, reviewer, {', '.join(said)} FROM review"):
         known[tuple(key)][reviewer] = number
@@ -132,12 +171,15 @@ def _new_reviews(connection: Connection, columns: Sequence[str], rows: Iterator[
     for row in rows:
         earlier = known.get(tuple(row[place] for place in places), {})
         if row[who] == PURGED and earlier:
-            connection.executemany(
-                "UPDATE review SET reviewer = ? WHERE id = ?", [(PURGED, one) for one in earlier.values()]
-            )
-        elif row[who] not in earlier:
+            copies = list(earlier.values())
+            connection.executemany("UPDATE review SET reviewer = ? WHERE id = ?", [(PURGED, one) for one in copies])
+        elif row[who] in earlier:
+            copies = [earlier[row[who]]]
+        else:
             new.append(row)
-    yield from new
+            continue
+        connection.executemany(_UNDO_COPY, [(row[undone], one) for one in copies])
+    _copy(connection, "review", columns, new)
 
 
 def forget_media(store: Store, names: Sequence[tuple[str, str]]) -> None:
@@ -174,7 +216,7 @@ def _rows(reading: Connection, table: str, columns: Sequence[str], ids: Ids) -> 
             yield ids[own], *row
 
 
-def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterator[tuple]) -> None:
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[tuple]) -> None:
     marks = ", ".join("?" * len(columns))
     connection.executemany(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 

@@ -14,7 +14,10 @@ from maskbatch.store.database import open_store
 from maskbatch.store.read import Session, last_session
 from maskbatch.store.settings import differences
 
-_SOURCES = "SELECT id, name, position, path, kind, state FROM source WHERE position IS NOT NULL ORDER BY position, id"
+_SOURCES = """
+    SELECT id, name, position, path, kind, state, size, mtime_ns, quick_hash FROM source
+    WHERE position IS NOT NULL ORDER BY position, id
+"""
 _MEDIA = """
     SELECT media.kind, folded_name, media.name, source_id, media.state FROM media JOIN source ON source.id = source_id
     WHERE position IS NOT NULL AND source.state = 'done' ORDER BY media.kind, folded_name
@@ -38,6 +41,9 @@ class PieceSource(NamedTuple):
     path: str
     kind: str
     state: str
+    size: int | None
+    mtime_ns: int | None
+    quick_hash: str | None
 
 
 class PieceMedia(NamedTuple):

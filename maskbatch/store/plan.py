@@ -1,14 +1,14 @@
 """Plan the work of a session: compare the inputs with the store and the output folder."""
 
 import os
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
 from maskbatch.errors import UsageError
-from maskbatch.media.fingerprint import fingerprints
+from maskbatch.media.fingerprint import Fingerprint, fingerprints
 from maskbatch.media.names import (
     crop_of,
     crop_stem,
@@ -21,6 +21,7 @@ from maskbatch.media.names import (
     written_names,
 )
 from maskbatch.media.shares import Dealt
+from maskbatch.media.storage import Remote
 from maskbatch.media.walk import NotLookedAt
 from maskbatch.states import LABELS
 from maskbatch.store.database import Store
@@ -45,6 +46,7 @@ class Plan:
         away: names of sources that are done but cannot be read now.
         growing: names of sources that are done and are being written again.
         vanished: names of sources that are no longer among the inputs.
+        touched: the modification times of sources that have the same content at another time, by name.
         not_looked_at: the entries that were skipped below the inputs.
         dealt: the shard of the inputs that `sources` are, None for all.
     """
@@ -59,6 +61,7 @@ class Plan:
     away: tuple[str, ...] = ()
     growing: tuple[str, ...] = ()
     vanished: tuple[str, ...] = ()
+    touched: Mapping[str, int] = field(default_factory=dict)
     not_looked_at: NotLookedAt = _NOTHING
     dealt: Dealt | None = None
 
@@ -93,20 +96,45 @@ class _Media(NamedTuple):
         return one.id in self.with_faces and name_text(folded(crop_stem(own_name(source)))) not in self.stems
 
 
-def make_plan(
-    store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), save: Container[str] = ("annotated",),
-    growing: Container[str] = (),
-) -> Plan:  # fmt: skip
-    """Compare the sources with the store, without changing it. `save` has the kinds of media that the scan writes.
+class Touched(NamedTuple):
+    """A finished source whose file has the size and the quick hash of `was`, but another modification time."""
 
-    The results of sources with names in `growing` stay, whatever is found of their files. Raises UsageError when the last
-    session had none of these sources: they would displace its files in the reports.
+    name: str
+    path: Path | Remote
+    was: Fingerprint
+    mtime_ns: int
+
+
+class Standard(NamedTuple):
+    """What a finished source must meet, so that it is not scanned again.
+
+    Attributes:
+        save: the kinds of media that the scan writes.
+        growing: names of sources whose results stay, whatever is found of their files.
+        with_same_content: returns the names of the touched files that have the content that was scanned.
+    """
+
+    save: Container[str] = ("annotated",)
+    growing: Container[str] = ()
+    with_same_content: Callable[[Sequence[Touched]], Set[str]] = lambda _: frozenset()
+
+
+_Done = Sequence[tuple[Source, Known]]
+_STANDARD = Standard()
+
+
+def make_plan(
+    store: Store, sources: Sequence[Source], inputs: Sequence[Path] = (), standard: Standard = _STANDARD
+) -> Plan:  # fmt: skip
+    """Compare the sources with the store, without changing it.
+
+    Raises UsageError when the last session had none of these sources: they would displace its files in the reports.
     """
     out = store.folder
     with store.transaction() as connection:
         known = known_sources(connection)
-        with_faces = faces_in(connection) if "crops" in save else set()
-        without_evidence = _without_evidence(connection, out) if "evidence" in save else set()
+        with_faces = faces_in(connection) if "crops" in standard.save else set()
+        without_evidence = _without_evidence(connection, out) if "evidence" in standard.save else set()
     names = [name_text(source.name) for source in sources]
     before = [one.name for one in known.values() if one.position is not None]
     here = set(names)
@@ -118,23 +146,45 @@ def make_plan(
             if name in known and known[name].state == "done"]  # fmt: skip
     stems = _stems(out) if done and with_faces else set()
     media = _Media(_copies(out) if done else set(), stems, with_faces, without_evidence)
+    found, touched = _compared(done, media, standard)
+    again = {*found["changed"], *found["unread"], *found["removed"]}
+    kept = {one.name for _, one in done} - again
+    pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
+    return Plan(out, tuple(inputs), tuple(sources), pending, vanished=vanished, touched=touched,
+                **{name: tuple(sorted(values)) for name, values in found.items()})  # fmt: skip
+
+
+def _compared(done: _Done, media: _Media, standard: Standard) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Return the names of finished sources by what was found, as in `Plan`, and the times of touched sources."""
+    prints = fingerprints(source.path for source, _ in done)
+    touched = _touched(done, prints, standard)
     found: dict[str, list[str]] = {"changed": [], "unread": [], "removed": [], "away": [], "growing": []}
-    for (source, one), now in zip(done, fingerprints(source.path for source, _ in done), strict=True):
-        if source.name in growing:
+    for (source, one), now in zip(done, prints, strict=True):
+        is_same = now in (one.fingerprint, None) or one.name in touched
+        if source.name in standard.growing:
             found["growing"].append(one.name)
         elif one.is_transient:
             found["unread"].append(one.name)
         elif now is None and one.fingerprint is not None:
             found["away"].append(one.name)
-        elif now not in (one.fingerprint, None) or _written_texts(source) != one.names:
+        elif not is_same or _written_texts(source) != one.names:
             found["changed"].append(one.name)
         elif media.lacks(source, one):
             found["removed"].append(one.name)
-    again = {*found["changed"], *found["unread"], *found["removed"]}
-    kept = {one.name for _, one in done} - again
-    pending = tuple(source for source, name in zip(sources, names, strict=True) if name not in kept)
-    return Plan(out, tuple(inputs), tuple(sources), pending, vanished=vanished,
-                **{name: tuple(sorted(values)) for name, values in found.items()})  # fmt: skip
+    return found, touched
+
+
+def _touched(done: _Done, prints: Sequence[Fingerprint | None], standard: Standard) -> dict[str, int]:
+    """Return the modification times of the sources that have the same content at another time."""
+    found = [
+        Touched(one.name, source.path, one.fingerprint, now.mtime_ns)
+        for (source, one), now in zip(done, prints, strict=True)
+        if now is not None and one.fingerprint is not None and now != one.fingerprint
+        and (now.size, now.quick_hash) == (one.fingerprint.size, one.fingerprint.quick_hash)
+        and source.name not in standard.growing
+    ]  # fmt: skip
+    same = standard.with_same_content(found)
+    return {one.name: one.mtime_ns for one in found if one.name in same}
 
 
 def plan_afresh(sources: Sequence[Source], out: Path) -> Plan:

@@ -38,6 +38,7 @@ _MEDIA = """
     SET name = excluded.name, source_id = excluded.source_id, state = excluded.state
     WHERE (name, source_id, state) IS NOT (excluded.name, excluded.source_id, excluded.state)
 """
+_TOUCHED = "UPDATE source SET mtime_ns = ? WHERE name = ?"
 _log = logging.getLogger(__name__)
 
 
@@ -117,6 +118,7 @@ def begin(store: Store, plan: Plan) -> Plan:
         gone = [(known[name].id,) for name in known.keys() - set(names)]
         connection.executemany("UPDATE source SET position = NULL WHERE id = ? AND position IS NOT NULL", gone)
         connection.executemany(_SOURCE, rows)
+        connection.executemany(_TOUCHED, [(mtime_ns, name) for name, mtime_ns in plan.touched.items()])
         ids = dict(connection.execute("SELECT name, id FROM source"))
     sources = tuple(replace(source, id=ids[name]) for source, name in zip(plan.sources, names, strict=True))
     pending = {source.name for source in plan.pending}

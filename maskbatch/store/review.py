@@ -9,9 +9,20 @@ from maskbatch.store.database import Store
 from maskbatch.store.write import now
 
 NOT_A_FACE, NOBODY, SOMEBODY = "not_a_face", "nobody", "somebody"
+# the end of the names of strata of moments
+NO_FACE = "without a face"
 _COLUMNS = "source_id, person_id, frame, face, time_e4, verdict, p_mask_e4, model_verdict, reviewer"
 
 _INSERT = f"INSERT INTO review ({_COLUMNS}, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+# a person in a source (source_id, person_id, None), or a moment in it (source_id, None, time_e4)
+Subject = tuple[int, int | None, int | None]
+
+
+def subject_of(source_id: int, person_id: int | None, time_e4: int) -> Subject:
+    """Return what a verdict or an item is about; the time of a person is only that of the look that was shown."""
+    return source_id, person_id, time_e4 if person_id is None else None
 
 
 class Verdict(NamedTuple):
@@ -27,6 +38,11 @@ class Verdict(NamedTuple):
     model_verdict: str
     reviewer: str
 
+    @property
+    def subject(self) -> Subject:
+        """The person or moment."""
+        return subject_of(self.source_id, self.person_id, self.time_e4)
+
 
 class SampleItem(NamedTuple):
     """A person or moment of a sample; `stratum` is the position of its stratum."""
@@ -35,6 +51,11 @@ class SampleItem(NamedTuple):
     person_id: int | None
     time_e4: int
     stratum: int
+
+    @property
+    def subject(self) -> Subject:
+        """The person or moment."""
+        return subject_of(self.source_id, self.person_id, self.time_e4)
 
 
 class Sample(NamedTuple):

@@ -39,10 +39,8 @@ _CLOSED = "UPDATE source SET opened_in = NULL WHERE id = ? AND NOT transient"
 _CLAIM_SLACK_S = 1.0
 _OPENED = "UPDATE source SET opened_in = ? WHERE id = ?"
 _FINGERPRINT = "UPDATE source SET size = ?, mtime_ns = ?, quick_hash = ? WHERE id = ? AND state = 'pending'"
-# verdicts on other content would be applied to whoever has the same numbers in the new content
-_OUTDATED = """
-    UPDATE review SET undone = ? WHERE undone IS NULL AND source_id IN
-        (SELECT id FROM source WHERE id = ? AND state = 'pending' AND (size, mtime_ns, quick_hash) IS NOT (?, ?, ?))
+_CHANGED = """
+    SELECT id FROM source WHERE id = ? AND state = 'pending' AND (size, mtime_ns, quick_hash) IS NOT (?, ?, ?)
 """
 _FORGOTTEN = """
     UPDATE source SET state = 'pending', error = NULL, transient = 0, notes = '', fps = NULL, duration_s = NULL,
@@ -75,16 +73,26 @@ def end_session(store: Store, session: int, how: str, figures: Mapping[str, obje
 def open_sources(store: Store, session: int, sources: Sequence[Source]) -> None:
     """Record that the session now reads these sources: if the session dies, one of them may be the cause.
 
-    Fingerprints are taken now, so that the next session reads a file again if it changed during reading. Verdicts of
-    reviewers on a file that has changed since are undone.
+    Fingerprints are taken now, so that the next session reads a file again if it changed during reading. Verdicts on a
+    file that has changed since are undone, and its people leave the samples of reviews (see `end_reviews`).
     """
     found = fingerprints(source.path for source in sources)
     cells = [(None,) * 3 if one is None else (one.size, one.mtime_ns, one.quick_hash) for one in found]
     with store.transaction() as connection:
         connection.executemany(_OPENED, [(session, source.id) for source in sources])
-        outdated = [(now(), source.id, *cell) for cell, source in zip(cells, sources, strict=True)]
-        connection.executemany(_OUTDATED, outdated)
+        for source, cell in zip(sources, cells, strict=True):
+            end_reviews(connection, [row[0] for row in connection.execute(_CHANGED, [source.id, *cell])])
         connection.executemany(_FINGERPRINT, [(*cell, source.id) for cell, source in zip(cells, sources, strict=True)])
+
+
+def end_reviews(connection: Connection, source_ids: Iterable[int]) -> None:
+    """Undo the verdicts on these sources, whose content has changed, and take their people and moments out of samples.
+
+    Otherwise, they would be applied to whoever has the same numbers in the new content.
+    """
+    for source_id in source_ids:
+        connection.execute("UPDATE review SET undone = ? WHERE undone IS NULL AND source_id = ?", [now(), source_id])
+        connection.execute("DELETE FROM sample_item WHERE source_id = ?", [source_id])
 
 
 def close_sources(store: Store, sources: Sequence[Source]) -> None:

@@ -1,11 +1,13 @@
 """Exact times of video frames, and their sampling. Fractions only, so that 23.976 fps stays exact."""
 
 from collections.abc import Iterable
+from copy import copy
 from fractions import Fraction
 from math import floor
 from typing import NamedTuple
 
 from maskbatch.settings import SamplingSettings
+from maskbatch.types import ReaderState
 
 DEFAULT_FPS = Fraction(25)
 # a longer gap between frames means damaged time stamps; a camera that waits for movement may wait long
@@ -127,3 +129,23 @@ class Sampler:
             return False
         self.num_due = multiple + 1
         return True
+
+
+class Schedule(NamedTuple):
+    """The times of a video's frames, and the choice of frames by these times."""
+
+    clock: FrameClock
+    sampler: Sampler
+
+    def copied(self) -> "Schedule":
+        """Return a schedule in the same state, which then goes its own way."""
+        return Schedule(copy(self.clock), copy(self.sampler))
+
+    def restore(self, start: ReaderState | None) -> None:
+        """Take the state before the frame of `start`, or before the first frame."""
+        if start is None:
+            self.clock.restore(None, "0")
+            self.sampler.num_due = 0
+        else:
+            self.clock.restore(start.last_s, start.next_s, start.pieces)
+            self.sampler.num_due = start.num_due

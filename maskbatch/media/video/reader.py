@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -14,7 +13,7 @@ import numpy as np
 from av.container import InputContainer
 
 from maskbatch.media.containers import open_container
-from maskbatch.media.video.clock import FrameClock, Sampler
+from maskbatch.media.video.clock import FrameClock, Sampler, Schedule
 from maskbatch.media.video.decoding import Decoding
 from maskbatch.media.video.hwaccel import note_software, open_hwaccel
 from maskbatch.media.video.segments import Segments, crc_of
@@ -24,7 +23,7 @@ from maskbatch.media.video.streams import frame_rate, further_streams, start_s, 
 from maskbatch.media.video.viewer import Viewer
 from maskbatch.media.video.whole import Read, check_whole
 from maskbatch.settings import SamplingSettings
-from maskbatch.types import BT709, Decoded, ReaderState, Stored, YuvColours
+from maskbatch.types import Decoded, ReaderState, Source, Stored
 
 # time to decode before the frame to continue from, for streams without real keyframes (open groups, intra refresh)
 _WARM_UP_S = Fraction(2)
@@ -53,10 +52,10 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None,
-        gate: Gate | None = None, colours: YuvColours = BT709,
+        self, source: Source, sampling: SamplingSettings, segment_s: float = math.inf, start: ReaderState | None = None,
+        gate: Gate | None = None,
     ) -> None:  # fmt: skip
-        self._path, self._gate, self._colours = path, gate, colours
+        self._path, self._gate, self._colours = source.path, gate, source.colours
         self._sampling = sampling
         self._segments, self._start = Segments(segment_s), start
         self._container: InputContainer | None = None
@@ -128,7 +127,7 @@ class VideoReader:
         stream = self._stream
         clock = FrameClock(start_s(self._container, stream), stream.time_base, frame_rate(self._container, stream))
         sampler = Sampler(self._sampling, stream.time_base)
-        frames, skipping = self._from_start(clock, sampler, may_skip)
+        frames, skipping = self._from_start(Schedule(clock, sampler), may_skip)
         for frame in frames:
             index, before = self.frames_decoded, (*clock.state(), sampler.num_due)
             self.frames_decoded += 1
@@ -198,25 +197,23 @@ class VideoReader:
         return image
 
     def _from_start(
-        self, clock: FrameClock, sampler: Sampler, may_skip: bool
-    ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:
-        """Return the frames from `start`, with `clock` and `sampler` set to it, or all frames if `start` is not found."""
+        self, schedule: Schedule, may_skip: bool
+    ) -> tuple[Iterator[av.VideoFrame | Skipped], Skipping]:  # fmt: skip
+        """Return the frames from `start`, with `schedule` set to it, or all frames if `start` is not found."""
         start = self._start
         # skipped frames are counted even if the decoder would lose them, so a reader that decodes all cannot use the
         # count
         if start is not None and start.is_findable and (may_skip or not start.is_skipping):
-            clock.restore(start.last_s, start.next_s, start.pieces)
-            sampler.num_due = start.num_due
-            codec = self._stream.codec_context
-            skipping = Skipping(codec, clock, sampler, may_skip and start.is_skipping, start, self._is_copied())
+            schedule.restore(start)
+            is_skipping = may_skip and start.is_skipping
+            skipping = Skipping(self._stream.codec_context, schedule, is_skipping, start, self._is_copied())
             frames = self._seek(start, skipping)
             if frames is not None:
                 self.frames_decoded = start.index
                 self._decoding.read_until_s = max(self._decoding.read_until_s, Fraction(start.read_until_s))
                 return frames, skipping
-            clock.restore(None, "0")
-            sampler.num_due = 0
-        skipping = Skipping(self._stream.codec_context, clock, sampler, may_skip, None, self._is_copied())
+            schedule.restore(None)
+        skipping = Skipping(self._stream.codec_context, schedule, may_skip, None, self._is_copied())
         return self._decoding.frames(skipping), skipping
 
     def _is_copied(self) -> Callable[[int], bool] | None:

@@ -8,16 +8,13 @@ next one). Each frame from the decoder is compared with the plan.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import av
 
-from maskbatch.media.photo.headers import jpeg_is_whole
-from maskbatch.media.video.clock import FrameClock, Sampler
-from maskbatch.media.video.parameter_sets import nal_units
+from maskbatch.media.video.clock import Schedule
+from maskbatch.media.video.roles import CodedFrame, Roles
 from maskbatch.settings import MOST_QUIET_S
 from maskbatch.types import ReaderState
 
@@ -28,17 +25,6 @@ _MOST_PACKETS, _MOST_BYTES = 600, 64 << 20
 _BLOCKS_PER_STILL_BYTE, _LEAST_STILL_BYTES = 40, 60
 # share of packets that may be larger, and by which factor
 _MOST_REPAIRS, _LARGEST_REPAIR = 0.12, 8
-# codecs without references between frames, with a check of the first bytes of a packet
-_INTRA_ONLY = {"mjpeg": jpeg_is_whole, "prores": lambda content: content[4:8] == b"icpf"}
-# offset in avcC and hvcC of the size of a NAL unit's length field
-_LENGTH_AT = {"h264": 4, "hevc": 21}
-# types of NAL units: slices, slices of a keyframe that clears all references, parameter sets, all known types
-_H264_SLICES, _H264_IDR, _H264_SETS = range(1, 6), 5, frozenset((7, 8, 13, 15))
-_H264_KNOWN = {*_H264_SLICES, *_H264_SETS, 6, 9, 12}
-_HEVC_SLICES, _HEVC_IDR, _HEVC_SETS = range(32), frozenset((19, 20)), frozenset((32, 33, 34))
-_HEVC_KNOWN = {*_HEVC_SLICES, *_HEVC_SETS, 35, 38, 39, 40, 62, 63}
-# pictures that no other picture of their layer refers to
-_HEVC_NO_BASE = range(0, 16, 2)
 
 
 class Misjudged(Exception):
@@ -61,40 +47,24 @@ class _Planned(NamedTuple):
     rest_s: float
 
 
-@dataclass(slots=True)
-class _Frame:
-    """A packet that holds one frame, and the frame's role.
-
-    `is_reset`: no later frame refers to a frame before this one. `is_base`: later frames may refer to this frame.
-    `is_needed`: this frame is always decoded. `layer`: frames of higher layers may refer to this frame.
-    """
-
-    packet: av.Packet
-    is_reset: bool = True
-    is_base: bool = False
-    is_needed: bool = False
-    layer: int = 0
-
-
 class Skipping:
     """The choice of packets to decode, and placeholders for the frames of all other packets.
 
     A packet is skipped when its frame is not sampled and no sampled frame depends on it. Skipped packets have one frame
-    and a valid time stamp. Their codec is MJPEG, ProRes, or H.264 and HEVC as stored in MP4 and Matroska. The first
-    other packet ends skipping. A skipped frame counts as decoded. Damage in its packet is found only in the lengths and
-    types of NAL units. If decoding would give no frame, later frames have higher numbers than without skipping.
+    and a valid time stamp, in a form that `Roles` knows. The first other packet ends skipping. A skipped frame counts
+    as decoded. Damage in its packet is found only in the lengths and types of NAL units. If decoding would give no
+    frame, later frames have higher numbers than without skipping.
     """
 
     def __init__(
         self,
         codec: av.VideoCodecContext,
-        clock: FrameClock,
-        sampler: Sampler,
+        schedule: Schedule,
         may_skip: bool,
         start: ReaderState | None = None,
         is_copied: Callable[[int], bool] | None = None,
     ) -> None:
-        """Take `clock` and `sampler` in their state before the frame of `start` (None: the first frame).
+        """Take a copy of `schedule` in its state before the frame of `start` (None: the first frame).
 
         All earlier frames are decoded. With a sampler that `is_gated`, a group of at most `MOST_QUIET_S` in which nothing
         moves, by the sizes of its packets, is decoded only up to its keyframe. With `is_copied`, all other frames are
@@ -103,17 +73,12 @@ class Skipping:
         self.num_skipped = 0
         self.is_planned = False  # the last frame was planned: frames around it may have been skipped
         self.rest_s = 0.0  # the last decoded frame stands for a still group of this many seconds
-        self._codec = codec.name
         self._index, self._begin = (0, -math.inf) if start is None else (start.index, start.pts)
-        self._clock, self._sampler = copy(clock), copy(sampler)
+        self._schedule, sampler = schedule.copied(), schedule.sampler
         self._last_pts = -math.inf
         self._expected: deque[_Planned] = deque()  # frames that the decoder has not returned yet
-        extradata = codec.extradata or b""
-        is_framed = codec.name in _LENGTH_AT and len(extradata) > 22 and extradata[0] == 1
-        self._length_size = 1 + (extradata[_LENGTH_AT[codec.name]] & 3) if is_framed else 0
-        # PyAV before 16 does not show where a video's parameters change
-        is_known = hasattr(av.Packet, "has_sidedata") and (is_framed or codec.name in _INTRA_ONLY)
-        self._is_on = may_skip and is_known and not sampler.wants_all
+        self._roles = Roles(codec)
+        self._is_on = may_skip and self._roles.is_known and not sampler.wants_all
         self._is_copied = is_copied
         # a packet of at most this size only says that the picture is unchanged
         num_blocks = (codec.width // 16) * (codec.height // 16)
@@ -121,11 +86,11 @@ class Skipping:
 
     def chosen(self, packets: Iterable[av.Packet | None]) -> Iterator[tuple[av.Packet | None, bool]]:
         """Yield each packet, and True if it must be decoded. None or an empty packet is the end. Reads one group ahead."""
-        group: list[_Frame] = []
+        group: list[CodedFrame] = []
         num_bytes = 0
         for packet in packets:
             is_end = packet is None or (packet.size == 0 and packet.pts is None)
-            frame = self._read(packet) if self._is_on and not is_end else None
+            frame = self._roles.of(packet) if self._is_on and not is_end else None
             num_bytes += 0 if frame is None else packet.size
             if not is_end and (frame is None or len(group) == _MOST_PACKETS or num_bytes > _MOST_BYTES):
                 self._is_on = False
@@ -164,7 +129,7 @@ class Skipping:
         while self._expected and not self._expected[0].is_decoded:
             yield Skipped(*self._expected.popleft()[:2])
 
-    def _planned(self, group: list[_Frame], is_closed: bool) -> Iterator[tuple[av.Packet, bool]]:
+    def _planned(self, group: list[CodedFrame], is_closed: bool) -> Iterator[tuple[av.Packet, bool]]:
         """Yield the packets of a group, and True for packets to decode. `is_closed`: later groups do not refer to this."""
         begin = self._begin if self._last_pts == -math.inf else -math.inf
         shown = sorted(
@@ -203,7 +168,7 @@ class Skipping:
         self.num_skipped += len(left_out)
         yield from zip((frame.packet for frame in group), is_decoded, strict=True)
 
-    def _is_still(self, group: list[_Frame]) -> bool:
+    def _is_still(self, group: list[CodedFrame]) -> bool:
         """Return whether nothing moves in a group that begins with its own keyframe, by the sizes of its packets."""
         sizes = [frame.packet.size for frame in group[1:]]
         if not sizes or not group[0].is_reset or not group[0].packet.is_keyframe:
@@ -215,49 +180,9 @@ class Skipping:
     def _wants(self, packet: av.Packet) -> bool:
         """Return True when the frame of the packet is sampled. Call this once for each frame, in order of time."""
         self._index += 1
-        return self._sampler.wants(self._index - 1, self._clock.time_s(packet.pts, packet.duration))
-
-    def _read(self, packet: av.Packet) -> _Frame | None:
-        """Return the role of the packet's frame, or None for a packet of unknown form."""
-        if packet.pts is None or packet.is_corrupt or packet.has_sidedata("new_extradata"):
-            return None
-        content = memoryview(packet)
-        if not self._length_size:
-            frame = _Frame(packet) if _INTRA_ONLY[self._codec](bytes(content)) else None
-        else:
-            read = _h264_frame if self._codec == "h264" else _hevc_frame
-            frame = read(packet, list(_nal_heads(content, self._length_size)))
-        if frame is not None:
-            frame.is_needed |= packet.is_discard  # the decoder returns no frame, but others may refer to it
-        return frame
+        return self._schedule.sampler.wants(self._index - 1, self._schedule.clock.time_s(packet.pts, packet.duration))
 
 
 def _length_s(first: av.Packet, last: av.Packet) -> float:
     """Return the seconds from the begin of one packet's frame to the end of another's."""
     return float((last.pts - first.pts + (last.duration or 0)) * first.time_base)
-
-
-def _h264_frame(packet: av.Packet, heads: list[int]) -> _Frame | None:
-    kinds = [head >> 8 & 31 for head in heads]
-    slices = [head for head, kind in zip(heads, kinds, strict=True) if kind in _H264_SLICES]
-    if not slices or any(head >> 15 for head in heads) or not {*kinds} <= _H264_KNOWN:
-        return None
-    is_reset = all(head >> 8 & 31 == _H264_IDR for head in slices)
-    return _Frame(packet, is_reset, any(head >> 13 & 3 for head in slices), not _H264_SETS.isdisjoint(kinds))
-
-
-def _hevc_frame(packet: av.Packet, heads: list[int]) -> _Frame | None:
-    kinds = [head >> 9 & 63 for head in heads]
-    slices = [kind for kind in kinds if kind in _HEVC_SLICES]
-    # the highest bit means damage, bits 3 to 8 another view of the scene
-    if not slices or any(head >> 15 or head >> 3 & 63 for head in heads) or not {*kinds} <= _HEVC_KNOWN:
-        return None
-    layer = min(head & 7 for head, kind in zip(heads, kinds, strict=True) if kind in _HEVC_SLICES)
-    is_base = any(kind not in _HEVC_NO_BASE for kind in slices)
-    return _Frame(packet, _HEVC_IDR.issuperset(slices), is_base, not _HEVC_SETS.isdisjoint(kinds), layer)
-
-
-def _nal_heads(content: memoryview, length_size: int) -> Iterator[int]:
-    """Yield the first two bytes of each NAL unit as a number, or 0xFFFF, which is no header, when lengths are damaged."""
-    for unit in nal_units(content, length_size):
-        yield int.from_bytes(unit[:2], "big") if len(unit) >= 2 else 0xFFFF
