@@ -95,6 +95,12 @@ def remove_segments(out: Path, kept: Container[int]) -> None:
             shutil.rmtree(path)
 
 
+def remove_empty_segments(out: Path) -> None:
+    """Remove the folder of all parts if no video has any; no worker may be writing."""
+    with suppress(OSError):  # the folder is not empty, or does not exist
+        (out / SEGMENTS).rmdir()
+
+
 def segments_of(out: Path, source_id: int) -> Path:
     """Return the folder that holds the parts of a video's annotated copy until they are joined."""
     return out / SEGMENTS / str(source_id)
