@@ -229,6 +229,16 @@ def test_broken_files_are_rows_and_the_run_goes_on(tmp_path):
     assert (tmp_path / "out" / "annotated" / "b" / "same.jpg").is_file()
 
 
+def test_a_link_to_itself_is_a_row(tmp_path):
+    """A link in a circle costs its row, with the reason, and the run goes on."""
+    makers.write_photo(tmp_path / "in/a.png")
+    (tmp_path / "in/b.jpg").symlink_to(tmp_path / "in/b.jpg")
+    result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
+    assert result.exit_code == 3, result.output
+    errors = {row["source"]: row["error"] for row in rows(tmp_path / "out" / "files.csv")}
+    assert not errors["a.png"] and "symbolic links" in errors["b.jpg"]
+
+
 def test_the_output_folder_inside_the_input_is_not_scanned(tmp_path):
     """Scanning a folder into itself twice gives the same files, not the annotated copies of the first time."""
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((60, 60, 3), np.uint8))

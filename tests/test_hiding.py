@@ -9,7 +9,7 @@ from maskbatch.analyse.hiding import Hider, HideRules
 from maskbatch.drawing.anonymize import MODES, grown, hide
 from maskbatch.errors import UsageError
 from maskbatch.settings import Thresholds
-from maskbatch.types import Batch, Ended, Faces
+from maskbatch.types import Batch, Ended, Faces, Frames
 
 SAMPLES = Path(__file__).parents[1] / "sample_media"
 BOX = np.array([[40.0, 40, 60, 60]], np.float32)
@@ -119,6 +119,39 @@ def test_a_gate_tells_that_nothing_moved():
     times = [0.25 * number for number in range(9)]
     counts = hidden_in(Hider(rules(is_gated=True)), times, [(0, 30, 0.9, 0.9)], analysed={0, 8})
     assert counts == [1] * 8 + [0]
+
+
+def pictures_of(*scenes):
+    """Frames, a tenth of a second apart, that each show one of several scenes: noise, or black for None."""
+    made = {
+        scene: np.random.default_rng(scene).integers(0, 255, (9, 16, 3), np.uint8) for scene in set(scenes) - {None}
+    }
+    made[None] = np.zeros((9, 16, 3), np.uint8)
+    return [np.kron(made[scene], np.ones((12, 12, 1), np.uint8)) for scene in scenes]
+
+
+@pytest.mark.parametrize("is_gated", [True, False])
+@pytest.mark.parametrize(
+    ("scenes", "analysed", "hidden_whole"),
+    [
+        ([0, 0, 0, 1, 1], [0, 2], [3, 4]),  # the first pictures of another scene, and then the video ends
+        ([None, None, 1], [0], [2]),
+        ([0, 0, 1, 0, 0], [0, 4], [2]),  # a scene that nobody looked at
+        ([0, 0, 1, 1, 1], [0, 4], []),  # a look at each scene
+        ([0, 0, None, None], [0], []),
+    ],
+)
+def test_a_scene_without_a_look_is_hidden_whole(is_gated, scenes, analysed, hidden_whole):
+    """A picture of another scene than the looks around it may show anybody, however close to them it is."""
+    images = tuple(pictures_of(*scenes))
+    numbers, looked = np.arange(len(images)), np.isin(np.arange(len(images)), analysed)
+    frames = Frames(
+        images, np.ones(len(images), np.int64), numbers, numbers / 10, (Ended(1, 9, 9),), is_looked_at=looked
+    )
+    hider = Hider(rules(is_gated=is_gated))
+    hider.note(frames, Faces.empty(), Faces.empty())
+    [batch] = hider.over([Batch(frames, Faces.empty())])
+    assert [row for row, boxes in enumerate(batch.hidden) if len(boxes)] == hidden_whole
 
 
 @pytest.mark.parametrize(("whom", "counts"), [("everyone", [3]), ("masked", [2]), ("without", [2])])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import written
-from makers import corners, encode, has_corners
+from makers import Clip, corners, encode, has_corners, write_video
 from photo_makers import (
     ARTIST,
     DATE_TIME,
@@ -33,6 +33,7 @@ from photo_makers import (
 )  # fmt: skip
 from PIL import Image
 
+from maskbatch.errors import DecodeError
 from maskbatch.media.photo.embed import with_exif
 from maskbatch.media.photo.exif import find_exif, recording_exif
 from maskbatch.media.photo.notes import notes_of
@@ -85,6 +86,16 @@ def test_jpegs_of_several_pictures(tmp_path):
         image, notes = read(tmp_path / "x", jpeg_of_several((0x030000, large), (kind, further)))
         assert has_corners(image) and notes == ("1 further picture not looked at",) * is_full
     assert notes_of(jpeg_of_several((0x030000, large), (0x020002, b"no picture"))) == ()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".mkv", ".webm"])
+def test_a_video_with_the_name_of_a_photo(tmp_path, suffix):
+    """The reason says that it is a video, and no samples of its tracks are counted as further pictures."""
+    codec = "libvpx" if suffix == ".webm" else "libx264"
+    path = write_video(tmp_path / f"x{suffix}", [corners()] * 3, Clip(codec=codec))
+    with PhotoReader(path) as reader, pytest.raises(DecodeError, match="a video with the name of a photo"):
+        list(reader)
+    assert reader.notes == ()
 
 
 def test_png_whose_picture_is_no_frame():

@@ -221,6 +221,18 @@ def test_video_is_probed(tmp_path):
     assert source.time_base == Fraction(1, 24000)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".mkv", "libx264"), (".nut", "libx264"), (".wmv", "wmv2"), (".mp4", "libx264"), (".ts", "libx264")],
+)
+@pytest.mark.parametrize("late_s", [0, 100])
+def test_the_length_of_a_video_counts_from_its_first_frame(tmp_path, suffix, codec, late_s):
+    """Recorders that begin a new file every minute leave time stamps as they are: the minutes before are not its length."""
+    clip = Clip(codec=codec, pts=range(25 * late_s, 25 * late_s + 50), time_base=Fraction(1, 25))
+    source = probe(Source(0, path := write_video(tmp_path / f"x{suffix}", [corners()] * 50, clip), path.name, "video"))
+    assert abs(source.duration_s - 2) < 0.15
+
+
 def test_broken_video_is_still_a_source(tmp_path):
     """A video that cannot be probed stays in the run, so that it is reported."""
     (tmp_path / "v.mp4").write_bytes(b"no video" * 99)

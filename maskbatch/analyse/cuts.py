@@ -24,6 +24,9 @@ _LEAST_CONTRAST = 4.0
 # maximum share of changed cells for a steady camera: cuts between two similar rooms change 0.39 and more, and a
 # swinging camera changes up to 0.24 at six frames a second
 _STEADY = 0.3
+# minimum share of changed cells for pictures that may show other people: a hand-held camera changes up to 0.51 in a sixth
+# of a second
+_OTHER_SCENE = 0.6
 
 
 def small_picture(image: np.ndarray) -> np.ndarray:
@@ -40,17 +43,34 @@ def compare(before: np.ndarray | None, now: np.ndarray) -> tuple[bool, bool]:
         (is_cut, is_steady): the frames show different scenes; the camera stood still between them. Both are False when
         `before` is None or a picture has too little contrast.
     """
-    if before is None:
+    if before is None or min(_contrast(before), _contrast(now)) < _LEAST_CONTRAST:
         return False, False
+    changed, colour, correlation = _changes(before, now)
+    in_colour = changed >= _CUT_IN_COLOUR and colour > _MOST_COLOUR
+    is_cut = ((changed >= _CUT or in_colour) and correlation < _SAME_SCENE) or correlation < _LEAST_CORRELATION
+    return is_cut, changed < _STEADY or correlation >= _SAME_SCENE
+
+
+def is_other_scene(before: np.ndarray, now: np.ndarray) -> bool:
+    """Return True when two small pictures may show different scenes, more easily than `compare` finds a cut.
+
+    A picture with contrast also shows another scene than a picture with too little.
+    """
+    if min(_contrast(before), _contrast(now)) < _LEAST_CONTRAST:
+        return _contrast(now) >= _LEAST_CONTRAST
+    changed, _, correlation = _changes(before, now)
+    return compare(before, now)[0] or (changed >= _OTHER_SCENE and correlation < _SAME_SCENE)
+
+
+def _contrast(picture: np.ndarray) -> float:
+    return float(picture[..., 0].astype(np.float64).std())
+
+
+def _changes(before: np.ndarray, now: np.ndarray) -> tuple[float, float, float]:
+    """Return the share of changed cells, the median change of their colour, and the correlation of the brightness."""
     first, second = before.astype(np.float64), now.astype(np.float64)
-    contrasts = first[..., 0].std(), second[..., 0].std()
-    if min(contrasts) < _LEAST_CONTRAST:
-        return False, False
     one, other = ((own[..., 0] - own[..., 0].mean()) / own[..., 0].std() for own in (first, second))
     colour = second[..., 1:] - first[..., 1:]
     colour = np.abs(colour - np.median(colour, axis=(0, 1))).max(axis=-1)
     changed = float(((np.abs(other - one) > _MOST_BRIGHTNESS) | (colour > _MOST_COLOUR)).mean())
-    in_colour = changed >= _CUT_IN_COLOUR and float(np.median(colour)) > _MOST_COLOUR
-    correlation = float((one * other).mean())
-    is_cut = ((changed >= _CUT or in_colour) and correlation < _SAME_SCENE) or correlation < _LEAST_CORRELATION
-    return is_cut, changed < _STEADY or correlation >= _SAME_SCENE
+    return changed, float(np.median(colour)), float((one * other).mean())

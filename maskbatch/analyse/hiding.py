@@ -1,7 +1,8 @@
 """Choose the boxes to hide in each frame. Arrays only.
 
-A found face is hidden for a while before and after, in case the detector misses the face in some frames. Unless
-the gate chose the analysed frames, a frame that is far from all of them is hidden completely.
+A found face is hidden for a while before and after, in case the detector misses the face in some frames. A frame that
+shows another scene than the analysed frames around it is hidden completely. Unless the gate chose the analysed frames,
+the same holds for a frame that is far from all of them.
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maskbatch.analyse.cuts import is_other_scene, small_picture
 from maskbatch.settings import Thresholds
 from maskbatch.states import WITHOUT_MASK, labels_of
 from maskbatch.types import Batch, Faces, Frames
@@ -43,6 +45,14 @@ class HideRules(NamedTuple):
     may_show: MayShow | None = None
 
 
+class _Look(NamedTuple):
+    """An analysed frame: its time, the boxes (N, 4) to hide, and its small picture, None after a checkpoint."""
+
+    time_s: float
+    boxes: np.ndarray
+    picture: np.ndarray | None
+
+
 class Hider:
     """A stage that adds to each frame the boxes to hide.
 
@@ -52,7 +62,7 @@ class Hider:
 
     def __init__(self, rules: HideRules) -> None:
         self._rules = rules
-        self._noted: dict[int, deque[tuple[float, np.ndarray]]] = {}
+        self._noted: dict[int, deque[_Look]] = {}
 
     def note(self, frames: Frames, faces: Faces, uncertain: Faces) -> None:
         """Note the faces of a batch's analysed frames: `faces` that count, and `uncertain` faces that do not."""
@@ -60,17 +70,19 @@ class Hider:
         for row in np.flatnonzero(frames.is_looked_at).tolist():
             boxes = np.concatenate([hidden.xyxy[hidden.row == row], uncertain.xyxy[uncertain.row == row]])
             noted = self._noted.setdefault(int(frames.source_id[row]), deque())
-            noted.append((float(frames.timestamp_s[row]), boxes))
+            noted.append(_Look(float(frames.timestamp_s[row]), boxes, small_picture(frames.images[row])))
 
     def state(self, source_id: int) -> list:
         """Return the last notes of a source as plain values, for `restore`."""
         noted = self._noted.get(source_id, ())
-        last_s = noted[-1][0] if noted else 0.0
-        return [[time_s, boxes.tolist()] for time_s, boxes in noted if time_s >= last_s - _HOLD_S]
+        last_s = noted[-1].time_s if noted else 0.0
+        return [[look.time_s, look.boxes.tolist()] for look in noted if look.time_s >= last_s - _HOLD_S]
 
     def restore(self, source_id: int, state: Sequence) -> None:
         """Continue a source from the state of another hider."""
-        self._noted[source_id] = deque((time_s, np.array(boxes, np.float32).reshape(-1, 4)) for time_s, boxes in state)
+        self._noted[source_id] = deque(
+            _Look(time_s, np.array(boxes, np.float32).reshape(-1, 4), None) for time_s, boxes in state
+        )
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the same batches with the boxes to hide on each frame."""
@@ -102,7 +114,7 @@ class Hider:
         for row in range(len(frames)):
             source_id, time_s = int(frames.source_id[row]), float(frames.timestamp_s[row])
             around = self._around(source_id, time_s)
-            if around is None:
+            if around is None or (not frames.is_looked_at[row] and self._is_new(source_id, time_s, frames.images[row])):
                 hidden.append(np.array([[0, 0, *frames.size(row)]], np.float32))
             else:
                 hidden.append(np.concatenate([around, drawn.xyxy[drawn.row == row]]))
@@ -116,16 +128,27 @@ class Hider:
     def _around(self, source_id: int, time_s: float) -> np.ndarray | None:
         """Return the boxes (N, 4) noted around a time; None when the whole frame must be hidden."""
         noted = self._noted.get(source_id, ())
-        near = [boxes for at_s, boxes in noted if abs(at_s - time_s) <= _HOLD_S]
-        before = [boxes for at_s, boxes in noted if at_s <= time_s]
+        near = [look.boxes for look in noted if abs(look.time_s - time_s) <= _HOLD_S]
+        before = [look.boxes for look in noted if look.time_s <= time_s]
         if not near and not (before and self._rules.is_gated):
             return None
         return np.concatenate([np.empty((0, 4), np.float32), *near, *before[-1:]])
 
+    def _is_new(self, source_id: int, time_s: float, image: np.ndarray | None) -> bool:
+        """Return True when a picture shows another scene than the looks before and after it, such as behind a last cut."""
+        noted = self._noted.get(source_id, ())
+        before = [look.picture for look in noted if look.time_s <= time_s]
+        after = [look.picture for look in noted if time_s < look.time_s <= time_s + _HOLD_S]
+        known = [picture for picture in (*before[-1:], *after[:1]) if picture is not None]
+        if image is None or not known:
+            return False
+        now = small_picture(image)
+        return all(is_other_scene(picture, now) for picture in known)
+
     def _forget(self, source_id: int, until_s: float) -> None:
         """Drop the notes that no later frame needs, except the last note."""
         noted = self._noted.get(source_id, deque())
-        while len(noted) > 1 and noted[1][0] <= until_s and noted[0][0] < until_s - _HOLD_S:
+        while len(noted) > 1 and noted[1].time_s <= until_s and noted[0].time_s < until_s - _HOLD_S:
             noted.popleft()
 
     def _is_hidden(self, frames: Frames, faces: Faces) -> np.ndarray:

@@ -35,7 +35,7 @@ from maskbatch.run.threshold import follow_threshold, with_known_states
 from maskbatch.settings import ScanSettings
 from maskbatch.sinks.relabel import remove_crops_without_rows
 from maskbatch.store.database import Store
-from maskbatch.store.folder import remove_temporary_media, segments_of
+from maskbatch.store.folder import remove_empty_segments, remove_temporary_media, segments_of
 from maskbatch.store.lock import Lock
 from maskbatch.store.plan import Plan, Standard, make_plan
 from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
@@ -166,6 +166,7 @@ class Driver:
         written = tables.write_reports(session.store, report)
         write_run_json(session.store, session.store.folder, report, asdict(written.summary))
         if how == "finished":
+            remove_empty_segments(session.store.folder)
             checksum = write_manifest(session.store, tables.WRITTEN, session.is_over)
             _log.info("manifest.json has the SHA-256 %s", checksum)
         return written

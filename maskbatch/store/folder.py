@@ -51,12 +51,12 @@ def check_out(out: Path, if_exists: str) -> None:
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
     """Raise UsageError when a file to scan lies among the files that a scan to `out` writes or overwrites."""
-    written = [path.resolve() for path in _earlier(out)]
-    folder_of = functools.cache(Path.resolve)  # resolving every part of 100,000 paths would be slow
+    written = [_real(path) for path in _earlier(out)]
+    folder_of = functools.cache(_real)  # resolving every part of 100,000 paths would be slow
     for path in inputs:
         if isinstance(path, Remote):
             continue
-        real = path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
+        real = _real(path) if path.is_symlink() else folder_of(path.parent) / path.name
         if any(real.is_relative_to(folder) for folder in written):
             raise UsageError(
                 f"{path} lies in the output folder, among what is written: choose another folder with --out"
@@ -93,6 +93,12 @@ def remove_segments(out: Path, kept: Container[int]) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if not (path.name.isdecimal() and int(path.name) in kept):
             shutil.rmtree(path)
+
+
+def remove_empty_segments(out: Path) -> None:
+    """Remove the folder of all parts if no video has any; no worker may be writing."""
+    with suppress(OSError):  # the folder is not empty, or does not exist
+        (out / SEGMENTS).rmdir()
 
 
 def segments_of(out: Path, source_id: int) -> Path:
@@ -181,6 +187,11 @@ def _clear(out: Path) -> None:
 
 def _earlier(out: Path) -> list[Path]:
     return [out / name for name in _OURS if (out / name).exists() or (out / name).is_symlink()]
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links. Unlike `Path.resolve`, this does not fail for a link to itself."""
+    return Path(os.path.realpath(path))
 
 
 def _stem(name: str) -> str | None:

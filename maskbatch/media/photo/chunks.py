@@ -10,6 +10,13 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 START_OF_SCAN = 0xDA
 APP1, APP2 = 0xE1, 0xE2
 
+# brands of photos, and of sequences of photos; an MP4 has none of them
+_HEIF_BRANDS = frozenset(
+    b"avif avis heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 miaf avci jpeg j2ki".split()
+)  # fmt: skip
+_MOST_BRAND_BYTES = 1 << 10
+_MATROSKA = b"\x1a\x45\xdf\xa3"
+
 # normal files have fewer parts; a hostile file must not keep a scan busy for minutes
 _MOST_PARTS = 1 << 18
 
@@ -28,8 +35,17 @@ def is_webp(data: bytes) -> bool:
 
 
 def is_heif(data: bytes) -> bool:
-    """Return True for a file of the HEIF family: AVIF or HEIC."""
-    return data[4:8] == b"ftyp"
+    """Return True for a file of the HEIF family, AVIF or HEIC: its main brand or another one says so."""
+    if data[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(data[:4], "big"), _MOST_BRAND_BYTES)
+    return any(data[at : at + 4] in _HEIF_BRANDS for at in (8, *range(16, end, 4)))
+
+
+def is_video(data: bytes) -> bool:
+    """Return True for a file of a common kind of video: MP4, MOV, AVI, Matroska or WebM."""
+    is_mp4 = data[4:8] == b"ftyp" and not is_heif(data)
+    return is_mp4 or data.startswith(_MATROSKA) or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

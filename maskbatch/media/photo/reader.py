@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from maskbatch.errors import DecodeError, TransientError
-from maskbatch.media.photo.chunks import JPEG, PNG, TIFF, is_heif, is_webp
+from maskbatch.media.photo.chunks import JPEG, PNG, TIFF, is_heif, is_video, is_webp
 from maskbatch.media.photo.exif import recorded_tags
 from maskbatch.media.photo.headers import gif_is_whole, image_size, jpeg_has_scan, jpeg_is_whole, png_is_cut
 from maskbatch.media.photo.notes import notes_of
@@ -213,6 +213,8 @@ def _decode_heic(data: bytes) -> np.ndarray:
 
 
 def _why_not(data: bytes) -> str:
+    if is_video(data):
+        return "not decodable: a video with the name of a photo"
     if data.startswith(PNG):
         return "not decodable: " + ("a damaged PNG" if b"IEND" in data[-64:] else "truncated, the PNG has no end")
     if data[:4] == b"RIFF" and len(data) < int.from_bytes(data[4:8], "little") + 8:

@@ -8,13 +8,14 @@ from av.container import InputContainer
 
 from maskbatch.media.containers import open_container
 from maskbatch.media.video.recorded import recorded
-from maskbatch.media.video.streams import frame_rate, video_stream
+from maskbatch.media.video.streams import frame_rate, start_s, video_stream
 from maskbatch.media.video.viewer import Viewer
 from maskbatch.types import BT709, Source
 
 # recordings are shorter than a year
 _MOST_DURATION_S = 366 * 24 * 3600.0
-
+# containers whose duration is the end time of the last frame, also where the first frame does not begin at 0
+_COUNT_FROM_0 = ("matroska", "asf", "nut")
 
 _CLAIMS = ("fps", "time_base", "num_frames", "width", "height", "duration_s")
 
@@ -51,10 +52,15 @@ def probe(source: Source, upright: bool = True) -> Source:
 
 
 def _duration_s(container: InputContainer, stream: av.VideoStream) -> float | None:
-    """Return the video stream's length in seconds, but at most the container's: edit lists cut the end."""
+    """Return the seconds from the start of playback to the end of the video stream, but at most to the container's end.
+
+    Edit lists cut the end. Recorders that begin a new file every minute may leave the time stamps as they are.
+    """
     own = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration_s(stream)
     whole = container.duration / av.time_base if container.duration else None
-    return min((seconds for seconds in (own, whole) if seconds and 0 < seconds < _MOST_DURATION_S), default=None)
+    late_s = max(float(start_s(container, stream)), 0.0) if container.format.name.startswith(_COUNT_FROM_0) else 0.0
+    lengths = [seconds - late_s if seconds > late_s else seconds for seconds in (own, whole) if seconds]
+    return min((seconds for seconds in lengths if 0 < seconds < _MOST_DURATION_S), default=None)
 
 
 def _tagged_duration_s(stream: av.VideoStream) -> float | None:
