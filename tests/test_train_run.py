@@ -262,6 +262,49 @@ def test_evaluate_chooses_thresholds_and_writes_them(tmp_path, make):
     assert wrong.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ("with_mask", "there is no face without a mask in the dataset"),
+        ("without_mask", "there is no face with a mask in the dataset"),
+        ("incorrect_mask", "there is no face with a mask or without one, so p_mask is not measured"),
+    ],
+)
+def test_evaluate_says_in_words_that_a_class_is_absent(tmp_path, kept, said):
+    """Datasets of one class are measured; no table has a "nan", a sentence names the class, and JSON is strict."""
+    tiny_model(third_state=True).save(tmp_path / "model.keras")
+    for i in range(3):
+        write_picture(tmp_path / "faces" / kept / f"{i}.png", 100 + i)
+    whole = scenes(tmp_path / "scenes", labels=(kept, kept))
+    options = ["--model", str(tmp_path / "model.keras"), "--threshold", "auto", "--out", str(tmp_path / "out")]
+    groups = [f"--by={kind}" for kind in ("tone", "colour", "pose", "blur", "size")]
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "faces"), str(whole), *options, *groups])
+    assert result.exit_code == 0, result.output
+    assert "nan" not in result.output and said in result.output
+    assert "no best threshold for these faces: both classes are needed" in result.output
+    assert ("no face with a mask worn incorrectly" in result.output) == (kept != "incorrect_mask")
+    json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert (tmp_path / "out" / "reliability.png").exists() == (kept != "incorrect_mask")
+
+
+def test_evaluate_names_the_source_without_a_class(tmp_path):
+    """Where only one of two datasets lacks a class, the sentence names that one."""
+    tiny_model().save(tmp_path / "model.keras")
+    class_folders(tmp_path / "both", 2)
+    write_picture(tmp_path / "one" / "with_mask" / "0.png", 99)
+    paths = [str(tmp_path / name) for name in ("both", "one")]
+    result = CliRunner().invoke(main, ["evaluate", *paths, "--model", str(tmp_path / "model.keras")])
+    assert "no face without a mask: one\n" in result.output and "in the dataset" not in result.output
+
+
+def test_a_dataset_whose_labels_are_all_ignored_is_an_error_in_words(tmp_path):
+    """The message does not speak of a split that nobody gave."""
+    root = class_folders(tmp_path / "faces", 2)
+    ignored = ["--ignore-label", "with_mask", "--ignore-label", "without_mask"]
+    result = CliRunner().invoke(main, ["evaluate", str(root), *ignored])
+    assert result.exit_code == 1 and "None" not in result.output and "no picture with a label" in result.output
+
+
 def test_json_has_no_numbers_that_are_none(tmp_path):
     """NaN and infinity become null at any depth; arrays and numpy's numbers become JSON's."""
     write_json({"a": [float("nan"), np.float32(0.5)], "b": {"c": np.inf}, "d": np.arange(2)}, tmp_path / "x.json")

@@ -186,7 +186,8 @@ def _measured_pictures(settings: DatasetSettings, split: str | None) -> list[Pic
     else:
         pictures = [picture for picture in load_pictures(settings)[0] if picture.split == split]
     if not pictures:
-        raise DatasetError(f"the dataset has no picture in the split {split!r}")
+        where = "" if split is None else f" in the split {split!r}"
+        raise DatasetError(f"the dataset has no picture with a label that counts{where}")
     return pictures
 
 
