@@ -30,7 +30,8 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
             picture_of_face, unsure or no_face. A path names the picture whose own path ends with it.
 
     Raises:
-        UsageError: The file is not such a table, names a picture that is not in `pictures`, or names two with one path.
+        UsageError: The file is not such a table, names a picture that is not in `pictures` or has no boxes, names two
+            with one path, or has no place to ignore.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
@@ -44,7 +45,14 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
         for picture, own in zip(pictures, names, strict=True)
     ]
     if all(len(picture.ignored) == 0 for picture in found):
-        raise UsageError(f"{file} has no place to ignore in any of the dataset's pictures: check its paths")
+        raise UsageError(
+            f"{file} has no place to ignore in any of the dataset's pictures: each of its {len(places)} pictures has "
+            "marks no_face only, which change nothing. Leave --ignore out"
+        )
+    without = [picture.path for picture in found if len(picture.ignored) and picture.xyxy is None]
+    if without:
+        raise UsageError(f"{file} marks {without[0]}, a picture of a class folder: only pictures with boxes have findings "
+                         "that count, so delete its rows")  # fmt: skip
     return found
 
 
@@ -66,6 +74,11 @@ def _read(file: Path) -> dict[tuple[str, ...], np.ndarray]:
                         f"{', '.join(_IGNORED + _COUNTED)}: use one of these"
                     )
                 box = [_finite(row[name]) for name in _CORNERS]
+                if box[2] <= box[0] or box[3] <= box[1]:
+                    raise UsageError(
+                        f"{file}, line {reader.line_num}: a place needs an x_max larger than x_min, and a y_max larger "
+                        "than y_min"
+                    )
                 places.setdefault(Path(row["path"]).parts, []).extend([box] if row["mark"] in _IGNORED else [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
@@ -95,8 +108,8 @@ def _check_names(file: Path, places: dict[tuple[str, ...], np.ndarray], num_name
     unknown = [name for name in places if not num_named[name]]
     if unknown:
         raise UsageError(
-            f"{file} marks {len(unknown)} pictures that are not in the dataset, such as {'/'.join(unknown[0])}: give the "
-            "dataset that was marked, or delete their rows"
+            f"{file} marks pictures that are not in the dataset ({len(unknown)}), such as {'/'.join(unknown[0])!r}: give "
+            "the dataset that was marked, or delete their rows"
         )
     shared = [name for name in places if num_named[name] > 1]
     if shared:
