@@ -7,7 +7,7 @@ import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import WeightsError
-from maskbatch.networks.weights import Network, find_int8
+from maskbatch.networks.weights import Network, find_int8, load_weights
 from maskbatch.trainer.model_file import check_model_file
 
 # the last layer of each head
@@ -158,8 +158,5 @@ def _build_base(backbone: Backbone, base_weights: str | None, size_px: int):
                 "network connection (Keras keeps them in ~/.keras), or give a weights file with --base-weights FILE"
             ) from error
     base = build(input_shape=shape, include_top=False, weights=None, **options)
-    try:
-        base.load_weights(base_weights)
-    except Exception as error:
-        raise WeightsError(f"{base_weights} does not hold weights of {backbone.application}: {error}") from error
+    load_weights(base, Path(base_weights), backbone.application)
     return base
