@@ -128,6 +128,15 @@ def test_a_run_with_a_third_state(tmp_path, tiny):
     assert (figures["faces"], figures["incorrect"]) == (20, 8)
 
 
+def test_without_a_mask_worn_incorrectly_the_model_has_two_states(tmp_path, tiny):
+    """A p_incorrect that saw no such mask would never find one, and a scan would report that there are none."""
+    root, said = class_folders(tmp_path / "faces"), []
+    report = train(settings_for(root), FitSettings(tmp_path / "out", 4, 1), Listener(say=said.append))
+    assert report["recipe"]["third_state"] is False and report["incorrect_calibration"] is None
+    assert load_model(tmp_path / "out" / "model.keras").output_shape == (None, 1)
+    assert "no third state" in said[1] and "p_incorrect" not in (tmp_path / "out" / "model_card.md").read_text()
+
+
 def test_a_recipe_of_two_states_leaves_the_third_out(tmp_path, tiny):
     """The reference recipe does not see masks worn incorrectly."""
     root = class_folders(tmp_path / "faces")
