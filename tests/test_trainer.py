@@ -517,6 +517,13 @@ def test_the_reference_recipe_is_the_reference():
     assert (scaling.scale, scaling.offset) == (1 / 255, 0)
 
 
+@pytest.mark.parametrize("wrong", [{"backbone": "vgg"}, {"size_px": 31}, {"size_px": 513}])
+def test_a_network_that_could_not_be_loaded_is_not_built(wrong):
+    """Unknown backbones, and crops that `load_model` would refuse after the training, are usage errors."""
+    with pytest.raises(UsageError, match="there is no classifier of"):
+        build_model(**{"base_weights": None, **wrong})
+
+
 def test_unfreezing_touches_the_layers_it_should():
     """A frozen backbone leaves the head to train; from layer 100 on, only the later layers train."""
     model = build_model(base_weights=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX
-from maskbatch.errors import WeightsError
+from maskbatch.errors import UsageError, WeightsError
 from maskbatch.networks.weights import Network, find_int8, load_weights
 from maskbatch.trainer.model_file import check_model_file
 
@@ -54,8 +54,14 @@ def build_model(
         third_state: Add p_incorrect, the probability that a mask is worn incorrectly.
 
     Raises:
+        UsageError: There is no such backbone, or the crops are too small or too large.
         WeightsError: The weights cannot be downloaded or read, or do not fit.
     """
+    if backbone not in BACKBONES or size_px not in _SIZES_PX:
+        raise UsageError(
+            f"there is no classifier of {size_px} px on {backbone!r}: take {_SIZES_PX[0]} to {_SIZES_PX[-1]} px, and one of "
+            f"{', '.join(BACKBONES)}"
+        )
     import keras
     from keras import layers
 
