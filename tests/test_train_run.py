@@ -306,6 +306,22 @@ def test_evaluate_names_the_source_without_a_class(tmp_path):
     assert "no face without a mask: one\n" in result.output and "in the dataset" not in result.output
 
 
+def test_datasets_with_the_names_of_totals_are_kept_apart(tmp_path):
+    """Folders called `scenes` and `all sources` replace neither the rows of all scenes nor those of all sources."""
+    tiny_model().save(tmp_path / "model.keras")
+    paths = [str(scenes(tmp_path / "scenes")), str(scenes(tmp_path / "more"))]
+    paths += [str(scenes(tmp_path / "all sources", labels=("with_mask",))), str(class_folders(tmp_path / "faces", 2))]
+    options = ["--model", str(tmp_path / "model.keras"), "--json", str(tmp_path / "x.json")]
+    result = CliRunner().invoke(main, ["evaluate", *paths, *options])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert {name: by_size["all"]["faces"] for name, by_size in found["faces"]["two_class"].items()} == {
+        "all sources": 9, "all sources (folder)": 1, "faces": 4, "more": 2, "scenes (folder)": 2, "scenes": 5
+    }  # fmt: skip
+    pictures = {name: item["pictures"] for name, item in found["scenes"].items()}
+    assert pictures == {"all sources (folder)": 1, "more": 3, "scenes": 3, "all sources": 7}
+
+
 def test_a_dataset_whose_labels_are_all_ignored_is_an_error_in_words(tmp_path):
     """The message does not speak of a split that nobody gave."""
     root = class_folders(tmp_path / "faces", 2)
