@@ -16,7 +16,7 @@ from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.loader import load
 from maskbatch.overlap import never
-from maskbatch.run.options import check_incorrect_threshold, checked
+from maskbatch.run.options import check_incorrect_threshold, checked, checked_device
 from maskbatch.run.stages import classified_score, open_networks, settings_for
 from maskbatch.settings import (
     CPU_BATCH,
@@ -64,7 +64,7 @@ class Model:
 
     Raises:
         DeviceError: the device is not usable here.
-        UsageError: the model or the precision does not exist, or `min_face` is out of its range.
+        UsageError: the device, the model or the precision does not exist, or `min_face` is out of its range.
         WeightsError: a weight file is missing or damaged.
 
     Example:
@@ -77,7 +77,7 @@ class Model:
         self, device: str = "auto", model: str = "mask", precision: str = "auto", min_face: int = MIN_FACE
     ) -> None:
         settings = ScanSettings(
-            runtime=RuntimeSettings(device=device, precision=precision),
+            runtime=RuntimeSettings(device=checked_device(device), precision=checked("precision", precision)),
             detector=DetectorSettings(min_face_px=checked("min_face", min_face)),
             classifier=ClassifierSettings(model=model),
         )
@@ -99,13 +99,16 @@ class Model:
 
         Raises:
             DecodeError: a photo cannot be read.
-            ValueError: an array is not (H, W, 3) uint8.
+            ValueError: an array is not (H, W, 3) uint8 or has no pixel.
+            TypeError: `images` is one path: give a list.
 
         Example:
             >>> [faces] = Model().find([np.zeros((480, 640, 3), np.uint8)])
             >>> len(faces)
             0
         """
+        if isinstance(images, (str, PathLike)):
+            raise TypeError(f"images is a list of paths or arrays, not one path: give [{str(images)!r}]")
         found = []
         for start in range(0, len(images), CPU_BATCH):
             arrays = [_read(image) for image in images[start : start + CPU_BATCH]]
@@ -151,7 +154,7 @@ class Model:
                             _of_row(batch.faces, row))  # fmt: skip
             for ended in frames.ended:
                 if ended.error is not None:
-                    raise DecodeError(ended.error)
+                    raise DecodeError(f"{path}: {ended.error}")
 
 
 def find(image: Image) -> Faces:
@@ -167,7 +170,7 @@ def find(image: Image) -> Faces:
 
     Raises:
         DecodeError: the photo cannot be read.
-        ValueError: the array is not (H, W, 3) uint8.
+        ValueError: the array is not (H, W, 3) uint8 or has no pixel.
 
     Example:
         >>> find("sample_media/portrait_bare.jpg").p_mask.round(1).tolist()
@@ -195,13 +198,15 @@ def draw(
 
     Raises:
         DecodeError: the photo cannot be read.
-        UsageError: the third state is requested, but the faces have no `p_incorrect`.
+        UsageError: a threshold is not from 0 to 1, or the third state is requested, but the faces have no `p_incorrect`.
 
     Example:
         >>> picture = "sample_media/portrait_bare.jpg"
         >>> draw(picture, find(picture)).shape
         (600, 560, 3)
     """
+    checked("threshold", threshold)
+    checked("incorrect_threshold", incorrect_threshold)
     is_on = third_state_or_default(third_state)
     check_incorrect_threshold(is_on, incorrect_threshold != INCORRECT_THRESHOLD)
     if third_state and len(faces) and np.isnan(faces.p_incorrect).all():
@@ -217,11 +222,14 @@ def _model() -> Model:
 def _read(image: Image) -> np.ndarray:
     """Return an image as an array; read a path in the same way as a scan. Raises DecodeError and ValueError."""
     if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(f"an image is (H, W, 3) uint8 with at least one pixel, not {image.shape} {image.dtype}")
         return image
-    with open_source(Source(0, Path(image), Path(image).name, "image"), SamplingSettings()) as reader:
-        return next(iter(reader)).image
+    try:
+        with open_source(Source(0, Path(image), Path(image).name, "image"), SamplingSettings()) as reader:
+            return next(iter(reader)).image
+    except DecodeError as error:  # the row of a scan has the name, a message has none
+        raise type(error)(f"{image}: {error}") from error
 
 
 def _of_row(faces: Faces, row: int) -> Faces:

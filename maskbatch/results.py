@@ -143,7 +143,8 @@ class Results(Tables):
 
         Raises:
             OSError: the folder cannot be written.
-            UsageError: the third state is requested, but the scan's model does not support it.
+            UsageError: a threshold is not from 0 to 1, or the third state is requested, but the scan's model does not
+                support it.
 
         Example:
             >>> open("audit").report(threshold=0.7).threshold
@@ -185,8 +186,8 @@ def open(
         The results, as tables and numbers.
 
     Raises:
-        UsageError: the folder is not the output of a scan, or the scan's model does not support the requested third
-            state.
+        UsageError: the folder is not the output of a scan, a rule has a wrong value, or the scan's model does not
+            support the requested third state.
 
     Example:
         >>> open("audit", threshold=0.5)

@@ -101,7 +101,8 @@ class Tables:
             try:
                 return read_faces(connection, self._thresholds, where)
             except pd.errors.DatabaseError as error:
-                raise UsageError(f"{where!r} is not a condition over the columns of faces.csv: {error}") from error
+                reason = error.__cause__ or error  # pandas adds the whole query
+                raise UsageError(f"{where!r} is not a condition over the columns of faces.csv: {reason}") from error
 
     @property
     def _thresholds(self) -> Thresholds:

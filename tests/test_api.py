@@ -11,16 +11,19 @@ import subprocess
 import sys
 import threading
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import makers
+import numpy as np
 import pytest
 
 import maskbatch as mb
 from maskbatch import api, model, results, tables
 from maskbatch.cli.main import main
-from maskbatch.errors import Interrupted, UsageError
+from maskbatch.errors import DecodeError, Interrupted, UsageError
+from maskbatch.types import Faces
 
 ROOT = Path(__file__).parents[1]
 
@@ -277,3 +280,36 @@ def test_a_condition_that_is_no_sql_is_a_usage_error(tmp_path):
         results.faces(where="p_mask <")
     with pytest.raises(UsageError, match="not the output folder"):
         mb.open(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [7, -0.1, float("nan"), "0.5", True])
+@pytest.mark.parametrize("name", ["threshold", "incorrect_threshold"])
+def test_thresholds_of_reports_and_pictures_are_checked(tmp_path, name, wrong):
+    """A value that is no number from 0 to 1 is a UsageError that names the option, and writes no table."""
+    makers.write_photo(tmp_path / "a.png")
+    results = mb.scan(tmp_path / "a.png", tmp_path / "out", save="none")
+    before = (tmp_path / "out/run.json").read_bytes()
+    for call in (partial(mb.open, tmp_path / "out"), results.report, partial(mb.draw, makers.corners(), Faces.empty())):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} takes a number from 0 to 1"):
+            call(third_state=True, **{name: wrong})
+    assert (tmp_path / "out/run.json").read_bytes() == before
+
+
+def test_a_model_refuses_wrong_devices_precisions_and_images(tmp_path):
+    """Words that mean no device or precision, a picture without a pixel, and one path in place of a list are refused."""
+    for given in ({"device": "tpu"}, {"device": 3}, {"precision": "fp8"}):
+        with pytest.raises(UsageError, match=f"--{next(iter(given))} takes auto"):
+            mb.Model(**given)
+    with pytest.raises(ValueError, match="at least one pixel"):
+        mb.find(np.zeros((0, 5, 3), np.uint8))
+    with pytest.raises(TypeError, match="is a list of paths"):
+        mb.Model().find(tmp_path / "a.png")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """`find`, `draw` and `Model.frames` name the file in their DecodeError."""
+    (tmp_path / "text.jpg").write_text("text")
+    for call in (mb.find, partial(mb.draw, faces=Faces.empty()), lambda path: list(mb.Model().frames(path))):
+        for name in ("text.jpg", "missing.jpg"):
+            with pytest.raises(DecodeError, match=rf"{name}: .*"):
+                call(tmp_path / name)

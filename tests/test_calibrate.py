@@ -114,6 +114,9 @@ def test_the_operating_point_of_scenes():
     scene = Scene(xyxy[:2], np.array([0, 1]), xyxy, np.array([0.9, 0.8, 0.55]), np.array([0.1, 0.3, 0.1]))
     chosen = choose_for_scenes([scene] * 3)
     assert chosen.value == 1 and chosen.detector > 0.55 and 0.1 < chosen.mask <= 0.3
+    masked = Scene(xyxy[1:2], np.array([1]), xyxy[1:], np.array([0.9, 0.3]), np.array([0.9, 0.1]))
+    alone = choose_for_scenes([masked])  # a false bare face would give the missing class an F1
+    assert np.isnan(alone.value) and alone.detector == DetectorSettings().threshold and alone.mask == 0.5
     empty = Scene(xyxy[:0], np.empty(0, int), xyxy[:0], np.empty(0), np.empty(0))
     assert (
         np.isnan(choose_for_scenes([empty]).value)

@@ -107,6 +107,37 @@ def test_what_is_left_out_or_taken_from_another_folder_is_said(tmp_path, caplog)
     assert "1 pictures" in caplog.text and "b.jpg" in caplog.text
 
 
+@pytest.mark.parametrize("make", [class_folders, scenes, coco_scenes])
+def test_notes_of_macos_and_folders_named_like_pictures_are_no_pictures(tmp_path, make):
+    """Archives from macOS hold `._a.jpg` beside `a.jpg`, also for annotations; a folder may be named like a picture."""
+    make(tmp_path / "set")
+    before = read_names(tmp_path / "set")
+    for path in list((tmp_path / "set").rglob("*.*")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    next((tmp_path / "set").rglob("*.[jp]*g")).with_name("folder.jpg").mkdir()
+    assert read_names(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("make", [write_voc, write_coco])
+def test_boxes_without_an_area_are_left_out_and_said(tmp_path, make, caplog):
+    """Nobody can find a box whose sides are swapped, so it must not count as a face that was missed."""
+    write_picture(tmp_path / "images/a.jpg", 50)
+    path = tmp_path / ("a.xml" if make is write_voc else "all.json")
+    make(path, "a.jpg")
+    text = path.read_text()
+    assert len(read_datasets([tmp_path])[0].xyxy) == 1
+    path.write_text(text.replace("<xmax>60", "<xmax>20").replace("30, 20, 30, 40", "30, 20, 0, 40"))
+    [picture] = read_datasets([tmp_path])
+    assert picture.xyxy.shape == (0, 4) and len(picture.label) == 0
+    assert "1 boxes have no area" in caplog.text and path.name in caplog.text
+
+
+def test_rules_for_labels_that_do_not_occur_are_said(tmp_path, caplog):
+    """A misspelled --ignore-label would ignore nothing without a word."""
+    read_datasets([class_folders(tmp_path, count=1)], rules=parse_rules(["Mask=with_mask"], ["wihtout_mask"]))
+    assert "'Mask', 'wihtout_mask'" in caplog.text and "'with_mask', 'without_mask'" in caplog.text
+
+
 @pytest.mark.parametrize("make", [scenes, coco_scenes])
 def test_labels_of_others_get_a_meaning(tmp_path, make):
     """A renamed label is ours, an ignored one leaves no box, in both formats."""

@@ -16,6 +16,7 @@ import maskbatch as mb
 from maskbatch.cli.main import main
 from maskbatch.errors import MaskbatchError, UsageError
 from maskbatch.exports import FORMATS
+from maskbatch.exports.read_back import read_corrections
 from maskbatch.store.database import open_store
 from maskbatch.store.review import Verdict, add_verdicts, verdicts
 from maskbatch.store.write import begin_session
@@ -257,9 +258,17 @@ def test_paths_with_odd_characters_are_those_of_the_files(tmp_path):
     """The store escapes backslashes and line breaks in paths; exports open the files themselves."""
     with open_store(tmp_path) as store:
         begin_session(store, {}, FACTS)
-        fill(store, [File("a\\b\n.jpg")], [])
+        fill(store, [File("a\\b\n.jpg"), File("\udcff.jpg")], [])
+    [task, other] = loaded(mb.open(tmp_path), "label-studio", tmp_path)
+    assert [one["data"]["image"].rpartition("=")[2] for one in (task, other)] == ["a%5Cb%0A.jpg", "%FF.jpg"]
+    names = [one["data"].pop("source") for one in (task, other)]
+    (tmp_path / "done.json").write_text(json.dumps([one | {"annotations": [{"result": []}]} for one in (task, other)]))
+    assert list(read_corrections(tmp_path / "done.json").sources) == names
     folder = mb.open(tmp_path).export("fiftyone")
-    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == [place("a\\b\n.jpg")]
+    assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == [
+        place("a\\b\n.jpg"),
+        place("\udcff.jpg"),
+    ]
 
 
 def test_subtitles_are_read_by_a_player_and_have_the_times_of_episodes(results, tmp_path):

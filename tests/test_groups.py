@@ -31,19 +31,20 @@ def pictures_of(paths, splits=None):
 
 
 def test_near_duplicates_are_found_and_others_are_not(tmp_path):
-    """All copies of a picture are in its group; five pictures, flat ones and unreadable files stay apart."""
+    """All copies of a picture are in its group; five pictures, flat ones and unreadable or missing files stay apart."""
     for seed in range(5):
         write_family(tmp_path, seed)
     for name in ("z_flat", "z_flat_too"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((40, 40, 3), 99, np.uint8))
     (tmp_path / "z_rubbish.png").write_bytes(b"no picture")
+    (tmp_path / "z_link.png").symlink_to(tmp_path / "gone.png")
     paths = sorted(tmp_path.iterdir())
     leader = near_duplicates(paths)
     families = [path.name.split("_")[0] for path in paths[:20]]
     for i in range(20):
         for j in range(20):
             assert (leader[i] == leader[j]) == (families[i] == families[j])
-    assert leader[20:].tolist() == [20, 21, 22]
+    assert leader[20:].tolist() == [20, 21, 22, 23]
 
 
 def test_no_split_cuts_a_group(tmp_path):

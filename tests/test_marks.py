@@ -97,7 +97,7 @@ def test_places_without_a_face_are_a_record_only(tmp_path):
     pictures = pictures_in(tmp_path)
     marked = with_marks(pictures, marks(tmp_path, "a.png,96,10,134,60,no_face", "b.png,0,0,5,5,picture_of_face"))
     assert figures(marked, [100, 10, 130, 50]).false_faces == 1
-    with pytest.raises(UsageError, match="ignores no place and corrects no label"):
+    with pytest.raises(UsageError, match=r"ignores no place and corrects no label.*no_face only"):
         with_marks(pictures, marks(tmp_path, "a.png,96,10,134,60,no_face"))
 
 
@@ -112,6 +112,13 @@ def test_a_wrong_label_is_corrected(tmp_path, label, recall):
     found = figures(marked, [10, 10, 40, 50])
     assert found.precision[1] == recall and found.recall[1] == 1
     assert len(marked[0].ignored) == 0
+
+
+def test_a_mark_on_a_picture_without_boxes_is_refused(tmp_path):
+    """Findings in pictures of class folders never count, so a mark there is a mistake."""
+    one, other = pictures_in(tmp_path)
+    with pytest.raises(UsageError, match=r"a\.png, a picture of a class folder"):
+        with_marks([replace(one, xyxy=None), other], marks(tmp_path, "a.png,96,10,134,60,face"))
 
 
 @pytest.mark.parametrize(
@@ -131,12 +138,13 @@ def test_a_wrong_label_is_corrected(tmp_path, label, recall):
         (HEADER + "a.png,1,2\n", "the mark None is none of"),
         (
             HEADER + "a.png,1,2,3,4,face\nimages/c.png,1,2,3,4,no_face\n",
-            "1 pictures that are not in the dataset, such as images/c",
+            r"pictures that are not in the dataset \(1\), such as 'images/c",
         ),
         (
             HEADER + "a.png,60,10,90,50,with_mask\n",
             "the label with_mask to .* in a.png, where no box is: give the corners",
         ),
+        (HEADER + "a.png,30,2,30,4,face\n", "line 2: a place needs an x_max larger than x_min"),
     ],
 )
 def test_wrong_marks_are_named(tmp_path, text, said):

@@ -128,6 +128,15 @@ def test_a_run_with_a_third_state(tmp_path, tiny):
     assert (figures["faces"], figures["incorrect"]) == (20, 8)
 
 
+def test_without_a_mask_worn_incorrectly_the_model_has_two_states(tmp_path, tiny):
+    """A p_incorrect that saw no such mask would never find one, and a scan would report that there are none."""
+    root, said = class_folders(tmp_path / "faces"), []
+    report = train(settings_for(root), FitSettings(tmp_path / "out", 4, 1), Listener(say=said.append))
+    assert report["recipe"]["third_state"] is False and report["incorrect_calibration"] is None
+    assert load_model(tmp_path / "out" / "model.keras").output_shape == (None, 1)
+    assert "no third state" in said[1] and "p_incorrect" not in (tmp_path / "out" / "model_card.md").read_text()
+
+
 def test_a_recipe_of_two_states_leaves_the_third_out(tmp_path, tiny):
     """The reference recipe does not see masks worn incorrectly."""
     root = class_folders(tmp_path / "faces")
@@ -260,6 +269,65 @@ def test_evaluate_chooses_thresholds_and_writes_them(tmp_path, make):
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 0
     wrong = CliRunner().invoke(main, ["evaluate", *arguments, "--threshold", "some"])
     assert wrong.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ("with_mask", "there is no face without a mask in the dataset"),
+        ("without_mask", "there is no face with a mask in the dataset"),
+        ("incorrect_mask", "there is no face with a mask or without one, so p_mask is not measured"),
+    ],
+)
+def test_evaluate_says_in_words_that_a_class_is_absent(tmp_path, kept, said):
+    """Datasets of one class are measured; no table has a "nan", a sentence names the class, and JSON is strict."""
+    tiny_model(third_state=True).save(tmp_path / "model.keras")
+    for i in range(3):
+        write_picture(tmp_path / "faces" / kept / f"{i}.png", 100 + i)
+    whole = scenes(tmp_path / "scenes", labels=(kept, kept))
+    options = ["--model", str(tmp_path / "model.keras"), "--threshold", "auto", "--out", str(tmp_path / "out")]
+    groups = [f"--by={kind}" for kind in ("tone", "colour", "pose", "blur", "size")]
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "faces"), str(whole), *options, *groups])
+    assert result.exit_code == 0, result.output
+    assert "nan" not in result.output and said in result.output
+    assert "no best threshold for these faces: both classes are needed" in result.output
+    assert ("no face with a mask worn incorrectly" in result.output) == (kept != "incorrect_mask")
+    json.loads((tmp_path / "out" / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert (tmp_path / "out" / "reliability.png").exists() == (kept != "incorrect_mask")
+
+
+def test_evaluate_names_the_source_without_a_class(tmp_path):
+    """Where only one of two datasets lacks a class, the sentence names that one."""
+    tiny_model().save(tmp_path / "model.keras")
+    class_folders(tmp_path / "both", 2)
+    write_picture(tmp_path / "one" / "with_mask" / "0.png", 99)
+    paths = [str(tmp_path / name) for name in ("both", "one")]
+    result = CliRunner().invoke(main, ["evaluate", *paths, "--model", str(tmp_path / "model.keras")])
+    assert "no face without a mask: one\n" in result.output and "in the dataset" not in result.output
+
+
+def test_datasets_with_the_names_of_totals_are_kept_apart(tmp_path):
+    """Folders called `scenes` and `all sources` replace neither the rows of all scenes nor those of all sources."""
+    tiny_model().save(tmp_path / "model.keras")
+    paths = [str(scenes(tmp_path / "scenes")), str(scenes(tmp_path / "more"))]
+    paths += [str(scenes(tmp_path / "all sources", labels=("with_mask",))), str(class_folders(tmp_path / "faces", 2))]
+    options = ["--model", str(tmp_path / "model.keras"), "--json", str(tmp_path / "x.json")]
+    result = CliRunner().invoke(main, ["evaluate", *paths, *options])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert {name: by_size["all"]["faces"] for name, by_size in found["faces"]["two_class"].items()} == {
+        "all sources": 9, "all sources (folder)": 1, "faces": 4, "more": 2, "scenes (folder)": 2, "scenes": 5
+    }  # fmt: skip
+    pictures = {name: item["pictures"] for name, item in found["scenes"].items()}
+    assert pictures == {"all sources (folder)": 1, "more": 3, "scenes": 3, "all sources": 7}
+
+
+def test_a_dataset_whose_labels_are_all_ignored_is_an_error_in_words(tmp_path):
+    """The message does not speak of a split that nobody gave."""
+    root = class_folders(tmp_path / "faces", 2)
+    ignored = ["--ignore-label", "with_mask", "--ignore-label", "without_mask"]
+    result = CliRunner().invoke(main, ["evaluate", str(root), *ignored])
+    assert result.exit_code == 1 and "None" not in result.output and "no picture with a label" in result.output
 
 
 def test_json_has_no_numbers_that_are_none(tmp_path):

@@ -1,6 +1,7 @@
 """Datasets, samples, augmentation, training and evaluation."""
 
 import json
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from trainer_makers import (
 from maskbatch.analyse.classifier import CROP_PX
 from maskbatch.errors import DatasetError, MaskbatchError, UsageError, WeightsError
 from maskbatch.networks.device import choose_device, open_network
+from maskbatch.networks.yunet import load_network
 from maskbatch.settings import RuntimeSettings
 from maskbatch.trainer.classifier import loss
 from maskbatch.trainer.classifier.fit import FitSamples, FitSettings, fit
@@ -515,6 +517,13 @@ def test_the_reference_recipe_is_the_reference():
     assert (scaling.scale, scaling.offset) == (1 / 255, 0)
 
 
+@pytest.mark.parametrize("wrong", [{"backbone": "vgg"}, {"size_px": 31}, {"size_px": 513}])
+def test_a_network_that_could_not_be_loaded_is_not_built(wrong):
+    """Unknown backbones, and crops that `load_model` would refuse after the training, are usage errors."""
+    with pytest.raises(UsageError, match="there is no classifier of"):
+        build_model(**{"base_weights": None, **wrong})
+
+
 def test_unfreezing_touches_the_layers_it_should():
     """A frozen backbone leaves the head to train; from layer 100 on, only the later layers train."""
     model = build_model(base_weights=None)
@@ -538,8 +547,16 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     other.save(tmp_path / "other.keras")
     with pytest.raises(WeightsError, match="does not fit"):
         load_model(tmp_path / "other.keras")
-    with pytest.raises(WeightsError, match="does not hold weights"):
-        build_model(base_weights=str(tmp_path / "rubbish.keras"))
+    for name, words in (
+        ("rubbish.keras", "not a zip"),
+        ("other.keras", "another network"),
+        ("gone.h5", "no such file"),
+    ):
+        for load in (partial(build_model, "mobilenet_v2"), load_network):
+            with warnings.catch_warnings(), pytest.raises(WeightsError, match="does not hold weights") as error:
+                warnings.simplefilter("error")
+                load(tmp_path / name)
+            assert words in str(error.value) and len(str(error.value).replace(str(tmp_path), "")) < 300
     image = keras.Input((224, 224, 3))
     two = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(image)))
     two.save(tmp_path / "two.keras")

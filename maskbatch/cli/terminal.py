@@ -86,10 +86,16 @@ class Terminal(Listener):
         """Show a bar over the steps of each epoch."""
         from tqdm import tqdm
 
-        with tqdm(unit="step", file=self._stderr, disable=self._quiet, dynamic_ncols=True,
-                  mininterval=0.2 if self._stderr.isatty() else 30) as bar:  # fmt: skip
+        with ExitStack() as stack:
+            bar = None
 
             def progress(epoch: int, step: int, steps: int, loss: float) -> None:
+                nonlocal bar
+                if bar is None:  # not earlier, because messages and errors before the training would follow on its line
+                    bar = stack.enter_context(tqdm(
+                        unit="step", file=self._stderr, disable=self._quiet, dynamic_ncols=True,
+                        mininterval=0.2 if self._stderr.isatty() else 30,
+                    ))  # fmt: skip
                 if step == 1:
                     bar.reset(steps)
                     bar.set_description_str(f"epoch {epoch + 1}", refresh=False)

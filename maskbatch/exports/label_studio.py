@@ -6,6 +6,7 @@ import json
 from urllib.parse import quote
 
 from maskbatch.exports.tables import Exported, box_of, number_or_none
+from maskbatch.media.names import from_name_text
 
 # Label Studio serves the input folder, its local storage, under this address
 _ADDRESS = "/data/local-files/?d="
@@ -24,16 +25,21 @@ def as_label_studio(results: Exported) -> str:
         rows = [] if own is None else [face for face in own.itertuples() if face.label]
         data: dict[str, object] = {"source": row.source}
         if row.kind == "image":
-            data["image"] = _ADDRESS + quote(row.source, errors="surrogateescape")
+            data["image"] = _address(row.source)
             made = [_rectangle(face, row, number) for number, face in enumerate(rows)]
         else:
-            data["video"] = _ADDRESS + quote(row.source, errors="surrogateescape")
+            data["video"] = _address(row.source)
             data["fps"] = number_or_none(row.fps, 6)
             made = _sequences(rows, row)
         score = sum(face.score for face in rows) / len(rows) if rows else 0.0
         tasks.append({"data": data, "predictions": [{"model_version": f"maskbatch {results.facts.get('maskbatch')}",
                                                       "score": number_or_none(score), "result": made}]})  # fmt: skip
     return json.dumps(tasks, indent=1) + "\n"
+
+
+def _address(source: str) -> str:
+    """Return the address of a file by its own name: tables escape backslashes, line breaks and bytes that are no UTF-8."""
+    return _ADDRESS + quote(from_name_text(source), errors="surrogateescape")
 
 
 def _percent(face: object, row: object) -> dict[str, float]:

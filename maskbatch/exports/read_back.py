@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from maskbatch.errors import UsageError
+from maskbatch.media.names import name_text
 from maskbatch.states import LABELS
 
 
@@ -83,7 +84,8 @@ def _label_studio(tasks: Sequence[Mapping]) -> CorrectedFile:
     found, sources = [], []
     for task in tasks:
         data = task["data"]
-        source = data.get("source") or unquote(str(data.get("image") or data.get("video"))).rpartition("?d=")[2]
+        address = unquote(str(data.get("image") or data.get("video")), errors="surrogateescape")
+        source = data.get("source") or name_text(address.rpartition("?d=")[2])
         annotations = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
         if annotations:  # unconfirmed predictions are not corrections
             sources.append(source)

@@ -1,6 +1,7 @@
 """The weight files in `models/`, their checksums, and the networks that load them."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -100,6 +101,22 @@ def _checked(file: str, checksum: str) -> Path:
     if sha256(path) != checksum:
         raise WeightsError(f"{path} is damaged (its sha256 is not the recorded one): install maskbatch again")
     return path
+
+
+def load_weights(network, path: Path, name: str) -> None:
+    """Load the weights of a file into a Keras network that messages call `name`. Raises WeightsError if they do not fit."""
+    if not path.is_file():
+        raise WeightsError(f"{path} does not hold weights of {name}: there is no such file")
+    try:
+        with warnings.catch_warnings():
+            # Keras warns of each layer that the file does not have, and leaves it as it is
+            warnings.filterwarnings("error", message="Skipping nested container")
+            network.load_weights(path)
+    except UserWarning as error:
+        raise WeightsError(f"{path} does not hold weights of {name}: it has the layers of another network") from error
+    except Exception as error:  # Keras and HDF5 raise many types, and some list all layers
+        reason = str(error).strip().split("\n")[0][:200]
+        raise WeightsError(f"{path} does not hold weights of {name}: {reason}") from error
 
 
 def sha256(path: Path) -> str:

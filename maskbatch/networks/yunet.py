@@ -8,8 +8,7 @@ strides 8, 16 and 32. Source: Wu et al. 2023, "YuNet: A Tiny Millisecond-level F
 from dataclasses import replace
 from pathlib import Path
 
-from maskbatch.errors import WeightsError
-from maskbatch.networks.weights import Network, find, find_int8
+from maskbatch.networks.weights import Network, find, find_int8, load_weights
 from maskbatch.networks.yunet_openvino import arrange
 
 STRIDES = (8, 16, 32)
@@ -89,8 +88,5 @@ def network_of(path: Path) -> Network:
 def load_network(path: Path):
     """Return the Keras model with the weights of a file. Raises WeightsError when the file is not for YuNet."""
     network = build_network()
-    try:
-        network.load_weights(path)
-    except Exception as error:  # Keras and HDF5 raise many kinds
-        raise WeightsError(f"{path} does not hold YuNet's weights: {error}") from error
+    load_weights(network, path, "YuNet")
     return network

@@ -42,8 +42,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         raise UsageError(f"--det-size must be a multiple of 32, such as {round(options.det_size / 32) * 32}")
     if options.every != 1 and options.sample_fps != "auto":
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
-    if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", options.device, re.ASCII):
-        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {options.device!r}")
+    checked_device(options.device)
     _check_hiding(options)
     has_third_state = third_state_or_default(options.third_state)
     check_incorrect_threshold(has_third_state, options.incorrect_threshold != INCORRECT_THRESHOLD)
@@ -117,6 +116,13 @@ def checked_report(report: ReportSettings) -> ReportSettings:
     """Check and return settings of a report. Raises UsageError for a bad time, zone, template or `places.toml`."""
     where_of(Known(0, "", "video", None, None, None, None, 0, 0, ()), report)
     return report
+
+
+def checked_device(device: str) -> str:
+    """Check and return the name of a device. Raises UsageError for a name that no device has."""
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", device, re.ASCII):
+        raise UsageError(f"--device takes auto, cpu, gpu or gpu:N, not {device!r}")
+    return device
 
 
 def check_incorrect_threshold(has_third_state: bool, is_given: bool) -> None:

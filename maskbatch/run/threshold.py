@@ -46,7 +46,7 @@ class Asked:
     places: str | None = None
 
     def __post_init__(self) -> None:
-        for name in RULES.keys() - {"count_static"}:
+        for name in ("threshold", "incorrect_threshold", "third_state", *RULES):
             if getattr(self, name) is not None:
                 checked(name, getattr(self, name))
 

@@ -8,6 +8,7 @@ import csv
 import json
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def no_progress(epoch: int, step: int, steps: int, loss: float) -> None:
     """Ignore the progress of training."""
 
 
-class Course:
+class Course(ABC):
     """Base of the training of classifier and detector: the parts in which their epochs differ.
 
     An epoch has `steps` batches; `seed` determines everything random; `columns` are those of `history.csv`;
@@ -41,17 +42,17 @@ class Course:
     def __init__(self, steps: int, seed: int) -> None:
         self.steps, self.seed = steps, seed
 
+    @abstractmethod
     def start(self):
         """Return the model for the first epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, epoch: int):
         """Return the tf.data.Dataset of one epoch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_over(self, rows: Sequence[dict]) -> bool:
         """Return True when no epoch follows the finished epochs."""
-        raise NotImplementedError
 
     def resume(self, folder: Path):
         """Return the model in an epoch's folder with the state of its optimizer, and restore the other data of `save`."""
@@ -59,17 +60,17 @@ class Course:
 
         return keras.models.load_model(folder / MODEL, safe_mode=True)
 
-    def begin_epoch(self, model, epoch: int) -> None:
+    def begin_epoch(self, model, epoch: int) -> None:  # noqa: B027 (a hook)
         """Prepare the model for an epoch."""
 
-    def end_step(self, model) -> None:
+    def end_step(self, model) -> None:  # noqa: B027 (a hook)
         """Hook after each batch."""
 
     def weights(self, model) -> list[np.ndarray]:
         """Return the weights that must be finite for an epoch to be kept."""
         return model.get_weights()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:  # noqa: B027 (a hook)
         """Keep data that the model's own file does not hold in an epoch's folder."""
 
     def kept_epochs(self, rows: Sequence[dict]) -> set[int]:

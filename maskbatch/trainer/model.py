@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX
-from maskbatch.errors import WeightsError
-from maskbatch.networks.weights import Network, find_int8
+from maskbatch.errors import UsageError, WeightsError
+from maskbatch.networks.weights import Network, find_int8, load_weights
 from maskbatch.trainer.model_file import check_model_file
 
 # the last layer of each head
@@ -54,8 +54,14 @@ def build_model(
         third_state: Add p_incorrect, the probability that a mask is worn incorrectly.
 
     Raises:
+        UsageError: There is no such backbone, or the crops are too small or too large.
         WeightsError: The weights cannot be downloaded or read, or do not fit.
     """
+    if backbone not in BACKBONES or size_px not in _SIZES_PX:
+        raise UsageError(
+            f"there is no classifier of {size_px} px on {backbone!r}: take {_SIZES_PX[0]} to {_SIZES_PX[-1]} px, and one of "
+            f"{', '.join(BACKBONES)}"
+        )
     import keras
     from keras import layers
 
@@ -158,8 +164,5 @@ def _build_base(backbone: Backbone, base_weights: str | None, size_px: int):
                 "network connection (Keras keeps them in ~/.keras), or give a weights file with --base-weights FILE"
             ) from error
     base = build(input_shape=shape, include_top=False, weights=None, **options)
-    try:
-        base.load_weights(base_weights)
-    except Exception as error:
-        raise WeightsError(f"{base_weights} does not hold weights of {backbone.application}: {error}") from error
+    load_weights(base, Path(base_weights), backbone.application)
     return base

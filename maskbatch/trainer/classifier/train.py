@@ -81,6 +81,9 @@ def train(settings: TrainSettings, fitting: FitSettings, listener: Listener | No
     listener.say(f"{len(pictures)} pictures; {groups}")
     for split in _NEEDED:
         _check_classes(split, [label for p in pictures if p.split == split for label in p.label])
+    if recipe.third_state and not _has_incorrect(pictures):
+        listener.say("no face for training has a mask worn incorrectly, so the model gets no third state")
+        recipe = replace(recipe, third_state=False)
     report = _plan(settings, fitting, recipe) | {"dataset": _dataset(settings, fingerprint(pictures), groups)}
     check_plan(report, fitting.out, fitting.resume)
     untrained = None if fitting.resume else _untrained(settings, recipe, fitting.seed)
@@ -153,6 +156,11 @@ def _finish(model, guide: Samples, val: Samples, report: dict, out: Path) -> Non
 def _recipe(settings: TrainSettings) -> Recipe:
     changed = {"balance": settings.balance, "patience": settings.patience, "size_px": settings.size_px}
     return replace(RECIPES[settings.recipe], **{name: value for name, value in changed.items() if value is not None})
+
+
+def _has_incorrect(pictures: Sequence[Picture]) -> bool:
+    """Return True if the training split has a mask worn incorrectly: without one, p_incorrect would mean nothing."""
+    return any(WORN_INCORRECTLY in picture.label for picture in pictures if picture.split == "train")
 
 
 def _check_classes(split: str, label: Sequence[int]) -> None:

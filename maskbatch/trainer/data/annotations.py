@@ -1,6 +1,7 @@
 """Read annotated scenes: Pascal VOC (an XML file for each picture) and COCO (one JSON file for many pictures)."""
 
 import json
+import logging
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.errors import DatasetError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +66,11 @@ def _annotation(path: Path, picture: str, xyxy: list[list[float]], names: Sequen
     boxes = np.array(xyxy, np.float32).reshape(-1, 4)
     if not np.isfinite(boxes).all():
         raise ValueError("a side of a box is not a finite number")
-    return Annotation(path, picture.strip(), boxes, tuple(name.strip() for name in names))
+    is_box = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    if not is_box.all():
+        _log.warning(
+            "%s: %d boxes have no area, because the right side is not right of the left one or the bottom not below the "
+            "top, and are left out", path, (~is_box).sum(),
+        )  # fmt: skip
+    kept = tuple(name.strip() for name, keep in zip(names, is_box, strict=True) if keep)
+    return Annotation(path, picture.strip(), boxes[is_box], kept)

@@ -124,8 +124,8 @@ def _class_folders(folder: Path) -> dict[str, list[_Labelled]]:
 
 def _scenes(folder: Path) -> list[_Labelled]:
     images, annotations = (folder / name if (folder / name).is_dir() else folder for name in _SCENE_FOLDERS)
-    found = [read_voc(path) for path in sorted(annotations.rglob("*.xml"))]
-    found += [one for path in sorted(annotations.glob("*.json")) for one in read_coco(path)]
+    found = [read_voc(path) for path in sorted(annotations.rglob("*.xml")) if not _is_note(path)]
+    found += [one for path in sorted(annotations.glob("*.json")) if not _is_note(path) for one in read_coco(path)]
     if not found:
         return []
     paired = pair(found, _picture_files(images), folder)
@@ -133,7 +133,13 @@ def _scenes(folder: Path) -> list[_Labelled]:
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES]
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES)
+    return [path for path in found if not _is_note(path) and not path.is_dir()]
+
+
+def _is_note(path: Path) -> bool:
+    """Return True for the notes of macOS beside files on other file systems and in archives: `._a.jpg` for `a.jpg`."""
+    return path.name.startswith("._")
 
 
 def _picture(root: Path, labelled: _Labelled, split: str, rules: LabelRules) -> Picture:

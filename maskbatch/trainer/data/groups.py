@@ -93,7 +93,10 @@ def near_duplicates(paths: Sequence[Path]) -> np.ndarray:
 
 def _read_grey(path: Path) -> np.ndarray | None:
     """Return the picture as (32, 32) float32 grey; None if the picture cannot be read or is flat."""
-    content = np.fromfile(path, np.uint8)
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError:  # the picture will be left out, with a warning
+        return None
     # a JPEG decodes several times faster at a fraction of its size
     how = cv2.IMREAD_REDUCED_GRAYSCALE_4 if len(content) > 200_000 else cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(content, how) if len(content) else None

@@ -1,9 +1,12 @@
 """The labels of faces, and the user's rules for datasets with other labels."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskbatch.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 LABELS = ("without_mask", "with_mask")  # the two classes of p_mask; the index is the class
 STATES = (*LABELS, "incorrect_mask")  # with the third state, which only p_incorrect recognises
@@ -55,7 +58,10 @@ def parse_rules(renamed: Sequence[str], ignored: Sequence[str]) -> LabelRules:
 
 
 def check_labels(counts: Mapping[str, int], rules: LabelRules) -> None:
-    """Raise UsageError when the rules do not cover all labels; `counts` has the number of each label."""
+    """Raise UsageError when the rules do not cover all labels; `counts` has the number of each label.
+
+    Log a warning about rules for labels that do not occur, which may be misspelled.
+    """
     unknown = {name: count for name, count in counts.items() if not rules.knows(name)}
     if unknown:
         found = ", ".join(f"{name!r} ({count})" for name, count in sorted(unknown.items()))
@@ -64,3 +70,7 @@ def check_labels(counts: Mapping[str, int], rules: LabelRules) -> None:
             f"the dataset has labels that are unknown here: {found}. Known are {', '.join(_CLASSES)}. Give each its "
             f"meaning, as in --labels '{first}=with_mask', or leave it out with --ignore-label '{first}'"
         )
+    unused = sorted({*(old for old, _ in rules.renamed), *rules.ignored} - counts.keys())
+    if unused:
+        _log.warning("--labels and --ignore-label name labels that the dataset does not have: %s. Check the spelling; it "
+                     "has %s", ", ".join(map(repr, unused)), ", ".join(map(repr, sorted(counts))))  # fmt: skip

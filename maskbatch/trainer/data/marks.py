@@ -39,8 +39,8 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
             own path ends with it.
 
     Raises:
-        UsageError: The file is not such a table, names a picture that is not in `pictures`, names two with one path, or
-            gives a label to a place without a box.
+        UsageError: The file is not such a table, names a picture that is not in `pictures` or has no boxes, names two
+            with one path, gives a label to a place without a box, or changes nothing.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
@@ -49,19 +49,25 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
     places = _read(file)
     names = [_names_of(picture, places) for picture in pictures]
     _check_names(file, places, Counter(name for own in names for name in own))
-    marked = [[one for name in own for one in places[name]] for own in names]
-    if not any(mark not in _COUNTED for own in marked for _, mark in own):
-        raise UsageError(f"{file} ignores no place and corrects no label of the dataset: check its paths")
-    return [_marked(picture, own, file) for picture, own in zip(pictures, marked, strict=True)]
+    marked = [[one for name in own for one in places[name] if one[1] not in _COUNTED] for own in names]
+    if not any(marked):
+        raise UsageError(
+            f"{file} ignores no place and corrects no label: each of its {len(places)} pictures has marks no_face only, which "
+            "change nothing. Leave --ignore out"
+        )
+    return [_marked(picture, own, file) if own else picture for picture, own in zip(pictures, marked, strict=True)]
 
 
 def _marked(picture: Picture, marks: Sequence[tuple[list[float], str]], file: Path) -> Picture:
-    """Return the picture with its marks. Raises UsageError for a label without a box."""
+    """Return the picture with its marks. Raises UsageError without boxes, and for a label at a place without a box."""
+    if picture.xyxy is None:
+        raise UsageError(f"{file} marks {picture.path}, a picture of a class folder: only pictures with boxes have findings "
+                         "that count, so delete its rows")  # fmt: skip
     ignored = [box for box, mark in marks if mark in _IGNORED]
     label = picture.label.copy()
     for box, mark in marks:
         if mark in STATES:
-            overlap = boxes.iou(np.float32([box]), _boxes_of(picture))[0]
+            overlap = boxes.iou(np.float32([box]), picture.xyxy)[0]
             if overlap.max(initial=0) < _SAME_BOX_IOU:
                 raise UsageError(
                     f"{file} gives the label {mark} to {box} in {picture.path.name}, where no box is: give the corners of "
@@ -69,10 +75,6 @@ def _marked(picture: Picture, marks: Sequence[tuple[list[float], str]], file: Pa
                 )
             label[overlap.argmax()] = STATES.index(mark)
     return replace(picture, label=label, ignored=np.array(ignored, np.float32).reshape(-1, 4))
-
-
-def _boxes_of(picture: Picture) -> np.ndarray:
-    return np.empty((0, 4), np.float32) if picture.xyxy is None else picture.xyxy
 
 
 def _read(file: Path) -> _Places:
@@ -93,6 +95,11 @@ def _read(file: Path) -> _Places:
                         "one of these"
                     )
                 box = [_finite(row[name]) for name in _CORNERS]
+                if box[2] <= box[0] or box[3] <= box[1]:
+                    raise UsageError(
+                        f"{file}, line {reader.line_num}: a place needs an x_max larger than x_min, and a y_max larger "
+                        "than y_min"
+                    )
                 places.setdefault(Path(row["path"]).parts, []).append((box, row["mark"]))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} is not a CSV file in UTF-8 that can be read: {error}") from error
@@ -122,8 +129,8 @@ def _check_names(file: Path, places: _Places, num_named: Counter) -> None:
     unknown = [name for name in places if not num_named[name]]
     if unknown:
         raise UsageError(
-            f"{file} marks {len(unknown)} pictures that are not in the dataset, such as {'/'.join(unknown[0])}: give the "
-            "dataset that was marked, or delete their rows"
+            f"{file} marks pictures that are not in the dataset ({len(unknown)}), such as {'/'.join(unknown[0])!r}: give "
+            "the dataset that was marked, or delete their rows"
         )
     shared = [name for name in places if num_named[name] > 1]
     if shared:

@@ -126,7 +126,7 @@ def _figures(figures: dict) -> str:
                 b = item["balanced_accuracy"]
                 cells = (
                     name, size, str(item["faces"]), _number(b["value"], 4),
-                    f"{_number(b['low'])}-{_number(b['high'])}", " / ".join(_number(one) for one in item["f1"]),
+                    _interval(b), " / ".join(_number(one) for one in item["f1"]),
                     _number(item["roc_auc"], 4), _number(item["calibration_error"]),
                 )  # fmt: skip
                 lines.append(f"| {' | '.join(cells)} |")
@@ -169,6 +169,10 @@ def _calibration(found: dict) -> str:
         f"{_number(found['error_before'])} before, {_number(found['error_after'])} after, "
         f"{_number(found['error_held_out'])} where each half is judged by the fit on the other half."
     )
+
+
+def _interval(figure: dict) -> str:
+    return "-" if figure["low"] is None else f"{_number(figure['low'])}-{_number(figure['high'])}"
 
 
 def _number(value: float | None, decimals: int = 3) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 
 from maskbatch.analyse.appearance import describe
+from maskbatch.states import reaches
 from maskbatch.trainer.data.samples import Samples
 from maskbatch.trainer.evaluate import mask_colour, skin_tone
 from maskbatch.trainer.evaluate.figures import SIZE_BINS_PX, Judged
@@ -38,7 +39,7 @@ def group_report(samples: Samples, judged: Judged, threshold: float, kinds: Sequ
         {"by": {kind: {group: `Recalls` as a dict}}}, without empty groups; with "tone" also {"tone_roughness":
         `Roughness` as a dict}.
     """
-    predicted = (judged.p_mask >= threshold).astype(int)
+    predicted = reaches(judged.p_mask, threshold).astype(int)
     report, by = {}, {}
     for kind in kinds:
         if kind == "tone":

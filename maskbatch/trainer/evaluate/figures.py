@@ -7,6 +7,7 @@ import numpy as np
 
 from maskbatch.analyse.classifier import CROP_PX, states
 from maskbatch.networks.device import Infer
+from maskbatch.states import reaches
 from maskbatch.trainer.data.labels import WORN_INCORRECTLY
 from maskbatch.trainer.data.samples import Samples
 from maskbatch.trainer.evaluate.intervals import Interval, balanced_accuracy
@@ -102,7 +103,7 @@ def incorrect_figures(label: np.ndarray, p_incorrect: np.ndarray) -> IncorrectFi
     """
     from sklearn import metrics
 
-    truth, flagged = label == WORN_INCORRECTLY, p_incorrect >= INCORRECT_THRESHOLD
+    truth, flagged = label == WORN_INCORRECTLY, reaches(p_incorrect, INCORRECT_THRESHOLD)
     shares = [float(flagged[label == value].mean()) if (label == value).any() else float("nan") for value in range(3)]
     return IncorrectFigures(
         faces=len(label),
@@ -123,7 +124,7 @@ def face_figures(judged: Judged, threshold: float = 0.5) -> FaceFigures:
     from sklearn import metrics
 
     label, p_mask = judged.label, judged.p_mask
-    predicted = (p_mask >= threshold).astype(int)
+    predicted = reaches(p_mask, threshold).astype(int)
     both = len(np.unique(label)) == 2
     confusion = np.zeros((2, 2), int)
     np.add.at(confusion, (label, predicted), 1)

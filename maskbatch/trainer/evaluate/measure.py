@@ -29,6 +29,9 @@ from maskbatch.trainer.evaluate.scene_figures import scene_figures, worn_incorre
 from maskbatch.trainer.json_files import versions
 from maskbatch.trainer.model import classifier_network
 
+# the names of several sources together
+_ALL, _SCENES = "all sources", "scenes"
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetSettings:
@@ -141,10 +144,15 @@ def face_report(samples: Samples, answers: Answers, threshold: float = 0.5) -> d
     "two_class" is {source: {face size: figures}} for faces with and without a mask, at a threshold of p_mask.
     "incorrect_mask" is {source: figures} for faces of all three states, and empty for a model with two states.
     """
-    chosen = {"all sources": np.ones(len(samples), bool)}
-    chosen |= {str(source): samples.source == source for source in np.unique(samples.source)}
+    together = {_ALL: np.ones(len(samples), bool)}
     if samples.annotated.any():
-        chosen["scenes"] = samples.annotated
+        together[_SCENES] = samples.annotated
+    chosen = {_ALL: together[_ALL]}
+    for source in map(str, np.unique(samples.source)):
+        own = samples.source == source
+        is_clear = source not in together or (own == together[source]).all()
+        chosen[source if is_clear else _clear(source)] = own
+    chosen |= together
     two_class, third = {}, {}
     for name, everyone in chosen.items():
         k = everyone & (samples.label != WORN_INCORRECTLY)
@@ -186,7 +194,8 @@ def _measured_pictures(settings: DatasetSettings, split: str | None) -> list[Pic
     else:
         pictures = [picture for picture in load_pictures(settings)[0] if picture.split == split]
     if not pictures:
-        raise DatasetError(f"the dataset has no picture in the split {split!r}")
+        where = "" if split is None else f" in the split {split!r}"
+        raise DatasetError(f"the dataset has no picture with a label that counts{where}")
     return pictures
 
 
@@ -204,12 +213,19 @@ def _analyse(pictures: list[Picture], detect: Callable, classify: Callable) -> d
     """Return the scenes by source; with several sources, all scenes together come last."""
     sources = sorted({picture.source for picture in pictures if picture.xyxy is not None})
     scenes = {
-        source: list(analyse_scenes([p for p in pictures if p.source == source], detect, classify))
+        _clear(source) if source == _ALL else source: list(
+            analyse_scenes([p for p in pictures if p.source == source], detect, classify)
+        )
         for source in sources
     }
     if len(sources) > 1:
-        scenes["all sources"] = [scene for source in sources for scene in scenes[source]]
+        scenes[_ALL] = [scene for found in scenes.values() for scene in found]
     return scenes
+
+
+def _clear(source: str) -> str:
+    """Return another name for a source that is called like several sources together."""
+    return f"{source} (folder)"
 
 
 def _scene_report(scenes: list[Scene], thresholds: Thresholds) -> dict:

@@ -7,6 +7,7 @@ import numpy as np
 
 from maskbatch.settings import ClassifierSettings, DetectorSettings
 from maskbatch.states import reaches
+from maskbatch.trainer.data.labels import LABELS
 from maskbatch.trainer.data.scenes import Scene
 from maskbatch.trainer.evaluate.scene_figures import macro_f1
 
@@ -56,12 +57,14 @@ def choose_for_scenes(scenes: Sequence[Scene]) -> OperatingPoint:
     If a class is missing, `value` is NaN and the thresholds are the defaults.
     """
     default = Thresholds()
+    labels = np.concatenate([scene.label for scene in scenes] or [np.empty(0, int)])
+    if not set(range(len(LABELS))) <= set(labels.tolist()):
+        # the macro-F1 is defined only where a face of the missing class is found by mistake
+        return OperatingPoint("macro-F1", float("nan"), default.mask, default.detector)
     # the defaults come first, because the first of equal values is chosen
     pairs = [(default.detector, default.mask)]
     pairs += [(float(detector), float(mask)) for detector in _SCENE_DETECTOR_GRID for mask in _SCENE_MASK_GRID]
     pairs.sort(key=lambda pair: abs(pair[0] - default.detector) + abs(pair[1] - default.mask))
     values = np.array([macro_f1(scenes, *pair) for pair in pairs])
-    if np.isnan(values).all():
-        return OperatingPoint("macro-F1", float("nan"), default.mask, default.detector)
-    chosen = int(np.nanargmax(values))
+    chosen = int(np.argmax(values))
     return OperatingPoint("macro-F1", float(values[chosen]), pairs[chosen][1], pairs[chosen][0])

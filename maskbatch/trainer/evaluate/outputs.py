@@ -21,9 +21,13 @@ def write_training(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Pat
 
 
 def write_evaluation(report: dict, label: np.ndarray, p_mask: np.ndarray, out: Path) -> None:
-    """Write `evaluation.json`, `confusion_matrix.png` and `reliability.png` for labels and p_mask (N,) of two states."""
+    """Write `evaluation.json`, `confusion_matrix.png` and `reliability.png` for labels and p_mask (N,) of two states.
+
+    Without a face of these states, there are no plots.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    _draw_faces(report["faces"], label, p_mask, out)
+    if len(label):
+        _draw_faces(report["faces"], label, p_mask, out)
     write_json(report, out / "evaluation.json")
 
 

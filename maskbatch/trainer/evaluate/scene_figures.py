@@ -96,7 +96,7 @@ def worn_incorrectly(scenes: Iterable[Scene], det_threshold: float, threshold: f
 
 def _over(scene: Scene, det_threshold: float, threshold: float, label: int) -> OneClass:
     """Return the scene for one class, with the findings that a scan would report."""
-    shown = (scene.score >= det_threshold) & ((scene.p_mask >= threshold) == bool(label))
+    shown = (scene.score >= det_threshold) & (reaches(scene.p_mask, threshold) == bool(label))
     reported = Scene(scene.xyxy, scene.label, scene.found[shown], scene.score[shown], scene.p_mask[shown])
     return with_label(reported, label)
 
@@ -148,7 +148,7 @@ def _rates(scene: Scene, det_threshold: float, threshold: float) -> tuple[int, i
     """Return the numbers of true masked faces, true faces, reported masked faces and reported faces."""
     p_mask = scene.p_mask[scene.score >= det_threshold]
     known = scene.label[scene.label != WORN_INCORRECTLY]
-    return int(known.sum()), len(known), int((p_mask >= threshold).sum()), len(p_mask)
+    return int(known.sum()), len(known), int(reaches(p_mask, threshold).sum()), len(p_mask)
 
 
 def _rate_error(rates: np.ndarray) -> float:
