@@ -52,8 +52,8 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
     marked = [[one for name in own for one in places[name] if one[1] not in _COUNTED] for own in names]
     if not any(marked):
         raise UsageError(
-            f"{file} ignores no place and corrects no label: each of its {len(places)} pictures has marks no_face only, which "
-            "change nothing. Leave --ignore out"
+            f"{file} ignores no place and corrects no label: each of its {len(places)} pictures has marks no_face only, "
+            "which change nothing. Leave --ignore out"
         )
     return [_marked(picture, own, file) if own else picture for picture, own in zip(pictures, marked, strict=True)]
 
