@@ -12,12 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-
 from maskbatch.analyse.gate import Gate
-from maskbatch.analyse.hiding import Hider, HideRules
-from maskbatch.analyse.pipeline import Stages, analyse
-from maskbatch.analyse.tracker import Tracker
+from maskbatch.analyse.pipeline import analyse
 from maskbatch.errors import DecodeError, Interrupted, TransientError
 from maskbatch.media.decode import open_source
 from maskbatch.media.fingerprint import fingerprint
@@ -29,10 +25,8 @@ from maskbatch.media.video.probe import probe
 from maskbatch.media.write import Unnamed
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, in_order, never
-from maskbatch.people.places_file import read_places
-from maskbatch.people.where import in_zones
 from maskbatch.run import checkpoints
-from maskbatch.run.stages import classified_score, open_networks, settings_for, sparing_for
+from maskbatch.run.stages import open_networks, stages_at
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -96,31 +90,17 @@ def _analysed(
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at`."""
     settings, timings, is_over = conditions
-    for_kind, timed = settings_for(sources[0].kind, settings), timings.timed
-    networks = open_networks(for_kind)
-    by_id = {source.id: source for source in sources}
+    device, by_id = open_networks(settings).device, {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         reader = open_source(source, sampling, settings.output.segment_s, at.reader, _gate(settings))
         return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
-    tracker = Tracker(settings.tracker, settings.detector.threshold)
-    if at.tracks:
-        tracker.restore(at.source.id, at.tracks)
-    classify = timed("classify", networks.classifier(is_over))
-    sparing = sparing_for(sources[0].kind, classify, settings)
-    if sparing is not None:
-        sparing.restore(at.source.id, at.tracks.get("looks", ()))
-    stages = Stages(
-        timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold, classified_score(for_kind), sparing,
-        sources[0].kind == "video",
-    )  # fmt: skip
-    read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
-    loader = _share_of_loader(settings, networks.device)
-    loading = load(sources, settings.sampling, loader, opener, read_ahead)
-    analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
-    settle = timed("sync", lambda written: (written.files.settle(), written.result)[1])
+    read_ahead = by_tf_data if device.runtime == "tensorflow" else by_threads
+    loading = load(sources, settings.sampling, _share_of_loader(settings, device), opener, read_ahead)
+    stages = stages_at(at, sources, settings, timings, is_over)
+    analysed = analyse(loading, stages, _num_at_once(settings, device))
+    settle = timings.timed("sync", _settled)
     # analyse the next batch while this one is drawn, encoded and written, and the files of the one before are synced; the
     # end of the block stops all decoding
     with closing(loading), suppress(Interrupted), Ahead(analysed, is_over=is_over) as batches:
@@ -147,6 +127,11 @@ def _written(
         ended = tuple((by_id[one.source_id], checkpoints.whole(one, at)) for one in batch.frames.ended)
         files = write(batch, [source for source, _ in ended])
         yield _Written(files, partial(_result, batch, ended, at, sinks, timings))
+
+
+def _settled(written: _Written) -> Callable[[], SegmentResult]:
+    written.files.settle()
+    return written.result
 
 
 def _segment_result(at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
@@ -217,23 +202,6 @@ def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver
         return with_time_limit(partial(probe, source, upright), limit_s, is_over)
     except TransientError:  # its decoder hangs; its reader will report that
         return source
-
-
-def _hider(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Hider | None:
-    """Return the stage that hides faces, in its state at the checkpoint `at`; None when nobody is hidden."""
-    output, detector = settings.output, settings.detector
-    if output.anonymize == "none":
-        return None
-    names, places = {source.id: source.name for source in sources}, read_places(settings.report.places)
-
-    def may_show(source_id: int, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return in_zones(places.camera_of(names[source_id]), xyxy, size)
-
-    hider = Hider(HideRules(output.whom, detector.threshold, settings.classifier.thresholds, settings.sampling.is_gated,
-                            may_show))  # fmt: skip
-    if "hidden" in at.tracks:
-        hider.restore(at.source.id, at.tracks["hidden"])
-    return hider
 
 
 def _gate(settings: ScanSettings) -> Gate | None:

@@ -1,4 +1,4 @@
-"""The networks of a scan, opened once per process."""
+"""The networks of a scan, opened once per process, and the stages that each shard makes of them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,16 +10,21 @@ import numpy as np
 
 from maskbatch.analyse.classifier import Classifier, least_score
 from maskbatch.analyse.detector import Detector
-from maskbatch.analyse.hiding import HIDE_SCORE
+from maskbatch.analyse.hiding import HIDE_SCORE, Hider, HideRules
+from maskbatch.analyse.pipeline import Stages
 from maskbatch.analyse.sparing import SparingClassifier
+from maskbatch.analyse.tracker import Tracker
 from maskbatch.errors import UsageError
 from maskbatch.networks import weights, yunet
 from maskbatch.networks.device import Device, Infer, choose_device, choose_precision, open_network
 from maskbatch.networks.weights import Network
 from maskbatch.overlap import IsOver, never
+from maskbatch.people.places_file import read_places
+from maskbatch.people.where import in_zones
+from maskbatch.run.timings import Timings
 from maskbatch.settings import RuntimeSettings, ScanSettings
 from maskbatch.trainer.model import classifier_network
-from maskbatch.types import Faces
+from maskbatch.types import Checkpoint, Faces, Source
 
 Detect = Callable[[Sequence[np.ndarray]], Faces]
 Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
@@ -130,6 +135,44 @@ def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> Sparin
     """Return the stage that classifies only some faces of a source, a video; None where every face is classified."""
     again_s = settings.sampling.look_again_s
     return None if kind == "image" or again_s is None else SparingClassifier(classify, again_s)
+
+
+def stages_at(
+    at: Checkpoint, sources: Sequence[Source], settings: ScanSettings, timings: Timings, is_over: IsOver
+) -> Stages:
+    """Return the stages of a shard, in their states at the checkpoint `at`; their times count in `timings`."""
+    kind, timed = at.source.kind, timings.timed
+    for_kind = settings_for(kind, settings)
+    networks = open_networks(for_kind)
+    tracker = Tracker(settings.tracker, settings.detector.threshold)
+    if at.tracks:
+        tracker.restore(at.source.id, at.tracks)
+    classify = timed("classify", networks.classifier(is_over))
+    sparing = sparing_for(kind, classify, settings)
+    if sparing is not None:
+        sparing.restore(at.source.id, at.tracks.get("looks", ()))
+    return Stages(
+        timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
+        _hider(sources, at, settings), settings.detector.threshold, classified_score(for_kind), sparing,
+        with_appearance=kind == "video",
+    )  # fmt: skip
+
+
+def _hider(sources: Sequence[Source], at: Checkpoint, settings: ScanSettings) -> Hider | None:
+    """Return the stage that hides faces, in its state at the checkpoint `at`; None when nobody is hidden."""
+    output, detector = settings.output, settings.detector
+    if output.anonymize == "none":
+        return None
+    names, places = {source.id: source.name for source in sources}, read_places(settings.report.places)
+
+    def may_show(source_id: int, xyxy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return in_zones(places.camera_of(names[source_id]), xyxy, size)
+
+    hider = Hider(HideRules(output.whom, detector.threshold, settings.classifier.thresholds, settings.sampling.is_gated,
+                            may_show))  # fmt: skip
+    if "hidden" in at.tracks:
+        hider.restore(at.source.id, at.tracks["hidden"])
+    return hider
 
 
 @functools.lru_cache(maxsize=4)
