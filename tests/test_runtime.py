@@ -94,6 +94,25 @@ os._exit(any(thread.is_alive() for thread in threads[:1]))
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
+def test_threads_that_open_openvino_together_get_one_core():
+    """Two cores would warm up at the same time, which can deadlock, and closing one of them breaks Ctrl-C."""
+    code = """
+import os, threading
+from maskbatch.networks.openvino import openvino_core
+found, together = [], threading.Barrier(4)
+def open_it():
+    together.wait(10)
+    found.append(openvino_core())
+threads = [threading.Thread(target=open_it, daemon=True) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join(60) for thread in threads]
+print(len(found), len(set(map(id, found))), flush=True)
+os._exit(0)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout.split() == ["4", "1"], ended.stderr
+
+
 def test_tensorflow_traces_once_for_each_power_of_two():
     """Batches of 1 to 16 images trace five times, and another round not at all."""
     traces = []

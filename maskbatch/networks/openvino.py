@@ -31,6 +31,7 @@ _LARGE_PIXELS = 1_700_000
 _POLL_MS = 100
 # OpenVINO's names of maskbatch's precisions
 _PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+_OPENING = threading.Lock()
 # unfinished requests of a stopped scan: deleting a request would wait for its image, which may take seconds
 _ABANDONED: list[object] = []
 
@@ -125,7 +126,6 @@ def _hint(precision: str) -> str:
     return hint
 
 
-@functools.cache
 def openvino_core():
     """Return OpenVINO's core, opened once and warmed up with an empty network.
 
@@ -133,6 +133,12 @@ def openvino_core():
     the first inference, OpenVINO's Python bindings fill tables without holding the interpreter lock. Two threads that
     start together would deadlock, so an empty network runs here alone first.
     """
+    with _OPENING:  # `cache` alone lets two threads make two cores
+        return _core()
+
+
+@functools.cache
+def _core():
     import openvino
     from openvino import opset13
 
