@@ -13,7 +13,7 @@ import makers
 import numpy as np
 import pytest
 from killed_runs import contents, make_inputs
-from test_resume import dying, fakes, made, scan, sources_of, stopping_after
+from test_resume import dying, fakes, scan, sources_of, stopping_after
 
 from maskbatch.errors import Interrupted, MaskbatchError, TransientError, UsageError
 from maskbatch.reports import tables
@@ -22,7 +22,7 @@ from maskbatch.run.timings import TimedReader
 from maskbatch.sinks import copies
 from maskbatch.store import folder
 
-assert fakes and made  # the fixtures
+assert fakes  # the fixture
 
 
 def test_what_could_not_be_read_for_a_passing_reason_is_tried_again(tmp_path, fakes, monkeypatch):
