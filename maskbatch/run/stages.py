@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,14 @@ from maskbatch.types import Checkpoint, Faces, Source
 
 Detect = Callable[[Sequence[np.ndarray]], Faces]
 Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
+
+
+class Conditions(NamedTuple):
+    """The settings, timings and stop condition of a shard's scan."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +146,10 @@ def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> Sparin
     return None if kind == "image" or again_s is None else SparingClassifier(classify, again_s)
 
 
-def stages_at(
-    at: Checkpoint, sources: Sequence[Source], settings: ScanSettings, timings: Timings, is_over: IsOver
-) -> Stages:
-    """Return the stages of a shard, in their states at the checkpoint `at`; their times count in `timings`."""
+def stages_at(networks: Networks, at: Checkpoint, sources: Sequence[Source], conditions: Conditions) -> Stages:
+    """Return the stages of a shard, in their states at the checkpoint `at`. `networks` are for its kind of source."""
+    settings, timings, is_over = conditions
     kind, timed = at.source.kind, timings.timed
-    for_kind = settings_for(kind, settings)
-    networks = open_networks(for_kind)
     tracker = Tracker(settings.tracker, settings.detector.threshold)
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
@@ -153,8 +159,8 @@ def stages_at(
         sparing.restore(at.source.id, at.tracks.get("looks", ()))
     return Stages(
         timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold, classified_score(for_kind), sparing,
-        with_appearance=kind == "video",
+        _hider(sources, at, settings), settings.detector.threshold,
+        classified_score(settings_for(kind, settings)), sparing, with_appearance=kind == "video",
     )  # fmt: skip
 
 
