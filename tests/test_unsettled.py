@@ -1,0 +1,102 @@
+"""Scans of several batches of photos, whose files are synced and renamed while the next batch is written."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killed_runs import contents, make_photos, scan
+
+from maskbatch.errors import MaskbatchError
+from maskbatch.media.write import files as module
+from maskbatch.media.write import is_partial
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux shows the paths of descriptors")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder with photos in `in`, and their uninterrupted scan in `whole`."""
+    folder = tmp_path_factory.mktemp("photos")
+    scan(make_photos(folder / "in"), folder / "whole")
+    return folder
+
+
+def temporary(out):
+    return [path.name for path in out.rglob("*") if is_partial(path.name)]
+
+
+def failing(function, name, error, times=1):
+    """`function`, which raises `error` for the first paths or descriptors with a name that contains `name`."""
+    left = [times]
+
+    def call(first, *rest):
+        shown = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(first)
+        if name in shown and left[0]:
+            left[0] -= 1
+            raise error
+        return function(first, *rest)
+
+    return call
+
+
+def test_a_scan_of_photos_killed_at_any_moment_goes_on(tmp_path):
+    """SIGKILL and losses of power at 8 moments spread over four batches: all ends as without them."""
+    script = Path(__file__).with_name("killed_runs.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(script.parent)])}
+    command = [sys.executable, str(script), str(tmp_path), "8", "photos"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["differing"] == {} and found["moments"] > 100 and found["num_files"] > 100
+
+
+@pytest.mark.parametrize("name", ["annotated/.03.", "annotated/.12.", "crops/", "evidence/", "annotated/.27."])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_no_half_file_and_the_scan_goes_on(photos, tmp_path, monkeypatch, name, step):
+    """Whichever file and step it hits; what was finished before stays, and no temporary file does."""
+    with monkeypatch.context() as full:
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full.setattr(module.os, step, failing(getattr(os, step), name, error))
+        with pytest.raises(MaskbatchError, match="No space left"):
+            scan(photos / "in", tmp_path)
+    assert not temporary(tmp_path)
+    scan(photos / "in", tmp_path)
+    assert contents(tmp_path) == contents(photos / "whole")
+
+
+def test_a_folder_in_the_way_costs_one_file(photos, tmp_path, monkeypatch, caplog):
+    """Its photo has a row with the reason; everything else is as always."""
+    out, fsync = tmp_path / "out", os.fsync
+
+    def taking(descriptor):
+        if (out / "annotated").is_dir():
+            (out / "annotated/05.jpg").mkdir(exist_ok=True)
+        return fsync(descriptor)
+
+    with monkeypatch.context() as taken:
+        taken.setattr(module.os, "fsync", taking)
+        scan(photos / "in", out)
+    got, expected = contents(out), contents(photos / "whole")
+    assert b"no annotated copy: Is a directory" in got.pop("files.csv") and expected.pop("files.csv")
+    assert "05.jpg: no annotated copy" in caplog.text and not temporary(out)
+    assert {name for name in {*got, *expected} if got.get(name) != expected.get(name)} == {"annotated/05.jpg"}
+
+
+def test_an_output_folder_that_is_removed_meanwhile_ends_the_scan(photos, tmp_path, monkeypatch):
+    """In the middle of a batch: the message says so."""
+    out, fsync = tmp_path / "out", os.fsync
+
+    def removing(descriptor):
+        if "annotated/.12." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            shutil.rmtree(out)
+        return fsync(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", removing)
+    with pytest.raises(MaskbatchError, match="was removed or replaced"):
+        scan(photos / "in", out)
+    assert not temporary(out)
