@@ -88,7 +88,7 @@ def test_a_folder_in_the_way_costs_one_file(photos, tmp_path, monkeypatch, caplo
 
 
 def test_an_output_folder_that_is_removed_meanwhile_ends_the_scan(photos, tmp_path, monkeypatch):
-    """In the middle of a batch: the message says so."""
+    """In the middle of a batch: the message says so, and what to do about files that were just being written."""
     out, fsync = tmp_path / "out", os.fsync
 
     def removing(descriptor):
@@ -97,6 +97,6 @@ def test_an_output_folder_that_is_removed_meanwhile_ends_the_scan(photos, tmp_pa
         return fsync(descriptor)
 
     monkeypatch.setattr(module.os, "fsync", removing)
-    with pytest.raises(MaskbatchError, match="was removed or replaced"):
+    with pytest.raises(MaskbatchError, match="start again, with another --out if something is left"):
         scan(photos / "in", out)
     assert not temporary(out)
