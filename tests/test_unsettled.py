@@ -6,14 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
+from fakes import fake_frames
 from killed_runs import contents, make_photos, scan
 
 from maskbatch.errors import MaskbatchError
 from maskbatch.media.write import files as module
 from maskbatch.media.write import is_partial
+from maskbatch.run import shard
+from maskbatch.run.checkpoints import beginning
+from maskbatch.run.timings import Timings
+from maskbatch.settings import OutputSettings, ScanSettings
+from maskbatch.sinks import open_sinks
+from maskbatch.types import Batch, Ended, Faces, Source
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux shows the paths of descriptors")
 
@@ -42,6 +50,26 @@ def failing(function, name, error, times=1):
         return function(first, *rest)
 
     return call
+
+
+def test_a_batch_whose_files_wait_to_be_synced_keeps_no_pictures(tmp_path):
+    """Its rows are kept; the pictures of one more batch would need much memory."""
+    source, seen = Source(0, tmp_path / "a.png", "a.png", "image"), []
+
+    def batches():
+        frames = fake_frames([0], [0], [0.0], [Ended(0, 1, 1)])
+        seen.append(weakref.ref(frames.images[0]))
+        yield Batch(frames, Faces.empty())
+        del frames
+        yield Batch(fake_frames([], [], []), Faces.empty())
+
+    settings, at = ScanSettings(output=OutputSettings(folder=tmp_path)), beginning(source)
+    with open_sinks([source], at, settings) as sinks:
+        written = shard._written(batches(), {0: source}, at, sinks, Timings())
+        waiting, _ = next(written), next(written)
+        assert seen[0]() is None
+        waiting.files.settle()
+        assert waiting.result().num_frames == 1 and (tmp_path / "annotated/a.png").is_file()
 
 
 def test_a_scan_of_photos_killed_at_any_moment_goes_on(tmp_path):

@@ -119,7 +119,7 @@ def _written(
             return
         ended = tuple((by_id[one.source_id], checkpoints.whole(one, at)) for one in batch.frames.ended)
         files = write(batch, [source for source, _ in ended])
-        yield _Written(files, partial(_result, batch, ended, at, sinks, timings))
+        yield _Written(files, partial(_result, _found(batch), ended, at, sinks, timings))
 
 
 def _settled(written: _Written) -> Callable[[], SegmentResult]:
@@ -132,19 +132,25 @@ def _segment_result(at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentRe
     return SegmentResult(evidence=sinks.evidence(at.source), checkpoint=at, seconds=timings.taken())
 
 
-def _result(batch: Batch, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
+def _found(batch: Batch) -> SegmentResult:
+    """Return the rows of a batch, without its pictures."""
+    persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
+    return SegmentResult(tuple(face_rows(batch)), persons=persons, num_frames=batch.frames.num_looked_at)
+
+
+def _result(found: SegmentResult, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
     """Return the result of a batch. A source in `ended` is done, or has a checkpoint until its copy is joined."""
-    rows, copies, checkpoint = tuple(face_rows(batch)), [], None
+    copies, checkpoint = [], None
     for source, one in ended:
         if sinks.is_to_join(source):
             checkpoint = replace(at, num_segments=at.num_segments + 1, copy=sinks.cut(source), ended=one)
         else:
             copies.append(sinks.end(source))
     done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
-    persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
     evidence = tuple(one for source, _ in ended for one in sinks.evidence(source))
-    num_frames = batch.frames.num_looked_at
-    return SegmentResult(rows, done, _states(copies), persons, evidence, checkpoint, num_frames, timings.taken())
+    return replace(
+        found, ended=done, copies=_states(copies), evidence=evidence, checkpoint=checkpoint, seconds=timings.taken()
+    )
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:
