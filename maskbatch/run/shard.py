@@ -82,17 +82,16 @@ def _analysed(
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at`."""
     settings, timings, is_over = conditions
-    networks = open_networks(settings_for(at.source.kind, settings))
-    device, by_id = networks.device, {source.id: source for source in sources}
+    networks, by_id = open_networks(settings_for(at.source.kind, settings)), {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         reader = open_source(source, sampling, settings.output.segment_s, at.reader, _gate(settings))
         return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
-    read_ahead = by_tf_data if device.runtime == "tensorflow" else by_threads
-    loading = load(sources, settings.sampling, _share_of_loader(settings, device), opener, read_ahead)
-    stages = stages_at(networks, at, sources, conditions)
-    analysed = analyse(loading, stages, _num_at_once(settings, device))
+    read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
+    loading = load(sources, settings.sampling, _share_of_loader(settings, networks.device), opener, read_ahead)
+    stages = stages_at(at, sources, networks, conditions)
+    analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
     settle = timings.timed("sync", _settled)
     # analyse the next batch while this one is drawn, encoded and written, and the files of the one before are synced; the
     # end of the block stops all decoding
@@ -119,7 +118,9 @@ def _written(
             return
         ended = tuple((by_id[one.source_id], checkpoints.whole(one, at)) for one in batch.frames.ended)
         files = write(batch, [source for source, _ in ended])
-        yield _Written(files, partial(_result, _found(batch), ended, at, sinks, timings))
+        # made here, so that the images are freed
+        rows = SegmentResult(tuple(face_rows(batch)), persons=_persons(batch), num_frames=batch.frames.num_looked_at)
+        yield _Written(files, partial(_whole, rows, ended, at, sinks, timings))
 
 
 def _settled(written: _Written) -> Callable[[], SegmentResult]:
@@ -132,14 +133,12 @@ def _segment_result(at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentRe
     return SegmentResult(evidence=sinks.evidence(at.source), checkpoint=at, seconds=timings.taken())
 
 
-def _found(batch: Batch) -> SegmentResult:
-    """Return the rows of a batch, without its pictures."""
-    persons = tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
-    return SegmentResult(tuple(face_rows(batch)), persons=persons, num_frames=batch.frames.num_looked_at)
+def _persons(batch: Batch) -> tuple[tuple[int, int, int], ...]:
+    return tuple((source_id, *pair) for source_id, pairs in batch.persons.items() for pair in pairs)
 
 
-def _result(found: SegmentResult, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
-    """Return the result of a batch. A source in `ended` is done, or has a checkpoint until its copy is joined."""
+def _whole(rows: SegmentResult, ended: tuple, at: Checkpoint, sinks: Sinks, timings: Timings) -> SegmentResult:
+    """Return the result of a batch from its rows. A source in `ended` is done, or its copy is joined later."""
     copies, checkpoint = [], None
     for source, one in ended:
         if sinks.is_to_join(source):
@@ -148,9 +147,8 @@ def _result(found: SegmentResult, ended: tuple, at: Checkpoint, sinks: Sinks, ti
             copies.append(sinks.end(source))
     done = () if checkpoint is not None else tuple(map(_noted, ended, copies))
     evidence = tuple(one for source, _ in ended for one in sinks.evidence(source))
-    return replace(
-        found, ended=done, copies=_states(copies), evidence=evidence, checkpoint=checkpoint, seconds=timings.taken()
-    )
+    return replace(rows, ended=done, copies=_states(copies), evidence=evidence, checkpoint=checkpoint,
+                   seconds=timings.taken())  # fmt: skip
 
 
 def _noted(ended: tuple[Source, Ended], copy: Copy) -> tuple[Source, Ended]:

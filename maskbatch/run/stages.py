@@ -31,14 +31,6 @@ Detect = Callable[[Sequence[np.ndarray]], Faces]
 Classify = Callable[[Sequence[np.ndarray], Faces], Faces]
 
 
-class Conditions(NamedTuple):
-    """The settings, timings and stop condition of a shard's scan."""
-
-    settings: ScanSettings
-    timings: Timings
-    is_over: IsOver
-
-
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """Facts about the networks of a scan, for its record.
@@ -72,6 +64,14 @@ class Networks:
         face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
         has_third_state = not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
         return NetworkFacts(self.device, self.precision, self.weights, bool(has_third_state))
+
+
+class Conditions(NamedTuple):
+    """The settings, timings and stop condition of a shard's scan."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> Sparin
     return None if kind == "image" or again_s is None else SparingClassifier(classify, again_s)
 
 
-def stages_at(networks: Networks, at: Checkpoint, sources: Sequence[Source], conditions: Conditions) -> Stages:
-    """Return the stages of a shard, in their states at the checkpoint `at`. `networks` are for its kind of source."""
+def stages_at(at: Checkpoint, sources: Sequence[Source], networks: Networks, conditions: Conditions) -> Stages:
+    """Return the stages of a shard, in their states at the checkpoint `at`."""
     settings, timings, is_over = conditions
     kind, timed = at.source.kind, timings.timed
     tracker = Tracker(settings.tracker, settings.detector.threshold)
@@ -159,8 +159,8 @@ def stages_at(networks: Networks, at: Checkpoint, sources: Sequence[Source], con
         sparing.restore(at.source.id, at.tracks.get("looks", ()))
     return Stages(
         timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold,
-        classified_score(settings_for(kind, settings)), sparing, with_appearance=kind == "video",
+        _hider(sources, at, settings), settings.detector.threshold, classified_score(settings_for(kind, settings)), sparing,
+        with_appearance=kind == "video",
     )  # fmt: skip
 
 
