@@ -1,9 +1,9 @@
 """Scans that are killed, with fake networks: a program, so that each run is a process of its own.
 
-python tests/killed_runs.py FOLDER NUM: makes inputs in FOLDER, scans them without a kill, then NUM times with SIGKILL at
-moments spread over the whole run, each gone on with (killed once more first, every third time; with three shards at a
-time, every second time). Prints the differences
-from the uninterrupted run as JSON, {moment: [paths]}.
+python tests/killed_runs.py FOLDER NUM [photos]: makes inputs in FOLDER (photos and videos, or photos alone), scans them
+without a kill, then NUM times with SIGKILL at moments spread over the whole run, each gone on with (killed once more first,
+every third time; with three shards at a time, every second time). Prints the differences from the uninterrupted run as
+JSON, {moment: [paths]}.
 """
 
 import csv
@@ -96,6 +96,14 @@ def make_inputs(folder: Path) -> Path:
     makers.write_video(folder / "q.mp4", dark, makers.Clip(is_bt709=True, options=options))
     whole = makers.write_video(folder / ".whole.mp4", grey[:60], makers.Clip(audio="ac3"))
     makers.write_cut(folder / "t.mp4", whole, 0.8)
+    return folder
+
+
+def make_photos(folder: Path) -> Path:
+    """Photos from dark to bright, four batches of them."""
+    for number in range(28):
+        image = np.full((64, 96, 3), 20 + 7 * number, np.uint8)
+        makers.write_photo(folder / f"{number:02d}.{'jpg' if number % 2 else 'png'}", image)
     return folder
 
 
@@ -200,8 +208,8 @@ def errors_of(out: Path) -> dict[str, str]:
         return {row["source"]: row["error"] for row in csv.DictReader(file) if row["error"]}
 
 
-def main(folder: Path, num: int) -> None:
-    inputs, whole = make_inputs(folder / "in"), folder / "whole"
+def main(folder: Path, num: int, make) -> None:
+    inputs, whole = make(folder / "in"), folder / "whole"
 
     def killed(out: Path, moment: int, workers: int, power: bool):
         def job():
@@ -240,4 +248,4 @@ if __name__ == "__main__":
         sample_fps=12.5, is_gated=True, all_frames=True, with_planes=True, look_again_s=LOOK_AGAIN_S
     )
     SETTINGS = replace(SETTINGS, sampling=by_default, output=replace(SETTINGS.output, anonymize="none"))
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), make_photos if "photos" in sys.argv else make_inputs)

@@ -141,6 +141,10 @@ def test_a_mark_on_a_picture_without_boxes_is_refused(tmp_path):
             r"pictures that are not in the dataset \(1\), such as 'images/c",
         ),
         (
+            HEADER + "a.png,10,10,40,50,without_mask\na.png,10,10,40,49,incorrect_mask\n",
+            "gives the labels without_mask and incorrect_mask to one box in a.png: delete one",
+        ),
+        (
             HEADER + "a.png,60,10,90,50,with_mask\n",
             "the label with_mask to .* in a.png, where no box is: give the corners",
         ),

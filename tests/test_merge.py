@@ -430,15 +430,21 @@ def review(out, reviewer, verdict, at="2026-11-26T10:00:00+00:00"):
         )  # fmt: skip
 
 
-def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
-    """What reviewers said in the shards is in the merge, once, and counts in its tables; a renewal keeps what they said or
-    took back in the merged folder, also when the sources have other numbers by then."""
+def reviewed(made, tmp_path):
+    """A copy of the inputs, the folders of three shards in which ann gave verdicts, and their merge."""
     inputs = shutil.copytree(made / "in", tmp_path / "in")
     folders, out = [tmp_path / number for number in "123"], tmp_path / "out"
     for share, folder in zip(SHARES, folders, strict=True):
         scan(inputs, folder, "--shard", share)
         review(folder, "ann", "with_mask")
     run("merge", *folders, "--out", out)
+    return inputs, folders, out
+
+
+def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
+    """What reviewers said in the shards is in the merge, once, and counts in its tables; a renewal keeps what they said or
+    took back in the merged folder, also when the sources have other numbers by then."""
+    inputs, folders, out = reviewed(made, tmp_path)
     of_shards = sorted(row for folder in folders for row in said(folder))
     assert said(out) == of_shards and len(of_shards) > 8
     assert run_json(out)["summary"]["with_mask"] >= len(of_shards)
@@ -463,12 +469,7 @@ def test_verdicts_are_merged_and_those_on_the_merge_stay(made, tmp_path):
 def test_verdicts_end_with_the_content_that_they_are_about(made, tmp_path):
     """A file with other content has none of the verdicts on the people before, whether reviewers gave them in its shard or
     in the merged folder; a file with only another time keeps all of its verdicts."""
-    inputs = shutil.copytree(made / "in", tmp_path / "in")
-    folders, out = [tmp_path / number for number in "123"], tmp_path / "out"
-    for share, folder in zip(SHARES, folders, strict=True):
-        scan(inputs, folder, "--shard", share)
-        review(folder, "ann", "with_mask")
-    run("merge", *folders, "--out", out)
+    inputs, folders, out = reviewed(made, tmp_path)
     review(out, "bob", "without_mask")
     makers.write_photo(inputs / "a1.png", np.full((64, 96, 3), 180, np.uint8))
     for name in NAMES[1:]:
@@ -479,6 +480,28 @@ def test_verdicts_end_with_the_content_that_they_are_about(made, tmp_path):
     assert {row[-1] for row in said(out) if row[0] == "a1.png"} == {0}
     assert {row[-1] for row in said(out) if row[0] != "a1.png"} == {1}
     assert [row[4] for row in said(out) if row[0] == "a1.png"] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("between", ["unreadable", "pending"])
+def test_verdicts_end_with_their_content_although_a_merge_in_between_did_not_know_it(made, tmp_path, between):
+    """A file that is unreadable for one merge, or not scanned yet, and has other content for the next one."""
+    inputs, folders, out = reviewed(made, tmp_path)
+    review(out, "bob", "without_mask")
+    (inputs / "a1.png").unlink()
+    (inputs / "a1.png").symlink_to(tmp_path / "gone.png")
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share, "--if-exists", "overwrite")
+        if between == "pending":
+            with closing(sqlite3.connect(folder / "scan.db")) as connection, connection:
+                connection.execute("UPDATE source SET state = 'pending', size = NULL WHERE name = 'a1.png'")
+    run("merge", *folders, "--out", out, *(["--incomplete"] if between == "pending" else []))
+    (inputs / "a1.png").unlink()
+    makers.write_photo(inputs / "a1.png", np.full((64, 96, 3), 180, np.uint8))
+    for share, folder in zip(SHARES, folders, strict=True):
+        scan(inputs, folder, "--shard", share)
+    run("merge", *folders, "--out", out)
+    bob = [row for row in said(out) if row[4] == "bob"]
+    assert {row[0]: row[-1] for row in bob} == {row[0]: int(row[0] != "a1.png") for row in bob} and len(bob) > 8
 
 
 def test_what_a_reviewer_takes_back_in_a_shard_is_taken_back_in_the_merge(shards):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from killed_runs import contents, scan
 
+from maskbatch.errors import Interrupted
+from maskbatch.run import local
 from maskbatch.run.purge import purge
 
 NOISE = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
@@ -37,9 +39,9 @@ def valid_verdicts(out):
         return [name for (name,) in connection.execute(query)]
 
 
-def touch(inputs):
+def touch(inputs, time_s=10**9):
     for path in inputs.iterdir():
-        os.utime(path, ns=(10**18, 10**18))
+        os.utime(path, (time_s, time_s))
 
 
 def change_middle(path):
@@ -61,6 +63,22 @@ def test_touched_files_are_not_scanned_again(folders, caplog):
     caplog.clear()
     scan(inputs, out)
     assert "other time" not in caplog.text and "scanning again" not in caplog.text
+
+
+def test_files_that_are_touched_again_after_an_interruption_keep_their_verdicts(folders, monkeypatch):
+    """The interrupted session writes no manifest, and so it leaves the times that the last one knows."""
+    inputs, out = folders
+
+    def interrupted(*_):
+        raise Interrupted("stopped")
+
+    touch(inputs)
+    with monkeypatch.context() as stopped, pytest.raises(Interrupted):
+        stopped.setattr(local.Driver, "_scan_pending", interrupted)
+        scan(inputs, out)
+    touch(inputs, 2 * 10**9)
+    scan(inputs, out)
+    assert valid_verdicts(out) == ["a.bmp", "b.bmp"]
 
 
 def test_pictures_that_were_purged_stay_away_when_files_are_touched(folders):

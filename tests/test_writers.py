@@ -125,7 +125,7 @@ def test_files_get_their_names_once_all_are_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (happened.append("replace"), rename(*paths)))
     files.settle()
     assert happened == ["fsync"] * 3 + ["replace"] * 3 and not files
-    assert [type(error) for error in failed] == [IsADirectoryError]
+    assert len(failed) == 1 and isinstance(failed[0], (IsADirectoryError, PermissionError))  # the latter on Windows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg", "c.jpg"]
     assert (tmp_path / "c.jpg").read_bytes() == b"c"
 

@@ -38,7 +38,7 @@ from maskbatch.store.database import Store
 from maskbatch.store.folder import remove_empty_segments, remove_temporary_media, segments_of
 from maskbatch.store.lock import Lock
 from maskbatch.store.plan import Plan, Standard, make_plan
-from maskbatch.store.resume import begin, check_identity, is_done, usable_checkpoint
+from maskbatch.store.resume import begin, check_identity, is_done, note_times, usable_checkpoint
 from maskbatch.store.write import add_results, begin_session, close_sources, end_session, open_sources
 from maskbatch.types import Shard, Source
 
@@ -122,6 +122,7 @@ class Driver:
                 raise _cannot_write(plan.out, error) from error
             raise
         with _writing(plan.out):
+            note_times(store, plan)
             written = self._end(session, "finished", time.monotonic() - start)
         _log.info("finished: %s", written.summary)
         return written

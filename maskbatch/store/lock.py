@@ -45,7 +45,10 @@ class Lock:
     def check(self) -> None:
         """Raise MaskbatchError when the output folder has been removed or replaced since the lock was taken."""
         if not self.is_there():
-            raise MaskbatchError(f"{self._path.parent} was removed or replaced while it was written to: start again")
+            raise MaskbatchError(
+                f"{self._path.parent} was removed or replaced while it was written to: start again, with another --out if "
+                "something is left there"
+            )
 
 
 @contextmanager

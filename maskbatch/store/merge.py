@@ -74,13 +74,13 @@ def begin_merge(
         for table in (*tables_of_sources(connection), "segment", "source", "session"):
             if table not in ("media", *_OF_REVIEW):
                 connection.execute(f"DELETE FROM {table}")
-        inputs = [_Input(one.name, one.path, one.kind, one.size, one.mtime_ns, one.quick_hash) for _, one in ordered]
+        known = {one.name: one for one in before.values()}
+        inputs = [_input_of(source, known.get(source.name)) for _, source in ordered]
         rows = ((number + 1, number, *one) for number, one in enumerate(inputs))
         connection.executemany(_ADD_SOURCE, rows)
         end_reviews(connection, _changed(before, inputs, checksums))
         _keep_reviews(connection, before)
-        known = purges(connection)
-        new = sorted({row for piece in pieces for row in piece.purges} - known)
+        new = sorted({row for piece in pieces for row in piece.purges} - purges(connection))
         connection.executemany("INSERT INTO purge (at, what, sources, files) VALUES (?, ?, ?, ?)", new)
         _add_sessions(connection, pieces)
         return add_session(connection, pieces[0].last.identity, facts)
@@ -125,9 +125,17 @@ def _add_sessions(connection: Connection, pieces: Sequence[Piece]) -> None:
             _copy(connection, "session", columns, rows)
 
 
+def _input_of(source: PieceSource, earlier: _Input | None) -> _Input:
+    """Return an input. As long as no scan has opened it, it has the fingerprint that its `earlier` reviews are about."""
+    one = _Input(source.name, source.path, source.kind, source.size, source.mtime_ns, source.quick_hash)
+    if earlier is None or source.state == "done" or one.size is not None:
+        return one
+    return one._replace(size=earlier.size, mtime_ns=earlier.mtime_ns, quick_hash=earlier.quick_hash)
+
+
 def _changed(before: Mapping[int, _Input], inputs: Sequence[_Input], checksums: Checksums) -> list[int]:
-    """Return the ids in an earlier merge of the inputs that have other content now."""
-    now = {one.name: one for one in inputs if one.size is not None}
+    """Return the ids in an earlier merge of the inputs that have other content now, or could not be read."""
+    now = {one.name: one for one in inputs}
 
     def is_same(one: _Input, other: _Input) -> bool:
         sha256 = checksums.get(one.key)

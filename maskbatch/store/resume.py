@@ -118,7 +118,7 @@ def begin(store: Store, plan: Plan) -> Plan:
         gone = [(known[name].id,) for name in known.keys() - set(names)]
         connection.executemany("UPDATE source SET position = NULL WHERE id = ? AND position IS NOT NULL", gone)
         connection.executemany(_SOURCE, rows)
-        connection.executemany(_TOUCHED, [(mtime_ns, name) for name, mtime_ns in plan.touched.items()])
+        connection.executemany(_TOUCHED, [(plan.touched[name], name) for name in plan.touched.keys() & {*plan.again}])
         ids = dict(connection.execute("SELECT name, id FROM source"))
     sources = tuple(replace(source, id=ids[name]) for source, name in zip(plan.sources, names, strict=True))
     pending = {source.name for source in plan.pending}
@@ -130,6 +130,15 @@ def begin(store: Store, plan: Plan) -> Plan:
             usable_checkpoint(store, source)
     _claim_names(store, plan)
     return plan
+
+
+def note_times(store: Store, plan: Plan) -> None:
+    """Record the times of touched files that were not scanned again, when the manifest of the session follows at once.
+
+    Earlier, files that are touched once more after an interruption would have times that no manifest knows.
+    """
+    with store.transaction() as connection:
+        connection.executemany(_TOUCHED, [(mtime_ns, name) for name, mtime_ns in plan.touched.items()])
 
 
 def _claim_names(store: Store, plan: Plan) -> None:

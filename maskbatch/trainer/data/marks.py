@@ -40,7 +40,7 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
 
     Raises:
         UsageError: The file is not such a table, names a picture that is not in `pictures` or has no boxes, names two
-            with one path, gives a label to a place without a box, or changes nothing.
+            with one path, gives a label to a place without a box or two labels to one box, or changes nothing.
 
     Example:
         >>> with_marks(pictures, Path("models/val_marks.csv"))[0].ignored.shape  # doctest: +SKIP
@@ -59,12 +59,15 @@ def with_marks(pictures: Sequence[Picture], file: Path) -> list[Picture]:
 
 
 def _marked(picture: Picture, marks: Sequence[tuple[list[float], str]], file: Path) -> Picture:
-    """Return the picture with its marks. Raises UsageError without boxes, and for a label at a place without a box."""
+    """Return the picture with its marks.
+
+    Raises UsageError without boxes, for a label at a place without a box, and for two labels of one box.
+    """
     if picture.xyxy is None:
         raise UsageError(f"{file} marks {picture.path}, a picture of a class folder: only pictures with boxes have findings "
                          "that count, so delete its rows")  # fmt: skip
     ignored = [box for box, mark in marks if mark in _IGNORED]
-    label = picture.label.copy()
+    label, corrected = picture.label.copy(), {}
     for box, mark in marks:
         if mark in STATES:
             overlap = boxes.iou(np.float32([box]), picture.xyxy)[0]
@@ -73,7 +76,13 @@ def _marked(picture: Picture, marks: Sequence[tuple[list[float], str]], file: Pa
                     f"{file} gives the label {mark} to {box} in {picture.path.name}, where no box is: give the corners of "
                     "the annotated box"
                 )
-            label[overlap.argmax()] = STATES.index(mark)
+            at = int(overlap.argmax())
+            if corrected.setdefault(at, mark) != mark:
+                raise UsageError(
+                    f"{file} gives the labels {corrected[at]} and {mark} to one box in {picture.path.name}: delete one of "
+                    "these rows"
+                )
+            label[at] = STATES.index(mark)
     return replace(picture, label=label, ignored=np.array(ignored, np.float32).reshape(-1, 4))
 
 
