@@ -116,6 +116,13 @@ def test_the_page_says_all_that_was_not_looked_at(store):
     assert "Not looked at: 4 .txt." in text and "3 @eaDir" in text and "a/locked: cannot be read" in text
 
 
+def test_a_package_that_is_missing_is_said_in_words(store):
+    """The list of packages has versions, and "not installed" for an optional package that is missing."""
+    begin_session(store, {}, {"packages": {"numpy": "2.4.6", "pillow-heif": None}})
+    fill(store, [File("a.jpg")], [Face("a.jpg")])
+    assert "numpy 2.4.6, pillow-heif not installed" in Page(page_of(store)).words
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_change_nothing_in_the_page(store, name):
     """A name is text: it adds no element, no attribute and no writing direction, and is not run as a template."""
