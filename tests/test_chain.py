@@ -458,6 +458,14 @@ def test_a_purge_asks_first(out):
     assert result.exit_code == 0 and not verify(out) and any((out / "evidence").iterdir())
 
 
+def test_a_purge_prints_the_new_checksum(out):
+    """`verify --expect` accepts the checksum that the purge prints, because the purge writes a new manifest."""
+    result = run("purge", out, "--yes", "--person", f"{CLIP}:0")
+    assert " of 1 recording; all numbers stay" in result.output
+    checksum = result.output.split()[-1]
+    assert run("verify", out, "--expect", checksum).exit_code == 0
+
+
 def test_inputs_are_read_once_for_many_reports(out, monkeypatch):
     """The checksums of inputs are kept by size, time and both ends of a file."""
     from maskbatch.reports import manifest

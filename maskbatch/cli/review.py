@@ -9,7 +9,7 @@ import click
 from maskbatch.cli.options import rules
 from maskbatch.cli.parameters import FOLDER, Number
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import open_terminal
+from maskbatch.cli.terminal import checksum_lines, open_terminal
 from maskbatch.errors import MaskbatchError, UsageError
 
 
@@ -63,7 +63,8 @@ def review(folder: Path, quiet: bool, **asked: object) -> None:
                 webbrowser.open(address)
 
         done = session.serve(folder, wanted, rules_asked, (own["host"], own["port"]), opened)
-        terminal.say(done)
+        for line in (done, *checksum_lines(folder)):
+            terminal.say(line)
 
 
 def _session():
