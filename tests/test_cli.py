@@ -20,6 +20,7 @@ from killed_runs import contents
 from trainer_makers import tiny_model
 
 from maskbatch.cli.main import main
+from maskbatch.cli.terminal import show, table
 from maskbatch.geometry import boxes
 from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
@@ -656,3 +657,17 @@ def test_opencv_has_our_limit_of_pixels_in_the_program():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_tables_are_whole_in_a_narrow_terminal(monkeypatch, capsys):
+    """No cell is cut where the terminal is narrower than the table, and numbers stand at the right."""
+    monkeypatch.setenv("COLUMNS", "20")
+    made = table("folder", "incorrectly", "without", "rate", title="people")
+    for column in made.columns[1:]:
+        column.justify = "right"
+    made.add_row("camera_of_the_door", "6", "37", "52.8%")
+    show(made)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["folder", "incorrectly", "without", "rate"] in lines and ["camera_of_the_door", "6", "37", "52.8%"] in lines
+    show(made)
+    assert "          6       37  52.8%" in capsys.readouterr().out
