@@ -338,7 +338,7 @@ def test_what_was_not_looked_at_is_said_and_recorded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
-    lines = ["not looked at: 1 .txt", "not looked at: 1 @eaDir (--include-hidden looks at them)",
+    lines = ["not looked at: 1 .txt", "not looked at: 1 @eaDir (--include-hidden scans them)",
              f"not looked at: {tmp_path / 'in/locked'}: cannot be read"]  # fmt: skip
     assert result.exit_code == 3
     for line in lines:
