@@ -268,6 +268,7 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
         ("scan", photo, "--model", "nothing.keras"): "nothing.keras",
         ("scan", photo, "--model", "yunet"): "yunet",
         ("scan", photo, "--every", "2", "--sample-fps", "1"): "give one of them",
+        ("scan", photo, "--every", "1", "--sample-fps", "1"): "give one of them",
         ("scan", photo, "--out", tmp_path / "file"): "is a file",
         ("scan", photo, "--out", tmp_path / "file" / "below"): "below",
         ("scan", photo, "--out", tmp_path / "mine"): "not from maskbatch",
