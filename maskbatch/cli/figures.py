@@ -40,6 +40,7 @@ def _print_two_states(figures: dict) -> None:
     for row in rows:
         shown.add_row(*row)
     show(shown)
+    _print_line("px: size of the face, such as 16- for 16 px and more; ECE: expected calibration error")
     _print_line("95 %: bootstrap over pictures with all their faces; known near-duplicates count as one picture")
     _print_absent(figures, any(_NONE in row for row in rows))
 
@@ -127,6 +128,7 @@ def print_scenes(figures: dict) -> None:
         for key, name in _SCENE_FIGURES.items():
             shown.add_row(name, *(_shown(figures[source][key]) for source in some))
         show(shown)
+    _print_line("pairs are without and with a mask")
     if any(_NONE in _shown(item[key]).split() for item in figures.values() for key in _SCENE_FIGURES):
         _print_line(f"{_NONE}: not known, because no such face is annotated, or none is found")
     for source, item in figures.items():
