@@ -144,6 +144,15 @@ def test_keys_give_verdicts_after_a_filter_was_chosen_with_the_mouse(review):
     assert stored(store, 2) == ["unsure", "without_mask"]
 
 
+def test_the_page_says_how_a_review_ends(review):
+    """When everybody has a verdict, the page names Ctrl-C, which writes the tables."""
+    store, page = review
+    for number in range(NUM_PHOTOS + 1):
+        page.keyboard.press("m")
+        stored(store, number + 1)
+    assert page.inner_text("#message") == "Everything is reviewed. Ctrl-C in the terminal ends the review."
+
+
 def test_only_a_video_can_be_played(review):
     """The button is out of use at a photo, and in use at a video."""
     _, page = review

@@ -60,7 +60,9 @@ async function show() {
   $("play").disabled = !item?.video;
   progress();
   if (!item) {
-    $("message").textContent = state.items.length ? "Nothing left with these filters." : "There is nothing to review.";
+    const isDone = state.items.every((one) => one.verdict);
+    $("message").textContent = !state.items.length ? "There is nothing to review."
+      : isDone ? "Everything is reviewed. Ctrl-C in the terminal ends the review." : "Nothing left with these filters.";
     $("who").textContent = "";
     $("facts").replaceChildren();
     $("verdicts").replaceChildren();
