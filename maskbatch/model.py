@@ -140,7 +140,7 @@ class Model:
         if isinstance(sample_fps, str):
             raise UsageError(f"sample_fps takes a number of frames per second here, not {sample_fps!r}")
         checked_fps = None if sample_fps is None else checked("sample_fps", sample_fps)
-        return self._frames(Path(path), SamplingSettings(checked("every", every), checked_fps))
+        return self._frames(Path(path), SamplingSettings(checked("every", every) or 1, checked_fps))
 
     def _frames(self, path: Path, sampling: SamplingSettings) -> Iterator[Frame]:
         source = Source(0, path, path.name, kind_by_name(path) or kind_by_content(path))

@@ -7,7 +7,7 @@ import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import cv2
 import numpy as np
@@ -244,6 +244,19 @@ def test_media_are_told_from_temporary_files_by_their_whole_names(scanned, tmp_p
         killed.write_bytes(b"x")
 
 
+@pytest.mark.parametrize("with_annotated", [True, False])
+def test_each_link_of_a_packed_page_leads_to_a_file(out, tmp_path, with_annotated):
+    """The page of a zip links to annotated copies only if the zip has them, and so does that of a copy to pass on."""
+    pack(out, tmp_path / "a.zip", with_annotated)
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        packed.extractall(tmp_path / "un")
+    assert run("report", out, "-q", "--anonymize", tmp_path / "copy").exit_code == 0
+    for folder, has_copies in ((tmp_path / "un", with_annotated), (tmp_path / "copy", False)):
+        links = re.findall(r'(?:href|src)="((?:evidence|annotated)/[^"#]*)', (folder / "report.html").read_text())
+        assert links and all((folder / unquote(link)).is_file() for link in links)
+        assert any(link.startswith("annotated/") for link in links) == has_copies
+
+
 def test_a_zip_is_never_overwritten(out, tmp_path):
     """A file that is there stays as it is."""
     (tmp_path / "a.zip").write_bytes(b"mine")
@@ -456,6 +469,14 @@ def test_a_purge_asks_first(out):
     """Without a yes nothing is removed."""
     result = CliRunner().invoke(main, ["purge", str(out), "--older-than", "0d"], input="n\n")
     assert result.exit_code == 0 and not verify(out) and any((out / "evidence").iterdir())
+
+
+def test_a_purge_prints_the_new_checksum(out):
+    """`verify --expect` accepts the checksum that the purge prints, because the purge writes a new manifest."""
+    result = run("purge", out, "--yes", "--person", f"{CLIP}:0")
+    assert " of 1 recording; all numbers stay" in result.output
+    checksum = result.output.split()[-1]
+    assert run("verify", out, "--expect", checksum).exit_code == 0
 
 
 def test_inputs_are_read_once_for_many_reports(out, monkeypatch):

@@ -20,6 +20,7 @@ from killed_runs import contents
 from trainer_makers import tiny_model
 
 from maskbatch.cli.main import main
+from maskbatch.cli.terminal import show, table
 from maskbatch.geometry import boxes
 from maskbatch.media.photo import reader as photos
 from maskbatch.networks import weights
@@ -267,6 +268,7 @@ def test_wrong_use_stops_at_once_with_one_sentence(tmp_path, monkeypatch):
         ("scan", photo, "--model", "nothing.keras"): "nothing.keras",
         ("scan", photo, "--model", "yunet"): "yunet",
         ("scan", photo, "--every", "2", "--sample-fps", "1"): "give one of them",
+        ("scan", photo, "--every", "1", "--sample-fps", "1"): "give one of them",
         ("scan", photo, "--out", tmp_path / "file"): "is a file",
         ("scan", photo, "--out", tmp_path / "file" / "below"): "below",
         ("scan", photo, "--out", tmp_path / "mine"): "not from maskbatch",
@@ -337,7 +339,7 @@ def test_what_was_not_looked_at_is_said_and_recorded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     result = run("scan", tmp_path / "in", "--out", tmp_path / "out", "--save", "none")
-    lines = ["not looked at: 1 .txt", "not looked at: 1 @eaDir (--include-hidden looks at them)",
+    lines = ["not looked at: 1 .txt", "not looked at: 1 @eaDir (--include-hidden scans them)",
              f"not looked at: {tmp_path / 'in/locked'}: cannot be read"]  # fmt: skip
     assert result.exit_code == 3
     for line in lines:
@@ -656,3 +658,17 @@ def test_opencv_has_our_limit_of_pixels_in_the_program():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_tables_are_whole_in_a_narrow_terminal(monkeypatch, capsys):
+    """No cell is cut where the terminal is narrower than the table, and numbers stand at the right."""
+    monkeypatch.setenv("COLUMNS", "20")
+    made = table("folder", "incorrectly", "without", "rate", title="people")
+    for column in made.columns[1:]:
+        column.justify = "right"
+    made.add_row("camera_of_the_door", "6", "37", "52.8%")
+    show(made)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["folder", "incorrectly", "without", "rate"] in lines and ["camera_of_the_door", "6", "37", "52.8%"] in lines
+    show(made)
+    assert "          6       37  52.8%" in capsys.readouterr().out

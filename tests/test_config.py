@@ -106,6 +106,7 @@ def test_tables_of_other_commands_are_left_alone():
     [
         ("treshold = 0.5", "there is no option 'treshold'; did you mean threshold?"),
         ("sample_fsp = 2", "did you mean sample_fps?"),
+        ("sample-fsp = 2", "did you mean sample-fps?"),
         ("xyzzy = 1", "there is no option 'xyzzy'"),
         ("[scann]\nlimit = 3", "[scann] is no command of maskbatch; did you mean [scan]?"),
         ("[merge]\nmedai = 'link'", "merge has no option 'medai'; did you mean media?"),

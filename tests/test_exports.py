@@ -507,7 +507,7 @@ def test_new_boxes_are_counted_and_change_nothing(copied, results, tmp_path):
     content["annotations"].append({**content["annotations"][0], "id": 999, "bbox": [500, 300, 50, 60]})
     (tmp_path / "more.json").write_text(json.dumps(content))
     done = CliRunner().invoke(main, ["import", str(copied), str(tmp_path / "more.json")])
-    assert "1 boxes where the scan has no face" in done.output
+    assert "1 box where the scan has no face" in done.output
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "<x", '{"images": [], "annotations": [{}], "categories": []}'])

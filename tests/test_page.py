@@ -116,6 +116,29 @@ def test_the_page_says_all_that_was_not_looked_at(store):
     assert "Not looked at: 4 .txt." in text and "3 @eaDir" in text and "a/locked: cannot be read" in text
 
 
+def test_a_package_that_is_missing_is_said_in_words(store):
+    """The list of packages has versions, and "not installed" for an optional package that is missing."""
+    begin_session(store, {}, {"packages": {"numpy": "2.4.6", "pillow-heif": None}})
+    fill(store, [File("a.jpg")], [Face("a.jpg")])
+    assert "numpy 2.4.6, pillow-heif not installed" in Page(page_of(store)).words
+
+
+def test_the_page_says_whose_clock_is_in_doubt(store):
+    """A recording whose time is ambiguous is not assessed by the clock, and the page says so with the reason."""
+    names = ["2026-10-25_02-30-00.mp4", "2026-10-25_02-40-00.mp4", "2026-10-26_02-30-00.mp4"]
+    fill(store, [video(name) for name in names], [])
+    text = Page(page_of(store, ReportSettings(timezone="Europe/Berlin"))).words
+    assert "The time of 2 files is in doubt (clock set back: ambiguous)." in text
+
+
+def test_an_unsure_person_has_the_time_in_view(store):
+    """The card of a person who was masked, and then briefly bare, has the seconds in view, not those in doubt."""
+    frames = range(0, 100, 4)
+    fill(store, [video("a.mp4")], [Face("a.mp4", at, 0, 0.98 if at < 80 else 0.02) for at in frames])
+    text = Page(page_of(store)).words
+    assert "3.3 s; a state was seen too briefly; the state changed" in text
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_change_nothing_in_the_page(store, name):
     """A name is text: it adds no element, no attribute and no writing direction, and is not run as a template."""

@@ -12,6 +12,7 @@ from maskbatch.store.write import add_results
 from maskbatch.types import SegmentResult
 
 NUM_PEOPLE = 2 * PAGE_SIZE + 5
+LONG_NAME = "cellar/2026-11-20_morning/entrance_of_the_north.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,14 @@ def chromium():
 def report(tmp_path_factory):
     """A report of NUM_PEOPLE bare people in photos, each with a picture, and a file that failed; its address."""
     out = tmp_path_factory.mktemp("out")
-    names = [f"door <{number}>.jpg" for number in range(NUM_PEOPLE)]
+    names = [LONG_NAME, *(f"door <{number}>.jpg" for number in range(NUM_PEOPLE - 1))]
     with open_store(out) as store:
         files = [*map(File, names), File("x" * 120 + ".jpg", error="no JPEG", decoded=0, analysed=0)]
         fill(store, files, [Face(name, p_mask=0.01) for name in names])
         with store.transaction() as connection:
             ids = [row[0] for row in connection.execute("SELECT id FROM source ORDER BY id")]
         add_results(store, [SegmentResult(evidence=tuple((one, 0, 0) for one in ids[:-1]))])
-        (out / "evidence").mkdir()
+        (out / "evidence" / LONG_NAME).parent.mkdir(parents=True)
         for name in names:
             cv2.imwrite(str(out / f"evidence/{name}_f000000_0.jpg"), np.full((60, 40, 3), 90, np.uint8))
         write_reports(store, ReportSettings())
@@ -51,6 +52,26 @@ def test_the_page_opens_quietly_at_any_width(chromium, report, width, scheme):
     assert complaints == []
     assert all(address.startswith("file:") for address in addresses)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_tables_break_between_words(chromium, report, width):
+    """No word of the rates and of the model's errors is broken, and no status, however narrow the window."""
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto(report)
+    assert page.evaluate(BROKEN_WORDS, "table:not(.files) :is(th, td), table.files :is(td.short, thead th)") == []
+    page.close()
+
+
+def test_names_of_files_break_after_slashes_first(chromium, report):
+    """A card shows a name that is too long for its line with its folder on one line and its file on the next."""
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(report)
+    name = page.locator("p.source").filter(has_text="cellar/").first
+    assert name.inner_text() == LONG_NAME
+    breaks = name.evaluate("(element) => element.querySelectorAll('wbr').length")
+    assert breaks == LONG_NAME.count("/") + LONG_NAME.count("_")
     page.close()
 
 
@@ -110,6 +131,21 @@ def test_without_scripts_all_people_are_shown(chromium, report):
     context.close()
 
 
+BROKEN_WORDS = """(selector) => {
+  const broken = [];
+  for (const cell of document.querySelectorAll(selector)) {
+    const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      for (const word of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+        const range = document.createRange();
+        range.setStart(texts.currentNode, word.index);
+        range.setEnd(texts.currentNode, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map((rect) => Math.round(rect.top))).size > 1) broken.push(word[0]);
+      }
+    }
+  }
+  return broken;
+}"""
 CONTRAST = """() => {
   const parse = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)

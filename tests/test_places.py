@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from stores import File, fill
 
 from maskbatch.cli.main import main
+from maskbatch.drawing.places import draw_places
 from maskbatch.errors import UsageError
 from maskbatch.people.places import Line, Shift, Zone
 from maskbatch.people.places_file import read_places
@@ -294,6 +295,19 @@ def test_zones_are_drawn_onto_a_frame(tmp_path):
     assert again.exit_code == 2 and "exists" in again.output
     missing = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png"), "--frame", "3"])
     assert missing.exit_code == 2 and "no frame 3" in missing.output
+
+
+def test_labels_of_places_cover_neither_each_other_nor_an_arrow():
+    """All letters of a zone and of a line at the same place can be read, and the arrow that points in can be seen."""
+    image = np.full((270, 480, 3), 128, np.uint8)
+    zones = [("desk", np.array([(100, 20), (380, 20), (380, 250), (100, 250)]), False)]
+    lines = [("entrance", (240, 54), (240, 243))]
+    pictures = [draw_places(image, zones, []), draw_places(image, [], lines), draw_places(image, zones, lines)]
+    alone, other, both = ((one == 255).all(axis=2).sum() for one in pictures)
+    assert alone > 0 and both == alone + other
+    bare = draw_places(image, [], [("", *lines[0][1:])])
+    arrow = (bare[130:165, 200:238] == (230, 159, 0)).all(axis=2)
+    assert arrow.sum() > 20 and (pictures[2][130:165, 200:238] == (230, 159, 0)).all(axis=2)[arrow].all()
 
 
 def test_faces_in_zones_that_are_not_ignored_may_be_shown(tmp_path):

@@ -130,6 +130,37 @@ def test_filters_choose_what_is_shown(review):
     assert page.inner_text("#message") == "Nothing left with these filters."
 
 
+def test_keys_give_verdicts_after_a_filter_was_chosen_with_the_mouse(review):
+    """The menu gives the keyboard back to the page, and so does a number that ends with Enter."""
+    store, page = review
+    page.focus("#state")
+    page.dispatch_event("#state", "pointerdown")
+    page.select_option("#state", "without_mask")
+    page.keyboard.press("u")
+    assert stored(store, 1) == ["unsure"]
+    page.fill("#high", "90")
+    page.keyboard.press("Enter")
+    page.keyboard.press("b")
+    assert stored(store, 2) == ["unsure", "without_mask"]
+
+
+def test_the_page_says_how_a_review_ends(review):
+    """When everybody has a verdict, the page names Ctrl-C, which writes the tables."""
+    store, page = review
+    for number in range(NUM_PHOTOS + 1):
+        page.keyboard.press("m")
+        stored(store, number + 1)
+    assert page.inner_text("#message") == "Everything is reviewed. Ctrl-C in the terminal ends the review."
+
+
+def test_only_a_video_can_be_played(review):
+    """The button is out of use at a photo, and in use at a video."""
+    _, page = review
+    assert page.locator("#play").is_disabled()
+    page.select_option("#state", "with_mask")
+    assert page.locator("#play").is_enabled()
+
+
 def test_space_plays_around_the_look(review):
     """A video plays from a second before the look, by ranges of the file."""
     _, page = review

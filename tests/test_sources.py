@@ -148,7 +148,7 @@ def test_what_was_not_looked_at_is_counted(tmp_path):
     )
     assert found.not_looked_at.remarks() == [
         "not looked at: 2 .txt, 2 without extension, 1 .pdf, 1 .ts",
-        "not looked at: 2 hidden, 1 #recycle, 1 $Recycle.Bin, 2 @eaDir, 1 lost+found (--include-hidden looks at them)",
+        "not looked at: 2 hidden, 1 #recycle, 1 $Recycle.Bin, 2 @eaDir, 1 lost+found (--include-hidden scans them)",
     ]
     everything = look_for([tmp_path], None, include_hidden=True)
     assert len(everything.sources) == 8 and not everything.not_looked_at.system_folders

@@ -145,3 +145,12 @@ def test_faces_are_left_out_by_default_only(options, is_sparing):
     assert (sparing_for("video", Counted([]), settings) is not None) == is_sparing
     assert sparing_for("image", Counted([]), settings) is None
     assert sparing_for("video", Counted([]), ScanSettings()) is None
+
+
+def test_every_frame_may_be_asked_for():
+    """`--every 1` analyses each frame and classifies each face, as `--sample-fps all` does; no number leaves auto."""
+    each, whole, auto = (
+        scan_settings(ScanOptions(**given)).sampling for given in ({"every": 1}, {"sample_fps": "all"}, {})
+    )
+    assert each == whole and each.sample_fps is None and not each.is_gated and each.look_again_s is None
+    assert auto.is_gated and auto.every == 1

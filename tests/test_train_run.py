@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -352,6 +353,20 @@ def test_plots_take_any_probabilities(tmp_path):
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())
 
 
+def test_plots_show_all_of_their_labels(tmp_path):
+    """No label touches the edge of a plot, and the epochs of a long training have room on their axis."""
+    plots.draw_confusion(((25, 0), (0, 44)), tmp_path / "confusion.png")
+    rows = [{"epoch": epoch, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5} for epoch in range(83)]
+    plots.draw_curves(rows, tmp_path / "curves.png")
+    for path in tmp_path.iterdir():
+        image = cv2.imread(str(path))
+        edges = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        assert (edges == 255).all(), path.name
+    curves = cv2.imread(str(tmp_path / "curves.png"), cv2.IMREAD_GRAYSCALE)
+    below = curves[int(0.88 * len(curves)) : int(0.93 * len(curves)), 60:500]  # the numbers below the left axis
+    assert (below.min(axis=0) == 255).mean() > 0.5
+
+
 def test_figures_of_many_sources_are_shown_whole(capsys, monkeypatch):
     """At 80 characters a line, no figure of a dozen sources is cut."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -361,4 +376,5 @@ def test_figures_of_many_sources_are_shown_whole(capsys, monkeypatch):
     figures |= {"worn_incorrectly": {"faces": 0, "found": 0, "with_mask": 0}}
     print_scenes({f"a source {i}": figures for i in range(12)})
     shown = capsys.readouterr().out
+    assert "pairs are without and with a mask" in shown
     assert shown.count("0.123") == 12 and all(f"a source {i}" in shown for i in range(12))

@@ -6,8 +6,9 @@ import click
 
 from maskbatch.cli.parameters import FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import open_terminal
+from maskbatch.cli.terminal import checksum_lines, open_terminal
 from maskbatch.errors import UsageError
+from maskbatch.run.progress import counted
 
 EXIT_DIFFERS = 5
 _MOST_LINES = 50
@@ -15,7 +16,8 @@ _MOST_LINES = 50
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--expect", metavar="SHA256", help="Expected checksum of manifest.json itself, as the scan printed it.")
+@click.option("--expect", metavar="SHA256",
+              help="Expected checksum of manifest.json itself, as the last scan, report or review printed it.")  # fmt: skip
 def verify(folder: Path, expect: str | None) -> None:
     """Read every file of a scan again, and list all files that differ from manifest.json (exit code 5).
 
@@ -54,7 +56,9 @@ def pack(folder: Path, out: Path | None, annotated: bool, anonymize: bool) -> No
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--older-than", metavar="DAYS", help="Remove pictures of recordings that are older, such as 30d.")
+@click.option(
+    "--older-than", metavar="DAYS", help="Remove pictures of recordings that are older, such as 30d for 30 days."
+)
 @click.option(
     "--person", metavar="SOURCE:N", help="Remove the pictures of one person, by file and number as in people.csv."
 )
@@ -73,9 +77,11 @@ def purge(folder: Path, older_than: str | None, person: str | None, yes: bool) -
         if not found.num_sources:
             terminal.say("no recording is that old")
             return
-        question = f"remove {found.num_files} files of {found.num_sources} recordings from {folder} for good?"
+        files = f"{counted(found.num_files, 'file')} of {counted(found.num_sources, 'recording')}"
+        question = f"remove {files} from {folder} for good?"
         if not yes and not click.confirm(question, err=True):
             terminal.say("nothing was removed")
             return
         remove(folder, older_than, person)
-        terminal.say(f"{found.num_files} files of {found.num_sources} recordings are removed; all numbers stay")
+        for line in (f"removed {files}; all numbers stay", *checksum_lines(folder)):
+            terminal.say(line)

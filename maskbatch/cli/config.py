@@ -93,9 +93,10 @@ def check_names(file: Path, values: Mapping[str, object], commands: Mapping[str,
 
 
 def _likely(key: str, known: Mapping[str, object], form: str = "{}") -> str:
-    """Return the end of a message, which suggests the name most similar to the key."""
+    """Return the end of a message, which suggests the most similar name in the spelling of the key."""
     close = difflib.get_close_matches(_name(key), known, n=1, cutoff=0.5)
-    return f"; did you mean {form.format(close[0])}?" if close else ""
+    names = [name if "_" in key else name.replace("_", "-") for name in close]
+    return f"; did you mean {form.format(names[0])}?" if names else ""
 
 
 def _value(file: Path, key: str, param: click.Parameter, value: object, ctx: click.Context) -> object:

@@ -7,7 +7,7 @@ import click
 
 from maskbatch.cli.parameters import FILE, FOLDER
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import open_terminal
+from maskbatch.cli.terminal import checksum_lines, open_terminal
 
 _FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone", "webvtt", "chapters", "edl",
             "otio")  # fmt: skip
@@ -42,7 +42,10 @@ def import_(folder: Path, file: Path, reviewer: str | None, source: str | None) 
     """
     with quiet_libraries(), open_terminal(False, None) as terminal:
         from maskbatch.run.corrections import import_corrections
+        from maskbatch.run.progress import counted
 
         found = import_corrections(folder, file, reviewer or getpass.getuser(), source)
-        terminal.say(f"{found.num_verdicts} verdicts, {found.num_changed} of them not the model's; "
-                     f"{found.num_unknown} boxes where the scan has no face")  # fmt: skip
+        boxes = f"{found.num_unknown} {'box' if found.num_unknown == 1 else 'boxes'} where the scan has no face"
+        terminal.say(f"{counted(found.num_verdicts, 'verdict')}, {found.num_changed} of them not the model's; {boxes}")
+        for line in checksum_lines(folder):
+            terminal.say(line)

@@ -1,6 +1,6 @@
 """Print the figures of training and evaluation as tables."""
 
-from maskbatch.cli.terminal import console, table
+from maskbatch.cli.terminal import console, show, table
 from maskbatch.run.progress import printable
 
 # more columns would not fit into 80 characters
@@ -39,7 +39,8 @@ def _print_two_states(figures: dict) -> None:
                 rows.append((name, size, str(item["faces"]), _shown(balanced["value"], 4), _interval(balanced), *rest))
     for row in rows:
         shown.add_row(*row)
-    console().print(shown)
+    show(shown)
+    _print_line("px: size of the face, such as 16- for 16 px and more; ECE: expected calibration error")
     _print_line("95 %: bootstrap over pictures with all their faces; known near-duplicates count as one picture")
     _print_absent(figures, any(_NONE in row for row in rows))
 
@@ -68,7 +69,7 @@ def _print_incorrect(figures: dict) -> None:
     keys = ("precision", "recall", "average_precision", "flagged_with_mask", "flagged_without_mask")
     for name, item in figures.items():
         shown.add_row(name, str(item["faces"]), str(item["incorrect"]), *(_shown(item[key]) for key in keys))
-    console().print(shown)
+    show(shown)
     if not any(item["incorrect"] for item in figures.values()):
         _print_line("there is no face with a mask worn incorrectly in the dataset: how many are found is not known")
     _print_line(
@@ -85,7 +86,7 @@ def print_groups(figures: dict) -> None:
         shown = table(kind, *(name for label in labels for name in _GROUP_COLUMNS[label]))
         for group, item in by_group.items():
             shown.add_row(group, *(cell for label in labels for cell in _group_cells(item, label)))
-        console().print(shown)
+        show(shown)
     _print_line(
         "with, without a mask: faces/pictures, and the share that is called so with its 95 % interval over pictures; "
         f"*: fewer than {_FEW_PICTURES} pictures, which say little"
@@ -126,7 +127,8 @@ def print_scenes(figures: dict) -> None:
         shown = table("whole chain", *map(printable, some))
         for key, name in _SCENE_FIGURES.items():
             shown.add_row(name, *(_shown(figures[source][key]) for source in some))
-        console().print(shown)
+        show(shown)
+    _print_line("pairs are without and with a mask")
     if any(_NONE in _shown(item[key]).split() for item in figures.values() for key in _SCENE_FIGURES):
         _print_line(f"{_NONE}: not known, because no such face is annotated, or none is found")
     for source, item in figures.items():
@@ -147,7 +149,7 @@ def print_detector(figures: dict, chosen: float) -> None:
             values = [item[key] for key in ("ap50", "ap40", "false_faces")]
             name = f"{alpha:.2f}{' *' if alpha == chosen else ''}"
             shown.add_row(name, source, *map(_shown, [*values, *item["recall_by_size"].values()]))
-    console().print(shown)
+    show(shown)
 
 
 def print_operating_point(chosen: dict) -> None:

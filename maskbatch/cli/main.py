@@ -81,7 +81,9 @@ def main() -> None:
     """Who wore a mask, where and when, and how sure are we?
 
     maskbatch finds every face in photos and videos, tells masked faces from bare ones, and writes tables and annotated
-    copies. Start with: maskbatch scan FOLDER
+    copies.
+
+    To begin: `maskbatch scan FOLDER`.
     """
 
 

@@ -69,7 +69,7 @@ _RULES = (
     ("min_bare", "Minimum seconds without a mask for a person to count as without one.", "SECONDS"),
     ("max_gap", "Maximum seconds that a person may be out of sight within an episode.", "SECONDS"),
     ("count_static", "Also count faces that never move, such as those on posters and screens.", None),
-    ("clock", "Source of the time of recording: the names of files, their metadata, or both, which must agree.", None),
+    ("clock", "Source of the time of recording. auto: names of files and their metadata, which must agree.", None),
     ("start", "Time at which the recordings begin, such as 2026-11-20T22:00; replaces --clock.", "TIME"),
     ("timezone", "Time zone of the cameras, such as Europe/Berlin; without it, that of this machine.", "NAME"),
     ("path_template", 'Site, camera and start in the names of files, such as "{site}/{camera}/{start:%Y-%m-%d_%H-%M-%S}".',

@@ -12,7 +12,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.command()
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option("--places", "places_file", type=FILE, required=True, metavar="PLACES.toml",
-              help="The file with cameras, zones and lines: see docs/places.md.")  # fmt: skip
+              help="File with cameras, zones and lines: see docs/places.md.")  # fmt: skip
 @click.option("--name", metavar="NAME",
               help="Name of the file in the reports, which determines its camera. Default: the name of FILE.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Frame to draw onto.")

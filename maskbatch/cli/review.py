@@ -9,7 +9,7 @@ import click
 from maskbatch.cli.options import rules
 from maskbatch.cli.parameters import FOLDER, Number
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import open_terminal
+from maskbatch.cli.terminal import checksum_lines, open_terminal
 from maskbatch.errors import MaskbatchError, UsageError
 
 
@@ -27,7 +27,9 @@ from maskbatch.errors import MaskbatchError, UsageError
 @click.option("--dataset", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write the reviewed faces as a dataset for train and evaluate, and open no page.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port. Default: a free port.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port to listen on. Default: a free port."
+)
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
 @rules("last report")
 @click.option("-q", "--quiet", is_flag=True, help="Show warnings, errors and the address only.")
@@ -63,7 +65,8 @@ def review(folder: Path, quiet: bool, **asked: object) -> None:
                 webbrowser.open(address)
 
         done = session.serve(folder, wanted, rules_asked, (own["host"], own["port"]), opened)
-        terminal.say(done)
+        for line in (done, *checksum_lines(folder)):
+            terminal.say(line)
 
 
 def _session():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # heavy; --help needs none of them
 
 # seconds between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
-_MOST_FOLDERS, _MOST_BROKEN = 20, 10
+_MOST_FOLDERS, _MOST_BROKEN, _WIDEST = 20, 10, 10_000
 _STYLES = {"failed": "red", "partial": "yellow"}
 
 
@@ -118,8 +118,8 @@ class Terminal(Listener):
                 log.error(f"{_broken_words(len(broken), len(files))}: see column error of {outcome.out / 'files.csv'}")
             return
         with suppress(BrokenPipeError, SystemExit):  # stdout was closed, but the scan is done
+            show(_by_folder(files, summary.incorrect_threshold is not None))
             screen = console()
-            screen.print(_by_folder(files, summary.incorrect_threshold is not None))
             self._print_broken(screen, broken, len(files))
             if files["people"].sum():
                 screen.print(f"with a mask: {_rate(summary)}", highlight=False, soft_wrap=True)
@@ -165,14 +165,21 @@ def console():
 
 
 def table(*columns: str, title: str | None = None):
-    """Return a table whose cells are never cut, even in a narrow terminal."""
+    """Return an empty table with these columns, for `show`."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, title=title, title_justify="left")
     for name in columns:
-        made.add_column(name, no_wrap=True, overflow="ignore")
+        made.add_column(name, no_wrap=True)
     return made
+
+
+def show(made) -> None:
+    """Print a table on stdout. It is as wide as its cells need, even in a narrow terminal and in a pipe."""
+    screen = console()
+    screen.width = max(screen.width, screen.measure(made, options=screen.options.update(max_width=_WIDEST)).maximum)
+    screen.print(made)
 
 
 def _by_folder(files: pd.DataFrame, has_third_state: bool):
@@ -228,16 +235,21 @@ def _notes(files: pd.DataFrame) -> list[str]:
 
 def _next_steps(outcome: Outcome) -> list[str]:
     """Return lines about the next steps with the results."""
-    from maskbatch.reports.manifest import MANIFEST, sha256_of
-
     out, other = outcome.out, 0.7 if outcome.written.summary.threshold < 0.6 else 0.5
-    checksum = sha256_of(out / MANIFEST)
     return [
         f"open {out / 'report.html'} in a browser; correct it with maskbatch review {shlex.quote(str(out))}",
-        *([f"manifest.json has the SHA-256 {checksum}"] if checksum else []),
+        *checksum_lines(out),
         f"files.csv has a row for each file{', annotated/ a copy of each' if (out / 'annotated').is_dir() else ''}",
         f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold {other}",
     ]
+
+
+def checksum_lines(folder: Path) -> list[str]:
+    """Return a line with the checksum of the manifest in `folder`, for `verify --expect`; none without a manifest."""
+    from maskbatch.reports.manifest import MANIFEST, sha256_of
+
+    checksum = sha256_of(folder / MANIFEST)
+    return [f"{MANIFEST} has the SHA-256 {checksum}"] if checksum else []
 
 
 @contextmanager

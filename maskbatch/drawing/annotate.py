@@ -114,15 +114,6 @@ def draw_clock(canvas: Canvas, text: str) -> None:
     canvas.write(label, 0, max(canvas.shape[0] - label.size[1], 0))
 
 
-def draw_label(canvas: Canvas, text: str, middle: np.ndarray) -> None:
-    """Write `text` around the point `middle` (2,), white on black."""
-    label = Label(text, max(9, round(min(canvas.shape) / 40)), _BLACK, _WHITE)
-    left, top = (round(float(at) - side / 2) for at, side in zip(middle, label.size, strict=True))
-    left = min(max(left, 0), max(canvas.shape[1] - label.size[0], 0))
-    top = min(max(top, 0), max(canvas.shape[0] - label.size[1], 0))
-    canvas.write(label, left, top)
-
-
 def _versions(number: str, look: _Look, p_label: float, place: tuple[np.ndarray, tuple[int, ...]]) -> Iterator[Label]:
     """Yield versions of a face's label, best first: the full text, then the percentage only, each in two sizes.
 

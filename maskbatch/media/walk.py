@@ -48,7 +48,7 @@ class NotLookedAt:
             lines.append(", ".join(kinds[:_MOST_SHOWN]) + (f" and {more} others" if more else ""))
         hidden = [f"{self.hidden} hidden"] if self.hidden else []
         if skipped := [*hidden, *(f"{number} {name}" for name, number in self.system_folders.items())]:
-            lines.append(f"{', '.join(skipped)} (--include-hidden looks at them)")
+            lines.append(f"{', '.join(skipped)} (--include-hidden scans them)")
         if self.unreadable:
             lines.append(f"{named(self.unreadable)}: cannot be read")
         return [f"not looked at: {line}" for line in lines]

@@ -22,7 +22,7 @@ class Rate:
         value: the share, None when the denominator is 0.
         low, high: the 95 % interval, None below five people.
         denominator: number of people, episodes or seconds.
-        num_clusters: number of recordings (camera and hour) behind the denominator.
+        num_clusters: number of clusters (hours of one camera) behind the denominator.
         design_effect: ratio of the variance to that of independent people, at least 1.
         unit: what the denominator counts.
     """

@@ -48,10 +48,11 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
     videos = [source for source in plan.pending if source.kind == "video"]
     what = [counted(len(plan.pending) - len(videos), "photo")]
     if videos:
-        what.append(f"{counted(len(videos), 'video')} of {_length(sum(source.duration_s or 0 for source in videos))}")
+        length = _length(sum(source.duration_s or 0 for source in videos))
+        what.append(f"{counted(len(videos), 'video')} of {length}{' in all' if len(videos) > 1 else ''}")
     frames = sum(num_analysed(source, settings.sampling) for source in plan.pending)
     lines = [
-        f"{counted(len(plan.sources), 'file')}, {plan.num_done} of them done, {len(plan.again)} to be done again",
+        f"{counted(len(plan.sources), 'file')}, {plan.num_done} of them done, {len(plan.again)} to be scanned again",
         f"to scan: {', '.join(what)}, about {counted(frames, 'frame')}",
     ]
     if plan.vanished:

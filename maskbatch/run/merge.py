@@ -104,7 +104,7 @@ def _bring_all(folders: Sequence[MergeFolder], job: MergeJob, listener: Listener
     """Bring all media to the output folder, and return their names. Raises OSError."""
     num_files = sum(len(files) for _, _, files in folders)
     if num_files:
-        listener.say(f"{counted(num_files, 'file')} of media: {job.media}")
+        listener.say(f"media: {job.media} {counted(num_files, 'file')}")
     brought = set()
     for piece, _, files in folders:
         for file in files:

@@ -40,7 +40,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         raise UsageError("--min-face and --det-size both choose the size of the detector's input: give one of them")
     if options.det_size is not None and options.det_size % 32:
         raise UsageError(f"--det-size must be a multiple of 32, such as {round(options.det_size / 32) * 32}")
-    if options.every != 1 and options.sample_fps != "auto":
+    if options.every is not None and options.sample_fps != "auto":
         raise UsageError("--every and --sample-fps both choose the frames of a video: give one of them")
     checked_device(options.device)
     _check_hiding(options)
@@ -51,7 +51,7 @@ def scan_settings(options: ScanOptions) -> ScanSettings:
         inputs=InputSettings(options.limit, options.include_hidden),
         loader=LoaderSettings(batch_size=options.batch_size),
         sampling=SamplingSettings(
-            options.every, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),
+            options.every or 1, _sample_fps(options), options.stall_limit, hwaccel, options.decode_all, _is_gated(options),
             "annotated" in save, "annotated" in save and options.anonymize == "none", _look_again_s(options),
         ),
         runtime=RuntimeSettings(options.runtime, options.device, options.precision, options.require_gpu),
@@ -94,7 +94,7 @@ def _cluster(options: ScanOptions) -> ClusterSettings:
 
 
 def _is_gated(options: ScanOptions) -> bool:
-    return options.sample_fps == "auto" and options.every == 1
+    return options.sample_fps == "auto" and options.every is None
 
 
 def _look_again_s(options: ScanOptions) -> float | None:

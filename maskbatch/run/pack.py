@@ -24,6 +24,7 @@ from maskbatch.run.verify import checked_manifest
 # an evidence picture that `report --inline` embeds in the page; texts of the page have no plain quotation marks
 _EMBEDDED = re.compile(rb'(src="data:image/jpeg;base64,)([^"]*)')
 _ADDRESS = re.compile(rb'((?:href|src)=")((?:evidence|annotated)/[^"#]+)')
+_LINK_TO_COPY = re.compile(rb' href="annotated/[^"]*"')
 _TIME = (1980, 1, 1, 0, 0, 0)  # constant, so that the zip always has the same bytes
 
 
@@ -107,6 +108,8 @@ def _contents(folder: Path, with_annotated: bool, is_hidden: bool) -> Iterator[t
         paths += sorted(path for path in (folder / kind).rglob("*") if path.is_file() and not is_partial(path.name))
     for path in paths:
         name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+        if name == PAGE and not with_annotated:
+            content = _LINK_TO_COPY.sub(b"", content)
         yield name, _hidden(name, content) if is_hidden else content
     models = resources.files("maskbatch.models")
     for card in sorted(one.name for one in models.iterdir() if one.name.endswith(".md")):

@@ -49,7 +49,7 @@ class ScanOptions:
         include_hidden: also scan hidden entries, thumbnail folders and recycle bins.
         sample_fps: frames per second of a video to analyse: a number; all; or auto, about 6 while something moves and
             one every two seconds otherwise.
-        every: analyse every n-th frame of a video, in place of `sample_fps`.
+        every: analyse every n-th frame of a video, in place of `sample_fps`; None: as `sample_fps` says.
         decode_all: also decode the frames between the analysed ones, to find damage in them.
         hwaccel: FFmpeg's name of a device that decodes videos; auto: the first that works; none: software.
         stall_limit: seconds without a frame after which a video is given up.
@@ -97,7 +97,7 @@ class ScanOptions:
     sample_fps: float | str = field(
         default="auto", metadata={"limits": Limits(0, None, True), "words": ("auto", "all")}
     )
-    every: int = _number(SamplingSettings().every, 1)
+    every: int | None = _number(None, 1)
     decode_all: bool = False
     hwaccel: str = SamplingSettings().hwaccel
     stall_limit: float = _number(SamplingSettings().stall_s, 0, is_open=True)

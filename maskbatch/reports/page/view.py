@@ -1,5 +1,6 @@
 """Content of `report.html` without HTML, derived from the answer and the tables of a scan."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import fsencode
@@ -34,7 +35,7 @@ _SECTIONS = (
     (UNSURE, "unsure", "People who could not be judged", "Each card gives the reason. These people count in no rate."),
     (WITH_MASK, "with", "People with a mask", "Least probable first."),
 )  # fmt: skip
-_SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "unsure_s", WITH_MASK: "masked_s"}
+_SECONDS_OF = {WITHOUT_MASK: "bare_s", INCORRECT_MASK: "incorrect_s", UNSURE: "seen_s", WITH_MASK: "masked_s"}
 
 
 class Facts(NamedTuple):
@@ -177,6 +178,10 @@ def _not_assessed(answer: Answer, people: pd.DataFrame, files: pd.DataFrame, fac
     for reason, number in unsure["reason"].value_counts().sort_index().items():
         why = words.REASON_WORDS.get(reason, reason or "no look is sure enough")
         found.append(f"{words.people(number).capitalize()} could not be judged: {why}.")
+    doubts = Counter(answer.where[source.id].start.flag for source in answer.sources)
+    for flag, number in sorted(doubts.items()):
+        if flag:
+            found.append(f"The time of {words.files(number)} is in doubt ({flag}).")
     not_looked_at = NotLookedAt(**facts.values.get("not_looked_at", {}))
     return found + [_sentence(one_line(remark)) for remark in not_looked_at.remarks()]
 
@@ -218,7 +223,7 @@ def _section(
 
 
 def _person(row: NamedTuple, copy: str, seconds: float, is_photo: bool) -> Person:
-    """Return the card for a row of people.csv; `copy` is the annotated copy, `seconds` the time in the verdict's state."""
+    """Return the card for a row of people.csv; `copy` is the annotated copy, `seconds` the time that it shows."""
     notes = [words.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
     notes += ["the state changed"] if "changed" in row.flags else []
     notes += [f"zone {one_line(row.zone)}"] if row.zone else []

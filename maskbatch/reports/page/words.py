@@ -14,8 +14,11 @@ REASON_WORDS = {
 
 
 def percent(share: float | None) -> str:
-    """Return a share as a percentage with one decimal, such as `59.1 %` for 0.5909, or `unknown`."""
-    return "unknown" if share is None or share != share else f"{100 * share:.1f} %"
+    """Return a share as a percentage with one decimal, such as `59.1 %` for 0.5909, or `unknown`.
+
+    The space does not break, so that the sign stays with its number.
+    """
+    return "unknown" if share is None or share != share else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(rate: Rate) -> str:

@@ -57,9 +57,12 @@ async function show() {
   $("video").hidden = true;
   $("message").hidden = Boolean(item);
   $("frame").hidden = !item;
+  $("play").disabled = !item?.video;
   progress();
   if (!item) {
-    $("message").textContent = state.items.length ? "Nothing left with these filters." : "There is nothing to review.";
+    const isDone = state.items.every((one) => one.verdict);
+    $("message").textContent = !state.items.length ? "There is nothing to review."
+      : isDone ? "Everything is reviewed. Ctrl-C in the terminal ends the review." : "Nothing left with these filters.";
     $("who").textContent = "";
     $("facts").replaceChildren();
     $("verdicts").replaceChildren();
@@ -226,5 +229,13 @@ for (const [id, act] of [["undo", undo], ["back", () => step(-1)], ["skip", () =
   ["closer", KEYS["+"]], ["wider", KEYS["-"]]]) $(id).addEventListener("click", act);
 $("filters").addEventListener("input", rebuild);
 $("filters").addEventListener("submit", (event) => event.preventDefault());
+// a menu that was used with the mouse, and a number after Enter, give the keyboard back: the next key is a verdict
+let isMouse = false;
+$("filters").addEventListener("pointerdown", () => { isMouse = true; });
+$("filters").addEventListener("keydown", (event) => {
+  isMouse = false;
+  if (event.key === "Enter" && event.target.tagName === "INPUT") event.target.blur();
+});
+$("filters").addEventListener("change", (event) => { if (isMouse && event.target.tagName === "SELECT") event.target.blur(); });
 window.addEventListener("resize", () => { const item = state.queue[state.at]; if (item) fit(item, load(item)); });
 start();

@@ -13,12 +13,15 @@ _NUM_BINS = 15
 
 def draw_curves(rows: Sequence[dict], path: Path) -> None:
     """Plot loss and accuracy over the epochs; `rows` are those of history.csv."""
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [row["epoch"] + 1 for row in rows]
     with _figure(path, (9, 3.5), 2) as axes:
         for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
             axis.plot(epochs, [row[name] for row in rows], "o-", label="training")
             axis.plot(epochs, [row[f"val_{name}"] for row in rows], "o-", label="validation")
-            axis.set(xlabel="epoch", title=name, xticks=epochs)
+            axis.set(xlabel="epoch", title=name)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axis.legend()
 
 
@@ -50,7 +53,7 @@ def draw_reliability(label: np.ndarray, p_mask: np.ndarray, path: Path) -> None:
         left.set(xlabel="p_mask", ylabel="share with mask", xlim=(0, 1), ylim=(-0.02, 1.02))
         left.legend()
         right.bar((np.arange(_NUM_BINS) + 0.5) / _NUM_BINS, count, width=0.9 / _NUM_BINS)
-        right.set(xlabel="p_mask", ylabel="faces", xlim=(0, 1), yscale="log")
+        right.set(xlabel="p_mask", ylabel="faces", xlim=(0, 1), yscale="log", ylim=(0.8, 1.5 * count.max()))
 
 
 @contextmanager
@@ -60,4 +63,4 @@ def _figure(path: Path, size: tuple[float, float], columns: int) -> Iterator[Seq
 
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     yield figure.subplots(1, columns, squeeze=False)[0]
-    figure.savefig(path, format="png")
+    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
