@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # heavy; --help needs none of them
 # seconds between two lines of progress
 _EVERY_S = {"plain": 10.0, "json": 2.0}
 _MOST_FOLDERS, _MOST_BROKEN = 20, 10
+# far beyond the widest table; rich cuts columns to the width of the terminal
+_WIDTH, _HEIGHT = 100_000, 25
 _STYLES = {"failed": "red", "partial": "yellow"}
 
 
@@ -158,10 +160,13 @@ class Terminal(Listener):
 
 
 def console():
-    """Return a console on stdout that does not interpret names of files as colours or emoji."""
+    """Return a console on stdout that does not interpret names of files as colours or emoji.
+
+    The console folds and cuts no line: a narrow terminal wraps it, and a pipe has no width.
+    """
     from rich.console import Console
 
-    return Console(markup=False, emoji=False)
+    return Console(markup=False, emoji=False, width=_WIDTH, height=_HEIGHT)
 
 
 def table(*columns: str, title: str | None = None):
