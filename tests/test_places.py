@@ -77,6 +77,11 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
     assert read_places(None).camera_of("north/2026.mp4") is None
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    """Editors of Windows write it before UTF-8."""
+    assert read_places(written(tmp_path, "\ufeff" + WHOLE)) == read_places(written(tmp_path, WHOLE))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
