@@ -258,8 +258,17 @@ def test_a_first_signal_asks_and_a_second_one_stops(number):
     with pytest.raises(KeyboardInterrupt), stop_on_signals(said.append) as stop:
         signal.raise_signal(number)
         assert stop.is_asked and not stop.now and len(said) == 1
+        time.sleep(0.2)
         signal.raise_signal(number)
     assert stop.now and signal.getsignal(number) == before
+
+
+def test_a_signal_that_arrives_twice_is_one_request():
+    """`timeout 1h maskbatch scan` sends SIGTERM to the process and to its group: the scan still stops in order."""
+    with stop_on_signals(lambda _: None) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_asked and not stop.now
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
