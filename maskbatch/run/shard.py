@@ -26,7 +26,7 @@ from maskbatch.media.write import Unnamed
 from maskbatch.networks.device import Device
 from maskbatch.overlap import Ahead, IsOver, in_order, never
 from maskbatch.run import checkpoints
-from maskbatch.run.stages import open_networks, stages_at
+from maskbatch.run.stages import Conditions, open_networks, settings_for, stages_at
 from maskbatch.run.timings import TimedReader, Timings
 from maskbatch.settings import CPU_BATCH, GPU_BATCH, LoaderSettings, SamplingSettings, ScanSettings
 from maskbatch.sinks import Copy, Sinks, open_sinks
@@ -46,14 +46,6 @@ class _Written(NamedTuple):
 
     files: Unnamed
     result: Callable[[], SegmentResult]
-
-
-class _Conditions(NamedTuple):
-    """The settings, timings and stop condition of a shard's scan."""
-
-    settings: ScanSettings
-    timings: Timings
-    is_over: IsOver
 
 
 def run_shard(
@@ -77,29 +69,29 @@ def run_shard(
     sources = (at.source, *sources[1:])  # if the file cannot be probed now, the checkpoint's source
     with open_sinks(sources, at, settings) as sinks:
         if at.ended is None:
-            with closing(_analysed(sources, at, sinks, _Conditions(settings, timings, is_over))) as results:
+            with closing(_analysed(sources, at, sinks, Conditions(settings, timings, is_over))) as results:
                 for result in results:
                     yield result
                     at = result.checkpoint or at
         if at.ended is not None:
-            yield _joined(at, sinks, _Conditions(settings, timings, is_over))
+            yield _joined(at, sinks, Conditions(settings, timings, is_over))
 
 
 def _analysed(
-    sources: Sequence[Source], at: Checkpoint, sinks: Sinks, conditions: _Conditions
+    sources: Sequence[Source], at: Checkpoint, sinks: Sinks, conditions: Conditions
 ) -> Iterator[SegmentResult]:
     """Read, analyse and write the frames of a shard from the checkpoint `at`."""
     settings, timings, is_over = conditions
-    device, by_id = open_networks(settings).device, {source.id: source for source in sources}
+    networks, by_id = open_networks(settings_for(at.source.kind, settings)), {source.id: source for source in sources}
 
     def opener(source: Source, sampling: SamplingSettings) -> TimeLimitedReader:
         reader = open_source(source, sampling, settings.output.segment_s, at.reader, _gate(settings))
         return TimeLimitedReader(TimedReader(reader, timings), _limit_s(settings), is_over)
 
-    read_ahead = by_tf_data if device.runtime == "tensorflow" else by_threads
-    loading = load(sources, settings.sampling, _share_of_loader(settings, device), opener, read_ahead)
-    stages = stages_at(at, sources, settings, timings, is_over)
-    analysed = analyse(loading, stages, _num_at_once(settings, device))
+    read_ahead = by_tf_data if networks.device.runtime == "tensorflow" else by_threads
+    loading = load(sources, settings.sampling, _share_of_loader(settings, networks.device), opener, read_ahead)
+    stages = stages_at(at, sources, networks, conditions)
+    analysed = analyse(loading, stages, _num_at_once(settings, networks.device))
     settle = timings.timed("sync", _settled)
     # analyse the next batch while this one is drawn, encoded and written, and the files of the one before are synced; the
     # end of the block stops all decoding
@@ -164,7 +156,7 @@ def _states(copies: Sequence[Copy]) -> tuple[tuple[int, bool], ...]:
     return tuple((copy.source_id, copy.is_there) for copy in copies)
 
 
-def _joined(at: Checkpoint, sinks: Sinks, conditions: _Conditions) -> SegmentResult:
+def _joined(at: Checkpoint, sinks: Sinks, conditions: Conditions) -> SegmentResult:
     """Join the annotated copy of a video after all of its frames are read."""
 
     def guard(reader: SoundReader) -> TimeLimitedReader:
@@ -187,7 +179,7 @@ def give_up(
         if not sinks.is_to_join(source):
             copy = sinks.end(source)
             return SegmentResult(ended=(_noted((at.source, at.ended), copy),), copies=_states([copy]))
-        return _joined(replace(at, silenced=reason), sinks, _Conditions(settings, Timings(), never))
+        return _joined(replace(at, silenced=reason), sinks, Conditions(settings, Timings(), never))
 
 
 def probed(source: Source, limit_s: float, upright: bool = True, is_over: IsOver = never) -> Source:

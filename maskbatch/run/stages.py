@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,6 +64,14 @@ class Networks:
         face = Faces(np.zeros(1, np.int64), box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
         has_third_state = not np.isnan(self.classifier(never)([grey], face).p_incorrect).any()
         return NetworkFacts(self.device, self.precision, self.weights, bool(has_third_state))
+
+
+class Conditions(NamedTuple):
+    """The settings, timings and stop condition of a shard's scan."""
+
+    settings: ScanSettings
+    timings: Timings
+    is_over: IsOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +146,10 @@ def sparing_for(kind: str, classify: Classify, settings: ScanSettings) -> Sparin
     return None if kind == "image" or again_s is None else SparingClassifier(classify, again_s)
 
 
-def stages_at(
-    at: Checkpoint, sources: Sequence[Source], settings: ScanSettings, timings: Timings, is_over: IsOver
-) -> Stages:
-    """Return the stages of a shard, in their states at the checkpoint `at`; their times count in `timings`."""
+def stages_at(at: Checkpoint, sources: Sequence[Source], networks: Networks, conditions: Conditions) -> Stages:
+    """Return the stages of a shard, in their states at the checkpoint `at`."""
+    settings, timings, is_over = conditions
     kind, timed = at.source.kind, timings.timed
-    for_kind = settings_for(kind, settings)
-    networks = open_networks(for_kind)
     tracker = Tracker(settings.tracker, settings.detector.threshold)
     if at.tracks:
         tracker.restore(at.source.id, at.tracks)
@@ -153,7 +159,7 @@ def stages_at(
         sparing.restore(at.source.id, at.tracks.get("looks", ()))
     return Stages(
         timed("detect", networks.detector(is_over)), classify, timed("track", tracker), tracker.state, tracker.persons,
-        _hider(sources, at, settings), settings.detector.threshold, classified_score(for_kind), sparing,
+        _hider(sources, at, settings), settings.detector.threshold, classified_score(settings_for(kind, settings)), sparing,
         with_appearance=kind == "video",
     )  # fmt: skip
 
