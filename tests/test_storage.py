@@ -241,6 +241,34 @@ def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, t
         assert contents(folder) == whole
 
 
+def test_files_that_were_deleted_at_the_address_are_uploaded_again(inputs, tmp_path):
+    """The working folder remembers what it uploaded; a folder that somebody emptied is whole after the same command."""
+    out, photo = Remote("s3://bucket/emptied"), [Remote("s3://bucket/in/a1.png")]
+    with uploaded(out) as folder:
+        scan(photo, folder)
+    before = {"/".join(names) for names, _ in out.files()}
+    for name in before:
+        (out / name).remove()
+    with uploaded(out) as folder:
+        scan(photo, folder)
+    assert {"/".join(names) for names, _ in out.files()} == before and any("annotated" in name for name in before)
+
+
+def test_files_of_others_at_the_address_are_not_overwritten(inputs):
+    """As in a folder of this machine; files with names of their own are no obstacle."""
+    client = boto3.client("s3")
+    client.put_object(Bucket="bucket", Key="taken/faces.csv", Body=b"mine")
+    client.put_object(Bucket="bucket", Key="shared/notes.txt", Body=b"mine")
+    words = r"taken holds faces\.csv, which is not from maskbatch"
+    with pytest.raises(UsageError, match=words), uploaded(Remote("s3://bucket/taken")):
+        raise AssertionError("a scan would begin")
+    for _ in range(2):
+        with uploaded(Remote("s3://bucket/shared")) as folder:
+            scan([Remote("s3://bucket/in/a1.png")], folder)
+    assert (Remote("s3://bucket/taken") / "faces.csv").read_bytes() == b"mine"
+    assert (Remote("s3://bucket/shared") / "notes.txt").read_bytes() == b"mine"
+
+
 def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):
     """An empty photo and an empty film have the rows that they have on this machine, and are not tried again and again."""
     monkeypatch.setattr(patience, "PAUSES_S", (30,))

@@ -21,7 +21,7 @@ from maskbatch.media.write import is_partial, partial_file
 from maskbatch.networks.cache import cache_folder
 from maskbatch.overlap import in_own_context
 from maskbatch.store.database import LOGS, STORE, back_up
-from maskbatch.store.folder import files_below
+from maskbatch.store.folder import check_foreign, files_below
 from maskbatch.store.lock import LOCK
 
 UPLOAD_EVERY_S = 180.0
@@ -79,15 +79,22 @@ class _Copy:
     def fetch(self) -> None:
         """Download the results at the address, unless the folder already has a store.
 
-        Raises OSError, and MaskbatchError when the folder has a store, but another machine has continued the scan.
+        Files that were deleted at the address are uploaded again. Raises OSError; UsageError when the address holds files
+        that are not from maskbatch; MaskbatchError when the folder has a store, but another machine has continued the
+        scan.
         """
-        if (self.folder / STORE).exists():
+        has_store = (self.folder / STORE).exists()
+        if has_store:
             self._check_writer()
+        there = {"/".join(names): path for names, path in self._out.files()} if self._out.is_dir() else {}
+        if there.keys().isdisjoint((STORE, _WRITER)):
+            check_foreign(self._out, there)
+        if has_store:
+            self._remember({name: state for name, state in self._remembered().items() if name in there})
             return
-        found = [("/".join(names), path) for names, path in self._out.files()] if self._out.is_dir() else []
-        found = [(name, path) for name, path in found if name != _WRITER]
-        if not any(name == STORE for name, _ in found):
+        if STORE not in there:
             return
+        found = [(name, path) for name, path in there.items() if name != _WRITER]
         _log.info("%s: continuing with the %d files there", self._out, len(found))
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             list(pool.map(lambda item: self._get(*item), sorted(found, key=lambda item: item[0] == STORE)))
