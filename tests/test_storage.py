@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -267,6 +268,21 @@ def test_files_of_others_at_the_address_are_not_overwritten(inputs):
             scan([Remote("s3://bucket/in/a1.png")], folder)
     assert (Remote("s3://bucket/taken") / "faces.csv").read_bytes() == b"mine"
     assert (Remote("s3://bucket/shared") / "notes.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+def test_a_name_that_is_not_utf8_keeps_no_result_from_the_address(inputs, tmp_path, monkeypatch):
+    """Its copy has an escape in its name there, and its own name on the machine that continues."""
+    shutil.copy(inputs / "a1.png", tmp_path / "bad\udcff.png")
+    out = Remote("s3://bucket/bytes")
+    with uploaded(out) as folder:
+        scan([tmp_path / "bad\udcff.png"], folder)
+    names = {"/".join(names) for names, _ in out.files()}
+    assert "annotated/bad\\udcff.png" in names and "scan.db" in names
+    monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "other machine"))
+    with uploaded(out) as folder:
+        scan([tmp_path / "bad\udcff.png"], folder, on_result=pytest.fail)  # all is done
+    assert {"/".join(names) for names, _ in out.files()} == names
 
 
 def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ A small file at the address names the working folder that began last; all other 
 import hashlib
 import json
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ UPLOAD_EVERY_S = 180.0
 _WRITER = ".writer"
 _NUM_THREADS = 8
 _NOT_UPLOADED = frozenset({STORE, LOCK.name, *(STORE + ending for ending in LOGS)})
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +88,8 @@ class _Copy:
         has_store = (self.folder / STORE).exists()
         if has_store:
             self._check_writer()
-        there = {"/".join(names): path for names, path in self._out.files()} if self._out.is_dir() else {}
+        files = self._out.files() if self._out.is_dir() else ()
+        there = {_name_of("/".join(names)): path for names, path in files}
         if there.keys().isdisjoint((STORE, _WRITER)):
             check_foreign(self._out, there)
         if has_store:
@@ -147,7 +150,7 @@ class _Copy:
         (self._out / STORE).upload(snapshot)
         snapshot.unlink()
         for name in before.keys() - now.keys() - {STORE}:
-            (self._out / name).remove()
+            (self._out / _key_of(name)).remove()
         self._remember(now)
 
     def _get(self, name: str, path: Remote) -> None:
@@ -156,7 +159,7 @@ class _Copy:
 
     def _put(self, name: str) -> None:
         try:
-            (self._out / name).upload(self.folder / name)
+            (self._out / _key_of(name)).upload(self.folder / name)
         except FileNotFoundError:  # the running scan has renamed the file
             _log.debug("%s is gone before it was uploaded", name)
 
@@ -174,6 +177,16 @@ class _Copy:
     def _remember(self, now: dict) -> None:
         self._list.parent.mkdir(parents=True, exist_ok=True)
         self._list.write_text(json.dumps(now), encoding="utf-8")
+
+
+def _key_of(name: str) -> str:
+    """Return the name of a file at the address, where names are UTF-8: other bytes become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _name_of(key: str) -> str:
+    """Return the name of a file in the working folder: the inverse of `_key_of`."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
 
 
 def _is_result(name: str) -> bool:
