@@ -298,7 +298,10 @@ def test_zones_are_drawn_onto_a_frame(tmp_path):
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 2 and "exists" in again.output
     missing = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png"), "--frame", "3"])
-    assert missing.exit_code == 2 and "no frame 3" in missing.output
+    assert missing.exit_code == 2 and "no frame 3: the last one is 0" in missing.output
+    (tmp_path / "north.png").write_bytes(b"")
+    empty = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png")])
+    assert empty.exit_code == 1 and f"{tmp_path / 'north.png'}: file is empty" in empty.output.replace("\n", "")
 
 
 def test_faces_in_zones_that_are_not_ignored_may_be_shown(tmp_path):

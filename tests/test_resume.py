@@ -918,6 +918,10 @@ def test_too_little_space_is_foreseen(tmp_path, monkeypatch):
     assert estimate.too_little_space(sources, OutputSettings(), tmp_path) is None
     monkeypatch.setattr(estimate, "bytes_free", lambda _: 14_999)
     assert "--save none" in estimate.too_little_space(sources, OutputSettings(), tmp_path)
+    monkeypatch.setattr(estimate, "bytes_free", lambda _: 1_230_000)
+    (tmp_path / "a.jpg").write_bytes(bytes(2_000_000))
+    words = estimate.too_little_space(sources, OutputSettings(), tmp_path)
+    assert "about 4.0 MB will be written, but only 1.2 MB are free" in words
     assert estimate.too_little_space(sources, OutputSettings(save=frozenset()), tmp_path) is None
 
 
