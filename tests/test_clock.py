@@ -1,6 +1,9 @@
+import re
+import sys
 from datetime import datetime, timezone
 
 import pytest
+import tzlocal
 
 from maskbatch.errors import UsageError
 from maskbatch.people.clock import clock_text, later, start_of, zone_of
@@ -164,6 +167,18 @@ def test_without_a_zone_the_times_are_those_of_this_machine():
     """Every time has an offset."""
     start = start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings()).at
     assert start.utcoffset() == datetime(2026, 11, 20, 22, tzinfo=zone_of(None)).utcoffset()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no TZ")
+@pytest.mark.parametrize("name", ["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "../../x"])
+def test_a_machine_without_an_iana_zone_asks_for_one(monkeypatch, name):
+    """POSIX allows rules in TZ, which many containers and embedded systems have; --timezone replaces them."""
+    zone_of.cache_clear()
+    monkeypatch.setattr(tzlocal, "get_localzone", tzlocal.reload_localzone)  # without its cache
+    monkeypatch.setenv("TZ", name)
+    with pytest.raises(UsageError, match=f"cannot be told from TZ={re.escape(name)}: give .*--timezone"):
+        start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings())
+    assert start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings(timezone=BERLIN)).at is not None
 
 
 def test_later_keeps_moments_apart():

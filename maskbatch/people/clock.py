@@ -4,6 +4,7 @@ When name and tags disagree, the start is unknown and the source is flagged: not
 are in the cameras' time zone.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -119,13 +120,24 @@ def clock_text(start: datetime | None, seconds: float) -> str:
 def zone_of(name: str | None) -> tzinfo:
     """Return the time zone with an IANA name, or that of this machine for None. Raises UsageError."""
     if name is None:
-        from tzlocal import get_localzone
-
-        return get_localzone()
+        return _zone_of_machine()
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(f"there is no time zone {name!r}: give an IANA name, such as Europe/Berlin or UTC") from error
+
+
+def _zone_of_machine() -> tzinfo:
+    from tzlocal import get_localzone
+
+    try:
+        return get_localzone()
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # such as TZ=UTC0, a form of POSIX
+        found = f"TZ={os.environ['TZ']}" if os.environ.get("TZ") else "its settings"
+        raise UsageError(
+            f"the time zone of this machine cannot be told from {found}: give an IANA name, such as --timezone "
+            "Europe/Berlin or UTC"
+        ) from error
 
 
 def parse_start(text: str) -> datetime:
