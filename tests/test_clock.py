@@ -6,6 +6,7 @@ import pytest
 import tzlocal
 
 from maskbatch.errors import UsageError
+from maskbatch.media.iso import iso_time
 from maskbatch.people.clock import clock_text, later, start_of, zone_of
 from maskbatch.settings import ReportSettings
 
@@ -167,6 +168,24 @@ def test_without_a_zone_the_times_are_those_of_this_machine():
     """Every time has an offset."""
     start = start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings()).at
     assert start.utcoffset() == datetime(2026, 11, 20, 22, tzinfo=zone_of(None)).utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-20T22:00:00.12+01:00", "2026-11-20T22:00:00.120000+01:00"),
+        ("2026-11-20 22:00:00.123456789", "2026-11-20T22:00:00.123456"),
+        ("2026-11-20T22:00:00.5Z", "2026-11-20T22:00:00.500000+00:00"),
+        ("2026-11-20T22:00:00+0100", "2026-11-20T22:00:00+01:00"),
+        ("2026-11-20T22:00+01", "2026-11-20T22:00:00+01:00"),
+        ("2026-11-20T22:00Z", "2026-11-20T22:00:00+00:00"),
+        ("2026-11-20 22:00", "2026-11-20T22:00:00"),
+        ("2026-11-20", "2026-11-20T00:00:00"),
+    ],
+)
+def test_all_versions_of_python_read_the_same_times(text, moment):
+    """Python 3.10 alone refuses most of these: recordings had a start there only if their tags had 3 or 6 decimals."""
+    assert iso_time(text).isoformat() == moment
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no TZ")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from maskbatch.errors import UsageError
+from maskbatch.media.iso import iso_time
 from maskbatch.people.templates import template
 from maskbatch.settings import ReportSettings
 
@@ -143,7 +144,7 @@ def _zone_of_machine() -> tzinfo:
 def parse_start(text: str) -> datetime:
     """Parse a time in ISO 8601. Raises UsageError."""
     try:
-        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        moment = iso_time(text)
     except ValueError as error:
         raise UsageError(
             f"--start takes a time such as 2026-11-20T22:00:00 or 2026-11-20T22:00+01:00, not {text!r}"
@@ -203,7 +204,7 @@ def _by_tags(recorded: Tags) -> datetime | None:
         if name == "DateTimeOriginal":
             text = text[:10].replace(":", "-") + text[10:] + tags.get("OffsetTimeOriginal", "").strip()
         try:
-            moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace("Z", "+00:00")))
+            moment = iso_time(text)
         except ValueError:
             continue
         if moment.year in _YEARS and (moment.year, moment.month, moment.day) != (2000, 1, 1):
