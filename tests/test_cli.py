@@ -672,3 +672,20 @@ def test_tables_are_whole_in_a_narrow_terminal(monkeypatch, capsys):
     assert ["folder", "incorrectly", "without", "rate"] in lines and ["camera_of_the_door", "6", "37", "52.8%"] in lines
     show(made)
     assert "          6       37  52.8%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "watch {} --out s3://bucket/out --settle never", "scan {} --log-file s3://bucket/log", "merge {} --out s3://bucket/out",
+        "pack {} --out s3://bucket/audit.zip", "export {} coco --out s3://bucket/faces.json",
+        "report {} --anonymize s3://bucket/hidden", "diff {} {} --csv s3://bucket/changes.csv",
+    ],
+)  # fmt: skip
+def test_an_address_where_a_path_belongs_is_refused(tmp_path, monkeypatch, words):
+    """A folder `s3:` in the current folder took the results, and nothing was said."""
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, words.format("in", "in").split())
+    assert result.exit_code == 2 and "is an address" in result.output, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -1,8 +1,12 @@
+import re
+import sys
 from datetime import datetime, timezone
 
 import pytest
+import tzlocal
 
 from maskbatch.errors import UsageError
+from maskbatch.media.iso import iso_time
 from maskbatch.people.clock import clock_text, later, start_of, zone_of
 from maskbatch.settings import ReportSettings
 
@@ -164,6 +168,36 @@ def test_without_a_zone_the_times_are_those_of_this_machine():
     """Every time has an offset."""
     start = start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings()).at
     assert start.utcoffset() == datetime(2026, 11, 20, 22, tzinfo=zone_of(None)).utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-20T22:00:00.12+01:00", "2026-11-20T22:00:00.120000+01:00"),
+        ("2026-11-20 22:00:00.123456789", "2026-11-20T22:00:00.123456"),
+        ("2026-11-20T22:00:00.5Z", "2026-11-20T22:00:00.500000+00:00"),
+        ("2026-11-20T22:00:00+0100", "2026-11-20T22:00:00+01:00"),
+        ("2026-11-20T22:00+01", "2026-11-20T22:00:00+01:00"),
+        ("2026-11-20T22:00Z", "2026-11-20T22:00:00+00:00"),
+        ("2026-11-20 22:00", "2026-11-20T22:00:00"),
+        ("2026-11-20", "2026-11-20T00:00:00"),
+    ],
+)
+def test_all_versions_of_python_read_the_same_times(text, moment):
+    """Python 3.10 alone refuses most of these: recordings had a start there only if their tags had 3 or 6 decimals."""
+    assert iso_time(text).isoformat() == moment
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no TZ")
+@pytest.mark.parametrize("name", ["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "../../x"])
+def test_a_machine_without_an_iana_zone_asks_for_one(monkeypatch, name):
+    """POSIX allows rules in TZ, which many containers and embedded systems have; --timezone replaces them."""
+    zone_of.cache_clear()
+    monkeypatch.setattr(tzlocal, "get_localzone", tzlocal.reload_localzone)  # without its cache
+    monkeypatch.setenv("TZ", name)
+    with pytest.raises(UsageError, match=f"cannot be told from TZ={re.escape(name)}: give .*--timezone"):
+        start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings())
+    assert start_of("2026-11-20_22-00-00.mp4", (), None, ReportSettings(timezone=BERLIN)).at is not None
 
 
 def test_later_keeps_moments_apart():

@@ -60,6 +60,15 @@ def test_coco_names_with_folders_are_kept_apart(tmp_path):
     assert read_names(tmp_path) == ["images/y/a.jpg"]
 
 
+def test_a_byte_order_mark_before_coco_is_no_part_of_it(tmp_path):
+    """Windows writes it before UTF-8."""
+    write_picture(tmp_path / "images" / "a.jpg", 50)
+    file = tmp_path / "annotations" / "all.json"
+    write_coco(file, "a.jpg")
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert read_names(tmp_path) == ["images/a.jpg"]
+
+
 @pytest.mark.parametrize("stated", [None, "a.tif"])
 def test_an_ambiguous_annotation_is_refused(tmp_path, stated):
     """The error names both a.jpg and a.png where an annotation could belong to either."""

@@ -264,6 +264,8 @@ def test_paths_with_odd_characters_are_those_of_the_files(tmp_path):
     names = [one["data"].pop("source") for one in (task, other)]
     (tmp_path / "done.json").write_text(json.dumps([one | {"annotations": [{"result": []}]} for one in (task, other)]))
     assert list(read_corrections(tmp_path / "done.json").sources) == names
+    (tmp_path / "marked.json").write_text((tmp_path / "done.json").read_text(), encoding="utf-8-sig")  # as on Windows
+    assert list(read_corrections(tmp_path / "marked.json").sources) == names
     folder = mb.open(tmp_path).export("fiftyone")
     assert list(json.loads((folder / "photos/labels.json").read_text())["labels"]) == [
         place("a\\b\n.jpg"),

@@ -78,6 +78,11 @@ def test_the_first_camera_whose_files_fit_counts(tmp_path):
     assert read_places(None).camera_of("north/2026.mp4") is None
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    """Editors of Windows write it before UTF-8."""
+    assert read_places(written(tmp_path, "\ufeff" + WHOLE)) == read_places(written(tmp_path, WHOLE))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -294,7 +299,10 @@ def test_zones_are_drawn_onto_a_frame(tmp_path):
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 2 and "exists" in again.output
     missing = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png"), "--frame", "3"])
-    assert missing.exit_code == 2 and "no frame 3" in missing.output
+    assert missing.exit_code == 2 and "no frame 3: the last one is 0" in missing.output
+    (tmp_path / "north.png").write_bytes(b"")
+    empty = CliRunner().invoke(main, [*command[:-1], str(tmp_path / "b.png")])
+    assert empty.exit_code == 1 and f"{tmp_path / 'north.png'}: file is empty" in empty.output.replace("\n", "")
 
 
 def test_labels_of_places_cover_neither_each_other_nor_an_arrow():

@@ -258,8 +258,17 @@ def test_a_first_signal_asks_and_a_second_one_stops(number):
     with pytest.raises(KeyboardInterrupt), stop_on_signals(said.append) as stop:
         signal.raise_signal(number)
         assert stop.is_asked and not stop.now and len(said) == 1
+        time.sleep(0.2)
         signal.raise_signal(number)
     assert stop.now and signal.getsignal(number) == before
+
+
+def test_a_signal_that_arrives_twice_is_one_request():
+    """`timeout 1h maskbatch scan` sends SIGTERM to the process and to its group: the scan still stops in order."""
+    with stop_on_signals(lambda _: None) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_asked and not stop.now
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent by POSIX")
@@ -909,6 +918,10 @@ def test_too_little_space_is_foreseen(tmp_path, monkeypatch):
     assert estimate.too_little_space(sources, OutputSettings(), tmp_path) is None
     monkeypatch.setattr(estimate, "bytes_free", lambda _: 14_999)
     assert "--save none" in estimate.too_little_space(sources, OutputSettings(), tmp_path)
+    monkeypatch.setattr(estimate, "bytes_free", lambda _: 1_230_000)
+    (tmp_path / "a.jpg").write_bytes(bytes(2_000_000))
+    words = estimate.too_little_space(sources, OutputSettings(), tmp_path)
+    assert "about 4.0 MB will be written, but only 1.2 MB are free" in words
     assert estimate.too_little_space(sources, OutputSettings(save=frozenset()), tmp_path) is None
 
 

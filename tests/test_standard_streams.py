@@ -98,3 +98,17 @@ def test_too_little_memory_is_a_sentence_and_the_same_command_goes_on(whole, tmp
     if kilobytes == LIMITS_KB[-1] or (tmp_path / "out").exists():  # where nothing was written, one proof is enough
         assert shell(words).returncode == 0
         assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.parametrize("columns", ["", "40"])
+def test_no_number_of_the_table_is_cut(tmp_path, columns):
+    """Neither a long name of a folder nor a narrow terminal takes digits or columns from the table of a scan."""
+    name = "long" * 40
+    for path in (tmp_path / "photos" / "b.png", tmp_path / "photos" / name / "a.png"):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        write_photo(path)
+    result = shell(["scan", tmp_path / "photos", "--out", tmp_path / "out"], before=f"export COLUMNS={columns};")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    [title] = [line for line in lines if line[:1] == ["folder"]]
+    assert title[:8] == ["folder", "files", "failed", "partial", "people", "with", "without", "rate"]
+    assert [name, "1", "0", "0", "0", "0", "0"] in lines and ["total", "2", "0", "0", "0", "0", "0"] in lines

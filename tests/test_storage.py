@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -239,6 +240,49 @@ def test_a_machine_that_another_one_replaced_overwrites_nothing(inputs, whole, t
     shutil.rmtree(early)
     with uploaded(out) as folder:
         assert contents(folder) == whole
+
+
+def test_files_that_were_deleted_at_the_address_are_uploaded_again(inputs, tmp_path):
+    """The working folder remembers what it uploaded; a folder that somebody emptied is whole after the same command."""
+    out, photo = Remote("s3://bucket/emptied"), [Remote("s3://bucket/in/a1.png")]
+    with uploaded(out) as folder:
+        scan(photo, folder)
+    before = {"/".join(names) for names, _ in out.files()}
+    for name in before:
+        (out / name).remove()
+    with uploaded(out) as folder:
+        scan(photo, folder)
+    assert {"/".join(names) for names, _ in out.files()} == before and any("annotated" in name for name in before)
+
+
+def test_files_of_others_at_the_address_are_not_overwritten(inputs):
+    """As in a folder of this machine; files with names of their own are no obstacle."""
+    client = boto3.client("s3")
+    client.put_object(Bucket="bucket", Key="taken/faces.csv", Body=b"mine")
+    client.put_object(Bucket="bucket", Key="shared/notes.txt", Body=b"mine")
+    words = r"taken holds faces\.csv, which is not from maskbatch"
+    with pytest.raises(UsageError, match=words), uploaded(Remote("s3://bucket/taken")):
+        raise AssertionError("a scan would begin")
+    for _ in range(2):
+        with uploaded(Remote("s3://bucket/shared")) as folder:
+            scan([Remote("s3://bucket/in/a1.png")], folder)
+    assert (Remote("s3://bucket/taken") / "faces.csv").read_bytes() == b"mine"
+    assert (Remote("s3://bucket/shared") / "notes.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+def test_a_name_that_is_not_utf8_keeps_no_result_from_the_address(inputs, tmp_path, monkeypatch):
+    """Its copy has an escape in its name there, and its own name on the machine that continues."""
+    shutil.copy(inputs / "a1.png", tmp_path / "bad\udcff.png")
+    out = Remote("s3://bucket/bytes")
+    with uploaded(out) as folder:
+        scan([tmp_path / "bad\udcff.png"], folder)
+    names = {"/".join(names) for names, _ in out.files()}
+    assert "annotated/bad\\udcff.png" in names and "scan.db" in names
+    monkeypatch.setenv("MASKBATCH_CACHE", str(tmp_path / "other machine"))
+    with uploaded(out) as folder:
+        scan([tmp_path / "bad\udcff.png"], folder, on_result=pytest.fail)  # all is done
+    assert {"/".join(names) for names, _ in out.files()} == names
 
 
 def test_an_empty_object_is_a_row_at_once(inputs, tmp_path, monkeypatch):

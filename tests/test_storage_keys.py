@@ -5,6 +5,7 @@ import pytest
 from maskbatch.errors import UsageError
 from maskbatch.media.names import annotated_name, mark_twins
 from maskbatch.media.storage import Remote
+from maskbatch.media.storage.patience import patiently
 from maskbatch.run.job import Job, run_job
 from maskbatch.run.progress import Listener
 from maskbatch.run.scan_options import ScanOptions
@@ -57,3 +58,17 @@ def test_workers_of_a_cluster_need_a_folder(tmp_path):
     """With Ray, an output at an address is refused: media would stay on the machines of the workers."""
     with pytest.raises(UsageError, match="that all machines see"):
         run_job(Job((tmp_path,), Remote("s3://bucket/out"), ScanOptions(engine="ray")), Listener())
+
+
+def test_missing_credentials_are_named_at_once():
+    """No pause gives them to the machine; a scan spent a minute on each request."""
+    NoCredentialsError = type("NoCredentialsError", (Exception,), {})  # as botocore's
+    tries = []
+
+    def do():
+        tries.append(None)
+        raise NoCredentialsError
+
+    with pytest.raises(PermissionError, match="no credentials"):
+        patiently(do, [0, 0])
+    assert len(tries) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import FOLDER
+from maskbatch.cli.parameters import FOLDER, PATH
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import checksum_lines, open_terminal
 from maskbatch.errors import UsageError
@@ -39,9 +39,7 @@ def verify(folder: Path, expect: str | None) -> None:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="ZIP", help="File to write. Default: DIR.zip beside DIR."
-)
+@click.option("--out", type=PATH, metavar="ZIP", help="File to write. Default: DIR.zip beside DIR.")
 @click.option("--annotated", is_flag=True, help="Also put the annotated copies into the zip.")
 @click.option("--anonymize", is_flag=True, help="Hide the faces in the evidence.")
 def pack(folder: Path, out: Path | None, annotated: bool, anonymize: bool) -> None:

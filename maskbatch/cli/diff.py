@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import FOLDER
+from maskbatch.cli.parameters import FOLDER, PATH
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
@@ -12,9 +12,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.command()
 @click.argument("first", metavar="DIR", type=FOLDER)
 @click.argument("second", metavar="DIR", type=FOLDER)
-@click.option(
-    "--csv", "target", type=click.Path(path_type=Path), metavar="FILE", help="Write a row for each change to FILE."
-)
+@click.option("--csv", "target", type=PATH, metavar="FILE", help="Write a row for each change to FILE.")
 def diff(first: Path, second: Path, target: Path | None) -> None:
     """Show the changes from one scan to another: files, people, verdicts, and the rate with its interval.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import FILE, FOLDER
+from maskbatch.cli.parameters import FILE, FOLDER, PATH
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import checksum_lines, open_terminal
 
@@ -16,7 +16,7 @@ _FORMATS = ("coco", "megadetector", "label-studio", "parquet", "cvat", "fiftyone
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("format", metavar="FORMAT", type=click.Choice(_FORMATS))
-@click.option("--out", type=click.Path(path_type=Path), metavar="PATH",
+@click.option("--out", type=PATH, metavar="PATH",
               help="File or folder to write. Default: export_FORMAT in DIR.")  # fmt: skip
 def export(folder: Path, format: str, out: Path | None) -> None:
     """Write the results of a scan in a format of another program: see docs/formats.md.

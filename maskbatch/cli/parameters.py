@@ -9,8 +9,6 @@ import click
 
 from maskbatch.media.storage import Remote, is_address, located
 
-PATH = click.Path(path_type=Path)
-
 
 class Place(click.ParamType):
     """A path, or an address such as s3://bucket/folder."""
@@ -19,6 +17,15 @@ class Place(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
         return located(value)
+
+
+class Local(click.Path):
+    """A path of this machine to write to. An address is refused: it would become folders of that name."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if is_address(str(value)):
+            self.fail(f"{Remote(str(value))} is an address; give a path of this machine.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Folder(click.Path):
@@ -39,6 +46,7 @@ class Folder(click.Path):
 
 
 PLACE = Place()
+PATH = Local(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 FOLDER = Folder(path_type=Path, exists=True, file_okay=False)
 GROUPS = ("What to scan", "People, time and place", "Speed", "Video", "Output", "Advanced")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from maskbatch.cli.parameters import FILE
+from maskbatch.cli.parameters import FILE, PATH
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
 
@@ -16,7 +16,7 @@ from maskbatch.cli.terminal import open_terminal
 @click.option("--name", metavar="NAME",
               help="Name of the file in the reports, which determines its camera. Default: the name of FILE.")  # fmt: skip
 @click.option("--frame", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Frame to draw onto.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="PICTURE",
+@click.option("--out", type=PATH, metavar="PICTURE",
               help="Picture to write. Default: FILE_places.png in the current folder.")  # fmt: skip
 def places(file: Path, places_file: Path, name: str | None, frame: int, out: Path | None) -> None:
     """Draw the zones and lines of a camera onto a frame of FILE, a photo or video, to check them by eye."""

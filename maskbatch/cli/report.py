@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from maskbatch.cli.options import FAIL_UNDER, rules
-from maskbatch.cli.parameters import FOLDER, Number
+from maskbatch.cli.parameters import FOLDER, PATH, Number
 from maskbatch.cli.scan import EXIT_SOME_FAILED, check_rate
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import open_terminal
@@ -24,7 +24,7 @@ from maskbatch.cli.terminal import open_terminal
               help="Begin tables with a byte order mark, so that Excel reads names in all scripts.")  # fmt: skip
 @click.option("--inline", is_flag=True,
               help="Put the pictures of people into report.html, so that it can be passed on as one file.")  # fmt: skip
-@click.option("--anonymize", "hidden", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--anonymize", "hidden", type=PATH, metavar="FOLDER",
               help="Also write a copy to pass on into FOLDER: page, tables and evidence without faces.")  # fmt: skip
 @FAIL_UNDER
 @click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only: no table.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from maskbatch.cli.options import rules
-from maskbatch.cli.parameters import FOLDER, Number
+from maskbatch.cli.parameters import FOLDER, PATH, Number
 from maskbatch.cli.standard_streams import quiet_libraries
 from maskbatch.cli.terminal import checksum_lines, open_terminal
 from maskbatch.errors import MaskbatchError, UsageError
@@ -24,7 +24,7 @@ from maskbatch.errors import MaskbatchError, UsageError
               help="With --sample: random seed of the draw.")  # fmt: skip
 @click.option("--settle", is_flag=True, help="Show only the people on whom two reviewers differ.")
 @click.option("--agreement", is_flag=True, help="Print the agreement of reviewers (Cohen's kappa), and open no page.")
-@click.option("--dataset", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--dataset", type=PATH, metavar="FOLDER",
               help="Write the reviewed faces as a dataset for train and evaluate, and open no page.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option(

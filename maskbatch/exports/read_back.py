@@ -44,7 +44,7 @@ def read_corrections(path: Path) -> CorrectedFile:
     try:
         if path.suffix.lower() == ".xml":
             return _cvat(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(content, list):
             return _label_studio(content)
         if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():

@@ -4,6 +4,7 @@ When name and tags disagree, the start is unknown and the source is flagged: not
 are in the cameras' time zone.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from maskbatch.errors import UsageError
+from maskbatch.media.iso import iso_time
 from maskbatch.people.templates import template
 from maskbatch.settings import ReportSettings
 
@@ -119,19 +121,30 @@ def clock_text(start: datetime | None, seconds: float) -> str:
 def zone_of(name: str | None) -> tzinfo:
     """Return the time zone with an IANA name, or that of this machine for None. Raises UsageError."""
     if name is None:
-        from tzlocal import get_localzone
-
-        return get_localzone()
+        return _zone_of_machine()
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise UsageError(f"there is no time zone {name!r}: give an IANA name, such as Europe/Berlin or UTC") from error
 
 
+def _zone_of_machine() -> tzinfo:
+    from tzlocal import get_localzone
+
+    try:
+        return get_localzone()
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # such as TZ=UTC0, a form of POSIX
+        found = f"TZ={os.environ['TZ']}" if os.environ.get("TZ") else "its settings"
+        raise UsageError(
+            f"the time zone of this machine cannot be told from {found}: give an IANA name, such as --timezone "
+            "Europe/Berlin or UTC"
+        ) from error
+
+
 def parse_start(text: str) -> datetime:
     """Parse a time in ISO 8601. Raises UsageError."""
     try:
-        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+        moment = iso_time(text)
     except ValueError as error:
         raise UsageError(
             f"--start takes a time such as 2026-11-20T22:00:00 or 2026-11-20T22:00+01:00, not {text!r}"
@@ -191,7 +204,7 @@ def _by_tags(recorded: Tags) -> datetime | None:
         if name == "DateTimeOriginal":
             text = text[:10].replace(":", "-") + text[10:] + tags.get("OffsetTimeOriginal", "").strip()
         try:
-            moment = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace("Z", "+00:00")))
+            moment = iso_time(text)
         except ValueError:
             continue
         if moment.year in _YEARS and (moment.year, moment.month, moment.day) != (2000, 1, 1):

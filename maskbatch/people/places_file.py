@@ -42,7 +42,7 @@ def _stamp(path: str) -> int:
 @lru_cache(maxsize=8)
 def _read(path: str, _: int) -> Places:
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     return _Parser(path).places(values)

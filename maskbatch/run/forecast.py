@@ -11,7 +11,7 @@ from maskbatch.reports.content import with_same_content
 from maskbatch.run.estimate import trial_estimate
 from maskbatch.run.identity import deciding_settings
 from maskbatch.run.progress import counted, num_analysed
-from maskbatch.run.space import bytes_free, bytes_needed, too_little_space
+from maskbatch.run.space import bytes_free, bytes_needed, in_words, too_little_space
 from maskbatch.settings import ScanSettings
 from maskbatch.store.database import STORE, is_store, open_store
 from maskbatch.store.plan import Plan, Standard, make_plan, plan_afresh
@@ -60,7 +60,7 @@ def forecast(plan: Plan, settings: ScanSettings) -> list[str]:
     seconds, how = _seconds_needed(plan, settings, frames)
     time_needed = "unknown" if seconds is None else f"about {_length(seconds)}{how}"
     needed, free = bytes_needed(plan.pending, settings.output), bytes_free(plan.out)
-    lines.append(f"time: {time_needed}; disk: about {needed / 1e9:.2f} GB of {(free or 0) / 1e9:.1f} GB that are free")
+    lines.append(f"time: {time_needed}; disk: about {in_words(needed)} of {in_words(free or 0)} that are free")
     warnings = [too_little_space(plan.pending, settings.output, plan.out), too_little_time(seconds, videos, settings)]
     return [*lines, *(f"warning: {warning}" for warning in warnings if warning)]
 

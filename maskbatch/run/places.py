@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from maskbatch.drawing.places import draw_places
-from maskbatch.errors import UsageError
+from maskbatch.errors import DecodeError, UsageError
 from maskbatch.media.decode import open_source
 from maskbatch.media.kinds import kind_by_content, kind_by_name
 from maskbatch.media.write import write_image
@@ -40,8 +40,11 @@ def draw_frame(path: Path, places: str, name: str, frame: int, out: Path) -> str
 
 
 def _frame(source: Source, number: int) -> np.ndarray:
-    with open_source(source, SamplingSettings()) as reader:
-        for decoded in reader:
-            if decoded.index == number:
-                return decoded.image
-    raise UsageError(f"{source.path} has no frame {number}: it has {reader.frames_decoded}")
+    try:
+        with open_source(source, SamplingSettings()) as reader:
+            for decoded in reader:
+                if decoded.index == number:
+                    return decoded.image
+    except DecodeError as error:  # the row of a scan has the name, a message has none
+        raise type(error)(f"{source.path}: {error}") from error
+    raise UsageError(f"{source.path} has no frame {number}: the last one is {reader.frames_decoded - 1}")

@@ -42,9 +42,14 @@ def too_little_space(sources: Sequence[Source], output: OutputSettings, out: Pat
     if free is None or needed <= free:
         return None
     return (
-        f"about {needed / 1e9:.1f} GB will be written, but only {free / 1e9:.1f} GB are free for {out}: make room, choose "
+        f"about {in_words(needed)} will be written, but only {in_words(free)} are free for {out}: make room, choose "
         "another disk with --out, or write no annotated copies with --save none"
     )
+
+
+def in_words(num_bytes: int) -> str:
+    """Return a size in GB, or in MB below one GB."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def _size(path: Path) -> int:

@@ -8,6 +8,7 @@ A small file at the address names the working folder that began last; all other 
 import hashlib
 import json
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from maskbatch.media.write import is_partial, partial_file
 from maskbatch.networks.cache import cache_folder
 from maskbatch.overlap import in_own_context
 from maskbatch.store.database import LOGS, STORE, back_up
-from maskbatch.store.folder import files_below
+from maskbatch.store.folder import check_foreign, files_below
 from maskbatch.store.lock import LOCK
 
 UPLOAD_EVERY_S = 180.0
@@ -29,6 +30,7 @@ UPLOAD_EVERY_S = 180.0
 _WRITER = ".writer"
 _NUM_THREADS = 8
 _NOT_UPLOADED = frozenset({STORE, LOCK.name, *(STORE + ending for ending in LOGS)})
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _log = logging.getLogger(__name__)
 
 
@@ -79,15 +81,23 @@ class _Copy:
     def fetch(self) -> None:
         """Download the results at the address, unless the folder already has a store.
 
-        Raises OSError, and MaskbatchError when the folder has a store, but another machine has continued the scan.
+        Files that were deleted at the address are uploaded again. Raises OSError; UsageError when the address holds files
+        that are not from maskbatch; MaskbatchError when the folder has a store, but another machine has continued the
+        scan.
         """
-        if (self.folder / STORE).exists():
+        has_store = (self.folder / STORE).exists()
+        if has_store:
             self._check_writer()
+        files = self._out.files() if self._out.is_dir() else ()
+        there = {_name_of("/".join(names)): path for names, path in files}
+        if there.keys().isdisjoint((STORE, _WRITER)):
+            check_foreign(self._out, there)
+        if has_store:
+            self._remember({name: state for name, state in self._remembered().items() if name in there})
             return
-        found = [("/".join(names), path) for names, path in self._out.files()] if self._out.is_dir() else []
-        found = [(name, path) for name, path in found if name != _WRITER]
-        if not any(name == STORE for name, _ in found):
+        if STORE not in there:
             return
+        found = [(name, path) for name, path in there.items() if name != _WRITER]
         _log.info("%s: continuing with the %d files there", self._out, len(found))
         with ThreadPoolExecutor(_NUM_THREADS) as pool:
             list(pool.map(lambda item: self._get(*item), sorted(found, key=lambda item: item[0] == STORE)))
@@ -140,7 +150,7 @@ class _Copy:
         (self._out / STORE).upload(snapshot)
         snapshot.unlink()
         for name in before.keys() - now.keys() - {STORE}:
-            (self._out / name).remove()
+            (self._out / _key_of(name)).remove()
         self._remember(now)
 
     def _get(self, name: str, path: Remote) -> None:
@@ -149,7 +159,7 @@ class _Copy:
 
     def _put(self, name: str) -> None:
         try:
-            (self._out / name).upload(self.folder / name)
+            (self._out / _key_of(name)).upload(self.folder / name)
         except FileNotFoundError:  # the running scan has renamed the file
             _log.debug("%s is gone before it was uploaded", name)
 
@@ -167,6 +177,16 @@ class _Copy:
     def _remember(self, now: dict) -> None:
         self._list.parent.mkdir(parents=True, exist_ok=True)
         self._list.write_text(json.dumps(now), encoding="utf-8")
+
+
+def _key_of(name: str) -> str:
+    """Return the name of a file at the address, where names are UTF-8: other bytes become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _name_of(key: str) -> str:
+    """Return the name of a file in the working folder: the inverse of `_key_of`."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), key)
 
 
 def _is_result(name: str) -> bool:

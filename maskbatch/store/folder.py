@@ -38,15 +38,20 @@ def check_out(out: Path, if_exists: str) -> None:
         raise UsageError(f"{out} is a file: give a folder with --out")
     check_version(out)
     earlier = _earlier(out)
-    if earlier and not is_store(out / STORE):
-        raise UsageError(
-            f"{out} holds {earlier[0].name}, which is not from maskbatch: choose another folder with --out"
-        )
+    if not is_store(out / STORE):
+        check_foreign(out, [path.name for path in earlier])
     if if_exists == "error" and earlier:
         raise UsageError(
             f"{out} holds an earlier scan: choose another folder with --out, continue the scan (--if-exists resume), or "
             "replace it (--if-exists overwrite)"
         )
+
+
+def check_foreign(out: Path | Remote, names: Iterable[str]) -> None:
+    """Raise UsageError when the files of a folder without a store have names that a scan would overwrite."""
+    top = {name.split("/", 1)[0] for name in names}
+    if taken := [name for name in _OURS if name in top]:
+        raise UsageError(f"{out} holds {taken[0]}, which is not from maskbatch: choose another folder with --out")
 
 
 def check_inputs(out: Path, inputs: Iterable[Path]) -> None:

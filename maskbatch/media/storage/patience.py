@@ -11,6 +11,11 @@ from typing import TypeVar
 PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
 # errors that another try would not solve
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ValueError)
+# errors of boto3, Google and Azure on a machine without credentials, which would not appear during the pauses
+_NO_CREDENTIALS = frozenset({
+    "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError",
+    "CredentialUnavailableError",
+})  # fmt: skip
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ def patiently(do: Callable[[], Result], pauses_s: Sequence[float] | None = None)
         except Exception as error:  # every storage has its own errors
             if getattr(error, "errno", None) == errno.EINVAL:  # such as a range of an empty object
                 raise _plain(error) from None
+            if type(error).__name__ in _NO_CREDENTIALS:
+                raise PermissionError(0, "this machine has no credentials for it") from None
             if pause_s is None:
                 raise TimeoutError(0, f"the storage does not answer ({type(error).__name__})") from None
             _log.debug("the storage does not answer (%s): tried again", type(error).__name__)

@@ -1,9 +1,9 @@
 """Read a video's tags of recording time and camera, but never those of the place."""
 
-from datetime import datetime
-
 import av
 from av.container import InputContainer
+
+from maskbatch.media.iso import iso_time
 
 # FFmpeg's names, to which it maps the names in most containers
 _TIMES = ("creation_time", "date", "date_recorded", "com.apple.quicktime.creationdate")
@@ -33,6 +33,6 @@ def _is_sound(name: str, value: str) -> bool:
         return False
     try:
         # an MP4 counts time from 1904
-        return name != "creation_time" or datetime.fromisoformat(value.replace("Z", "+00:00")).year > 1904
+        return name != "creation_time" or iso_time(value).year > 1904
     except ValueError:
         return False

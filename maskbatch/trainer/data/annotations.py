@@ -47,7 +47,7 @@ def read_coco(path: Path) -> list[Annotation]:
     Regions marked `iscrowd` are left out. Raises DatasetError.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= set(content):
             return []
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
