@@ -31,7 +31,8 @@ from memory import Timeline
 from mutations import png_of_size
 
 _PER_FOLDER = 1000
-_COUNTS = ("faces", "people", "with_mask", "without_mask")
+_VERDICTS = ("with_mask", "without_mask", "unsure")
+_COUNTS = ("faces", "people", *_VERDICTS)
 # memory at the end over that of the third tenth of the run, when all is warm; shorter runs still start up then
 _MOST_GROWTH, _LEAST_TO_JUDGE = 1.1, 2000
 
@@ -79,7 +80,8 @@ def make_inputs(photos: Sequence[Path], folder: Path, num: int, broken: dict[int
 
 def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
     """Yield what does not add up in the tables of a scan of photos, where each face is a person."""
-    files, faces = _rows(out / "files.csv"), _rows(out / "faces.csv")
+    files, faces = _rows(out / "files.csv"), Counter(row["source"] for row in _rows(out / "faces.csv"))
+    verdicts = Counter((row["source"], row["verdict"]) for row in _rows(out / "people.csv"))
     times = Counter(row["source"] for row in files)
     if wrong := [name for name in kinds | times if (name in kinds, times[name]) != (True, 1)]:
         yield f"{len(wrong)} files have not exactly one row, or are none of the inputs: {wrong[:5]}"
@@ -87,14 +89,12 @@ def problems(out: Path, kinds: dict[str, str]) -> Iterator[str]:
         must = _BROKEN[kinds[row["source"]]][1] if kinds.get(row["source"]) else "ok"
         if row["status"] != must or bool(row["error"]) != (must != "ok"):
             yield f"{row['source']} ({kinds.get(row['source']) or 'whole'}): {row['status']} ({row['error']}), not {must}"
-    labels = Counter((row["source"], row["label"]) for row in faces)
     for row in files:
-        with_mask, without_mask = (labels[row["source"], label] for label in ("with_mask", "without_mask"))
-        num_faces = with_mask + without_mask
-        found = dict(zip(_COUNTS, (num_faces, num_faces, with_mask, without_mask), strict=True))
-        if found != {name: int(row[name]) for name in _COUNTS}:
-            yield f"{row['source']}: {found} in faces.csv, else in files.csv"
-    if sum(labels.values()) != sum(int(row["faces"]) for row in files):
+        num_faces, of_file = faces[row["source"]], [verdicts[row["source"], verdict] for verdict in _VERDICTS]
+        found = dict(zip(_COUNTS, (num_faces, num_faces, *of_file), strict=True))
+        if sum(of_file) != num_faces or found != {name: int(row[name]) for name in _COUNTS}:
+            yield f"{row['source']}: {found} in faces.csv and people.csv, else in files.csv"
+    if faces.total() != sum(int(row["faces"]) for row in files):
         yield "faces.csv has faces of files that files.csv has not"
     yield from _wrong_sums(out, files)
 
@@ -161,6 +161,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed for the choice of broken files")
     parser.add_argument("--quick", action="store_true", help="made of 30 photos instead of 300")
     given = parser.parse_args(sys.argv[1:split])
+    if not 0 <= given.broken <= 1:
+        parser.error("--broken is a share, from 0 to 1")
     options = sys.argv[split + 1 :] or ["--save", "none"]
     sizes = workloads.Sizes.quick() if given.quick else workloads.Sizes()
     photos = sorted(workloads.make("photos", given.data, given.work, sizes).path.iterdir())
