@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,14 +38,14 @@ IN_SYNC_S = 0.045
 PLAYED = ("aac", "mp3", "opus", "flac")
 
 
-def copied(path: Path, target: Path, guard: Guard = unguarded) -> Path:
-    """The annotated video of a file, as the scan makes it."""
+def copied(path: Path, target: Path, guard: Guard = unguarded, num_frames: int | None = None) -> Path:
+    """The annotated video of a file, as the scan makes it, or one of its first pictures only."""
     [source] = (probe(one) for one in find_sources([path], None))
     part = target.with_suffix(".part.mp4")
     with VideoWriter(part, source, OutputSettings()) as writer:
         try:
             with open_source(source, SamplingSettings()) as reader:
-                for _, time_s, image, *_ in reader:
+                for _, time_s, image, *_ in islice(reader, num_frames):
                     writer.write(image, time_s)
         except DecodeError:
             pass
@@ -162,6 +163,21 @@ def test_a_long_pause_is_not_encoded(tmp_path, monkeypatch, most_s, num):
     with av.open(str(target)) as container:
         loudness = [np.abs(frame.to_ndarray()).max() for frame in container.decode(audio=0) if 0.7 < frame.time < 2.2]
     assert max(loudness) < 1e-3
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3"])
+def test_sound_far_behind_the_last_picture_is_left_out(tmp_path, monkeypatch, caplog, codec):
+    """A damaged time stamp made a day of silence behind half a second of video. Sound that goes on stays."""
+    monkeypatch.setattr(samples, "_LONG_PAUSE_S", 0.5)
+    source = recording(tmp_path / "s.mkv", Sound(codec, beats=(0.4, 2.4), hole=(0.8, 2.1)))
+    whole = copied(source, tmp_path / "whole.mp4", num_frames=20)
+    assert packets_of(whole, "audio")[-1][0] > 2.8 and "left out" not in caplog.text
+    monkeypatch.setattr(audio, "_MOST_PAUSE_AFTER_S", 1)
+    cut = copied(source, tmp_path / "cut.mp4", num_frames=20)
+    assert 0.7 < packets_of(cut, "audio")[-1][0] < 0.9
+    assert "s.mkv: the audio is left out from here on: it pauses for 1 s behind the last picture" in caplog.text
+    monkeypatch.setattr(audio, "_MOST_PAUSE_AFTER_S", 2)
+    assert packets_of(copied(source, tmp_path / "again.mp4", num_frames=20), "audio")[-1][0] > 2.8
 
 
 @pytest.mark.parametrize("late_s", [100_000, -100_000, 0.5, -0.3])

@@ -22,6 +22,8 @@ Guard = Callable[[SoundReader], AbstractContextManager]
 
 # limit of all pauses together: until an MP4 is complete, its index grows in memory
 _MOST_SILENCE_S = 12 * 3600
+# longest pause in the sound behind the last picture: a damaged time stamp would make a copy of a day from a second of video
+_MOST_PAUSE_AFTER_S = 60
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ class AudioTrack:
         while self._track is not None:
             while self._ready:
                 self._check_stop()
+                if time_s is None and self._pause_s(self._ready[0]) > _MOST_PAUSE_AFTER_S:
+                    return self._leave_out_rest()
                 if self._is_pause_before(self._ready[0]):
                     self._ready.appendleft(self._silent_packet())
                 if time_s is not None and self._ready[0].pts * self._ready[0].time_base >= time_s:
@@ -143,6 +147,18 @@ class AudioTrack:
         if self._last is None or packet.dts > self._last.dts:
             self._last = _Written(packet.dts, b"" if self._reader.is_copied else bytes(packet))
             self._output.mux_one(packet)
+
+    def _pause_s(self, packet: av.Packet) -> Fraction:
+        """Return the seconds from the last written packet to this one."""
+        return Fraction(0) if self._last is None else (packet.dts - self._last.dts) * packet.time_base
+
+    def _leave_out_rest(self) -> None:
+        _log.warning(
+            "%s: the audio is left out from here on: it pauses for %.0f s behind the last picture",
+            self._path, float(self._pause_s(self._ready[0])),
+        )  # fmt: skip
+        self._ready.clear()
+        self._chunks, self._track = iter(()), None
 
     def _is_pause_before(self, packet: av.Packet) -> bool:
         """Return True when the reader left out silence before the packet. Players that ignore time stamps need it."""
