@@ -26,7 +26,7 @@ def looking(out, seconds):
 def test_a_scan_begins_while_others_look(tmp_path):
     """A process that holds the lock for a moment, only to look, stops no scan."""
     with looking(tmp_path, 0.07), locked(tmp_path):
-        pass
+        assert at_work(tmp_path) is not None
 
 
 def test_those_who_look_do_not_see_each_other(tmp_path):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from maskbatch.cli.next_steps import checksum_lines
 from maskbatch.cli.options import rules
 from maskbatch.cli.parameters import FOLDER, PATH, Number
 from maskbatch.cli.standard_streams import quiet_libraries
-from maskbatch.cli.terminal import checksum_lines, open_terminal
+from maskbatch.cli.terminal import open_terminal
 from maskbatch.errors import MaskbatchError, UsageError
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from maskbatch.cli.logs import log, log_handlers
+from maskbatch.cli.next_steps import next_steps
 from maskbatch.run.progress import Listener, Tally, counted, json_line, printable
 from maskbatch.run.stop import Stop, stop_on_signals
 from maskbatch.settings import SamplingSettings
@@ -128,7 +128,7 @@ class Terminal(Listener):
                 *outcome.remarks,
                 *_notes(files),
                 f"reports in {outcome.out}{rate}",
-                *_next_steps(outcome),
+                *next_steps(outcome),
             ):
                 screen.print(printable(line), soft_wrap=True, highlight=False)
 
@@ -231,25 +231,6 @@ def _notes(files: pd.DataFrame) -> list[str]:
     noted = files[files["notes"] != ""]
     names = named([str(name) for name in noted["source"]])
     return [f"not looked at in full: {names} (column notes of files.csv)"] if len(noted) else []
-
-
-def _next_steps(outcome: Outcome) -> list[str]:
-    """Return lines about the next steps with the results."""
-    out, other = outcome.out, 0.7 if outcome.written.summary.threshold < 0.6 else 0.5
-    return [
-        f"open {out / 'report.html'} in a browser; correct it with maskbatch review {shlex.quote(str(out))}",
-        *checksum_lines(out),
-        f"files.csv has a row for each file{', annotated/ a copy of each' if (out / 'annotated').is_dir() else ''}",
-        f"another threshold, without a new scan: maskbatch report {shlex.quote(str(out))} --threshold {other}",
-    ]
-
-
-def checksum_lines(folder: Path) -> list[str]:
-    """Return a line with the checksum of the manifest in `folder`, for `verify --expect`; none without a manifest."""
-    from maskbatch.reports.manifest import MANIFEST, sha256_of
-
-    checksum = sha256_of(folder / MANIFEST)
-    return [f"{MANIFEST} has the SHA-256 {checksum}"] if checksum else []
 
 
 @contextmanager

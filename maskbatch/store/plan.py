@@ -106,7 +106,7 @@ class Touched(NamedTuple):
 
 
 class Standard(NamedTuple):
-    """What a finished source must meet, so that it is not scanned again.
+    """The conditions under which a finished source is not scanned again.
 
     Attributes:
         save: the kinds of media that the scan writes.
